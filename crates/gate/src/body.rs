@@ -1,0 +1,168 @@
+//! Bodies on their way in and out, with what must last as long as they do.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::SendRequest;
+
+use crate::lane::Place;
+use crate::state::Inside;
+use crate::upstream::Upstream;
+
+/// A request's body as it goes to the app: what was read already, then the rest.
+pub(crate) struct Outgoing {
+    read: Option<Bytes>,
+    rest: Option<Incoming>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(read: Bytes, rest: Option<Incoming>) -> Self {
+        Self {
+            read: Some(read).filter(|read| !read.is_empty()),
+            rest,
+        }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(read) = self.read.take() {
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
+        match &mut self.rest {
+            Some(rest) => Pin::new(rest).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read = self.read.as_ref().map_or(0, Bytes::len) as u64;
+        let rest = self
+            .rest
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(read)) {
+            hint.set_upper(upper);
+        }
+        hint.set_lower(rest.lower().saturating_add(read));
+        hint
+    }
+}
+
+/// A response's body as it goes to the client.
+pub(crate) enum Reply {
+    /// The gate's own words.
+    Own(Full<Bytes>),
+    /// The app's.
+    App(AppBody),
+}
+
+impl Reply {
+    pub(crate) fn empty() -> Self {
+        Self::Own(Full::default())
+    }
+}
+
+/// The app's response body, and what is released at its end.
+pub(crate) struct AppBody {
+    body: Incoming,
+    /// Dropped at the end, or with the client.
+    pub(crate) inside: Option<Inside>,
+    pub(crate) lane: Option<Place>,
+    /// Given back to the pool at the end; dropped (closed) before it.
+    pub(crate) sender: Option<(Arc<Upstream>, SendRequest<Outgoing>)>,
+    /// Ends a body that has no end of its own.
+    pub(crate) cut: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl AppBody {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            inside: None,
+            lane: None,
+            sender: None,
+            cut: None,
+        }
+    }
+
+    /// If the body is already over, lets go of everything now.
+    pub(crate) fn settle(mut self) -> Self {
+        if self.body.is_end_stream() {
+            self.finish();
+        }
+        self
+    }
+
+    fn finish(&mut self) {
+        if let Some((upstream, sender)) = self.sender.take() {
+            upstream.keep(sender);
+        }
+        self.lane = None;
+        self.inside = None;
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let app = match self.get_mut() {
+            Self::Own(own) => {
+                let frame = ready!(Pin::new(own).poll_frame(context));
+                return Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})));
+            }
+            Self::App(app) => app,
+        };
+        if let Some(cut) = &mut app.cut
+            && cut.as_mut().poll(context).is_ready()
+        {
+            app.cut = None;
+            app.sender = None;
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut app.body).poll_frame(context));
+        match &frame {
+            Some(Ok(_)) if !app.body.is_end_stream() => {}
+            Some(Ok(_)) | None => app.finish(),
+            Some(Err(_)) => app.sender = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(own) => own.is_end_stream(),
+            Self::App(app) => app.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(own) => own.size_hint(),
+            // A body that may be cut has no length to promise.
+            Self::App(app) if app.cut.is_some() => SizeHint::default(),
+            Self::App(app) => app.body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The headers a proxy must drop, set or refuse.
+
+use std::net::IpAddr;
+
+use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Uri, Version};
+
+use crate::answer::Refusal;
+use crate::config::TrustForwarded;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Meant for one connection, never for the next (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// True if the message asks to leave HTTP (WebSocket and the like).
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
+        && headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// Drops what was meant for this connection only: the known names and those
+/// that `Connection` lists.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let listed: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|token| token.trim().parse().ok())
+            // Listing these would hide them from the app.
+            .filter(|name| !is_end_to_end(name))
+            .collect();
+        for name in listed {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::FORWARDED,
+        FORWARDED_FOR,
+        FORWARDED_HOST,
+        FORWARDED_PROTO,
+    ]
+    .contains(name)
+}
+
+/// Checks and mends the host: exactly one `Host`, taken from an absolute
+/// target where there is one; the target itself becomes a path.
+pub(crate) fn settle_host(
+    uri: &mut Uri,
+    version: Version,
+    headers: &mut HeaderMap,
+) -> Result<(), Refusal> {
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        return Err(Refusal::Bad("more than one Host header"));
+    }
+    if let Some(authority) = uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| Refusal::Bad("malformed authority"))?;
+        headers.insert(header::HOST, host);
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        *uri = path
+            .parse()
+            .map_err(|_| Refusal::Bad("malformed request target"))?;
+    }
+    if version >= Version::HTTP_11 && !headers.contains_key(header::HOST) {
+        return Err(Refusal::Bad("no Host header"));
+    }
+    Ok(())
+}
+
+/// Sets `X-Forwarded-*`, `X-Real-IP` and `Forwarded` for a request of `peer`,
+/// and drops names with `_`, which CGI-like servers cannot tell from `-`.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, trust: TrustForwarded) {
+    drop_underscores(headers);
+    let peer = peer.to_canonical();
+    let trusted = match trust {
+        TrustForwarded::All => true,
+        TrustForwarded::None => false,
+        TrustForwarded::Private => is_private(peer),
+    };
+    if !trusted {
+        for name in [
+            &FORWARDED_FOR,
+            &FORWARDED_HOST,
+            &FORWARDED_PROTO,
+            &REAL_IP,
+            &header::FORWARDED,
+        ] {
+            headers.remove(name);
+        }
+    }
+    let host = headers.get(header::HOST).cloned();
+    append_to_list(headers, FORWARDED_FOR, &peer.to_string());
+    if let Some(host) = &host
+        && let Entry::Vacant(vacant) = headers.entry(FORWARDED_HOST)
+    {
+        vacant.insert(host.clone());
+    }
+    headers
+        .entry(FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static("http"));
+    if let Entry::Vacant(vacant) = headers.entry(REAL_IP)
+        && let Ok(value) = HeaderValue::from_str(&peer.to_string())
+    {
+        vacant.insert(value);
+    }
+    let node = match peer {
+        IpAddr::V4(peer) => peer.to_string(),
+        IpAddr::V6(peer) => format!("\"[{peer}]\""),
+    };
+    let mut element = format!("for={node};proto=http");
+    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok())
+        && !host.contains(['"', '\\'])
+    {
+        element = format!("{element};host=\"{host}\"");
+    }
+    append_to_list(headers, header::FORWARDED, &element);
+}
+
+fn drop_underscores(headers: &mut HeaderMap) {
+    let ambiguous = |name: &&HeaderName| name.as_str().contains('_');
+    if headers.keys().any(|name| ambiguous(&name)) {
+        let names: Vec<_> = headers.keys().filter(ambiguous).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Joins all values of a list header and `last` in one line.
+fn append_to_list(headers: &mut HeaderMap, name: HeaderName, last: &str) {
+    let mut list: Vec<&str> = headers
+        .get_all(&name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    list.push(last);
+    if let Ok(value) = HeaderValue::from_str(&list.join(", ")) {
+        headers.insert(name, value);
+    }
+}
+
+fn is_private(peer: IpAddr) -> bool {
+    match peer {
+        IpAddr::V4(peer) => {
+            let [a, b, ..] = peer.octets();
+            // 100.64/10: the shared space of carriers and of some platforms.
+            let shared = a == 100 && (64..128).contains(&b);
+            peer.is_private() || peer.is_loopback() || peer.is_link_local() || shared
+        }
+        IpAddr::V6(peer) => {
+            peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn hop_by_hop_headers_end_here() {
+        let mut map = headers(&[
+            ("connection", "close, X-Mine, host"),
+            ("connection", "keep-alive"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-mine", "1"),
+            ("host", "a"),
+            ("x-kept", "1"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-kept"]);
+    }
+
+    #[test]
+    fn a_stranger_cannot_say_who_he_is() {
+        let lies = [
+            ("host", "shop.example"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x-real-ip", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+        ];
+        let stranger = "203.0.113.9".parse().unwrap();
+        let mut map = headers(&lies);
+        set_forwarded(&mut map, stranger, TrustForwarded::Private);
+        assert_eq!(map["x-forwarded-for"], "203.0.113.9");
+        assert_eq!(map["x-real-ip"], "203.0.113.9");
+        assert_eq!(map["x-forwarded-proto"], "http");
+        assert_eq!(map["x-forwarded-host"], "shop.example");
+        assert_eq!(
+            map["forwarded"],
+            "for=203.0.113.9;proto=http;host=\"shop.example\""
+        );
+        assert!(!map.contains_key("x_forwarded_for"));
+    }
+
+    #[test]
+    fn the_platforms_proxy_is_believed() {
+        let mut map = headers(&[
+            ("host", "a"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let proxy = "::ffff:172.16.0.2".parse().unwrap();
+        set_forwarded(&mut map, proxy, TrustForwarded::Private);
+        assert_eq!(map["x-forwarded-for"], "203.0.113.9, 172.16.0.2");
+        assert_eq!(map["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn the_target_names_the_host() {
+        let mut uri: Uri = "http://b.example/x?y".parse().unwrap();
+        let mut map = headers(&[("host", "a.example")]);
+        settle_host(&mut uri, Version::HTTP_11, &mut map).unwrap();
+        assert_eq!(
+            (uri.to_string().as_str(), &map["host"]),
+            ("/x?y", &"b.example".parse().unwrap())
+        );
+
+        let mut two = headers(&[("host", "a"), ("host", "b")]);
+        assert!(settle_host(&mut uri, Version::HTTP_11, &mut two).is_err());
+        assert!(settle_host(&mut uri, Version::HTTP_11, &mut HeaderMap::new()).is_err());
+        assert!(settle_host(&mut uri, Version::HTTP_10, &mut HeaderMap::new()).is_ok());
+    }
+}

@@ -1,0 +1,93 @@
+//! Accepts connections and serves HTTP/1.1 on each.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::framing::Watched;
+use crate::own;
+use crate::proxy::{self, Peer};
+use crate::state::{Inside, Shared};
+
+/// After the system refused a connection (no descriptors, say) the next try
+/// waits this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the gate stops; then the port is free again.
+pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(shared.config.connections.max(1)));
+    let mut stopping = shared.stopping.subscribe();
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                // Counted before the task runs: a drain must not miss it.
+                let inside = shared.connections.enter();
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    serve(shared, stream, peer, inside).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, _inside: Inside) {
+    // Small answers leave at once; a refusal only makes them slower.
+    let _ = stream.set_nodelay(true);
+    let stream = Watched::new(stream);
+    let peer = Peer {
+        address: peer.ip(),
+        ambiguous: Arc::clone(&stream.ambiguous),
+    };
+    let mut stopping = shared.stopping.subscribe();
+    let head_time = shared.config.head_time;
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        let (shared, peer) = (&shared, &peer);
+        async move {
+            let response = match own::answer(shared, &request) {
+                Some(response) => response,
+                None => proxy::answer(shared, peer, request).await,
+            };
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time)
+        .preserve_header_case(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {
+            // Finish the request at hand, then close.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,204 @@
+//! Opens one SQLite connection for production and proves that it is.
+//!
+//! Every setting is read back: a pragma that did not take is an error, since
+//! SQLite answers an unknown or refused one with silence.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{Error, Options, Result};
+
+/// 3.51.3 mended a race between WAL resets and checkpoints that lost commits.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Prepared statements kept by each connection.
+const STATEMENT_CACHE: usize = 128;
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Writer,
+    Reader,
+}
+
+pub(crate) fn open(path: &Path, options: &Options, role: Role) -> Result<Connection> {
+    check_version(rusqlite::version_number(), rusqlite::version())?;
+    let conn = connect(path, options)
+        .and_then(|conn| configure(&conn, path, options, role).map(|()| conn))
+        .map_err(|e| e.classify_open(path, options.busy_timeout.as_millis()))?;
+    Ok(conn)
+}
+
+fn check_version(number: i32, text: &str) -> Result<()> {
+    if number < OLDEST_SQLITE {
+        return Err(Error::SqliteTooOld { found: text.into() });
+    }
+    Ok(())
+}
+
+fn connect(path: &Path, options: &Options) -> Result<Connection> {
+    // Without URI: a file named `file:x?mode=memory` is only a file.
+    // NO_MUTEX: each connection is used by one thread at a time.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = match &options.vfs {
+        None => Connection::open_with_flags(path, flags)?,
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
+    };
+    conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    Ok(conn)
+}
+
+fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> Result<()> {
+    let set = |name, value: i64| set_and_verify(conn, path, name, value);
+
+    // First, so that the settings that take locks wait their turn too.
+    set("busy_timeout", clamp(options.busy_timeout.as_millis()))?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Error::NoWal {
+            path: path.into(),
+            mode,
+        });
+    }
+    set("synchronous", options.synchronous.level())?;
+    set("foreign_keys", i64::from(options.foreign_keys))?;
+    set(
+        "journal_size_limit",
+        clamp(options.journal_size_limit_bytes.into()),
+    )?;
+    // Negative: in KiB instead of pages.
+    set("cache_size", -clamp((options.cache_bytes / 1024).into()))?;
+    set("mmap_size", clamp(options.mmap_bytes.into()))?;
+
+    match role {
+        Role::Writer => {
+            BUSY_TIMEOUT.set(options.busy_timeout);
+            conn.busy_handler(Some(wait_fairly))?;
+            conn.authorizer(Some(guard_transaction))?;
+        }
+        Role::Reader => {
+            set("query_only", 1)?;
+            conn.authorizer(Some(guard_query_only))?;
+        }
+    }
+    Ok(())
+}
+
+fn clamp(value: u128) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn set_and_verify(conn: &Connection, path: &Path, name: &'static str, value: i64) -> Result<()> {
+    conn.pragma_update(None, name, value)?;
+    // Some pragmas of a build without the feature answer with no row at all.
+    let mut got = None;
+    conn.pragma_query(None, name, |row| {
+        got = Some(row.get::<_, i64>(0)?);
+        Ok(())
+    })?;
+    if got == Some(value) {
+        return Ok(());
+    }
+    Err(Error::Pragma {
+        path: path.into(),
+        name,
+        wanted: value.to_string(),
+        got: got.map_or_else(|| "nothing".into(), |got| got.to_string()),
+    })
+}
+
+thread_local! {
+    /// The writer's busy timeout: rusqlite's handler is a plain function.
+    static BUSY_TIMEOUT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static BUSY_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// True while a caller's closure runs on this thread's writer connection.
+    static IN_CLOSURE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Waits a fixed, short time between tries. SQLite's own back-off grows to
+/// 100 ms, so that the one who has waited longest asks least often.
+fn wait_fairly(attempt: i32) -> bool {
+    const PAUSE: Duration = Duration::from_micros(500);
+    let now = Instant::now();
+    if attempt == 0 {
+        BUSY_SINCE.set(Some(now));
+    }
+    let waited = BUSY_SINCE.get().map_or(Duration::ZERO, |since| now - since);
+    if waited >= BUSY_TIMEOUT.get() {
+        return false;
+    }
+    std::thread::sleep(PAUSE);
+    true
+}
+
+/// Runs a caller's closure with transaction control refused.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> T {
+    IN_CLOSURE.set(true);
+    let result = run();
+    IN_CLOSURE.set(false);
+    result
+}
+
+fn guard_transaction(context: AuthContext<'_>) -> Authorization {
+    if !IN_CLOSURE.get() {
+        return Authorization::Allow;
+    }
+    match context.action {
+        AuthAction::Transaction { .. } => Authorization::Deny,
+        AuthAction::Savepoint { savepoint_name, .. }
+            if savepoint_name.eq_ignore_ascii_case(crate::batch::SAVEPOINT) =>
+        {
+            Authorization::Deny
+        }
+        _ => Authorization::Allow,
+    }
+}
+
+fn guard_query_only(context: AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Pragma {
+            pragma_name,
+            pragma_value: Some(_),
+        } if pragma_name.eq_ignore_ascii_case("query_only") => Authorization::Deny,
+        _ => Authorization::Allow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_sqlite_is_refused_by_name() {
+        let error = check_version(3_040_001, "3.40.1").unwrap_err();
+        assert!(error.to_string().starts_with("SQLite 3.40.1 is too old"));
+        assert!(check_version(OLDEST_SQLITE, "3.51.3").is_ok());
+    }
+
+    #[test]
+    fn a_setting_that_does_not_take_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            // Over SQLITE_MAX_MMAP_SIZE: SQLite cuts it down in silence.
+            mmap_bytes: 1 << 40,
+            ..Options::default()
+        };
+        let error = open(&dir.path().join("a.sqlite3"), &options, Role::Writer).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Pragma {
+                    name: "mmap_size",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! One SQLite file, opened for production.
+//!
+//! A [`Store`] has **one writer** with group commit: the closures of concurrent
+//! callers run in one transaction, each in a savepoint of its own, and each is
+//! answered only after the commit. Beside it stands a pool of **read-only
+//! readers** that never wait for the writer, and a [`Watch`] that tells of
+//! commits by any process.
+//!
+//! ```
+//! use monolite_store::{Error, Options, Store};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! let store = Store::open(dir.path().join("app.sqlite3"), Options::default())?;
+//! store.write_blocking(|tx| {
+//!     tx.execute("CREATE TABLE post (title TEXT NOT NULL) STRICT", [])?;
+//!     tx.execute("INSERT INTO post VALUES (?1)", ["Hello"])?;
+//!     Ok(())
+//! })?;
+//! let posts: i64 = store.read_blocking(|conn| {
+//!     Ok(conn.query_row("SELECT count(*) FROM post", [], |row| row.get(0))?)
+//! })?;
+//! assert_eq!(posts, 1);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # What is promised
+//! - A write that was answered with `Ok` is committed. At
+//!   [`Synchronous::Full`] it survives a crash of the machine as well.
+//! - A closure that returns an error or panics leaves nothing behind, and does
+//!   not disturb the others in its transaction. The one exception is SQLite's
+//!   own: a statement that rolls back the whole transaction
+//!   (`ON CONFLICT ROLLBACK`, `RAISE(ROLLBACK)`) fails the callers before it
+//!   with [`Error::BatchRolledBack`]; nothing of theirs was kept or answered.
+//! - Dropping the future of a write never loses or doubles it: before it was
+//!   first polled it does not run at all, afterwards it runs once.
+//! - Every queue is bounded; when it is full the answer comes at once
+//!   ([`Error::QueueFull`]) and nothing was run.
+
+mod batch;
+mod connection;
+mod error;
+mod options;
+mod park;
+mod queue;
+mod readers;
+mod watch;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rusqlite::Connection;
+
+pub use crate::error::{Error, Result};
+pub use crate::options::{Options, Synchronous};
+pub use crate::watch::Watch;
+/// The version of rusqlite whose types appear in this crate's functions.
+pub use rusqlite;
+
+use crate::readers::Readers;
+use crate::watch::Watches;
+use crate::writer::Writer;
+
+/// A handle on one SQLite file; cheap to clone.
+///
+/// Dropping the last handle closes the file once the queued writes are done.
+/// A process that is about to exit calls [`Store::close`] to wait for that.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    busy_timeout_ms: u128,
+    writer: Writer,
+    readers: Readers,
+    watches: Watches,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.writer.close();
+        self.watches.close();
+    }
+}
+
+/// What a store has done since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Writes committed.
+    pub writes: u64,
+    /// Transactions they were committed in.
+    pub transactions: u64,
+    /// Writes waiting or running now.
+    pub in_flight: usize,
+}
+
+impl Store {
+    /// Opens the file, creating it if its directory exists, and verifies
+    /// every setting.
+    ///
+    /// # Errors
+    /// One error names each of: SQLite older than 3.51.3, a file that is not a
+    /// database, a missing or read-only directory, a filesystem without WAL, a
+    /// full disk, a setting that did not take. Nothing is damaged by any.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let path = std::path::absolute(path.as_ref()).map_err(|source| Error::Io {
+            what: "find the current directory",
+            source,
+        })?;
+        let (commits, _) = tokio::sync::watch::channel(0);
+        let writer = Writer::start(&path, &options, commits.clone())?;
+        let readers = Readers::open(&path, &options)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                busy_timeout_ms: options.busy_timeout.as_millis(),
+                watches: Watches::new(&path, &options, commits),
+                writer,
+                readers,
+                path,
+            }),
+        })
+    }
+
+    /// The file's path, absolute.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Runs `closure` in a write transaction and answers after its commit.
+    ///
+    /// The closure runs once, on the writer's thread, together with those of
+    /// other callers; return an error to roll back its part. Keep it short: no
+    /// network, no waiting. Use `prepare_cached` for statements that repeat.
+    ///
+    /// # Errors
+    /// The closure's own; [`Error::QueueFull`], [`Error::Busy`],
+    /// [`Error::DiskFull`], [`Error::Commit`] and the others of [`Error`]. After
+    /// any of them nothing of this write is in the file.
+    pub async fn write<T, F>(&self, closure: F) -> Result<T>
+    where
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut answer = self.inner.writer.submit(closure)?;
+        let result = match self.inner.writer.glance(&mut answer) {
+            Some(result) => result,
+            None => answer.await.unwrap_or(Err(Error::Closed)),
+        };
+        self.named(result)
+    }
+
+    /// As [`Store::write`], blocking this thread. Not for async code.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_blocking<T, F>(&self, closure: F) -> Result<T>
+    where
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let answer = self.inner.writer.submit(closure)?;
+        self.named(self.inner.writer.wait(answer))
+    }
+
+    /// Runs `closure` on a read-only connection, on a thread of the pool.
+    ///
+    /// Each statement sees the newest commit. For one snapshot over several
+    /// statements begin a transaction with `conn.unchecked_transaction()`; it
+    /// ends with the closure at the latest.
+    ///
+    /// # Errors
+    /// The closure's own; [`Error::QueueFull`]; SQLite's refusal of any write.
+    pub async fn read<T, F>(&self, closure: F) -> Result<T>
+    where
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.named(self.inner.readers.read(closure).await)
+    }
+
+    /// As [`Store::read`], on this thread. Not for async code.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_blocking<T>(&self, closure: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.named(self.inner.readers.read_blocking(closure))
+    }
+
+    /// Watches for commits by this process and by others.
+    ///
+    /// # Errors
+    /// The file cannot be opened once more, or a thread not be started.
+    pub fn watch(&self) -> Result<Watch> {
+        self.inner.watches.watch()
+    }
+
+    /// Counts of what was done.
+    pub fn stats(&self) -> Stats {
+        let counters = &self.inner.writer.counters;
+        Stats {
+            writes: counters.writes.load(Ordering::Relaxed),
+            transactions: counters.transactions.load(Ordering::Relaxed),
+            in_flight: self.inner.writer.in_flight(),
+        }
+    }
+
+    /// Refuses new writes and reads on every handle, waits until the queued
+    /// writes are committed and the running reads done, and closes the file.
+    pub async fn close(self) {
+        self.inner.writer.close();
+        let (done, closed) = tokio::sync::oneshot::channel::<()>();
+        // Joining a thread blocks: not on the runtime.
+        let waiter = std::thread::Builder::new()
+            .name("monolite-close".into())
+            .spawn(move || {
+                self.close_blocking();
+                drop(done);
+            });
+        if waiter.is_ok() {
+            let _ = closed.await;
+        }
+    }
+
+    /// As [`Store::close`], blocking this thread.
+    pub fn close_blocking(self) {
+        self.inner.writer.close();
+        self.inner.watches.join();
+        self.inner.readers.close();
+        // Last: the writer's connection leaves a checkpointed file behind.
+        self.inner.writer.join();
+    }
+
+    fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| error.classify(&self.inner.path, self.inner.busy_timeout_ms))
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path()).finish()
+    }
+}

@@ -1,0 +1,422 @@
+//! Wake-ups: learn of a commit, by whichever process, soon after it.
+//!
+//! On Linux an inotify watch on the `-wal` file says when any process wrote
+//! to it; `PRAGMA data_version` then says whether that was a commit. The
+//! watch names a path: no descriptor on the database or its `-shm` is opened,
+//! since closing one would drop this process's POSIX locks on it.
+//!
+//! The write seen is not yet the commit: SQLite publishes the commit in shared
+//! memory *after* it wrote (and, at `synchronous=FULL`, synced) the WAL, and
+//! that makes no event. So after each event the version is asked for again at
+//! doubling intervals until it moves or [`GIVE_UP`] has passed. A later commit
+//! writes again, so nothing is missed by giving up.
+//!
+//! Idle cost: none, the thread sleeps in the kernel. Where inotify is missing
+//! (other systems, or its limits are reached) `data_version` is polled every
+//! [`POLL`].
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use crate::connection::{self, Role};
+use crate::park::block_on_until;
+use crate::{Error, Options, Result};
+
+/// First interval of asking again after an event.
+const FIRST_RECHECK: Duration = Duration::from_micros(20);
+/// A commit that takes longer than this to sync may be noticed only at the next.
+const GIVE_UP: Duration = Duration::from_secs(30);
+/// Under a stream of commits: at most one wake-up in this time.
+const AT_MOST_EVERY: Duration = Duration::from_micros(500);
+/// Interval of the fallback.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Tells of commits to the store's file. Cheap to clone.
+///
+/// Wake-ups are merged: one may stand for many commits, and one may come for
+/// none; after the last commit there is always one.
+#[derive(Clone)]
+pub struct Watch {
+    commits: watch::Receiver<u64>,
+    _watcher: Arc<Watcher>,
+}
+
+impl Watch {
+    /// Waits for a commit made since the last call (or since the watch was
+    /// made).
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once the store is closed.
+    pub async fn changed(&mut self) -> Result<()> {
+        self.commits.changed().await.map_err(|_| Error::Closed)
+    }
+
+    /// As [`Watch::changed`], blocking this thread for at most `timeout`;
+    /// false if nothing was committed meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once the store is closed.
+    pub fn changed_blocking(&mut self, timeout: Duration) -> Result<bool> {
+        match block_on_until(self.commits.changed(), Instant::now() + timeout) {
+            None => Ok(false),
+            Some(Ok(())) => Ok(true),
+            Some(Err(_)) => Err(Error::Closed),
+        }
+    }
+}
+
+/// Starts the watcher thread when the first watch is made, and lets it end
+/// with the last.
+pub(crate) struct Watches {
+    path: PathBuf,
+    options: Options,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` once closed.
+    commits: Option<watch::Sender<u64>>,
+    running: Weak<Watcher>,
+}
+
+impl Watches {
+    pub(crate) fn new(path: &Path, options: &Options, commits: watch::Sender<u64>) -> Self {
+        Self {
+            path: path.into(),
+            options: options.clone(),
+            state: Mutex::new(State {
+                commits: Some(commits),
+                running: Weak::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn watch(&self) -> Result<Watch> {
+        let mut state = self.lock();
+        let commits = state.commits.clone().ok_or(Error::Closed)?;
+        let receiver = commits.subscribe();
+        let watcher = match state.running.upgrade() {
+            Some(watcher) => watcher,
+            None => {
+                let started = Watcher::start(&self.path, &self.options, commits)?;
+                let watcher = Arc::new(started);
+                state.running = Arc::downgrade(&watcher);
+                watcher
+            }
+        };
+        Ok(Watch {
+            commits: receiver,
+            _watcher: watcher,
+        })
+    }
+
+    /// Ends every watch with [`Error::Closed`].
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.commits = None;
+        if let Some(watcher) = state.running.upgrade() {
+            watcher.stop.set();
+        }
+    }
+
+    /// As [`Watches::close`], and waits until the watcher's connection is
+    /// closed as well.
+    pub(crate) fn join(&self) {
+        self.close();
+        let watcher = self.lock().running.upgrade();
+        if let Some(watcher) = watcher {
+            let mut thread = watcher
+                .thread
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(thread) = thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Asks for the version of the file as other connections have left it.
+struct Version {
+    conn: Connection,
+    last: i64,
+}
+
+impl Version {
+    fn read(conn: &Connection) -> Result<i64> {
+        let mut statement = conn.prepare_cached("PRAGMA data_version")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
+    fn moved(&mut self) -> bool {
+        match Self::read(&self.conn) {
+            Ok(version) => version != std::mem::replace(&mut self.last, version),
+            // Better one wake-up too many than one lost.
+            Err(_) => true,
+        }
+    }
+}
+
+use stop::Stop;
+
+struct Watcher {
+    stop: Arc<Stop>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
+
+impl Watcher {
+    fn start(path: &Path, options: &Options, commits: watch::Sender<u64>) -> Result<Self> {
+        let conn = connection::open(path, options, Role::Reader)?;
+        let mut version = Version {
+            last: Version::read(&conn)?,
+            conn,
+        };
+        let io = |what| move |source: std::io::Error| Error::Io { what, source };
+        let stop = Arc::new(Stop::new().map_err(io("make an eventfd"))?);
+        #[cfg(target_os = "linux")]
+        let events = linux::Events::new(path).ok();
+        let thread_stop = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("monolite-watch".into())
+            .spawn(move || {
+                let raise = || commits.send_modify(|count| *count += 1);
+                #[cfg(target_os = "linux")]
+                if let Some(events) = events {
+                    return linux::follow(&events, &mut version, &thread_stop, raise);
+                }
+                while !thread_stop.wait(POLL) {
+                    if version.moved() {
+                        raise();
+                    }
+                }
+            })
+            .map_err(io("start the watcher thread"))?;
+        Ok(Self {
+            stop,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::os::fd::OwnedFd;
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, Instant};
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fs::inotify;
+    use rustix::io::Errno;
+
+    use super::{AT_MOST_EVERY, FIRST_RECHECK, GIVE_UP, POLL, Stop, Version};
+
+    pub(super) struct Events {
+        inotify: OwnedFd,
+        wal: PathBuf,
+    }
+
+    pub(super) enum Event {
+        Written,
+        /// The watched file is gone: watch its successor.
+        Gone,
+        Stop,
+        Timeout,
+    }
+
+    impl Events {
+        pub(super) fn new(database: &Path) -> rustix::io::Result<Self> {
+            let mut wal = database.as_os_str().to_owned();
+            wal.push("-wal");
+            let inotify =
+                inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+            let events = Self {
+                inotify,
+                wal: wal.into(),
+            };
+            events.watch()?;
+            Ok(events)
+        }
+
+        fn watch(&self) -> rustix::io::Result<()> {
+            let what = inotify::WatchFlags::MODIFY
+                | inotify::WatchFlags::DELETE_SELF
+                | inotify::WatchFlags::MOVE_SELF;
+            inotify::add_watch(&self.inotify, &self.wal, what).map(drop)
+        }
+
+        /// Sleeps until something happens, or for `timeout`.
+        fn next(&self, stop: &Stop, timeout: Option<Duration>) -> Event {
+            let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+            let mut fds = [
+                PollFd::new(&self.inotify, PollFlags::IN),
+                PollFd::from_borrowed_fd(stop.fd(), PollFlags::IN),
+            ];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => return Event::Timeout,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => {
+                    // Cannot happen with two good descriptors; never spin.
+                    std::thread::sleep(POLL);
+                    return Event::Written;
+                }
+            }
+            if stop.is_set() {
+                return Event::Stop;
+            }
+            self.drain()
+        }
+
+        fn drain(&self) -> Event {
+            let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+            let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+            let mut seen = Event::Timeout;
+            while let Ok(event) = reader.next() {
+                let flags = event.events();
+                let gone = inotify::ReadFlags::DELETE_SELF
+                    | inotify::ReadFlags::MOVE_SELF
+                    | inotify::ReadFlags::IGNORED;
+                if flags.intersects(gone) {
+                    seen = Event::Gone;
+                } else if !matches!(seen, Event::Gone) {
+                    // MODIFY, or an overflow of the kernel's queue.
+                    seen = Event::Written;
+                }
+            }
+            seen
+        }
+    }
+
+    pub(super) fn follow(events: &Events, version: &mut Version, stop: &Stop, raise: impl Fn()) {
+        let mut raised: Option<Instant> = None;
+        // While a write was seen whose commit was not: when, and the next wait.
+        let mut pending: Option<(Instant, Duration)> = None;
+        let mut unwatched = false;
+        loop {
+            let timeout = match (unwatched, pending) {
+                (true, _) => Some(POLL),
+                (false, Some((_, wait))) => Some(wait),
+                (false, None) => None,
+            };
+            match events.next(stop, timeout) {
+                Event::Stop => return,
+                Event::Gone => unwatched = true,
+                Event::Written => pending = Some((Instant::now(), FIRST_RECHECK)),
+                Event::Timeout => {}
+            }
+            if unwatched {
+                unwatched = events.watch().is_err();
+                // What was written before the new watch made no event.
+                pending = Some((Instant::now(), FIRST_RECHECK));
+            }
+            if let Some(since) = raised.map(|at| at.elapsed())
+                && since < AT_MOST_EVERY
+                && stop.wait(AT_MOST_EVERY - since)
+            {
+                return;
+            }
+            if version.moved() {
+                raise();
+                raised = Some(Instant::now());
+                // A write may have followed the commit just seen; look again.
+                pending = Some((Instant::now(), FIRST_RECHECK));
+            } else if let Some((since, wait)) = pending {
+                pending = (since.elapsed() < GIVE_UP).then_some((since, wait * 2));
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod stop {
+    use std::os::fd::{BorrowedFd, OwnedFd};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use std::os::fd::AsFd;
+
+    use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+    /// A flag that a thread can sleep on.
+    pub(super) struct Stop {
+        flag: AtomicBool,
+        event: OwnedFd,
+    }
+
+    impl Stop {
+        pub(super) fn new() -> std::io::Result<Self> {
+            Ok(Self {
+                flag: AtomicBool::new(false),
+                event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            })
+        }
+
+        pub(super) fn set(&self) {
+            self.flag.store(true, Ordering::Release);
+            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        }
+
+        pub(super) fn is_set(&self) -> bool {
+            self.flag.load(Ordering::Acquire)
+        }
+
+        pub(super) fn fd(&self) -> BorrowedFd<'_> {
+            self.event.as_fd()
+        }
+
+        /// Sleeps for `time`; true as soon as the flag is set.
+        pub(super) fn wait(&self, time: Duration) -> bool {
+            let time = Timespec::try_from(time).ok();
+            let _ = poll(
+                &mut [PollFd::new(&self.event, PollFlags::IN)],
+                time.as_ref(),
+            );
+            self.is_set()
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod stop {
+    use std::sync::{Condvar, Mutex, PoisonError};
+    use std::time::Duration;
+
+    /// A flag that a thread can sleep on.
+    #[derive(Default)]
+    pub(super) struct Stop {
+        flag: Mutex<bool>,
+        wake: Condvar,
+    }
+
+    impl Stop {
+        pub(super) fn new() -> std::io::Result<Self> {
+            Ok(Self::default())
+        }
+
+        pub(super) fn set(&self) {
+            *self.flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.wake.notify_all();
+        }
+
+        /// Sleeps for `time`; true as soon as the flag is set.
+        pub(super) fn wait(&self, time: Duration) -> bool {
+            let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = self.wake.wait_timeout_while(flag, time, |set| !*set);
+            *waited.unwrap_or_else(PoisonError::into_inner).0
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The one thread that writes.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use crate::batch::{Batcher, Job};
+use crate::connection::{self, Role};
+use crate::park::block_on;
+use crate::queue::{Queue, Taken};
+use crate::{Error, Options, Result, Synchronous};
+
+/// Longest a lone caller looks for its answer before it sleeps or yields.
+const GLANCE: Duration = Duration::from_micros(40);
+
+/// The caller's side of the writer thread.
+pub(crate) struct Writer {
+    queue: Arc<Queue>,
+    pub(crate) counters: Arc<Counters>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Worth it only if the writer has a core beside the caller's, and if a
+    /// commit does not wait for the disk.
+    glances: bool,
+}
+
+/// What the writer has done since it was started.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) writes: AtomicU64,
+    pub(crate) transactions: AtomicU64,
+}
+
+impl Writer {
+    /// Opens the file on the writer thread; returns when it is ready.
+    /// `committed` is raised after every transaction that kept something.
+    pub(crate) fn start(
+        path: &Path,
+        options: &Options,
+        committed: watch::Sender<u64>,
+    ) -> Result<Self> {
+        let queue = Arc::new(Queue::new(options.write_queue));
+        let counters = Arc::new(Counters::default());
+        let (ready_tx, ready_rx) = mpsc::sync_channel(1);
+        let thread = {
+            let (queue, counters) = (Arc::clone(&queue), Arc::clone(&counters));
+            let (path, options) = (path.to_path_buf(), options.clone());
+            std::thread::Builder::new()
+                .name("monolite-writer".into())
+                .spawn(move || {
+                    // Opened here: its busy handler keeps state in this thread.
+                    let opened = connection::open(&path, &options, Role::Writer);
+                    let conn = match opened {
+                        Ok(conn) => conn,
+                        Err(error) => {
+                            let _ = ready_tx.send(Err(error));
+                            return;
+                        }
+                    };
+                    let batcher = Batcher::new(&conn, &path, &options);
+                    let mut batcher = match batcher {
+                        Ok(batcher) => batcher,
+                        Err(error) => {
+                            let _ = ready_tx.send(Err(error));
+                            return;
+                        }
+                    };
+                    if ready_tx.send(Ok(())).is_ok() {
+                        serve(&conn, &mut batcher, &queue, &counters, &options, &committed);
+                    }
+                })
+                .map_err(|source| Error::Io {
+                    what: "start the writer thread",
+                    source,
+                })?
+        };
+        ready_rx.recv().map_err(|_| Error::Closed)??;
+        Ok(Self {
+            queue,
+            counters,
+            thread: Mutex::new(Some(thread)),
+            glances: options.synchronous == Synchronous::Normal
+                && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
+        })
+    }
+
+    /// Queues a closure; the receiver yields its answer.
+    pub(crate) fn submit<T, F>(&self, closure: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(Box::new(Call {
+            closure: Some(closure),
+            result: None,
+            reply,
+        }))?;
+        Ok(answer)
+    }
+
+    /// Waits for an answer on this thread.
+    pub(crate) fn wait<T>(&self, mut answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+        match self.glance(&mut answer) {
+            Some(result) => result,
+            None => block_on(answer).unwrap_or(Err(Error::Closed)),
+        }
+    }
+
+    /// Looks for the answer for a moment, if no other caller is waiting: at
+    /// `synchronous=NORMAL` a commit is over sooner than a thread is asleep.
+    pub(crate) fn glance<T>(&self, answer: &mut oneshot::Receiver<Result<T>>) -> Option<Result<T>> {
+        if !self.glances || self.queue.in_flight() != 1 {
+            return None;
+        }
+        let until = Instant::now() + GLANCE;
+        while Instant::now() < until {
+            match answer.try_recv() {
+                Ok(result) => return Some(result),
+                Err(oneshot::error::TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(oneshot::error::TryRecvError::Closed) => return Some(Err(Error::Closed)),
+            }
+        }
+        None
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.queue.in_flight()
+    }
+
+    /// Refuses further writes. Those queued are still run and answered.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Closes, and waits until the file is closed too.
+    pub(crate) fn join(&self) {
+        self.close();
+        // Held while joining: a second caller waits for the first.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(
+    conn: &Connection,
+    batcher: &mut Batcher<'_>,
+    queue: &Queue,
+    counters: &Counters,
+    options: &Options,
+    committed: &watch::Sender<u64>,
+) {
+    // A hint that must not fail anything: the statistics are only older.
+    let optimize = |what: &str| {
+        if options.optimize_every.is_some() {
+            let _ = conn.execute_batch(what);
+        }
+    };
+    optimize("PRAGMA optimize = 0x10002");
+    let mut optimize_due: Option<Instant> = None;
+    let mut jobs: VecDeque<Box<dyn Job>> = VecDeque::new();
+    loop {
+        if jobs.is_empty() {
+            match queue.take(&mut jobs, optimize_due) {
+                Taken::Jobs => {}
+                Taken::Closed => break,
+                Taken::Idle => {
+                    optimize("PRAGMA optimize");
+                    optimize_due = None;
+                    continue;
+                }
+            }
+        }
+        let outcome = batcher.run(&mut jobs, queue);
+        queue.answered(outcome.answered);
+        if outcome.committed > 0 {
+            counters
+                .writes
+                .fetch_add(outcome.committed, Ordering::Relaxed);
+            counters.transactions.fetch_add(1, Ordering::Relaxed);
+            if optimize_due.is_none() {
+                optimize_due = options.optimize_every.map(|every| Instant::now() + every);
+            }
+            if committed.receiver_count() > 0 {
+                committed.send_modify(|count| *count += 1);
+            }
+        }
+    }
+    optimize("PRAGMA optimize");
+}
+
+struct Call<F, T> {
+    closure: Option<F>,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Job for Call<F, T>
+where
+    F: FnOnce(&Connection) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, conn: &Connection) -> bool {
+        let Some(closure) = self.closure.take() else {
+            return false;
+        };
+        let result = run_caught(closure, conn);
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn answer(self: Box<Self>, failure: Option<Error>) {
+        let result = match (failure, self.result) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(result)) => result,
+            (None, None) => Err(Error::Closed),
+        };
+        // A caller that went away has lost its interest, not its write.
+        let _ = self.reply.send(result);
+    }
+
+    fn failure_text(&self) -> Option<String> {
+        match &self.result {
+            Some(Err(error)) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// Runs a closure, turning a panic into an error.
+pub(crate) fn run_caught<T>(
+    closure: impl FnOnce(&Connection) -> Result<T>,
+    conn: &Connection,
+) -> Result<T> {
+    // Unwind safety: whatever the closure leaves half-done in the database is
+    // rolled back by the caller of this function.
+    catch_unwind(AssertUnwindSafe(|| closure(conn))).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Error::Panicked(text.unwrap_or_else(|| "no message".into())))
+    })
+}

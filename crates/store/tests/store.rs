@@ -1,0 +1,428 @@
+//! What a store promises to the callers of one process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use monolite_store::rusqlite::Connection;
+use monolite_store::{Error, Options, Result, Store, Synchronous};
+
+fn open(dir: &Path) -> Store {
+    let options = Options {
+        batch_time: Duration::from_secs(60), // `together` decides what meets
+        ..Options::default()
+    };
+    let store = Store::open(dir.join("app.sqlite3"), options).unwrap();
+    store
+        .write_blocking(|tx| Ok(tx.execute_batch("CREATE TABLE t (n INTEGER UNIQUE NOT NULL)")?))
+        .unwrap();
+    store
+}
+
+fn insert(tx: &Connection, n: i64) -> Result<()> {
+    tx.prepare_cached("INSERT INTO t VALUES (?1)")?
+        .execute([n])?;
+    Ok(())
+}
+
+fn numbers(store: &Store) -> Vec<i64> {
+    store
+        .read_blocking(|conn| {
+            let mut statement = conn.prepare("SELECT n FROM t ORDER BY n")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .unwrap()
+}
+
+/// Holds the writer inside a closure until dropped, so that the writes sent
+/// meanwhile meet in one transaction.
+struct Gate {
+    _open: std::sync::mpsc::Sender<()>,
+}
+
+impl Gate {
+    fn close(store: &Store) -> (Self, std::thread::JoinHandle<()>) {
+        let (open, opened) = std::sync::mpsc::channel::<()>();
+        let (inside_tx, inside) = std::sync::mpsc::channel();
+        let store = store.clone();
+        let thread = std::thread::spawn(move || {
+            // Its answer is that of the transaction, which a test may break.
+            let _ = store.write_blocking(move |_| {
+                inside_tx.send(()).unwrap();
+                let _ = opened.recv();
+                Ok(())
+            });
+        });
+        inside.recv().unwrap();
+        (Self { _open: open }, thread)
+    }
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+type Write<T> = Box<dyn FnOnce(&Connection) -> Result<T> + Send>;
+
+/// Sends writes that are certain to share one transaction, in order.
+fn together<T: Send + 'static>(store: &Store, writes: Vec<Write<T>>) -> Vec<Result<T>> {
+    let before = store.stats().transactions;
+    let (gate, holder) = Gate::close(store);
+    let mut threads = Vec::new();
+    for (i, write) in writes.into_iter().enumerate() {
+        let sender = store.clone();
+        threads.push(std::thread::spawn(move || sender.write_blocking(write)));
+        wait_until("write queued", || store.stats().in_flight == i + 2);
+    }
+    drop(gate);
+    holder.join().unwrap();
+    let answers = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    assert!(
+        store.stats().transactions <= before + 2,
+        "they did not meet"
+    );
+    answers
+}
+
+#[test]
+fn concurrent_writes_share_one_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let before = store.stats();
+    let writes = (0..50)
+        .map(|n| Box::new(move |tx: &Connection| insert(tx, n)) as Box<_>)
+        .collect();
+    for answer in together(&store, writes) {
+        answer.unwrap();
+    }
+    let after = store.stats();
+    assert_eq!(after.writes - before.writes, 51);
+    assert_eq!(after.transactions - before.transactions, 1);
+    assert_eq!(numbers(&store), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_error_or_a_panic_takes_back_its_own_part_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let answers = together(
+        &store,
+        vec![
+            Box::new(|tx: &Connection| insert(tx, 1)) as Box<_>,
+            Box::new(|tx| {
+                insert(tx, 2)?;
+                Err(Error::app("changed my mind"))
+            }),
+            Box::new(|tx| {
+                insert(tx, 3)?;
+                panic!("boom {}", 3);
+            }),
+            Box::new(|tx| {
+                insert(tx, 4)?;
+                insert(tx, 1) // breaks UNIQUE
+            }),
+            Box::new(|tx| insert(tx, 5)),
+        ],
+    );
+    assert!(answers[0].is_ok() && answers[4].is_ok());
+    assert_eq!(
+        answers[1].as_ref().unwrap_err().to_string(),
+        "changed my mind"
+    );
+    assert!(matches!(&answers[2], Err(Error::Panicked(text)) if text == "boom 3"));
+    assert!(matches!(&answers[3], Err(Error::Sqlite(_))));
+    assert_eq!(numbers(&store), [1, 5]);
+}
+
+#[test]
+fn the_first_of_a_transaction_fails_alone_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let failed = store.write_blocking(|tx| {
+        insert(tx, 1)?;
+        Err::<(), _>(Error::app("no"))
+    });
+    assert!(failed.is_err());
+    store.write_blocking(|tx| insert(tx, 2)).unwrap();
+    assert_eq!(numbers(&store), [2]);
+}
+
+#[test]
+fn sqlites_own_rollback_of_everything_is_told_to_all_it_hit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let answers = together(
+        &store,
+        vec![
+            Box::new(|tx: &Connection| insert(tx, 1)) as Box<_>,
+            Box::new(|tx| {
+                tx.execute("INSERT OR ROLLBACK INTO t VALUES (1)", [])?;
+                Ok(())
+            }),
+            Box::new(|tx| insert(tx, 3)),
+        ],
+    );
+    assert!(matches!(answers[0], Err(Error::BatchRolledBack { .. })));
+    assert!(matches!(answers[1], Err(Error::Sqlite(_))));
+    assert!(
+        answers[2].is_ok(),
+        "those after it go on in a new transaction"
+    );
+    assert_eq!(numbers(&store), [3]);
+}
+
+#[test]
+fn a_closure_cannot_end_the_transaction_of_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut writes: Vec<Write<()>> = vec![Box::new(|tx| insert(tx, 1))];
+    for sql in [
+        "COMMIT",
+        "ROLLBACK",
+        "BEGIN",
+        "END",
+        "RELEASE _monolite_part",
+        "ROLLBACK TO \"_MONOLITE_PART\"",
+    ] {
+        writes.push(Box::new(move |tx| Ok(tx.execute_batch(sql)?)));
+    }
+    let answers = together(&store, writes);
+    assert!(answers[0].is_ok());
+    for answer in &answers[1..] {
+        assert!(
+            matches!(answer, Err(Error::TransactionControl)),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(numbers(&store), [1]);
+    store
+        .write_blocking(|tx| Ok(tx.execute_batch("SAVEPOINT mine; RELEASE mine")?))
+        .expect("savepoints of one's own are fine");
+}
+
+#[test]
+fn readers_see_commits_never_wait_and_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.write_blocking(|tx| insert(tx, 1)).unwrap();
+    let (gate, holder) = Gate::close(&store);
+    assert_eq!(
+        numbers(&store),
+        [1],
+        "read while a write transaction is open"
+    );
+    drop(gate);
+    holder.join().unwrap();
+
+    let refused = store.read_blocking(|conn| insert(conn, 9)).unwrap_err();
+    assert!(refused.to_string().contains("readonly"), "{refused}");
+    let refused = store.read_blocking(|conn| Ok(conn.execute_batch("PRAGMA query_only = 0")?));
+    assert!(refused.is_err());
+    store
+        .read_blocking(|conn| Ok(conn.execute_batch("BEGIN")?))
+        .unwrap();
+    store.write_blocking(|tx| insert(tx, 2)).unwrap();
+    assert_eq!(
+        numbers(&store),
+        [1, 2],
+        "a forgotten BEGIN ends with its closure"
+    );
+}
+
+#[test]
+fn a_full_queue_answers_at_once_and_runs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        write_queue: 3,
+        ..Options::default()
+    };
+    let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
+    let (gate, holder) = Gate::close(&store);
+    let mut waiting = Vec::new();
+    for i in 0..3 {
+        let sender = store.clone();
+        waiting.push(std::thread::spawn(move || {
+            sender.write_blocking(|_| Ok(()))
+        }));
+        wait_until("queued", || store.stats().in_flight == i + 2);
+    }
+    let answer = store.write_blocking(|_| Ok(()));
+    assert!(matches!(answer, Err(Error::QueueFull { capacity: 3, .. })));
+    drop(gate);
+    holder.join().unwrap();
+    for thread in waiting {
+        thread.join().unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_future_neither_loses_nor_doubles_its_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ran = Arc::new(AtomicU64::new(0));
+    let mut expected = 0;
+    for n in 0..300_i64 {
+        let counter = Arc::clone(&ran);
+        let mut write = Box::pin(store.write(move |tx| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            insert(tx, n)
+        }));
+        if n % 3 == 0 {
+            drop(write); // never polled: never runs
+            continue;
+        }
+        expected += 1;
+        // Polled once, then dropped wherever it happens to be.
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(write.as_mut().poll(context)));
+        let _ = polled.await;
+    }
+    store.clone().close().await;
+    assert_eq!(ran.load(Ordering::SeqCst), expected);
+    let conn = Connection::open(dir.path().join("app.sqlite3")).unwrap();
+    let rows: i64 = conn
+        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, i64::try_from(expected).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_finishes_what_was_queued_and_refuses_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut watch = store.watch().unwrap();
+    let writes: Vec<_> = (0..100)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.write(move |tx| insert(tx, n)).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    store.clone().close().await;
+    let mut kept = 0;
+    for write in writes {
+        match write.await.unwrap() {
+            Ok(()) => kept += 1,
+            Err(Error::Closed) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(matches!(store.read(|_| Ok(())).await, Err(Error::Closed)));
+    loop {
+        // Commits seen before the end may still be told.
+        if watch.changed().await.is_err() {
+            break;
+        }
+    }
+    let wal = dir.path().join("app.sqlite3-wal");
+    assert!(!wal.exists(), "the last connection takes the WAL with it");
+    let wal = dir.path().join("app.sqlite3-wal");
+    assert!(!wal.exists(), "the last connection takes the WAL with it");
+    let conn = Connection::open(dir.path().join("app.sqlite3")).unwrap();
+    let rows: i64 = conn
+        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, kept);
+}
+
+#[test]
+fn a_full_disk_is_one_clear_error_and_damages_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // SQLite answers its own limit exactly as it answers ENOSPC; the real
+    // thing is tried in the end-to-end tests, on a small filesystem.
+    store
+        .write_blocking(|tx| Ok(tx.pragma_update(None, "max_page_count", 20)?))
+        .unwrap();
+    let error = loop {
+        let big = store.write_blocking(|tx| {
+            tx.execute(
+                "INSERT INTO t SELECT max(coalesce((SELECT max(n) FROM t), 0)) + 1",
+                [],
+            )?;
+            tx.execute("CREATE TABLE IF NOT EXISTS pad (x)", [])?;
+            tx.execute("INSERT INTO pad VALUES (zeroblob(9000))", [])?;
+            Ok(())
+        });
+        if let Err(error) = big {
+            break error;
+        }
+    };
+    assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+    let rows = numbers(&store).len() as i64;
+    let pads: i64 = store
+        .read_blocking(|c| Ok(c.query_row("SELECT count(*) FROM pad", [], |r| r.get(0))?))
+        .unwrap();
+    assert_eq!(rows, pads, "no half of a failed write was kept");
+    store
+        .write_blocking(|tx| Ok(tx.pragma_update(None, "max_page_count", 100_000)?))
+        .unwrap();
+    store.write_blocking(|tx| insert(tx, 999)).unwrap();
+    let check: String = store
+        .read_blocking(|c| Ok(c.query_row("PRAGMA integrity_check", [], |r| r.get(0))?))
+        .unwrap();
+    assert_eq!(check, "ok");
+}
+
+#[test]
+fn what_cannot_be_opened_is_named_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("notes.txt");
+    let content = "not a database, but long enough to be looked at ".repeat(40);
+    std::fs::write(&text, &content).unwrap();
+    let error = Store::open(&text, Options::default()).unwrap_err();
+    assert!(matches!(error, Error::NotADatabase { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&text).unwrap(), content);
+
+    let error = Store::open(dir.path().join("no/such/a.sqlite3"), Options::default()).unwrap_err();
+    assert!(matches!(error, Error::MissingDirectory { .. }), "{error}");
+
+    let error = Store::open(dir.path(), Options::default()).unwrap_err();
+    assert!(matches!(error, Error::NotADatabase { .. }), "{error}");
+
+    // A VFS without shared memory, as a filesystem without it would be.
+    let options = Options {
+        vfs: Some("unix-dotfile".into()),
+        ..Options::default()
+    };
+    let error = Store::open(dir.path().join("w.sqlite3"), options).unwrap_err();
+    assert!(matches!(error, Error::NoWal { .. }), "{error}");
+}
+
+#[test]
+fn every_setting_is_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        synchronous: Synchronous::Full,
+        foreign_keys: false,
+        mmap_bytes: 1 << 20,
+        journal_size_limit_bytes: 12345,
+        cache_bytes: 1 << 20,
+        ..Options::default()
+    };
+    let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
+    let ask = |name: &'static str| {
+        store
+            .read_blocking(move |c| Ok(c.pragma_query_value(None, name, |r| r.get::<_, i64>(0))?))
+            .unwrap()
+    };
+    assert_eq!(ask("synchronous"), 2);
+    assert_eq!(ask("foreign_keys"), 0);
+    assert_eq!(ask("mmap_size"), 1 << 20);
+    assert_eq!(ask("journal_size_limit"), 12345);
+    assert_eq!(ask("cache_size"), -1024);
+    assert_eq!(ask("query_only"), 1);
+}

@@ -1,0 +1,1 @@
+//! The life of a served app: guard, migrate, start, open the gate, drain, stop.

@@ -1,0 +1,1 @@
+//! What the tests share: processes that end with the test, ports, clients.
