@@ -1,1 +1,77 @@
-fn main(){}
+//! The project's chores: `cargo xtask test`, `cargo xtask bench NAME`.
+//!
+//! `test` installs what the tests need where it may (Debian packages as root,
+//! Python packages into `target/`), says exactly what to install where it may
+//! not, and runs every test of the workspace.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod needs;
+mod shell;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::run;
+
+const USAGE: &str = "\
+usage: cargo xtask test [-- ARGUMENTS OF cargo test]
+       cargo xtask bench store|gate";
+
+fn main() -> ExitCode {
+    match chore() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    std::env::set_current_dir(root()?).context("cannot enter the workspace")?;
+    match words.as_slice() {
+        ["test"] => test(&[]),
+        ["test", "--", rest @ ..] => test(rest),
+        ["bench", name @ ("store" | "gate")] => bench(name),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask has no parent")?.to_path_buf())
+}
+
+fn test(arguments: &[&str]) -> Result<()> {
+    let provided = needs::for_tests()?;
+    run("cargo", |cargo| {
+        cargo
+            .args(["test", "--workspace", "--locked"])
+            .args(arguments)
+            .envs(provided)
+    })
+}
+
+/// Builds the binary first: some benchmarks run it beside its peers.
+fn bench(name: &str) -> Result<()> {
+    run("cargo", |cargo| {
+        cargo.args(["build", "--release", "--locked", "--bin", "monolite"])
+    })?;
+    run("cargo", |cargo| {
+        cargo
+            .args([
+                "run",
+                "--release",
+                "--locked",
+                "--package",
+                "monolite-bench",
+                "--",
+            ])
+            .arg(name)
+    })
+}

@@ -1,1 +1,24 @@
-//! The life of a served app: guard, migrate, start, open the gate, drain, stop.
+//! The life of `monolite run`: checks and locks the volume, migrates, starts
+//! the app in a process group of its own, opens the gate when the app is
+//! healthy, starts it again when it dies, and ends with it.
+//!
+//! [`run`] is the whole of it; [`Config`] is what it is told.
+
+mod app;
+mod backoff;
+mod children;
+mod config;
+mod environment;
+mod error;
+mod exit;
+mod health;
+mod keeper;
+mod run;
+mod signals;
+mod tail;
+
+pub use crate::config::{Config, Health, Output, Stream};
+pub use crate::error::Error;
+pub use crate::exit::Exit;
+pub use crate::keeper::keep;
+pub use crate::run::run;

@@ -1,1 +1,76 @@
-//! What the tests share: processes that end with the test, ports, clients.
+//! What the tests share: the real binary as a process that ends with its test,
+//! its log to wait on, directories on a real disk, and an HTTP client.
+//!
+//! Tests wait for signals, a log line or an answer, never for time to pass.
+//! Every wait is bounded by [`PATIENCE`] and panics with what it waited for.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod browser;
+mod process;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use browser::{Answer, Browser};
+pub use process::Process;
+/// The signals a test may send.
+pub use rustix::process::Signal;
+
+/// Longest a test waits for anything: far above what any of it takes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port that was free a moment ago.
+///
+/// # Panics
+/// If the machine has none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// The workspace's root.
+///
+/// # Panics
+/// Never in a checkout.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("the root").to_path_buf()
+}
+
+/// A directory on the disk the checkout is on: `/tmp` may be memory, which
+/// the volume check refuses.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn disk_dir() -> tempfile::TempDir {
+    let base = root().join("target/test-data");
+    std::fs::create_dir_all(&base).expect("a place for test data");
+    tempfile::tempdir_in(base).expect("a directory for test data")
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// After [`PATIENCE`], naming `what`.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a test needs and `cargo xtask test` installs: the path in `variable`.
+///
+/// # Panics
+/// If it is not set, naming the command that sets it.
+pub fn provided(variable: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) => path.into(),
+        None => panic!(
+            "{variable} is not set: run this test through `cargo xtask test`, which installs what it needs"
+        ),
+    }
+}

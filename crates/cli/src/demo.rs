@@ -1,0 +1,97 @@
+//! `monolite demo`: the bundled app, under the same `run` as any other.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::run::{config, serve, this_program};
+use crate::settings::{LogFormat, Settings};
+use crate::{Failure, surroundings};
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  monolite demo --port 8080")]
+pub(crate) struct Arguments {
+    /// The port to serve on
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+
+    /// The address to serve on
+    #[arg(long, value_name = "IP", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    bind: std::net::IpAddr,
+
+    /// Keep the data in this directory [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Monolite's own log lines, on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: LogFormat,
+}
+
+pub(crate) fn demo(arguments: Arguments) -> Result<(), Failure> {
+    let temporary = match arguments.data {
+        Some(_) => None,
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("monolite-demo-")
+                .tempdir()
+                .context("cannot make a temporary directory")?,
+        ),
+    };
+    let mut settings = Settings {
+        port: Some(arguments.port),
+        bind: Some(arguments.bind),
+        health_path: Some("/up".into()),
+        log: Some(arguments.log),
+        data: arguments.data,
+        ..Settings::default()
+    };
+    if let Some(dir) = &temporary {
+        settings.data = Some(dir.path().into());
+        // It is meant to be lost.
+        settings.allow = vec!["persistent".into()];
+    }
+    let command = vec![this_program()?.into(), "demo-app".into()];
+    let config = config(&settings, command, Ipv4Addr::LOCALHOST)?;
+    let shown = match config.listen {
+        address if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        address => address,
+    };
+    println!("A live blog on one SQLite file: http://{shown}");
+    println!("Its data: {}", config.place.dir.display());
+    println!("Ctrl-C ends it.");
+    let result = serve(config, &settings);
+    if let Some(dir) = temporary {
+        dir.close()
+            .context("cannot remove the temporary directory")?;
+    }
+    result
+}
+
+/// The app itself, told its port and directory as any app is.
+pub(crate) fn app() -> Result<(), Failure> {
+    let settings = Settings {
+        data: std::env::var_os("MONOLITE_DATA").map(PathBuf::from),
+        ..Settings::default()
+    };
+    let address = surroundings::listen(&settings, Ipv4Addr::LOCALHOST)?;
+    let database = surroundings::place(&settings).dir.join("app.sqlite3");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let app = monolite_demo::app(monolite_demo::Config { database }).await?;
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        app.serve(listener, async move {
+            terminate.recv().await;
+        })
+        .await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,32 @@
+//! Shows what was found on a volume.
+
+use std::io::{self, IsTerminal, Write};
+
+use monolite_volume::{Finding, Level};
+
+/// Writes findings, one line each, with why and mend below those not passed.
+pub(crate) fn findings(found: &[Finding], mut to: impl Write + IsTerminal) -> io::Result<()> {
+    let colour = to.is_terminal();
+    for finding in found {
+        let (mark, paint) = match finding.level {
+            Level::Pass => ("ok  ", "32"),
+            Level::Warn => ("warn", "33"),
+            Level::Fail => ("FAIL", "31"),
+        };
+        let (on, off) = if colour {
+            (format!("\x1b[{paint}m"), "\x1b[0m")
+        } else {
+            (String::new(), "")
+        };
+        writeln!(
+            to,
+            "{on}{mark}{off}  {:<10}  {}",
+            finding.name, finding.what
+        )?;
+        if finding.level != Level::Pass {
+            writeln!(to, "      why   {}", finding.why)?;
+            writeln!(to, "      mend  {}", finding.mend)?;
+        }
+    }
+    Ok(())
+}

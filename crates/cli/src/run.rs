@@ -1,0 +1,206 @@
+//! `monolite run`: serve an app.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use monolite_gate::TrustForwarded;
+use monolite_supervisor::{Config, Error, Stream};
+use monolite_volume::{Finding, Level};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::settings::{Settings, Trust};
+use crate::{Failure, log, report, surroundings};
+
+/// Open files wanted: each connection takes two.
+const DESCRIPTORS: u64 = 65_536;
+
+#[derive(Args)]
+#[command(
+    override_usage = "monolite run [OPTIONS] -- <COMMAND>...",
+    after_help = "Examples:\n  monolite run -- bin/rails server\n  \
+        monolite run --data /data --migrate 'python manage.py migrate' -- \\\n    \
+        gunicorn --bind '127.0.0.1:$PORT' shop.wsgi\n\n\
+        The app is told PORT, and where its database is in the variable its framework reads.\n\
+        SIGTERM or Ctrl-C stops it all, a second one at once; SIGUSR2 restarts the app while\n\
+        requests wait. GET /_monolite/health answers 200 while requests pass.\n\n\
+        Exit code: the app's own; 1 failed, 2 wrong usage, 3 the volume is not fit."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// Read this file instead of ./monolite.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The app's command; `$PORT` in it becomes the app's port
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let (settings, from_file) = arguments
+        .settings
+        .with_file(arguments.config.as_deref())
+        .map_err(Failure::Usage)?;
+    let command = if arguments.command.is_empty() {
+        from_file.into_iter().map(OsString::from).collect()
+    } else {
+        arguments.command
+    };
+    if command.is_empty() {
+        let error = anyhow::anyhow!(
+            "no command: name the app's after --, as in `monolite run -- bin/rails server`"
+        );
+        return Err(Failure::Usage(error));
+    }
+    let config = config(&settings, command, Ipv4Addr::UNSPECIFIED).map_err(Failure::Usage)?;
+    serve(config, &settings)
+}
+
+/// The supervisor's configuration for `settings`.
+pub(crate) fn config(
+    settings: &Settings,
+    command: Vec<OsString>,
+    bind: Ipv4Addr,
+) -> anyhow::Result<Config> {
+    let listen = surroundings::listen(settings, bind)?;
+    let place = surroundings::place(settings);
+    let mut config = Config::new(command, listen, place.dir.clone());
+    config.place = place;
+    config.migrate = settings.migrate.clone().map(OsString::from);
+    config.app_port = settings.app_port;
+    config.allow = settings.allow.clone();
+    config.app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
+    config.environment = std::env::vars_os().collect();
+    config.health.path = settings.health_path.clone();
+    config.health.host = settings.health_host.clone();
+    if let Some(name) = &settings.database {
+        config.database.clone_from(name);
+    }
+    if let Some(path) = &settings.health_path
+        && !path.starts_with('/')
+    {
+        anyhow::bail!("the health path is `{path}`; it must begin with /");
+    }
+    let set = |to: &mut std::time::Duration, from: Option<std::time::Duration>| {
+        if let Some(from) = from {
+            *to = from;
+        }
+    };
+    set(&mut config.start_time, settings.start_timeout);
+    set(&mut config.stop_time, settings.stop_timeout);
+    set(&mut config.drain_time, settings.drain_timeout);
+    set(&mut config.gate.hold_time, settings.hold_timeout);
+    set(&mut config.gate.response_time, settings.response_timeout);
+    if let Some(requests) = settings.hold_requests {
+        config.gate.hold_requests = requests;
+    }
+    if let Some(mib) = settings.hold_mib {
+        config.gate.hold_bytes = mib.saturating_mul(1 << 20);
+    }
+    config.gate.write_concurrency = settings.write_concurrency.map(Into::into);
+    config.gate.trust_forwarded = match settings.trust_forwarded {
+        None | Some(Trust::Private) => TrustForwarded::Private,
+        Some(Trust::All) => TrustForwarded::All,
+        Some(Trust::None) => TrustForwarded::None,
+    };
+    config.keeper = vec![this_program()?.into(), "keeper".into()];
+    config.output = Arc::new(pass_on);
+    Ok(config)
+}
+
+/// This binary, also if its file was replaced or removed meanwhile.
+pub(crate) fn this_program() -> anyhow::Result<PathBuf> {
+    let named = std::env::current_exe()?;
+    Ok(if named.exists() {
+        named
+    } else {
+        "/proc/self/exe".into()
+    })
+}
+
+/// The app's output, as it came.
+fn pass_on(stream: Stream, bytes: &[u8]) {
+    // Nobody reads any more: that is no reason to disturb the app.
+    let _ = match stream {
+        Stream::Stdout => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(bytes).and_then(|()| out.flush())
+        }
+        Stream::Stderr => std::io::stderr().lock().write_all(bytes),
+    };
+}
+
+pub(crate) fn serve(config: Config, settings: &Settings) -> Result<(), Failure> {
+    log::start(settings.log.unwrap_or_default()).map_err(Failure::Usage)?;
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let allow = config.allow.clone();
+    let result = runtime.block_on(monolite_supervisor::run(config, |found| {
+        warn(found, &allow)
+    }));
+    // Threads that still pass on the output of an orphan do not keep us.
+    runtime.shutdown_background();
+    match result {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::Code(code)),
+        Err(error) => {
+            if let Error::NotFit(findings) = &error {
+                let _ = report::findings(findings, std::io::stderr());
+            }
+            if let Some(tail) = error.tail().filter(|tail| !tail.is_empty()) {
+                eprintln!("--- the end of the app's output ---\n{tail}\n---");
+            }
+            eprintln!("monolite: {error}{}", hint(&error));
+            Err(Failure::Code(error.code()))
+        }
+    }
+}
+
+fn hint(error: &Error) -> String {
+    let Error::NotFit(findings) = error else {
+        return String::new();
+    };
+    let names: Vec<_> = findings.iter().map(|finding| finding.name).collect();
+    format!(
+        ": mend what failed, or accept it with --allow {}",
+        names.join(",")
+    )
+}
+
+/// Logs what is not as it should be but does not stop the run.
+fn warn(found: &[Finding], allowed: &[String]) {
+    for finding in found {
+        let allowed = allowed.iter().any(|name| name == finding.name);
+        let (check, mend, what) = (finding.name, &finding.mend, &finding.what);
+        match finding.level {
+            Level::Warn => tracing::warn!(check, mend, "{what}"),
+            Level::Fail if allowed => tracing::warn!(check, "allowed: {what}"),
+            Level::Pass | Level::Fail => {}
+        }
+    }
+}
+
+/// As far as this user may; the rest shows as connections that wait.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit
+        .maximum
+        .map_or(DESCRIPTORS, |max| max.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: limit.maximum,
+            },
+        );
+    }
+}

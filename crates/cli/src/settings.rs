@@ -1,0 +1,289 @@
+//! `monolite.toml`: every key optional, an unknown one an error.
+//!
+//! A flag wins over its `MONOLITE_*` variable, that over the file, that over
+//! the default.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+/// The name looked for in the current directory.
+const FILE: &str = "monolite.toml";
+
+/// What can be set, each by flag, variable and key.
+#[derive(Args, Deserialize, Default, Clone, Debug)]
+#[serde(default)]
+pub(crate) struct Settings {
+    /// The data directory [default: $LITESTACK_DATA_PATH, else /data, else ./data]
+    #[arg(long, env = "MONOLITE_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// File name of the app's database in the data directory [default: app.sqlite3]
+    #[arg(long, env = "MONOLITE_DATABASE", value_name = "NAME")]
+    pub(crate) database: Option<String>,
+
+    /// The public port [default: $PORT, else 8080]
+    #[arg(long, env = "MONOLITE_PORT")]
+    pub(crate) port: Option<u16>,
+
+    /// The public address [default: 0.0.0.0]
+    #[arg(long, env = "MONOLITE_BIND", value_name = "IP")]
+    pub(crate) bind: Option<std::net::IpAddr>,
+
+    /// The port the app is told as PORT [default: a free one]
+    #[arg(long, env = "MONOLITE_APP_PORT", value_name = "PORT")]
+    pub(crate) app_port: Option<u16>,
+
+    /// A shell command to run before the app starts; requests wait meanwhile
+    #[arg(long, env = "MONOLITE_MIGRATE", value_name = "COMMAND")]
+    pub(crate) migrate: Option<String>,
+
+    /// The app is healthy when GET of this path answers 200-399 [default: / with any answer below 500]
+    #[arg(long, env = "MONOLITE_HEALTH_PATH", value_name = "PATH")]
+    pub(crate) health_path: Option<String>,
+
+    /// The Host header of the health request [default: localhost]
+    #[arg(long, env = "MONOLITE_HEALTH_HOST", value_name = "HOST")]
+    pub(crate) health_host: Option<String>,
+
+    /// Let at most N state-changing requests (not GET, HEAD, OPTIONS) into the app at a time
+    #[arg(long, env = "MONOLITE_WRITE_CONCURRENCY", value_name = "N")]
+    pub(crate) write_concurrency: Option<std::num::NonZeroUsize>,
+
+    /// Longest from start to healthy [default: 60s]
+    #[arg(long, env = "MONOLITE_START_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(deserialize_with = "duration")]
+    pub(crate) start_timeout: Option<Duration>,
+
+    /// From SIGTERM to SIGKILL for the app [default: 10s]
+    #[arg(long, env = "MONOLITE_STOP_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(deserialize_with = "duration")]
+    pub(crate) stop_timeout: Option<Duration>,
+
+    /// For requests in hand to finish before a stop or restart [default: 10s]
+    #[arg(long, env = "MONOLITE_DRAIN_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(deserialize_with = "duration")]
+    pub(crate) drain_timeout: Option<Duration>,
+
+    /// Longest a request waits to be passed on, then 503 [default: 30s]
+    #[arg(long, env = "MONOLITE_HOLD_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(deserialize_with = "duration")]
+    pub(crate) hold_timeout: Option<Duration>,
+
+    /// Requests that may wait at once, then 503 [default: 1024]
+    #[arg(long, env = "MONOLITE_HOLD_REQUESTS", value_name = "N")]
+    pub(crate) hold_requests: Option<usize>,
+
+    /// Memory the waiting requests may take together, in MiB [default: 16]
+    #[arg(long, env = "MONOLITE_HOLD_MIB", value_name = "MIB")]
+    pub(crate) hold_mib: Option<usize>,
+
+    /// Longest wait for the head of the app's response, then 504; 0s is for ever [default: 60s]
+    #[arg(long, env = "MONOLITE_RESPONSE_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[serde(deserialize_with = "duration")]
+    pub(crate) response_timeout: Option<Duration>,
+
+    /// Whose X-Forwarded-* headers are believed [default: private]
+    #[arg(long, env = "MONOLITE_TRUST_FORWARDED", value_name = "WHOSE")]
+    pub(crate) trust_forwarded: Option<Trust>,
+
+    /// Go on in spite of a failed check of this name (repeat, or separate with commas)
+    #[arg(
+        long,
+        env = "MONOLITE_ALLOW",
+        value_name = "CHECK",
+        value_delimiter = ','
+    )]
+    pub(crate) allow: Vec<String>,
+
+    /// Monolite's own log lines, on standard error [default: text]
+    #[arg(long, env = "MONOLITE_LOG", value_name = "FORMAT")]
+    pub(crate) log: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Trust {
+    /// Peers with a private, loopback or link-local address.
+    Private,
+    /// Everybody.
+    All,
+    /// Nobody.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// The keys of the file, in the order of the settings above.
+const KEYS: &[&str] = &[
+    "data",
+    "database",
+    "port",
+    "bind",
+    "app_port",
+    "migrate",
+    "health_path",
+    "health_host",
+    "write_concurrency",
+    "start_timeout",
+    "stop_timeout",
+    "drain_timeout",
+    "hold_timeout",
+    "hold_requests",
+    "hold_mib",
+    "response_timeout",
+    "trust_forwarded",
+    "allow",
+    "log",
+    "command",
+];
+
+/// What the file may hold beside the settings.
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct File {
+    /// The app's command, for `monolite run` without one.
+    command: Vec<String>,
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    let parsed = humantime::parse_duration(&text);
+    parsed.map(Some).map_err(serde::de::Error::custom)
+}
+
+impl Settings {
+    /// Fills in what flags and variables left open from `file`, or from the
+    /// file of the current directory if there is one; and the command, if the
+    /// file has one.
+    pub(crate) fn with_file(self, file: Option<&Path>) -> anyhow::Result<(Self, Vec<String>)> {
+        let (path, required) = file.map_or((Path::new(FILE), false), |path| (path, true));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => {
+                return Ok((self, Vec::new()));
+            }
+            Err(e) => return Err(e).context(format!("cannot read {}", path.display())),
+        };
+        let file = parse(&text).with_context(|| format!("in {}", path.display()))?;
+        Ok((self.over(file.settings), file.command))
+    }
+
+    fn over(self, below: Self) -> Self {
+        Self {
+            data: self.data.or(below.data),
+            database: self.database.or(below.database),
+            port: self.port.or(below.port),
+            bind: self.bind.or(below.bind),
+            app_port: self.app_port.or(below.app_port),
+            migrate: self.migrate.or(below.migrate),
+            health_path: self.health_path.or(below.health_path),
+            health_host: self.health_host.or(below.health_host),
+            write_concurrency: self.write_concurrency.or(below.write_concurrency),
+            start_timeout: self.start_timeout.or(below.start_timeout),
+            stop_timeout: self.stop_timeout.or(below.stop_timeout),
+            drain_timeout: self.drain_timeout.or(below.drain_timeout),
+            hold_timeout: self.hold_timeout.or(below.hold_timeout),
+            hold_requests: self.hold_requests.or(below.hold_requests),
+            hold_mib: self.hold_mib.or(below.hold_mib),
+            response_timeout: self.response_timeout.or(below.response_timeout),
+            trust_forwarded: self.trust_forwarded.or(below.trust_forwarded),
+            allow: if self.allow.is_empty() {
+                below.allow
+            } else {
+                self.allow
+            },
+            log: self.log.or(below.log),
+        }
+    }
+}
+
+fn parse(text: &str) -> anyhow::Result<File> {
+    let table: toml::Table = text.parse().map_err(|e| anyhow!("{e}"))?;
+    for key in table.keys() {
+        if !KEYS.contains(&key.as_str()) {
+            match nearest(key, KEYS) {
+                Some(known) => bail!("unknown key `{key}`; did you mean `{known}`?"),
+                None => bail!("unknown key `{key}`; the keys are: {}", KEYS.join(", ")),
+            }
+        }
+    }
+    toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))
+}
+
+/// The known name most like `word`, if any is like it.
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(word, known), *known))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_is_a_key_of_the_file() {
+        let command = Settings::augment_args(clap::Command::new("x"));
+        let flags: Vec<String> = command
+            .get_arguments()
+            .map(|argument| argument.get_id().to_string())
+            .collect();
+        let keys: Vec<_> = KEYS.iter().filter(|key| **key != "command").collect();
+        assert_eq!(
+            flags,
+            keys.iter().map(|k| k.to_string()).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Settings {
+            port: Some(1),
+            ..Settings::default()
+        };
+        let file =
+            parse("port = 2\nhealth_path = '/up'\nstart_timeout = '2m'\ncommand = ['a', 'b']")
+                .unwrap();
+        assert_eq!(file.command, ["a", "b"]);
+        let both = flags.over(file.settings);
+        assert_eq!(both.port, Some(1));
+        assert_eq!(both.health_path.as_deref(), Some("/up"));
+        assert_eq!(both.start_timeout, Some(Duration::from_secs(120)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text| parse(text).unwrap_err().to_string();
+        assert_eq!(
+            error("helth_path = '/'"),
+            "unknown key `helth_path`; did you mean `health_path`?"
+        );
+        assert!(error("zzz = 1").starts_with("unknown key `zzz`; the keys are: data,"));
+        assert!(
+            error("port = 'x'").contains("port"),
+            "{}",
+            error("port = 'x'")
+        );
+        assert!(error("start_timeout = 'soon'").contains("start_timeout"));
+        assert!(error("port = ").contains("line 1"));
+    }
+}

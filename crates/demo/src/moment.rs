@@ -1,0 +1,116 @@
+//! A point in time, for people and for `<time datetime>`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// Milliseconds since 1970, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment(pub(crate) i64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// As `2026-03-12T10:11:12Z`.
+    pub(crate) fn iso(self) -> String {
+        let seconds = self.0.div_euclid(1000);
+        let (year, month, day) = civil(seconds.div_euclid(DAY));
+        let of_day = seconds.rem_euclid(DAY);
+        let (h, m, s) = (of_day / HOUR, of_day % HOUR / MINUTE, of_day % MINUTE);
+        format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
+    }
+
+    /// As `3 minutes ago`, and a date once that is a week.
+    /// `assets/app.js` says the same words.
+    pub(crate) fn human(self, now: &Self) -> String {
+        let seconds = now.0.saturating_sub(self.0) / 1000;
+        match seconds {
+            ..45 => "just now".into(),
+            45..HOUR => ago((seconds / MINUTE).max(1), "minute"),
+            HOUR..DAY => ago(seconds / HOUR, "hour"),
+            _ if seconds < 7 * DAY => ago(seconds / DAY, "day"),
+            _ => {
+                let (year, month, day) = civil(self.0.div_euclid(1000).div_euclid(DAY));
+                let month = MONTHS[(month - 1) as usize % 12];
+                format!("{day} {month} {year}")
+            }
+        }
+    }
+}
+
+fn ago(count: i64, unit: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{s} ago")
+}
+
+/// Year, month (1–12) and day of a day number since 1970 (Howard Hinnant's
+/// `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iso_is_the_calendar_s() {
+        assert_eq!(Moment(0).iso(), "1970-01-01T00:00:00Z");
+        assert_eq!(Moment(-1).iso(), "1969-12-31T23:59:59Z");
+        assert_eq!(Moment(1_709_164_799_999).iso(), "2024-02-28T23:59:59Z");
+        assert_eq!(Moment(1_709_164_800_000).iso(), "2024-02-29T00:00:00Z");
+        assert_eq!(Moment(1_709_251_200_000).iso(), "2024-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn human_words() {
+        let now = Moment(1_709_164_800_000);
+        let before = |seconds: i64| Moment(now.0 - seconds * 1000).human(&now);
+        assert_eq!(before(-500), "just now");
+        assert_eq!(before(44), "just now");
+        assert_eq!(before(50), "1 minute ago");
+        assert_eq!(before(3 * MINUTE), "3 minutes ago");
+        assert_eq!(before(HOUR), "1 hour ago");
+        assert_eq!(before(2 * DAY), "2 days ago");
+        assert_eq!(before(8 * DAY), "21 February 2024");
+    }
+
+    #[test]
+    fn absurd_rows_do_no_harm() {
+        for ms in [i64::MIN, i64::MAX] {
+            let _ = (Moment(ms).iso(), Moment(ms).human(&Moment(0)));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What each address answers.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Form, Json, Router, middleware};
+use monolite_store::rusqlite::Connection;
+
+use crate::draft::{CommentDraft, Complaints, PostDraft};
+use crate::facts::Counts;
+use crate::failure::Failure;
+use crate::guard::{accepts, guard};
+use crate::live::Live;
+use crate::moment::Moment;
+use crate::pages::{Frame, Index, NewPost, PostPage};
+use crate::post::{id_in, path};
+use crate::{assets, comment, stream};
+
+/// Most bytes of a form.
+const FORM_MAX: usize = 64 << 10;
+
+type FormOf<T> = Result<Form<T>, axum::extract::rejection::FormRejection>;
+type Answer = Result<Response, Failure>;
+
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) live: Arc<Live>,
+}
+
+pub(crate) fn router(site: Site) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/new", get(new))
+        .route("/posts", post(publish).get(async || Redirect::to("/")))
+        .route("/posts/{post}", get(show))
+        .route("/posts/{post}/comments", get(list).post(say))
+        .route("/live", get(stream::live))
+        .route("/up", get(up))
+        .route("/style.css", get(assets::style))
+        .route("/app.js", get(assets::script))
+        .route("/icon.svg", get(assets::icon))
+        .route("/favicon.ico", get(assets::icon))
+        .fallback(async || Failure::NotFound)
+        .method_not_allowed_fallback(async || Failure::WrongMethod)
+        .layer(DefaultBodyLimit::max(FORM_MAX))
+        .layer(middleware::from_fn(guard))
+        .with_state(site)
+}
+
+impl Site {
+    /// Reads the facts and what `more` reads, in one snapshot.
+    async fn read<T, F>(&self, more: F) -> Result<(Frame, T), Failure>
+    where
+        F: FnOnce(&Connection) -> monolite_store::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (counts, after, more) = self
+            .live
+            .store
+            .read(move |conn| {
+                let snapshot = conn.unchecked_transaction()?;
+                let after = comment::newest(&snapshot)?;
+                Ok((Counts::read(&snapshot)?, after, more(&snapshot)?))
+            })
+            .await?;
+        let frame = Frame {
+            now: Moment::now(),
+            facts: Some(self.live.facts(counts)),
+            after,
+        };
+        Ok((frame, more))
+    }
+
+    async fn post_page(
+        &self,
+        id: i64,
+        before: Option<i64>,
+        draft: CommentDraft,
+    ) -> Result<PostPage, Failure> {
+        let read = move |conn: &Connection| {
+            let Some(post) = crate::post::find(conn, id)? else {
+                return Ok(None);
+            };
+            Ok(Some((post, comment::page(conn, id, before)?)))
+        };
+        let (frame, found) = self.read(read).await?;
+        let (post, (comments, older)) = found.ok_or(Failure::NotFound)?;
+        Ok(PostPage {
+            older: comments.last().filter(|_| older).map(|last| last.id),
+            first: before.is_none(),
+            complaints: Complaints::default(),
+            frame,
+            post,
+            comments,
+            draft,
+        })
+    }
+}
+
+/// The post named by the path: `12` or `12-some-words`.
+struct PostId(i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for PostId {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        let id = segment.ok().and_then(|Path(segment)| id_in(&segment));
+        id.map(Self).ok_or(Failure::NotFound)
+    }
+}
+
+/// The whole number a query gives `key`; anything else counts as absent.
+pub(crate) fn number(query: Option<&str>, key: &str) -> Option<i64> {
+    let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| *name == key)?;
+    value.parse().ok()
+}
+
+fn page(status: StatusCode, template: &impl Template) -> Answer {
+    Ok((status, Html(template.render()?)).into_response())
+}
+
+async fn index(State(site): State<Site>, RawQuery(query): RawQuery) -> Answer {
+    let before = number(query.as_deref(), "before");
+    let (frame, (posts, older)) = site
+        .read(move |conn| crate::post::page(conn, before))
+        .await?;
+    let index = Index {
+        older: posts.last().filter(|_| older).map(|last| last.id),
+        first: before.is_none(),
+        frame,
+        posts,
+    };
+    page(StatusCode::OK, &index)
+}
+
+async fn show(State(site): State<Site>, PostId(id): PostId, RawQuery(query): RawQuery) -> Answer {
+    let before = number(query.as_deref(), "before");
+    let shown = site.post_page(id, before, CommentDraft::default()).await?;
+    page(StatusCode::OK, &shown)
+}
+
+async fn say(
+    State(site): State<Site>,
+    PostId(id): PostId,
+    headers: HeaderMap,
+    form: FormOf<CommentDraft>,
+) -> Answer {
+    let json = accepts(&headers, "application/json");
+    let draft = form?.0.clean();
+    let complaints = draft.complaints();
+    if !complaints.is_empty() {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        if json {
+            let body = serde_json::json!({ "errors": complaints });
+            return Ok((status, Json(body)).into_response());
+        }
+        let shown = site.post_page(id, None, draft).await?;
+        return page(
+            status,
+            &PostPage {
+                complaints,
+                ..shown
+            },
+        );
+    }
+    let insert = move |conn: &Connection| comment::insert(conn, id, &draft);
+    let said = site
+        .live
+        .store
+        .write(insert)
+        .await?
+        .ok_or(Failure::NotFound)?;
+    if json {
+        let said = said.wire(Moment::now())?;
+        return Ok((StatusCode::CREATED, Json(said)).into_response());
+    }
+    let find = move |conn: &Connection| crate::post::find(conn, id);
+    let post = site.live.store.read(find).await?.ok_or(Failure::NotFound)?;
+    let target = format!("{}#comment-{}", post.path(), said.id);
+    Ok(Redirect::to(&target).into_response())
+}
+
+async fn list(
+    State(site): State<Site>,
+    PostId(id): PostId,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    // A reload of the page that showed what was wrong with a comment.
+    if accepts(&headers, "text/html") {
+        return Ok(Redirect::to(&format!("/posts/{id}#comments")).into_response());
+    }
+    let after = number(query.as_deref(), "after").unwrap_or(0);
+    let read = move |conn: &Connection| {
+        let found = crate::post::find(conn, id)?.is_some();
+        let comments = comment::of_post_after(conn, id, after)?;
+        Ok(found.then_some(comments))
+    };
+    let (comments, more) = site.live.store.read(read).await?.ok_or(Failure::NotFound)?;
+    let now = Moment::now();
+    let comments: Vec<_> = comments
+        .into_iter()
+        .map(|comment| comment.wire(now))
+        .collect::<Result<_, _>>()?;
+    let body = serde_json::json!({ "comments": comments, "more": more });
+    Ok(Json(body).into_response())
+}
+
+async fn new(State(site): State<Site>) -> Answer {
+    let (frame, ()) = site.read(|_| Ok(())).await?;
+    let new = NewPost {
+        draft: PostDraft::default(),
+        complaints: Complaints::default(),
+        frame,
+    };
+    page(StatusCode::OK, &new)
+}
+
+async fn publish(State(site): State<Site>, form: FormOf<PostDraft>) -> Answer {
+    let draft = form?.0.clean();
+    let complaints = draft.complaints();
+    if !complaints.is_empty() {
+        let (frame, ()) = site.read(|_| Ok(())).await?;
+        let new = NewPost {
+            frame,
+            draft,
+            complaints,
+        };
+        return page(StatusCode::UNPROCESSABLE_ENTITY, &new);
+    }
+    let title = draft.title.clone();
+    let insert = move |conn: &Connection| crate::post::insert(conn, &draft);
+    let id = site.live.store.write(insert).await?;
+    Ok(Redirect::to(&path(id, &title)).into_response())
+}
+
+/// Healthy means that the file can be read.
+async fn up(State(site): State<Site>) -> Answer {
+    let read = |conn: &Connection| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?);
+    site.live.store.read(read).await?;
+    Ok("ok".into_response())
+}

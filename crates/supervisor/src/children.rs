@@ -1,0 +1,99 @@
+//! Starts processes and reaps them, orphans of theirs included.
+//!
+//! As PID 1 of a container, and as subreaper elsewhere, this process inherits
+//! the orphans of its children and must wait for them. It waits for *any*
+//! child, in one place, so nothing else in this process may wait for one:
+//! [`std::process::Child::wait`] would find it gone.
+
+use std::collections::HashMap;
+use std::io;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process::{Pid, WaitOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::exit::Exit;
+
+#[derive(Default)]
+pub(crate) struct Children {
+    awaited: Mutex<HashMap<Pid, oneshot::Sender<Exit>>>,
+}
+
+/// A process that was started; its end can be waited for.
+pub(crate) struct Process {
+    pub(crate) pid: Pid,
+    exit: oneshot::Receiver<Exit>,
+    exited: Option<Exit>,
+}
+
+impl Process {
+    /// Waits for its end; afterwards always answers at once.
+    pub(crate) async fn exited(&mut self) -> Exit {
+        if let Some(exit) = self.exited {
+            return exit;
+        }
+        // The reaper lives as long as the run.
+        let exit = (&mut self.exit).await.unwrap_or(Exit::Signal(9));
+        self.exited = Some(exit);
+        exit
+    }
+
+    pub(crate) fn has_exited(&mut self) -> bool {
+        if self.exited.is_none() {
+            self.exited = self.exit.try_recv().ok();
+        }
+        self.exited.is_some()
+    }
+}
+
+impl Children {
+    /// Begins to reap.
+    pub(crate) fn reap() -> io::Result<Arc<Self>> {
+        // Orphans come to us also when we are not PID 1.
+        #[cfg(target_os = "linux")]
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let children = Arc::new(Self::default());
+        let mut changed = signal(SignalKind::child())?;
+        let reaper = Arc::clone(&children);
+        tokio::spawn(async move {
+            while changed.recv().await.is_some() {
+                reaper.reap_all();
+            }
+        });
+        Ok(children)
+    }
+
+    fn reap_all(&self) {
+        // Locked while waiting: a child that ends at once is registered first.
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if let Some(exit) = Exit::from_wait(status)
+                && let Some(waiting) = awaited.remove(&pid)
+            {
+                let _ = waiting.send(exit);
+            }
+        }
+    }
+
+    /// Starts a process, calling `started` with its handle to take its pipes.
+    pub(crate) fn spawn(
+        &self,
+        command: &mut Command,
+        started: impl FnOnce(&mut std::process::Child),
+    ) -> io::Result<Process> {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = command.spawn()?;
+        let (sender, exit) = oneshot::channel();
+        let pid = Pid::from_child(&child);
+        awaited.insert(pid, sender);
+        drop(awaited);
+        started(&mut child);
+        Ok(Process {
+            pid,
+            exit,
+            exited: None,
+        })
+    }
+}

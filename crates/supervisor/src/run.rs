@@ -1,0 +1,344 @@
+//! The life of a run, from the first bind to the last exit.
+//!
+//! ```text
+//! listen → check volume → lock → migrate → start → healthy → open
+//!             (requests wait from here on)          │          │
+//!                                       ┌── hold ◄──┴── died ──┤
+//!                                       └─► start again        │
+//!                        stop accepting ◄── SIGTERM ───────────┘
+//!                              └─► drain → stop the app → exit
+//! ```
+//!
+//! Dying at any point leaves nothing behind: the lock and the port go with
+//! the process, the app with the keeper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use monolite_gate::Gate;
+use monolite_volume::{Finding, Level, Lock, LockInfo};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::backoff::Backoff;
+use crate::children::Children;
+use crate::keeper::Keeper;
+use crate::signals::{Request, Signals};
+use crate::{Config, Error, Exit};
+
+/// Connections the kernel holds for us before they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// Serves the app of `config` until asked to stop or until it cannot go on.
+/// Answers with the exit code to end with.
+///
+/// Runs inside a tokio runtime, once per process: it handles the process's
+/// signals and reaps its children. `findings` is told what was found on the
+/// volume, before anything else happens.
+///
+/// # Errors
+/// See [`Error`]; the app is stopped by then.
+pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8, Error> {
+    let io = |what| move |source| Error::Io { what, source };
+    let signals = Signals::listen().map_err(io("listen for signals"))?;
+    let listener = listen(config.listen)?;
+    let gate = Gate::new(config.gate.clone());
+    let _lock = take_volume(&config, findings).await?;
+    tracing::info!(address = %config.listen, "listening; requests wait until the app is healthy");
+    tokio::spawn(gate.clone().serve(listener));
+
+    let children = Children::reap().map_err(io("reap child processes"))?;
+    let keeper = Keeper::start(&children, &config.keeper).map_err(io("start the keeper"))?;
+    let mut run = Run {
+        config,
+        gate,
+        children,
+        keeper,
+        signals,
+        stopping: false,
+    };
+    run.serve().await
+}
+
+fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
+    let bind = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => Error::PortInUse(address),
+        _ => Error::Listen { address, source },
+    })
+}
+
+/// Checks the volume and takes it for this run alone.
+async fn take_volume(config: &Config, tell: impl FnOnce(&[Finding])) -> Result<Lock, Error> {
+    let place = config.place.clone();
+    let info = LockInfo {
+        command: "monolite run".into(),
+        port: Some(config.listen.port()),
+    };
+    // Disk work: not on the runtime's threads.
+    let blocking = tokio::task::spawn_blocking(move || {
+        let findings = monolite_volume::inspect(&place);
+        (place, findings)
+    });
+    let failed = |error: tokio::task::JoinError| Error::Io {
+        what: "check the volume",
+        source: std::io::Error::other(error),
+    };
+    let (place, found) = blocking.await.map_err(failed)?;
+    tell(&found);
+    let refused: Vec<Finding> = found
+        .into_iter()
+        .filter(|finding| finding.level == Level::Fail)
+        .filter(|finding| !config.allow.iter().any(|name| name == finding.name))
+        .collect();
+    if !refused.is_empty() {
+        return Err(Error::NotFit(refused));
+    }
+    let blocking = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&place.dir).map_err(|source| Error::CreateData {
+            path: place.dir.clone(),
+            source,
+        })?;
+        Ok(Lock::acquire(&place.dir, &info)?)
+    });
+    blocking.await.map_err(failed)?
+}
+
+struct Run {
+    config: Config,
+    gate: Gate,
+    children: Arc<Children>,
+    keeper: Option<Keeper>,
+    signals: Signals,
+    /// Asked to stop; a further wish means: at once.
+    stopping: bool,
+}
+
+/// Why an app that was started does not serve.
+enum NotHealthy {
+    Died(Exit),
+    Stop,
+    Late(String),
+}
+
+/// Why an app that served does not any more.
+enum Ended {
+    Died(Exit),
+    Asked(Request),
+}
+
+impl Run {
+    async fn serve(&mut self) -> Result<u8, Error> {
+        if let Some(command) = self.config.migrate.clone()
+            && !self.migrate(&command).await?
+        {
+            return Ok(0);
+        }
+        let mut backoff = Backoff::default();
+        loop {
+            let mut app = self.start_app(None)?;
+            let died = match self.until_healthy(&mut app).await {
+                Ok(()) => {
+                    self.gate.open(app.address);
+                    match self.until_ended(&mut app).await {
+                        Ended::Asked(Request::Stop) => return Ok(self.shut_down(app).await),
+                        Ended::Asked(Request::Restart) => {
+                            self.retire(&mut app).await;
+                            if self.stopping {
+                                return Ok(0);
+                            }
+                            continue;
+                        }
+                        Ended::Died(exit) => exit,
+                    }
+                }
+                Err(NotHealthy::Died(exit)) => exit,
+                Err(NotHealthy::Stop) => {
+                    self.gate.refuse();
+                    return Ok(self.shut_down(app).await);
+                }
+                Err(NotHealthy::Late(last)) => return Err(self.give_up_waiting(app, last).await),
+            };
+            self.gate.hold();
+            // Whatever it left behind would stand in the way of the next one.
+            app.kill().await;
+            self.mind_nothing();
+            self.gate.drain(Duration::ZERO).await;
+            let Some(wait) = backoff.died(app.started.elapsed()) else {
+                self.gate.refuse();
+                return Err(Error::CrashLoop {
+                    exit: died,
+                    crashes: backoff.deaths,
+                    tail: app.tail.last_lines().await,
+                });
+            };
+            tracing::warn!(
+                exit = %died,
+                restart_in_ms = wait.as_millis() as u64,
+                "the app died; requests wait"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.signals.stop() => {
+                    self.gate.refuse();
+                    self.close_gate().await;
+                    return Ok(died.code());
+                }
+            }
+        }
+    }
+
+    fn start_app(&mut self, shell: Option<&std::ffi::OsString>) -> Result<App, Error> {
+        let keeper_died = self.keeper.as_mut().is_some_and(|k| k.process.has_exited());
+        if keeper_died && let Ok(keeper) = Keeper::start(&self.children, &self.config.keeper) {
+            self.keeper = keeper;
+        }
+        App::start(&self.config, &self.children, self.keeper.as_mut(), shell)
+    }
+
+    /// Runs the migrate command; false if asked to stop meanwhile.
+    async fn migrate(&mut self, command: &std::ffi::OsString) -> Result<bool, Error> {
+        let name = command.to_string_lossy().into_owned();
+        tracing::info!(command = %name, "migrating; requests wait");
+        let mut migration = self.start_app(Some(command))?;
+        let exit = tokio::select! {
+            exit = migration.exited() => exit,
+            () = self.signals.stop() => {
+                self.gate.refuse();
+                self.stop_app(&mut migration).await;
+                self.close_gate().await;
+                return Ok(false);
+            }
+        };
+        // A migration that leaves something running has not ended.
+        migration.kill().await;
+        self.mind_nothing();
+        if exit != Exit::Code(0) {
+            self.gate.refuse();
+            migration.tail.last_lines().await;
+            return Err(Error::Migrate {
+                command: name,
+                exit,
+            });
+        }
+        tracing::info!(
+            took_ms = migration.started.elapsed().as_millis() as u64,
+            "migrated"
+        );
+        Ok(true)
+    }
+
+    async fn until_healthy(&mut self, app: &mut App) -> Result<(), NotHealthy> {
+        tracing::info!(pid = app.pid(), port = app.address.port(), "app started");
+        let mut last = String::from("nothing was asked");
+        let address = app.address;
+        let deadline = app.started + self.config.start_time;
+        let outcome = tokio::select! {
+            exit = app.exited() => Err(NotHealthy::Died(exit)),
+            () = self.signals.stop() => Err(NotHealthy::Stop),
+            () = self.config.health.wait(address, &mut last) => Ok(()),
+            () = tokio::time::sleep_until(deadline) => Err(NotHealthy::Late(String::new())),
+        };
+        match outcome {
+            Err(NotHealthy::Late(_)) => Err(NotHealthy::Late(last)),
+            Ok(()) => {
+                let after_ms = app.started.elapsed().as_millis() as u64;
+                tracing::info!(after_ms, "app healthy; requests pass");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn until_ended(&mut self, app: &mut App) -> Ended {
+        tokio::select! {
+            exit = app.exited() => Ended::Died(exit),
+            request = self.signals.next() => Ended::Asked(request),
+        }
+    }
+
+    /// A planned restart: requests wait, those in the app finish, the app ends.
+    async fn retire(&mut self, app: &mut App) {
+        tracing::info!("restarting the app; requests wait");
+        self.gate.hold();
+        tokio::select! {
+            drained = self.gate.drain(self.config.drain_time) => {
+                if !drained {
+                    tracing::warn!("some requests did not finish in time");
+                }
+            }
+            () = self.signals.stop() => self.stopping = true,
+        }
+        self.stop_app(app).await;
+        if self.stopping {
+            self.gate.refuse();
+            self.close_gate().await;
+        }
+    }
+
+    /// Stops accepting, drains, stops the app. The code is the app's own; an
+    /// app that ended by the very signal it was sent ended well.
+    async fn shut_down(&mut self, mut app: App) -> u8 {
+        self.stopping = true;
+        tracing::info!("stopping: no new requests");
+        self.close_gate().await;
+        let exit = self.stop_app(&mut app).await;
+        let sent = [15, 9].map(Exit::Signal);
+        let code = if sent.contains(&exit) { 0 } else { exit.code() };
+        tracing::info!(app = %exit, "stopped");
+        code
+    }
+
+    /// Closes the port and waits for the connections; a further wish to stop
+    /// cuts that short.
+    async fn close_gate(&mut self) {
+        self.gate.stop_accepting();
+        tokio::select! {
+            closed = self.gate.closed(self.config.drain_time) => {
+                if !closed {
+                    tracing::warn!("some requests did not finish in time");
+                }
+            }
+            () = self.signals.stop() => tracing::warn!("asked again: not waiting for requests"),
+        }
+    }
+
+    async fn stop_app(&mut self, app: &mut App) -> Exit {
+        let hurry = async {
+            self.signals.stop().await;
+            tracing::warn!("asked again: killing the app");
+        };
+        let exit = app.stop(self.config.stop_time, hurry).await;
+        self.mind_nothing();
+        exit
+    }
+
+    fn mind_nothing(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            // A keeper that is gone minds nothing anyway.
+            let _ = keeper.mind(None);
+        }
+    }
+
+    async fn give_up_waiting(&mut self, mut app: App, last: String) -> Error {
+        self.gate.refuse();
+        let waited = Instant::now() - app.started;
+        self.stop_app(&mut app).await;
+        Error::NeverHealthy {
+            path: self.config.health.path().into(),
+            last,
+            waited,
+            tail: app.tail.last_lines().await,
+        }
+    }
+}

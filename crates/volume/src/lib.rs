@@ -1,0 +1,186 @@
+//! Is this directory fit to hold a SQLite database that matters.
+//!
+//! [`inspect`] looks at a [`Place`] and answers with one [`Finding`] per check:
+//! what was found, why it matters, and the mend. [`Lock`] keeps a second
+//! `monolite` away, and is released by the kernel however its process ends.
+//!
+//! ```
+//! use monolite_volume::{Level, Lock, LockInfo, Place, inspect};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! let place = Place::new(dir.path());
+//! for finding in inspect(&place) {
+//!     if finding.level == Level::Fail {
+//!         // Shown by the caller: this crate never prints.
+//!         let _ = (finding.name, finding.what, finding.why, finding.mend);
+//!     }
+//! }
+//! let info = LockInfo { command: "monolite run".into(), port: Some(8080) };
+//! let _lock = Lock::acquire(&place.dir, &info)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! No database and no `-shm` file is ever opened: closing a descriptor on one
+//! drops the POSIX locks that SQLite in this process holds on it. What is said
+//! of them comes from names, `stat` and `access`.
+
+mod container;
+mod databases;
+mod directory;
+mod filesystem;
+mod finding;
+mod holder;
+mod in_use;
+mod local;
+mod lock;
+mod mountinfo;
+mod owner;
+mod persistent;
+mod place;
+mod space;
+mod text;
+mod writable;
+
+pub use crate::container::container_marker;
+pub use crate::databases::databases;
+pub use crate::finding::{Finding, Level};
+pub use crate::holder::{Holder, holder};
+pub use crate::lock::{Lock, LockError, LockInfo};
+pub use crate::place::Place;
+
+/// Makes every check, in this order: `directory`, `persistent`, `local`,
+/// `writable`, `free-space`, `owner`, `in-use`; one finding each.
+///
+/// A check that cannot be made because an earlier one failed is left out:
+/// after a failed `directory` nothing follows, and a directory that cannot be
+/// listed has no `owner`. A directory that is yet to be created is judged by
+/// its parent.
+///
+/// Blocking: it writes, syncs and removes one small file. Call it before
+/// [`Lock::acquire`]: a lock held by this process counts as in use, too.
+pub fn inspect(place: &Place) -> Vec<Finding> {
+    let (finding, target) = directory::inspect(&place.dir);
+    let mut findings = vec![finding];
+    let Some(target) = target else {
+        return findings;
+    };
+    let mount = mountinfo::of(&target.existing);
+    findings.push(persistent::inspect(place, &target, mount.as_ref()));
+    findings.push(local::inspect(&target, mount.as_ref()));
+
+    // What lies in the parent of a directory yet to be created is not ours.
+    let databases = match target.is_missing() {
+        true => Ok(Vec::new()),
+        false => databases(&target.dir),
+    };
+    let found = databases.as_deref().unwrap_or_default();
+    findings.push(writable::inspect(&target, &databases));
+    findings.push(space::inspect(place, &target, found));
+    if databases.is_ok() {
+        findings.push(owner::inspect(&target.dir, found));
+    }
+    findings.push(in_use::inspect(&target));
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [&str; 7] = [
+        "directory",
+        "persistent",
+        "local",
+        "writable",
+        "free-space",
+        "owner",
+        "in-use",
+    ];
+
+    fn names(findings: &[Finding]) -> Vec<&str> {
+        findings.iter().map(|f| f.name).collect()
+    }
+
+    fn level(findings: &[Finding], name: &str) -> Level {
+        findings.iter().find(|f| f.name == name).unwrap().level
+    }
+
+    #[test]
+    fn every_check_answers_once_and_a_pass_needs_no_mend() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("app.sqlite3"), b"x").unwrap();
+        let findings = inspect(&Place::new(dir.path()));
+        assert_eq!(names(&findings), ALL);
+        for finding in &findings {
+            let is_pass = finding.level == Level::Pass;
+            assert_eq!(finding.mend.is_empty(), is_pass, "{finding:?}");
+            assert!(!finding.what.is_empty() && !finding.why.is_empty());
+        }
+        for name in ["directory", "writable", "owner", "in-use"] {
+            assert_eq!(level(&findings, name), Level::Pass, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_behind_and_nothing_created() {
+        let dir = tempfile::tempdir().unwrap();
+        inspect(&Place::new(dir.path()));
+        inspect(&Place::new(dir.path().join("new")));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_yet_to_be_created_is_judged_by_its_parent_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("other.db"), b"x").unwrap();
+        let findings = inspect(&Place::new(dir.path().join("new")));
+        assert_eq!(names(&findings), ALL);
+        let owner = findings.iter().find(|f| f.name == "owner").unwrap();
+        assert!(owner.what.contains("no database"), "{owner:?}");
+    }
+
+    #[test]
+    fn a_missing_volume_gives_one_finding() {
+        let dir = tempfile::tempdir().unwrap();
+        let findings = inspect(&Place::new(dir.path().join("not/there")));
+        assert_eq!(names(&findings), ["directory"]);
+        assert_eq!(findings[0].level, Level::Fail);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_is_not_persistent() {
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        let findings = inspect(&Place::new(dir.path()));
+        assert_eq!(level(&findings, "persistent"), Level::Fail);
+        assert_eq!(level(&findings, "local"), Level::Pass);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn proc_is_fit_for_nothing() {
+        let findings = inspect(&Place::new("/proc/sys"));
+        assert_eq!(level(&findings, "persistent"), Level::Fail);
+        assert_eq!(level(&findings, "writable"), Level::Fail);
+    }
+
+    #[test]
+    fn a_held_lock_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let info = LockInfo {
+            command: "monolite run".into(),
+            port: Some(8080),
+        };
+        let lock = Lock::acquire(dir.path(), &info).unwrap();
+        let findings = inspect(&Place::new(dir.path()));
+        let finding = findings.last().unwrap();
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.what.contains("`monolite run`"), "{finding:?}");
+        assert!(finding.what.contains("port 8080"), "{finding:?}");
+        drop(lock);
+        let findings = inspect(&Place::new(dir.path()));
+        assert_eq!(findings.last().unwrap().level, Level::Pass);
+    }
+}

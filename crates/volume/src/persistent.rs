@@ -1,0 +1,152 @@
+//! Does what is written here outlive a restart and a deploy.
+
+use std::path::Path;
+
+use crate::Place;
+use crate::directory::Target;
+use crate::filesystem::Kind;
+use crate::finding::{Check, Finding};
+use crate::mountinfo::Mount;
+use crate::text::quote;
+
+const CHECK: Check = Check {
+    name: "persistent",
+    why: "a database that is not on a volume is lost at the next deploy or restart",
+};
+
+pub(crate) fn inspect(place: &Place, target: &Target, mount: Option<&Mount>) -> Finding {
+    let dir = target.dir.display();
+    let volume = format!("mount a volume at {}", quote(&target.dir));
+    let Some(mount) = mount else {
+        let what = format!(
+            "cannot tell what {dir} is mounted from: this system has no /proc/self/mountinfo"
+        );
+        return CHECK.warn(what, "make sure that it is a disk that outlives a deploy");
+    };
+    let filesystem = &mount.filesystem;
+    match Kind::of(filesystem) {
+        Kind::Memory => {
+            let what = format!("{dir} is on {filesystem}, which is memory, not a disk");
+            return CHECK.fail(what, format!("{volume}, or name a directory on a disk"));
+        }
+        Kind::Layer => {
+            let what = format!("{dir} is on {filesystem}: the container's own layer, not a volume");
+            return CHECK.fail(
+                what,
+                format!(
+                    "{volume}, for example: docker run -v data:{}",
+                    quote(&target.dir)
+                ),
+            );
+        }
+        Kind::Remote | Kind::Disk | Kind::Unknown => {}
+    }
+    if mount.point == Path::new("/") {
+        if let Some(platform) = &place.ephemeral_platform {
+            let what =
+                format!("{dir} is on the root disk, which {platform} replaces at each deploy");
+            return CHECK.fail(
+                what,
+                format!(
+                    "add a persistent disk or volume to this app on {platform}, mounted at {}",
+                    quote(&target.dir)
+                ),
+            );
+        }
+        if let Some(container) = &place.container {
+            let what = format!(
+                "{dir} is on this container's own root disk, not on a mounted volume (container: {container})"
+            );
+            return match place.named {
+                true => CHECK.warn(what, format!("make sure it survives a deploy, or {volume}")),
+                false => CHECK.fail(
+                    what,
+                    format!(
+                        "{volume}, or name the directory yourself if this disk survives a deploy"
+                    ),
+                ),
+            };
+        }
+    }
+    CHECK.pass(format!(
+        "{dir} is on {filesystem}, mounted at {}",
+        mount.point.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Level;
+
+    fn judge(place: &Place, filesystem: &str, point: &str) -> Finding {
+        let target = Target {
+            dir: place.dir.clone(),
+            existing: place.dir.clone(),
+        };
+        let mount = Mount {
+            id: 1,
+            point: point.into(),
+            filesystem: filesystem.into(),
+            source: "/dev/vda".into(),
+        };
+        inspect(place, &target, Some(&mount))
+    }
+
+    #[test]
+    fn memory_and_layers_fail_wherever_they_are_mounted() {
+        let place = Place::new("/data");
+        for filesystem in [
+            "tmpfs",
+            "ramfs",
+            "devtmpfs",
+            "overlay",
+            "aufs",
+            "fuse.fuse-overlayfs",
+        ] {
+            for point in ["/", "/data"] {
+                let finding = judge(&place, filesystem, point);
+                assert_eq!(finding.level, Level::Fail, "{finding:?}");
+                assert!(finding.what.contains(filesystem));
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_disk_depends_on_who_owns_it() {
+        let mut place = Place::new("/data");
+        assert_eq!(judge(&place, "ext4", "/").level, Level::Pass);
+        place.named = false;
+        assert_eq!(judge(&place, "ext4", "/").level, Level::Pass);
+        place.container = Some("/.dockerenv".into());
+        assert_eq!(judge(&place, "ext4", "/").level, Level::Fail);
+        place.named = true;
+        let finding = judge(&place, "ext4", "/");
+        assert_eq!(finding.level, Level::Warn);
+        assert!(finding.mend.contains("survives a deploy"));
+        place.ephemeral_platform = Some("Fly.io".into());
+        let finding = judge(&place, "ext4", "/");
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.what.contains("Fly.io"));
+    }
+
+    #[test]
+    fn a_mounted_volume_passes_even_there() {
+        let mut place = Place::new("/data");
+        place.named = false;
+        place.container = Some("/.dockerenv".into());
+        place.ephemeral_platform = Some("Render".into());
+        assert_eq!(judge(&place, "ext4", "/data").level, Level::Pass);
+        assert_eq!(judge(&place, "nfs4", "/data").level, Level::Pass);
+    }
+
+    #[test]
+    fn without_a_mount_table_it_cannot_tell() {
+        let place = Place::new("/data");
+        let target = Target {
+            dir: "/data".into(),
+            existing: "/data".into(),
+        };
+        assert_eq!(inspect(&place, &target, None).level, Level::Warn);
+    }
+}

@@ -1,0 +1,9 @@
+//! End to end: the real binary, real apps, real signals.
+//!
+//! One program, one module a subject. `cargo xtask test` installs what these
+//! need; a test that misses something says so and fails.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod checks;
+mod life;

@@ -1,0 +1,114 @@
+//! What the tests need beside Rust, and how it gets here.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::shell::{install, works};
+
+/// A program the tests run, how to tell that it is there, and who brings it.
+struct Program {
+    name: &'static str,
+    check: &'static [&'static str],
+    package: &'static str,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "python3",
+        check: &["-c", "import venv, ensurepip, sqlite3"],
+        package: "python3-venv",
+    },
+    Program {
+        name: "chromium",
+        check: &["--version"],
+        package: "chromium",
+    },
+    Program {
+        name: "ps",
+        check: &["--version"],
+        package: "procps",
+    },
+    Program {
+        name: "unshare",
+        check: &["--version"],
+        package: "util-linux",
+    },
+];
+
+/// Installs what is missing; the variables that tell the tests where it is.
+pub(crate) fn for_tests() -> Result<Vec<(&'static str, PathBuf)>> {
+    let missing: Vec<&Program> = PROGRAMS
+        .iter()
+        .filter(|program| !works(program.name, program.check))
+        .collect();
+    if !missing.is_empty() {
+        let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+        install_packages(&packages)?;
+    }
+    let django = python_environment(
+        "django",
+        Path::new("tests/fixtures/django/requirements.txt"),
+    )?;
+    let chromium = which("chromium").unwrap_or_else(|| "/usr/bin/chromium".into());
+    Ok(vec![
+        ("MONOLITE_TEST_DJANGO", django),
+        ("MONOLITE_TEST_CHROMIUM", chromium),
+    ])
+}
+
+fn install_packages(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    if !is_root() || !works("apt-get", &["--version"]) {
+        bail!(
+            "the tests need programs that are not here. On Debian or Ubuntu:\n\n    \
+             sudo apt-get install {list}\n\nElsewhere, install what provides them; then run this again"
+        );
+    }
+    println!("xtask: installing {list}");
+    install("apt-get", |apt| apt.args(["update", "-qq"]))?;
+    install("apt-get", |apt| {
+        apt.args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+    })
+}
+
+fn is_root() -> bool {
+    std::process::Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// A Python environment with the packages of `requirements`, kept in `target/`
+/// and made anew when the requirements change.
+fn python_environment(name: &str, requirements: &Path) -> Result<PathBuf> {
+    let environment = std::env::current_dir()?.join("target/test-env").join(name);
+    let wanted = std::fs::read_to_string(requirements)?;
+    // Written last: an environment without it is half made.
+    let made_of = environment.join("made-of.txt");
+    if std::fs::read_to_string(&made_of).is_ok_and(|made_of| made_of == wanted) {
+        return Ok(environment);
+    }
+    println!(
+        "xtask: making the Python environment {}",
+        environment.display()
+    );
+    install("python3", |python| {
+        python.args(["-m", "venv", "--clear"]).arg(&environment)
+    })?;
+    install(&environment.join("bin/pip").to_string_lossy(), |pip| {
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(requirements)
+    })?;
+    std::fs::write(made_of, wanted)?;
+    Ok(environment)
+}
+
+fn which(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
