@@ -30,7 +30,7 @@ enum Verb {
     /// Try it: the whole stack with a bundled app, nothing to set up.
     Demo(demo::Arguments),
     /// Run an app for real users: check the volume, migrate, start, serve.
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Is this volume fit for production? Each finding with its mend.
     Check(check::Arguments),
     /// Kills the app should monolite itself be killed.
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let verb = Cli::parse().verb;
     let result = match verb {
         Verb::Demo(arguments) => demo::demo(arguments),
-        Verb::Run(arguments) => run::run(arguments),
+        Verb::Run(arguments) => run::run(*arguments),
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Keeper => monolite_supervisor::keep(std::io::stdin().lock()).map_err(Into::into),
         Verb::DemoApp => demo::app(),

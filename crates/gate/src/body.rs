@@ -4,46 +4,63 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
+use tokio::time::{Sleep, sleep};
 
 use crate::lane::Place;
 use crate::state::Inside;
 use crate::upstream::Upstream;
 
+/// A client that sends no byte of its body for this long is given up, so that
+/// it does not keep one of the app's few workers waiting.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// A request's body as it goes to the app: what was read already, then the rest.
 pub(crate) struct Outgoing {
     read: Option<Bytes>,
     rest: Option<Incoming>,
+    /// Runs while the client is silent.
+    silence: Option<Pin<Box<Sleep>>>,
 }
+
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Outgoing {
     pub(crate) fn new(read: Bytes, rest: Option<Incoming>) -> Self {
         Self {
             read: Some(read).filter(|read| !read.is_empty()),
             rest,
+            silence: None,
         }
     }
 }
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(read) = self.read.take() {
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(context),
-            None => Poll::Ready(None),
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) {
+            self.silence = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
+        ready!(silence.as_mut().poll(context));
+        Poll::Ready(Some(Err("the client fell silent in its body".into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,11 +13,13 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Meant for one connection, never for the next (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
+    HTTP2_SETTINGS,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     header::TE,
@@ -26,9 +28,15 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// True if the message asks to leave HTTP (WebSocket and the like).
+/// True if the message asks to leave HTTP (WebSocket and the like). `h2c` is
+/// not passed on: in such a tunnel requests would reach the app unseen, with
+/// whatever they claim of their sender.
 pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
+    let other_protocol = headers.get(header::UPGRADE).is_some_and(|protocol| {
+        let protocol = protocol.as_bytes().to_ascii_lowercase();
+        !protocol.windows(3).any(|name| name == b"h2c")
+    });
+    other_protocol
         && headers
             .get_all(header::CONNECTION)
             .iter()

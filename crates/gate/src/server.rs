@@ -52,9 +52,16 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
+/// A client that acknowledges nothing for this long is gone.
+#[cfg(target_os = "linux")]
+const UNREAD_MS: u32 = 60_000;
+
 async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, _inside: Inside) {
     // Small answers leave at once; a refusal only makes them slower.
     let _ = stream.set_nodelay(true);
+    // Nor does a client that takes nothing of its answer keep the app waiting.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD_MS);
     let stream = Watched::new(stream);
     let peer = Peer {
         address: peer.ip(),

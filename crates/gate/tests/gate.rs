@@ -585,3 +585,21 @@ async fn health_tells_without_waiting() {
     assert_eq!(status(&raw(address, get("/")).await), "503");
     assert_eq!(status(&raw(address, get("/_monolite/other")).await), "404");
 }
+
+#[tokio::test]
+async fn an_upgrade_to_h2c_is_passed_as_a_plain_request() {
+    let app = app(|request| async move {
+        let head = request.head.clone();
+        request.answer(&head).await;
+    })
+    .await;
+    let (gate, address) = gate(Config::default()).await;
+    gate.open(app);
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n";
+    let response = raw(address, request).await;
+    assert_eq!(status(&response), "200");
+    let head = response.split("\r\n\r\n").nth(1).unwrap();
+    for gone in ["upgrade", "http2-settings"] {
+        assert_eq!(header(head, gone), None, "{head}");
+    }
+}

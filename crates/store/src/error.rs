@@ -91,6 +91,12 @@ pub enum Error {
     /// The caller's closure panicked. Its part was rolled back.
     #[error("the closure panicked, its writes were rolled back: {0}")]
     Panicked(String),
+    /// A blocking call on a store inside a closure of the same store: it would
+    /// wait for itself.
+    #[error(
+        "a {0} inside a closure of the same store would wait for itself; use the connection the closure was given"
+    )]
+    Nested(&'static str),
     /// The closure tried to begin, commit or roll back by itself.
     #[error(
         "inside a write the transaction is the store's: BEGIN, COMMIT and ROLLBACK are refused; return an error to roll back, or use a SAVEPOINT"

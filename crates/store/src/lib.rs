@@ -9,7 +9,7 @@
 //! ```
 //! use monolite_store::{Error, Options, Store};
 //!
-//! # let dir = tempfile::tempdir()?;
+//! # let dir = tempfile::tempdir().unwrap();
 //! let store = Store::open(dir.path().join("app.sqlite3"), Options::default())?;
 //! store.write_blocking(|tx| {
 //!     tx.execute("CREATE TABLE post (title TEXT NOT NULL) STRICT", [])?;
@@ -162,6 +162,9 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
+        if self.inner.writer.is_this_thread() {
+            return Err(Error::Nested("write"));
+        }
         let answer = self.inner.writer.submit(closure)?;
         self.named(self.inner.writer.wait(answer))
     }

@@ -37,6 +37,8 @@ type Task = Box<dyn FnOnce(&Shared) + Send>;
 thread_local! {
     /// The slot this thread had last: its pages are in this core's cache.
     static LAST_SLOT: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The pool this thread is reading from, by its address; 0 for none.
+    static READING: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Readers {
@@ -64,6 +66,9 @@ impl Readers {
         &self,
         closure: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
+        if READING.get() == self.shared.id() {
+            return Err(Error::Nested("read"));
+        }
         let _permit = match self.shared.permits.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
@@ -155,12 +160,18 @@ impl Shared {
             Some(conn) => conn,
             None => slot.insert(connection::open(&self.path, &self.options, Role::Reader)?),
         };
+        let outer = READING.replace(self.id());
         let result = run_caught(closure, conn);
+        READING.set(outer);
         if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
             // A snapshot left open would hold back checkpoints for ever.
             *slot = None;
         }
         result
+    }
+
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn free_slot(&self) -> MutexGuard<'_, Option<Connection>> {

@@ -15,6 +15,10 @@
 //! (other systems, or its limits are reached) `data_version` is polled every
 //! [`POLL`].
 
+#[cfg(target_os = "linux")]
+mod inotify;
+mod stop;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -189,7 +193,7 @@ impl Watcher {
         let io = |what| move |source: std::io::Error| Error::Io { what, source };
         let stop = Arc::new(Stop::new().map_err(io("make an eventfd"))?);
         #[cfg(target_os = "linux")]
-        let events = linux::Events::new(path).ok();
+        let events = inotify::Events::new(path).ok();
         let thread_stop = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("monolite-watch".into())
@@ -197,7 +201,7 @@ impl Watcher {
                 let raise = || commits.send_modify(|count| *count += 1);
                 #[cfg(target_os = "linux")]
                 if let Some(events) = events {
-                    return linux::follow(&events, &mut version, &thread_stop, raise);
+                    return inotify::follow(&events, &mut version, &thread_stop, raise);
                 }
                 while !thread_stop.wait(POLL) {
                     if version.moved() {
@@ -210,213 +214,5 @@ impl Watcher {
             stop,
             thread: Mutex::new(Some(thread)),
         })
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use std::os::fd::OwnedFd;
-    use std::path::{Path, PathBuf};
-    use std::time::{Duration, Instant};
-
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::fs::inotify;
-    use rustix::io::Errno;
-
-    use super::{AT_MOST_EVERY, FIRST_RECHECK, GIVE_UP, POLL, Stop, Version};
-
-    pub(super) struct Events {
-        inotify: OwnedFd,
-        wal: PathBuf,
-    }
-
-    pub(super) enum Event {
-        Written,
-        /// The watched file is gone: watch its successor.
-        Gone,
-        Stop,
-        Timeout,
-    }
-
-    impl Events {
-        pub(super) fn new(database: &Path) -> rustix::io::Result<Self> {
-            let mut wal = database.as_os_str().to_owned();
-            wal.push("-wal");
-            let inotify =
-                inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-            let events = Self {
-                inotify,
-                wal: wal.into(),
-            };
-            events.watch()?;
-            Ok(events)
-        }
-
-        fn watch(&self) -> rustix::io::Result<()> {
-            let what = inotify::WatchFlags::MODIFY
-                | inotify::WatchFlags::DELETE_SELF
-                | inotify::WatchFlags::MOVE_SELF;
-            inotify::add_watch(&self.inotify, &self.wal, what).map(drop)
-        }
-
-        /// Sleeps until something happens, or for `timeout`.
-        fn next(&self, stop: &Stop, timeout: Option<Duration>) -> Event {
-            let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
-            let mut fds = [
-                PollFd::new(&self.inotify, PollFlags::IN),
-                PollFd::from_borrowed_fd(stop.fd(), PollFlags::IN),
-            ];
-            match poll(&mut fds, timeout.as_ref()) {
-                Ok(0) => return Event::Timeout,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => {
-                    // Cannot happen with two good descriptors; never spin.
-                    std::thread::sleep(POLL);
-                    return Event::Written;
-                }
-            }
-            if stop.is_set() {
-                return Event::Stop;
-            }
-            self.drain()
-        }
-
-        fn drain(&self) -> Event {
-            let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-            let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-            let mut seen = Event::Timeout;
-            while let Ok(event) = reader.next() {
-                let flags = event.events();
-                let gone = inotify::ReadFlags::DELETE_SELF
-                    | inotify::ReadFlags::MOVE_SELF
-                    | inotify::ReadFlags::IGNORED;
-                if flags.intersects(gone) {
-                    seen = Event::Gone;
-                } else if !matches!(seen, Event::Gone) {
-                    // MODIFY, or an overflow of the kernel's queue.
-                    seen = Event::Written;
-                }
-            }
-            seen
-        }
-    }
-
-    pub(super) fn follow(events: &Events, version: &mut Version, stop: &Stop, raise: impl Fn()) {
-        let mut raised: Option<Instant> = None;
-        // While a write was seen whose commit was not: when, and the next wait.
-        let mut pending: Option<(Instant, Duration)> = None;
-        let mut unwatched = false;
-        loop {
-            let timeout = match (unwatched, pending) {
-                (true, _) => Some(POLL),
-                (false, Some((_, wait))) => Some(wait),
-                (false, None) => None,
-            };
-            match events.next(stop, timeout) {
-                Event::Stop => return,
-                Event::Gone => unwatched = true,
-                Event::Written => pending = Some((Instant::now(), FIRST_RECHECK)),
-                Event::Timeout => {}
-            }
-            if unwatched {
-                unwatched = events.watch().is_err();
-                // What was written before the new watch made no event.
-                pending = Some((Instant::now(), FIRST_RECHECK));
-            }
-            if let Some(since) = raised.map(|at| at.elapsed())
-                && since < AT_MOST_EVERY
-                && stop.wait(AT_MOST_EVERY - since)
-            {
-                return;
-            }
-            if version.moved() {
-                raise();
-                raised = Some(Instant::now());
-                // A write may have followed the commit just seen; look again.
-                pending = Some((Instant::now(), FIRST_RECHECK));
-            } else if let Some((since, wait)) = pending {
-                pending = (since.elapsed() < GIVE_UP).then_some((since, wait * 2));
-            }
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod stop {
-    use std::os::fd::{BorrowedFd, OwnedFd};
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
-
-    use std::os::fd::AsFd;
-
-    use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-
-    /// A flag that a thread can sleep on.
-    pub(super) struct Stop {
-        flag: AtomicBool,
-        event: OwnedFd,
-    }
-
-    impl Stop {
-        pub(super) fn new() -> std::io::Result<Self> {
-            Ok(Self {
-                flag: AtomicBool::new(false),
-                event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            })
-        }
-
-        pub(super) fn set(&self) {
-            self.flag.store(true, Ordering::Release);
-            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
-        }
-
-        pub(super) fn is_set(&self) -> bool {
-            self.flag.load(Ordering::Acquire)
-        }
-
-        pub(super) fn fd(&self) -> BorrowedFd<'_> {
-            self.event.as_fd()
-        }
-
-        /// Sleeps for `time`; true as soon as the flag is set.
-        pub(super) fn wait(&self, time: Duration) -> bool {
-            let time = Timespec::try_from(time).ok();
-            let _ = poll(
-                &mut [PollFd::new(&self.event, PollFlags::IN)],
-                time.as_ref(),
-            );
-            self.is_set()
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod stop {
-    use std::sync::{Condvar, Mutex, PoisonError};
-    use std::time::Duration;
-
-    /// A flag that a thread can sleep on.
-    #[derive(Default)]
-    pub(super) struct Stop {
-        flag: Mutex<bool>,
-        wake: Condvar,
-    }
-
-    impl Stop {
-        pub(super) fn new() -> std::io::Result<Self> {
-            Ok(Self::default())
-        }
-
-        pub(super) fn set(&self) {
-            *self.flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            self.wake.notify_all();
-        }
-
-        /// Sleeps for `time`; true as soon as the flag is set.
-        pub(super) fn wait(&self, time: Duration) -> bool {
-            let flag = self.flag.lock().unwrap_or_else(PoisonError::into_inner);
-            let waited = self.wake.wait_timeout_while(flag, time, |set| !*set);
-            *waited.unwrap_or_else(PoisonError::into_inner).0
-        }
     }
 }

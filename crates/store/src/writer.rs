@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -25,6 +25,7 @@ pub(crate) struct Writer {
     queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    id: ThreadId,
     /// Worth it only if the writer has a core beside the caller's, and if a
     /// commit does not wait for the disk.
     glances: bool,
@@ -84,6 +85,7 @@ impl Writer {
         Ok(Self {
             queue,
             counters,
+            id: thread.thread().id(),
             thread: Mutex::new(Some(thread)),
             glances: options.synchronous == Synchronous::Normal
                 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
@@ -103,6 +105,11 @@ impl Writer {
             reply,
         }))?;
         Ok(answer)
+    }
+
+    /// True on the thread that would have to answer.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.id == std::thread::current().id()
     }
 
     /// Waits for an answer on this thread.

@@ -426,3 +426,23 @@ fn every_setting_is_in_force() {
     assert_eq!(ask("cache_size"), -1024);
     assert_eq!(ask("query_only"), 1);
 }
+
+#[test]
+fn a_call_that_would_wait_for_itself_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let inner = store.clone();
+    let nested = store.write_blocking(move |_| inner.write_blocking(|_| Ok(())));
+    assert!(matches!(nested, Err(Error::Nested("write"))), "{nested:?}");
+    let nested = store.read_blocking(|_| store.read_blocking(|_| Ok(())));
+    assert!(matches!(nested, Err(Error::Nested("read"))), "{nested:?}");
+    // Another store's closure is no danger.
+    let other = Store::open(dir.path().join("b.sqlite3"), Options::default()).unwrap();
+    other
+        .read_blocking(|_| store.read_blocking(|_| Ok(())))
+        .unwrap();
+    let inner = store.clone();
+    other
+        .write_blocking(move |_| inner.write_blocking(|tx| insert(tx, 1)))
+        .unwrap();
+}

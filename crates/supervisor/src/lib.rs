@@ -2,7 +2,7 @@
 //! the app in a process group of its own, opens the gate when the app is
 //! healthy, starts it again when it dies, and ends with it.
 //!
-//! [`run`] is the whole of it; [`Config`] is what it is told.
+//! [`run()`] is the whole of it; [`Config`] is what it is told.
 
 mod app;
 mod backoff;

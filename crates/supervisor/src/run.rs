@@ -27,6 +27,8 @@ use crate::keeper::Keeper;
 use crate::signals::{Request, Signals};
 use crate::{Config, Error, Exit};
 
+/// After a failure, for the refusals to reach the clients.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Connections the kernel holds for us before they are accepted.
 const BACKLOG: u32 = 4096;
 
@@ -58,7 +60,14 @@ pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8
         signals,
         stopping: false,
     };
-    run.serve().await
+    let result = run.serve().await;
+    if result.is_err() {
+        // Those who wait are told, rather than cut off.
+        run.gate.refuse();
+        run.gate.stop_accepting();
+        run.gate.closed(LAST_WORD).await;
+    }
+    result
 }
 
 fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
@@ -175,7 +184,6 @@ impl Run {
             self.mind_nothing();
             self.gate.drain(Duration::ZERO).await;
             let Some(wait) = backoff.died(app.started.elapsed()) else {
-                self.gate.refuse();
                 return Err(Error::CrashLoop {
                     exit: died,
                     crashes: backoff.deaths,
@@ -224,7 +232,6 @@ impl Run {
         migration.kill().await;
         self.mind_nothing();
         if exit != Exit::Code(0) {
-            self.gate.refuse();
             migration.tail.last_lines().await;
             return Err(Error::Migrate {
                 command: name,
@@ -331,7 +338,6 @@ impl Run {
     }
 
     async fn give_up_waiting(&mut self, mut app: App, last: String) -> Error {
-        self.gate.refuse();
         let waited = Instant::now() - app.started;
         self.stop_app(&mut app).await;
         Error::NeverHealthy {

@@ -1,0 +1,126 @@
+//! Follows the `-wal` file through inotify.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+use rustix::io::Errno;
+
+use super::{AT_MOST_EVERY, FIRST_RECHECK, GIVE_UP, POLL, Stop, Version};
+
+pub(super) struct Events {
+    inotify: OwnedFd,
+    wal: PathBuf,
+}
+
+enum Event {
+    Written,
+    /// The watched file is gone: watch its successor.
+    Gone,
+    Stop,
+    Timeout,
+}
+
+impl Events {
+    pub(super) fn new(database: &Path) -> rustix::io::Result<Self> {
+        let mut wal = database.as_os_str().to_owned();
+        wal.push("-wal");
+        let inotify =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let events = Self {
+            inotify,
+            wal: wal.into(),
+        };
+        events.watch()?;
+        Ok(events)
+    }
+
+    fn watch(&self) -> rustix::io::Result<()> {
+        let what = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::DELETE_SELF
+            | inotify::WatchFlags::MOVE_SELF;
+        inotify::add_watch(&self.inotify, &self.wal, what).map(drop)
+    }
+
+    /// Sleeps until something happens, or for `timeout`.
+    fn next(&self, stop: &Stop, timeout: Option<Duration>) -> Event {
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+        let mut fds = [
+            PollFd::new(&self.inotify, PollFlags::IN),
+            PollFd::from_borrowed_fd(stop.fd(), PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Event::Timeout,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => {
+                // Cannot happen with two good descriptors; never spin.
+                std::thread::sleep(POLL);
+                return Event::Written;
+            }
+        }
+        if stop.is_set() {
+            return Event::Stop;
+        }
+        self.drain()
+    }
+
+    fn drain(&self) -> Event {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut seen = Event::Timeout;
+        while let Ok(event) = reader.next() {
+            let flags = event.events();
+            let gone = inotify::ReadFlags::DELETE_SELF
+                | inotify::ReadFlags::MOVE_SELF
+                | inotify::ReadFlags::IGNORED;
+            if flags.intersects(gone) {
+                seen = Event::Gone;
+            } else if !matches!(seen, Event::Gone) {
+                // MODIFY, or an overflow of the kernel's queue.
+                seen = Event::Written;
+            }
+        }
+        seen
+    }
+}
+
+pub(super) fn follow(events: &Events, version: &mut Version, stop: &Stop, raise: impl Fn()) {
+    let mut raised: Option<Instant> = None;
+    // While a write was seen whose commit was not: when, and the next wait.
+    let mut pending: Option<(Instant, Duration)> = None;
+    let mut unwatched = false;
+    loop {
+        let timeout = match (unwatched, pending) {
+            (true, _) => Some(POLL),
+            (false, Some((_, wait))) => Some(wait),
+            (false, None) => None,
+        };
+        match events.next(stop, timeout) {
+            Event::Stop => return,
+            Event::Gone => unwatched = true,
+            Event::Written => pending = Some((Instant::now(), FIRST_RECHECK)),
+            Event::Timeout => {}
+        }
+        if unwatched {
+            unwatched = events.watch().is_err();
+            // What was written before the new watch made no event.
+            pending = Some((Instant::now(), FIRST_RECHECK));
+        }
+        if let Some(since) = raised.map(|at| at.elapsed())
+            && since < AT_MOST_EVERY
+            && stop.wait(AT_MOST_EVERY - since)
+        {
+            return;
+        }
+        if version.moved() {
+            raise();
+            raised = Some(Instant::now());
+            // A write may have followed the commit just seen; look again.
+            pending = Some((Instant::now(), FIRST_RECHECK));
+        } else if let Some((since, wait)) = pending {
+            pending = (since.elapsed() < GIVE_UP).then_some((since, wait * 2));
+        }
+    }
+}
