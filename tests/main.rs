@@ -6,4 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod checks;
+mod clumsy;
+mod django;
 mod life;
+mod live_blog;

@@ -9,12 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Sleep, sleep};
 
 use crate::lane::Place;
 use crate::state::Inside;
-use crate::upstream::Upstream;
+use crate::upstream::{Connection, Upstream};
 
 /// A client that sends no byte of its body for this long is given up, so that
 /// it does not keep one of the app's few workers waiting.
@@ -102,8 +101,9 @@ pub(crate) struct AppBody {
     /// Dropped at the end, or with the client.
     pub(crate) inside: Option<Inside>,
     pub(crate) lane: Option<Place>,
-    /// Given back to the pool at the end; dropped (closed) before it.
-    pub(crate) sender: Option<(Arc<Upstream>, SendRequest<Outgoing>)>,
+    /// Driven while the body comes, given back at its end; dropped (closed)
+    /// before it.
+    pub(crate) connection: Option<(Arc<Upstream>, Connection)>,
     /// Ends a body that has no end of its own.
     pub(crate) cut: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -114,7 +114,7 @@ impl AppBody {
             body,
             inside: None,
             lane: None,
-            sender: None,
+            connection: None,
             cut: None,
         }
     }
@@ -128,8 +128,8 @@ impl AppBody {
     }
 
     fn finish(&mut self) {
-        if let Some((upstream, sender)) = self.sender.take() {
-            upstream.keep(sender);
+        if let Some((upstream, connection)) = self.connection.take() {
+            upstream.keep(connection);
         }
         self.lane = None;
         self.inside = None;
@@ -155,14 +155,17 @@ impl Body for Reply {
             && cut.as_mut().poll(context).is_ready()
         {
             app.cut = None;
-            app.sender = None;
+            app.connection = None;
             return Poll::Ready(None);
+        }
+        if let Some((_, connection)) = &mut app.connection {
+            connection.drive(context);
         }
         let frame = ready!(Pin::new(&mut app.body).poll_frame(context));
         match &frame {
             Some(Ok(_)) if !app.body.is_end_stream() => {}
             Some(Ok(_)) | None => app.finish(),
-            Some(Err(_)) => app.sender = None,
+            Some(Err(_)) => app.connection = None,
         }
         Poll::Ready(frame)
     }

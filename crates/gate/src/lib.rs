@@ -19,7 +19,7 @@
 //!   answered with 503 and `Retry-After`.
 //! - A state-changing request is sent to the app at most once, on a connection
 //!   of its own. A GET, HEAD or OPTIONS without a body that the app broke off
-//!   is sent once more.
+//!   is sent again: three times in all, to two lives of the app at most.
 //! - Bodies stream both ways; upgrades (WebSocket) pass.
 //! - With [`Config::write_concurrency`] at most so many state-changing
 //!   requests are in the app at once, first come, first served.
@@ -37,6 +37,7 @@ mod headers;
 mod lane;
 mod own;
 mod proxy;
+mod send;
 mod server;
 mod state;
 mod tunnel;
@@ -71,7 +72,7 @@ pub struct Stats {
     pub held: u64,
     /// Those answered by the gate in the app's place.
     pub refused: u64,
-    /// Those sent a second time.
+    /// Sendings again, after the app broke one off.
     pub replayed: u64,
     /// Waiting now.
     pub held_now: usize,

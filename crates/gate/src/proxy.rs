@@ -1,10 +1,4 @@
 //! The way of one request: check, wait, pass on, answer.
-//!
-//! A request is sent to the app at most once, with two exceptions that cannot
-//! do harm: it was not sent at all (the app does not listen, or closed a kept
-//! connection before a byte of it went out), or it is a GET, HEAD or OPTIONS
-//! without a body whose connection broke before an answer; that one is sent
-//! once more, to the app's next life if need be.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,18 +8,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::SendRequest;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::answer::Refusal;
 use crate::body::{AppBody, Outgoing, Reply};
 use crate::headers;
 use crate::lane::Place;
-use crate::state::{Entry, Hold, Shared};
+use crate::send::{Answered, Passing, send};
+use crate::state::{Hold, Shared};
 use crate::tunnel;
 use crate::upstream::Upstream;
 
@@ -35,8 +29,6 @@ const LANE_BUFFER: usize = 1 << 20;
 /// After the head of its response a request leaves the lane this soon, even
 /// if a slow client is still taking the rest.
 const LANE_LINGER: Duration = Duration::from_secs(1);
-/// Between tries to reach an app that should be there but does not listen.
-const RECONNECT: Duration = Duration::from_millis(25);
 /// A request's share of memory beside its header bytes, roughly.
 const HEAD_BASE: usize = 1024;
 
@@ -176,88 +168,6 @@ async fn read_ahead(
     Ok(Outgoing::new(read.freeze(), Some(body)))
 }
 
-/// A request ready to be sent.
-pub(crate) struct Passing {
-    pub(crate) parts: Parts,
-    pub(crate) body: Outgoing,
-    /// Changes nothing in the app: GET, HEAD or OPTIONS.
-    pub(crate) safe: bool,
-    /// The head once more, where sending it twice does no harm.
-    pub(crate) replay: Option<Parts>,
-}
-
-/// The app's answer, and what it came on.
-pub(crate) struct Answered {
-    pub(crate) response: Response<Incoming>,
-    pub(crate) entry: Entry,
-    pub(crate) sender: SendRequest<Outgoing>,
-}
-
-/// Waits for the app, sends the request and waits for the response's head.
-pub(crate) async fn send(
-    shared: &Arc<Shared>,
-    hold: &mut Hold,
-    request: Passing,
-) -> Result<Answered, Refusal> {
-    let Passing {
-        parts,
-        body,
-        safe,
-        mut replay,
-    } = request;
-    let mut request = Request::from_parts(parts, body);
-    loop {
-        let entry = shared.enter(hold).await?;
-        let connection = if safe {
-            entry.upstream.kept_or_fresh().await
-        } else {
-            entry.upstream.fresh().await
-        };
-        let Ok(connection) = connection else {
-            // Nobody listens: it is restarting, or about to be.
-            drop(entry);
-            shared.wait_for_another(hold, RECONNECT).await?;
-            continue;
-        };
-        let mut sender = connection.sender;
-        hold.end();
-        let limit = shared.config.response_time;
-        let sending = sender.try_send_request(request);
-        let sent = if limit.is_zero() {
-            sending.await
-        } else {
-            match timeout_at(Instant::now() + limit, sending).await {
-                Ok(sent) => sent,
-                Err(_) => return Err(Refusal::AppSlow),
-            }
-        };
-        let mut failed = match sent {
-            Ok(response) => {
-                return Ok(Answered {
-                    response,
-                    entry,
-                    sender,
-                });
-            }
-            Err(failed) => failed,
-        };
-        request = if let Some(unsent) = failed.take_message() {
-            unsent
-        } else if let Some(parts) = replay.take() {
-            shared.totals.replayed.fetch_add(1, Ordering::Relaxed);
-            Request::from_parts(parts, Outgoing::new(Bytes::new(), None))
-        } else {
-            tracing::debug!(error = %failed.error(), "the app broke off a request");
-            return Err(Refusal::AppFailed);
-        };
-        if !connection.reused {
-            // The app is dying rather than tidying up: give it a moment.
-            drop(entry);
-            shared.wait_for_another(hold, RECONNECT).await?;
-        }
-    }
-}
-
 /// Turns the app's answer into the client's.
 pub(crate) fn respond(
     shared: &Arc<Shared>,
@@ -267,7 +177,7 @@ pub(crate) fn respond(
     let Answered {
         response,
         entry,
-        sender,
+        connection,
     } = answered;
     let (mut parts, body) = response.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -291,7 +201,7 @@ pub(crate) fn respond(
             place.leave_after(LANE_LINGER);
         }
     }
-    app.sender = Some((entry.upstream, sender));
+    app.connection = Some((entry.upstream, connection));
     Response::from_parts(parts, Reply::App(app.settle()))
 }
 

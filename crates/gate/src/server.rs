@@ -82,7 +82,6 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, _inside
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)
-        .preserve_header_case(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

@@ -107,6 +107,11 @@ impl Shared {
         }
     }
 
+    /// True if requests pass, and to `upstream`.
+    pub(crate) fn is_open_at(&self, upstream: &Arc<Upstream>) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Open(now) if Arc::ptr_eq(now, upstream))
+    }
+
     /// Waits a moment for the app to be replaced, after it did not answer at
     /// `upstream`: until the phase changes, or `pause` at the longest.
     pub(crate) async fn wait_for_another(

@@ -9,7 +9,8 @@ use hyper_util::rt::TokioIo;
 use crate::answer::Refusal;
 use crate::body::Reply;
 use crate::headers;
-use crate::proxy::{self, Passing, respond};
+use crate::proxy::respond;
+use crate::send::{Passing, send};
 use crate::state::{Hold, Shared};
 use crate::upstream::Upstream;
 
@@ -22,11 +23,12 @@ pub(crate) async fn open(
     request: Passing,
     client: OnUpgrade,
 ) -> Result<Response<Reply>, Refusal> {
-    let mut answered = proxy::send(shared, &mut hold, request).await?;
+    let mut answered = send(shared, &mut hold, request).await?;
     if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(respond(shared, answered, None));
     }
     let app = hyper::upgrade::on(&mut answered.response);
+    answered.connection.let_go();
     let upstream = Arc::clone(&answered.entry.upstream);
     let tunnel = shared.tunnels.enter();
     let mut stopping = shared.stopping.subscribe();
