@@ -139,7 +139,8 @@ fn pass_on(stream: Stream, bytes: &[u8]) {
 pub(crate) fn serve(config: Config, settings: &Settings) -> Result<(), Failure> {
     log::start(settings.log.unwrap_or_default()).map_err(Failure::Usage)?;
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // Only the supervisor lives here; the gate has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let allow = config.allow.clone();

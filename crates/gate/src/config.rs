@@ -36,7 +36,7 @@ pub struct Config {
     pub head_time: Duration,
     /// Open connections; further ones wait in the kernel. Default 10,000.
     pub connections: usize,
-    /// Idle connections kept to the app. Default 64.
+    /// Idle connections kept to the app by each thread. Default 32.
     pub idle_upstream: usize,
     /// Default [`TrustForwarded::Private`].
     pub trust_forwarded: TrustForwarded,
@@ -52,7 +52,7 @@ impl Default for Config {
             response_time: Duration::from_secs(60),
             head_time: Duration::from_secs(30),
             connections: 10_000,
-            idle_upstream: 64,
+            idle_upstream: 32,
             trust_forwarded: TrustForwarded::default(),
         }
     }

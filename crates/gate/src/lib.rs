@@ -88,7 +88,20 @@ impl Gate {
         }
     }
 
-    /// Accepts and serves until [`Gate::stop_accepting`].
+    /// Accepts and serves on `threads` threads of the gate's own until
+    /// [`Gate::stop_accepting`]; returns at once. One a core is best.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn serve_on_threads(
+        &self,
+        listener: &std::net::TcpListener,
+        threads: usize,
+    ) -> std::io::Result<()> {
+        server::start_threads(&self.shared, listener, threads.max(1))
+    }
+
+    /// As [`Gate::serve_on_threads`], on the runtime of the caller.
     pub async fn serve(self, listener: TcpListener) {
         server::accept(self.shared, listener).await;
     }

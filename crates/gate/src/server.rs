@@ -1,6 +1,8 @@
 //! Accepts connections and serves HTTP/1.1 on each.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,47 @@ use crate::state::{Inside, Shared};
 /// After the system refused a connection (no descriptors, say) the next try
 /// waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+thread_local! {
+    /// Which of the gate's threads this is; all others count as the first.
+    static THREAD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Which share of what is kept per thread is this thread's.
+pub(crate) fn this_thread() -> usize {
+    THREAD.get()
+}
+
+/// Starts `count` threads that each accept and serve by themselves. A
+/// connection stays on the thread that accepted it, and so do its connections
+/// to the app: nothing is handed from core to core for a request.
+pub(crate) fn start_threads(
+    shared: &Arc<Shared>,
+    listener: &std::net::TcpListener,
+    count: usize,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    for thread in 0..count {
+        let (shared, listener) = (Arc::clone(shared), listener.try_clone()?);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::Builder::new()
+            .name(format!("monolite-gate-{thread}"))
+            .spawn(move || {
+                THREAD.set(thread);
+                runtime.block_on(async {
+                    match TcpListener::from_std(listener) {
+                        Ok(listener) => accept(Arc::clone(&shared), listener).await,
+                        Err(error) => tracing::error!(%error, "a gate thread cannot accept"),
+                    }
+                    // The connections are tasks of this runtime.
+                    shared.connections.none_ever().await;
+                });
+            })?;
+    }
+    Ok(())
+}
 
 /// Accepts until the gate stops; then the port is free again.
 pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {

@@ -217,17 +217,21 @@ impl Count {
 
     /// Waits until nobody is inside; false if that took until `deadline`.
     pub(crate) async fn none(&self, deadline: Instant) -> bool {
+        let none = tokio::time::timeout_at(deadline, self.none_ever());
+        none.await.is_ok()
+    }
+
+    /// Waits until nobody is inside, however long that takes.
+    pub(crate) async fn none_ever(&self) {
         loop {
             let changed = self.0.1.notified();
             let mut changed = std::pin::pin!(changed);
             // Registered before looking: a leave in between is not missed.
             changed.as_mut().enable();
             if self.now() == 0 {
-                return true;
+                return;
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return self.now() == 0;
-            }
+            changed.await;
         }
     }
 }

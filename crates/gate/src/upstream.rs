@@ -22,15 +22,21 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::body::Outgoing;
+use crate::server::this_thread;
 
 /// The app is on this machine: a connect that takes longer is a stuck app.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// Threads with kept connections of their own; further ones share.
+const SHARES: usize = 16;
 
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
-    idle: Mutex<Vec<Connection>>,
+    /// By thread, see [`this_thread`]: a connection wakes the thread it was
+    /// made on.
+    idle: [Mutex<Vec<Connection>>; SHARES],
     idle_max: usize,
     /// Set when this generation of the app is about to be stopped: endless
     /// responses and tunnels end.
@@ -98,14 +104,16 @@ impl Upstream {
     pub(crate) fn new(address: SocketAddr, idle_max: usize) -> Self {
         Self {
             address,
-            idle: Mutex::default(),
+            idle: Default::default(),
             idle_max,
             retired: watch::Sender::new(false),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        let [first, ..] = &self.idle;
+        let mine = self.idle.get(this_thread() % SHARES).unwrap_or(first);
+        mine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection kept from an earlier request, else a fresh one.
@@ -153,7 +161,9 @@ impl Upstream {
     /// This generation gets no more requests: ends what would never end.
     pub(crate) fn retire(&self) {
         self.retired.send_replace(true);
-        self.lock().clear();
+        for share in &self.idle {
+            share.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 
     /// Waits until [`Upstream::retire`].

@@ -22,7 +22,11 @@ use monolite_store::{Error, Options, Store};
 #[ignore = "the other process of the tests below"]
 fn child() {
     let path = std::env::var("STORE_PATH").unwrap();
-    let store = Store::open(path, Options::default()).unwrap();
+    let options = Options {
+        optimize_every: None, // it commits on its own account
+        ..Options::default()
+    };
+    let store = Store::open(path, options).unwrap();
     println!("\nready");
     loop {
         // Not `stdin().lines()`: it would keep the lock that `hold` needs.
