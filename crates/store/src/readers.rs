@@ -2,15 +2,23 @@
 //!
 //! A blocking caller borrows a connection and reads on its own thread; an
 //! async caller's closure runs on one of the pool's threads, so that nothing
-//! blocks the runtime. Both draw from the same permits, in turn.
+//! blocks the runtime.
+//!
+//! A free connection is taken without a word to anybody: the two threads of a
+//! busy pool must not meet in a shared counter for every read. Only when none
+//! is free does a caller wait, and only then does whoever gives one back say
+//! so. No wake-up is lost: the waiter counts itself *before* it looks again,
+//! the other looks at the count *after* it gave the connection back, and both
+//! put a full fence in between.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mpsc};
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use crate::connection::{self, Role};
 use crate::park::block_on;
@@ -19,15 +27,16 @@ use crate::{Error, Options, Result};
 
 pub(crate) struct Readers {
     shared: Arc<Shared>,
-    waiting: AtomicUsize,
-    capacity: usize,
     threads: OnceLock<mpsc::Sender<Task>>,
 }
 
 struct Shared {
     /// `None` until first used, and again after a close.
     slots: Vec<Mutex<Option<Connection>>>,
-    permits: Arc<Semaphore>,
+    /// Callers that found no slot free, and reads queued for the threads.
+    waiting: AtomicUsize,
+    freed: Notify,
+    closed: AtomicBool,
     path: PathBuf,
     options: Options,
 }
@@ -52,12 +61,12 @@ impl Readers {
         Ok(Self {
             shared: Arc::new(Shared {
                 slots,
-                permits: Arc::new(Semaphore::new(count)),
+                waiting: AtomicUsize::new(0),
+                freed: Notify::new(),
+                closed: AtomicBool::new(false),
                 path: path.into(),
                 options: options.clone(),
             }),
-            waiting: AtomicUsize::new(0),
-            capacity: options.read_queue,
             threads: OnceLock::new(),
         })
     }
@@ -69,14 +78,7 @@ impl Readers {
         if READING.get() == self.shared.id() {
             return Err(Error::Nested("read"));
         }
-        let _permit = match self.shared.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _place = self.wait_for_place()?;
-                block_on(self.shared.permits.acquire()).map_err(|_| Error::Closed)?
-            }
-        };
-        self.shared.run(closure)
+        self.shared.run(self.shared.borrow()?, closure)
     }
 
     pub(crate) async fn read<T, F>(&self, closure: F) -> Result<T>
@@ -84,121 +86,154 @@ impl Readers {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let permits = Arc::clone(&self.shared.permits);
-        let permit = match Arc::clone(&permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _place = self.wait_for_place()?;
-                permits.acquire_owned().await.map_err(|_| Error::Closed)?
-            }
-        };
+        let place = Place::take(&self.shared)?;
         let (reply, answer) = oneshot::channel();
-        self.spawn(permit, move |shared| {
-            if !reply.is_closed() {
-                let _ = reply.send(shared.run(closure));
-            }
-        })?;
+        self.tasks()?
+            .send(Box::new(move |shared| {
+                // Nobody waits for the answer of a read that was dropped.
+                if !reply.is_closed() {
+                    let slot = shared.wait_for_slot();
+                    drop(place);
+                    let _ = reply.send(shared.run(slot, closure));
+                }
+            }))
+            .map_err(|_| Error::Closed)?;
         answer.await.unwrap_or(Err(Error::Closed))
     }
 
-    /// Counts this caller among those who wait, until the guard is dropped.
-    fn wait_for_place(&self) -> Result<impl Drop + '_> {
-        struct Place<'a>(&'a AtomicUsize);
-        impl Drop for Place<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
+    /// The way to the pool's threads, which are started when first needed.
+    /// It is unbounded, yet holds no more than there may be places.
+    fn tasks(&self) -> Result<&mpsc::Sender<Task>> {
+        if let Some(tasks) = self.threads.get() {
+            return Ok(tasks);
         }
-        let place = Place(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.capacity {
-            return Err(Error::QueueFull {
-                queue: "read",
-                capacity: self.capacity,
-            });
-        }
-        Ok(place)
-    }
-
-    fn spawn(
-        &self,
-        permit: OwnedSemaphorePermit,
-        task: impl FnOnce(&Shared) + Send + 'static,
-    ) -> Result<()> {
-        let tasks = match self.threads.get() {
-            Some(tasks) => tasks,
-            None => {
-                let started = start_threads(&self.shared)?;
-                self.threads.get_or_init(|| started)
-            }
-        };
-        // Unbounded, yet never holds more than there are permits.
-        tasks
-            .send(Box::new(move |shared| {
-                task(shared);
-                drop(permit);
-            }))
-            .map_err(|_| Error::Closed)
+        let started = start_threads(&self.shared)?;
+        Ok(self.threads.get_or_init(|| started))
     }
 
     pub(crate) fn close(&self) {
-        self.shared.permits.close();
+        self.shared.closed.store(true, Ordering::SeqCst);
         for slot in &self.shared.slots {
+            // Waits for the read that has it.
             *lock(slot) = None;
         }
     }
 }
 
+/// One that waits, until dropped.
+struct Place(Arc<Shared>);
+
+impl Place {
+    fn take(shared: &Arc<Shared>) -> Result<Self> {
+        let place = Self(Arc::clone(shared));
+        let capacity = shared.options.read_queue;
+        if shared.waiting.fetch_add(1, Ordering::SeqCst) >= capacity {
+            return Err(Error::QueueFull {
+                queue: "read",
+                capacity,
+            });
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A borrowed connection.
+struct Slot<'s> {
+    shared: &'s Shared,
+    /// `None` only while being dropped.
+    guard: Option<MutexGuard<'s, Option<Connection>>>,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.guard = None;
+        fence(Ordering::SeqCst);
+        if self.shared.waiting.load(Ordering::SeqCst) > 0 {
+            self.shared.freed.notify_one();
+        }
+    }
+}
+
 impl Shared {
-    /// Runs `closure` on a free connection. The caller holds a permit, so one
-    /// is free or about to be.
-    fn run<T>(&self, closure: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let mut slot = self.free_slot();
-        if self.permits.is_closed() {
+    fn borrow(self: &Arc<Self>) -> Result<Slot<'_>> {
+        // Who came first is served first, nearly.
+        if self.waiting.load(Ordering::Relaxed) == 0
+            && let Some(slot) = self.try_slot()
+        {
+            return Ok(slot);
+        }
+        let _place = Place::take(self)?;
+        Ok(self.wait_for_slot())
+    }
+
+    /// Waits for a slot. The caller is counted as waiting.
+    fn wait_for_slot(&self) -> Slot<'_> {
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // In line before looking: a slot freed from here on is told to us,
+            // or, should we not need it, to the next in line.
+            freed.as_mut().enable();
+            fence(Ordering::SeqCst);
+            if let Some(slot) = self.try_slot() {
+                return slot;
+            }
+            block_on(freed);
+        }
+    }
+
+    fn try_slot(&self) -> Option<Slot<'_>> {
+        let count = self.slots.len();
+        let last = LAST_SLOT.get();
+        let first = if last < count { last } else { spread() % count };
+        for offset in 0..count {
+            let index = (first + offset) % count;
+            let guard = match self.slots.get(index)?.try_lock() {
+                Ok(guard) => guard,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            LAST_SLOT.set(index);
+            return Some(Slot {
+                shared: self,
+                guard: Some(guard),
+            });
+        }
+        None
+    }
+
+    fn run<T>(
+        &self,
+        mut slot: Slot<'_>,
+        closure: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let Some(guard) = &mut slot.guard else {
+            return Err(Error::Closed);
+        };
+        if self.closed.load(Ordering::SeqCst) {
             return Err(Error::Closed);
         }
-        let conn = match &*slot {
+        let conn = match &**guard {
             Some(conn) => conn,
-            None => slot.insert(connection::open(&self.path, &self.options, Role::Reader)?),
+            None => guard.insert(connection::open(&self.path, &self.options, Role::Reader)?),
         };
         let outer = READING.replace(self.id());
         let result = run_caught(closure, conn);
         READING.set(outer);
         if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
             // A snapshot left open would hold back checkpoints for ever.
-            *slot = None;
+            **guard = None;
         }
         result
     }
 
     fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
-    }
-
-    fn free_slot(&self) -> MutexGuard<'_, Option<Connection>> {
-        let count = self.slots.len();
-        let first = LAST_SLOT.get();
-        let first = if first < count {
-            first
-        } else {
-            spread() % count
-        };
-        loop {
-            for offset in 0..count {
-                let index = (first + offset) % count;
-                let Some(slot) = self.slots.get(index) else {
-                    continue;
-                };
-                match slot.try_lock() {
-                    Ok(guard) => {
-                        LAST_SLOT.set(index);
-                        return guard;
-                    }
-                    Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                    Err(TryLockError::WouldBlock) => {}
-                }
-            }
-            std::thread::yield_now();
-        }
     }
 }
 

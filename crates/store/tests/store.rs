@@ -242,6 +242,43 @@ fn readers_see_commits_never_wait_and_cannot_write() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_share_few_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        readers: 2,
+        ..Options::default()
+    };
+    let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
+    let one = |conn: &Connection| Ok(conn.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?);
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                (0..2000)
+                    .map(|_| store.read_blocking(one).unwrap())
+                    .sum::<i64>()
+            })
+        })
+        .collect();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..2000 {
+                    store.read(one).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        let ended = tokio::time::timeout(Duration::from_secs(60), task).await;
+        ended.expect("a reader was forgotten").unwrap();
+    }
+    let sum: i64 = threads.into_iter().map(|t| t.join().unwrap()).sum::<i64>();
+    assert_eq!(sum, 8 * 2000);
+}
+
 #[test]
 fn a_full_queue_answers_at_once_and_runs_nothing() {
     let dir = tempfile::tempdir().unwrap();
