@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use rusqlite::{Connection, Statement};
@@ -23,6 +24,13 @@ use crate::{Error, Options, Result};
 /// Name of the savepoint around each closure; closures may not use it.
 pub(crate) const SAVEPOINT: &str = "_monolite_part";
 
+/// What was done since the store was opened.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) writes: AtomicU64,
+    pub(crate) transactions: AtomicU64,
+}
+
 /// One caller's closure, with the way to answer it.
 pub(crate) trait Job: Send {
     /// Runs the closure once. True: its writes are to be kept.
@@ -33,17 +41,11 @@ pub(crate) trait Job: Send {
     fn failure_text(&self) -> Option<String>;
 }
 
-/// What one transaction did.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct BatchOutcome {
-    pub(crate) committed: u64,
-    pub(crate) answered: usize,
-}
-
 pub(crate) struct Batcher<'c> {
     conn: &'c Connection,
     path: PathBuf,
     options: Options,
+    counters: Arc<Counters>,
     begin: Statement<'c>,
     commit: Statement<'c>,
     rollback: Statement<'c>,
@@ -53,8 +55,14 @@ pub(crate) struct Batcher<'c> {
 }
 
 impl<'c> Batcher<'c> {
-    pub(crate) fn new(conn: &'c Connection, path: &Path, options: &Options) -> Result<Self> {
+    pub(crate) fn new(
+        conn: &'c Connection,
+        path: &Path,
+        options: &Options,
+        counters: &Arc<Counters>,
+    ) -> Result<Self> {
         Ok(Self {
+            counters: Arc::clone(counters),
             conn,
             path: path.into(),
             options: options.clone(),
@@ -69,10 +77,10 @@ impl<'c> Batcher<'c> {
 
     /// Runs one transaction over `jobs` and over those that arrive in `queue`
     /// meanwhile, up to the bounds of the options; answers each. Jobs that
-    /// found no room stay in `jobs` for the next transaction.
-    pub(crate) fn run(&mut self, jobs: &mut VecDeque<Box<dyn Job>>, queue: &Queue) -> BatchOutcome {
+    /// found no room stay in `jobs` for the next transaction. True if
+    /// something was committed.
+    pub(crate) fn run(&mut self, jobs: &mut VecDeque<Box<dyn Job>>, queue: &Queue) -> bool {
         let started = Instant::now();
-        let mut outcome = BatchOutcome::default();
         // Ran well, waiting for the COMMIT.
         let mut kept: Vec<Box<dyn Job>> = Vec::with_capacity(jobs.len());
 
@@ -81,11 +89,11 @@ impl<'c> Batcher<'c> {
                 && let Err(error) = self.begin.execute([])
             {
                 // Nobody holds anything now; all who wait would meet the same.
-                let failed = std::iter::once(job).chain(jobs.drain(..));
-                outcome.answered += self.fail_all(failed, &error);
-                return outcome;
+                queue.answer(job, Some(self.failure(&error)));
+                self.fail_all(queue, jobs.drain(..), &error);
+                return false;
             }
-            self.run_one(job, &mut kept, &mut outcome);
+            self.run_one(queue, job, &mut kept);
 
             let full = kept.len() >= self.options.batch_max
                 || started.elapsed() >= self.options.batch_time;
@@ -98,34 +106,33 @@ impl<'c> Batcher<'c> {
         }
         if self.conn.is_autocommit() {
             // The only closures run were rolled back, and answered.
-            return outcome;
+            return false;
         }
         match self.commit.execute([]) {
             Ok(_) => {
-                outcome.committed = kept.len() as u64;
-                outcome.answered += kept.len();
-                kept.into_iter().for_each(|job| job.answer(None));
+                let writes = kept.len() as u64;
+                // Counted first: who has an answer finds it counted.
+                self.counters.writes.fetch_add(writes, Ordering::Relaxed);
+                self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+                for job in kept {
+                    queue.answer(job, None);
+                }
+                writes > 0
             }
             Err(error) => {
                 self.roll_back();
-                outcome.answered += self.fail_all(kept, &error);
+                self.fail_all(queue, kept, &error);
+                false
             }
         }
-        outcome
     }
 
     /// Runs one closure inside the open transaction.
-    fn run_one(
-        &mut self,
-        mut job: Box<dyn Job>,
-        kept: &mut Vec<Box<dyn Job>>,
-        outcome: &mut BatchOutcome,
-    ) {
+    fn run_one(&mut self, queue: &Queue, mut job: Box<dyn Job>, kept: &mut Vec<Box<dyn Job>>) {
         // The first one can be undone by rolling the whole transaction back.
         let nested = !kept.is_empty();
         if nested && let Err(error) = self.savepoint.execute([]) {
-            outcome.answered += 1;
-            return job.answer(Some(error.into()));
+            return queue.answer(job, Some(error.into()));
         }
         let keep = guarded(|| job.run(self.conn));
 
@@ -138,13 +145,11 @@ impl<'c> Batcher<'c> {
                 .into();
             for lost in kept.drain(..) {
                 let cause = Arc::clone(&cause);
-                lost.answer(Some(Error::BatchRolledBack { cause }));
-                outcome.answered += 1;
+                queue.answer(lost, Some(Error::BatchRolledBack { cause }));
             }
-            outcome.answered += 1;
-            return job.answer(keep.then_some(Error::BatchRolledBack { cause }));
+            return queue.answer(job, keep.then_some(Error::BatchRolledBack { cause }));
         }
-        let undone = match (keep, nested) {
+        let settled = match (keep, nested) {
             (true, true) => self.release.execute([]),
             (true, false) => Ok(0),
             (false, true) => self
@@ -153,16 +158,15 @@ impl<'c> Batcher<'c> {
                 .and_then(|_| self.release.execute([])),
             (false, false) => self.rollback.execute([]),
         };
-        if let Err(error) = undone {
-            // The state of this part is unknown: give up the whole.
-            self.roll_back();
-            kept.push(job);
-            outcome.answered += self.fail_all(kept.drain(..), &error);
-        } else if keep {
-            kept.push(job);
-        } else {
-            outcome.answered += 1;
-            job.answer(None);
+        match settled {
+            Ok(_) if keep => kept.push(job),
+            Ok(_) => queue.answer(job, None),
+            Err(error) => {
+                // The state of this part is unknown: give up the whole.
+                self.roll_back();
+                kept.push(job);
+                self.fail_all(queue, kept.drain(..), &error);
+            }
         }
     }
 
@@ -173,18 +177,16 @@ impl<'c> Batcher<'c> {
         }
     }
 
-    /// Answers all with what `error` means to them; how many they were.
+    /// Answers all with what `error` means to them.
     fn fail_all(
         &self,
+        queue: &Queue,
         jobs: impl IntoIterator<Item = Box<dyn Job>>,
         error: &rusqlite::Error,
-    ) -> usize {
-        let mut count = 0;
+    ) {
         for job in jobs {
-            job.answer(Some(self.failure(error)));
-            count += 1;
+            queue.answer(job, Some(self.failure(error)));
         }
-        count
     }
 
     fn failure(&self, error: &rusqlite::Error) -> Error {

@@ -1,6 +1,7 @@
 //! The bounded queue between callers and the writer thread.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -132,8 +133,23 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    pub(crate) fn answered(&self, count: usize) {
-        self.in_flight.fetch_sub(count, Ordering::Relaxed);
+    /// Answers a job that was taken. It is no longer in flight then: the
+    /// caller may be back with its next one before this returns.
+    pub(crate) fn answer(&self, job: Box<dyn Job>, failure: Option<Error>) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // A value nobody waits for is dropped here, and its `drop` is the
+        // caller's code: its panic must not end the writer.
+        let _ = catch_unwind(AssertUnwindSafe(|| job.answer(failure)));
+    }
+
+    /// Closes, and drops what nobody will run: its callers are told `Closed`.
+    pub(crate) fn abandon(&self) {
+        let jobs = {
+            let mut state = self.lock();
+            state.closed = true;
+            std::mem::take(&mut state.jobs)
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(jobs)));
     }
 
     /// Writes waiting or running.

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use crate::batch::{Batcher, Job};
+use crate::batch::{Batcher, Counters, Job};
 use crate::connection::{self, Role};
 use crate::park::block_on;
 use crate::queue::{Queue, Taken};
@@ -31,13 +30,6 @@ pub(crate) struct Writer {
     glances: bool,
 }
 
-/// What the writer has done since it was started.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) writes: AtomicU64,
-    pub(crate) transactions: AtomicU64,
-}
-
 impl Writer {
     /// Opens the file on the writer thread; returns when it is ready.
     /// `committed` is raised after every transaction that kept something.
@@ -55,6 +47,8 @@ impl Writer {
             std::thread::Builder::new()
                 .name("monolite-writer".into())
                 .spawn(move || {
+                    // However this thread ends, nobody waits for it in vain.
+                    let _abandon = Abandon(&queue);
                     // Opened here: its busy handler keeps state in this thread.
                     let opened = connection::open(&path, &options, Role::Writer);
                     let conn = match opened {
@@ -64,7 +58,7 @@ impl Writer {
                             return;
                         }
                     };
-                    let batcher = Batcher::new(&conn, &path, &options);
+                    let batcher = Batcher::new(&conn, &path, &options, &counters);
                     let mut batcher = match batcher {
                         Ok(batcher) => batcher,
                         Err(error) => {
@@ -73,7 +67,7 @@ impl Writer {
                         }
                     };
                     if ready_tx.send(Ok(())).is_ok() {
-                        serve(&conn, &mut batcher, &queue, &counters, &options, &committed);
+                        serve(&conn, &mut batcher, &queue, &options, &committed);
                     }
                 })
                 .map_err(|source| Error::Io {
@@ -157,11 +151,19 @@ impl Writer {
     }
 }
 
+/// Abandons the queue when dropped.
+struct Abandon<'q>(&'q Queue);
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 fn serve(
     conn: &Connection,
     batcher: &mut Batcher<'_>,
     queue: &Queue,
-    counters: &Counters,
     options: &Options,
     committed: &watch::Sender<u64>,
 ) {
@@ -186,13 +188,7 @@ fn serve(
                 }
             }
         }
-        let outcome = batcher.run(&mut jobs, queue);
-        queue.answered(outcome.answered);
-        if outcome.committed > 0 {
-            counters
-                .writes
-                .fetch_add(outcome.committed, Ordering::Relaxed);
-            counters.transactions.fetch_add(1, Ordering::Relaxed);
+        if batcher.run(&mut jobs, queue) {
             if optimize_due.is_none() {
                 optimize_due = options.optimize_every.map(|every| Instant::now() + every);
             }

@@ -483,3 +483,39 @@ fn a_call_that_would_wait_for_itself_is_refused() {
         .write_blocking(move |_| inner.write_blocking(|tx| insert(tx, 1)))
         .unwrap();
 }
+
+#[test]
+fn a_value_that_panics_when_dropped_does_not_end_the_writer() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let inner = store.clone();
+    let dropped = std::thread::spawn(move || {
+        let captured = Bomb;
+        inner.write_blocking(move |tx| {
+            let _captured = captured;
+            insert(tx, 1)
+        })
+    });
+    assert!(matches!(dropped.join().unwrap(), Err(Error::Panicked(_))));
+    // The answer of a caller that went away is dropped on the writer's thread.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let (gate, holder) = Gate::close(&store);
+    runtime.block_on(async {
+        let mut write = Box::pin(store.write(|_| Ok(Bomb)));
+        let poll =
+            std::future::poll_fn(|c| std::task::Poll::Ready(write.as_mut().poll(c).is_pending()));
+        assert!(poll.await);
+    });
+    drop(gate);
+    holder.join().unwrap();
+    store.write_blocking(|tx| insert(tx, 2)).unwrap();
+    assert_eq!(numbers(&store), [2]);
+}
