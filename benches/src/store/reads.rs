@@ -20,26 +20,37 @@ pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     let path = dir.path().join("items.sqlite3");
     fill(&path)?;
 
-    let (mut ours, mut peer) = (Samples::default(), Samples::default());
+    let mut ours = Samples::default();
+    let (mut cached, mut kept) = (Samples::default(), Samples::default());
     for _ in 0..pace.rounds {
         let store = Store::open(&path, Options::default())?;
         ours.push(on_threads(|random| {
             through_store(&store, random, pace.short)
         }));
         store.close_blocking();
-        peer.push(on_threads(|random| {
-            through_rusqlite(&path, random, pace.short)
+        cached.push(on_threads(|random| {
+            through_statement_cache(&path, random, pace.short)
+        }));
+        kept.push(on_threads(|random| {
+            through_kept_statement(&path, random, pace.short)
         }));
     }
-    report
-        .versus(
-            "point reads, 2 threads",
-            "reads/s",
-            ours.median(),
-            "rusqlite, 2 connections",
-            peer.median(),
-        )
-        .wanted(">= 0.8");
+    // What a program that shares connections can do, and what one that never
+    // lets go of its one statement can.
+    for (peer, samples) in [
+        ("rusqlite, 2 connections, prepare_cached", &cached),
+        ("rusqlite, 2 connections, statement kept", &kept),
+    ] {
+        report
+            .versus(
+                "point reads, 2 threads",
+                "reads/s",
+                ours.median(),
+                peer,
+                samples.median(),
+            )
+            .wanted(">= 0.8");
+    }
     Ok(())
 }
 
@@ -78,7 +89,17 @@ fn through_store(store: &Store, mut random: Random, time: Duration) -> f64 {
     })
 }
 
-fn through_rusqlite(path: &Path, mut random: Random, time: Duration) -> f64 {
+fn through_statement_cache(path: &Path, mut random: Random, time: Duration) -> f64 {
+    let conn = raw::open(path, raw::NORMAL).unwrap();
+    measure(time, || {
+        let id = random.below(ROWS) as i64 + 1;
+        let mut statement = conn.prepare_cached(SELECT).unwrap();
+        let payload: String = statement.query_row([id], |row| row.get(0)).unwrap();
+        payload.len()
+    })
+}
+
+fn through_kept_statement(path: &Path, mut random: Random, time: Duration) -> f64 {
     let conn = raw::open(path, raw::NORMAL).unwrap();
     let mut statement = conn.prepare(SELECT).unwrap();
     measure(time, || {

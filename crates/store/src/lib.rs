@@ -145,6 +145,7 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
+        let _caller = self.inner.writer.enter();
         let mut answer = self.inner.writer.submit(closure)?;
         let result = match self.inner.writer.glance(&mut answer) {
             Some(result) => result,
@@ -165,6 +166,7 @@ impl Store {
         if self.inner.writer.is_this_thread() {
             return Err(Error::Nested("write"));
         }
+        let _caller = self.inner.writer.enter();
         let answer = self.inner.writer.submit(closure)?;
         self.named(self.inner.writer.wait(answer))
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub(crate) struct Writer {
     pub(crate) counters: Arc<Counters>,
     thread: Mutex<Option<JoinHandle<()>>>,
     id: ThreadId,
+    callers: AtomicUsize,
     /// Worth it only if the writer has a core beside the caller's, and if a
     /// commit does not wait for the disk.
     glances: bool,
@@ -80,6 +82,7 @@ impl Writer {
             queue,
             counters,
             id: thread.thread().id(),
+            callers: AtomicUsize::new(0),
             thread: Mutex::new(Some(thread)),
             glances: options.synchronous == Synchronous::Normal
                 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
@@ -114,10 +117,11 @@ impl Writer {
         }
     }
 
-    /// Looks for the answer for a moment, if no other caller is waiting: at
+    /// Looks for the answer for a moment, if there is no other caller: at
     /// `synchronous=NORMAL` a commit is over sooner than a thread is asleep.
+    /// With others about it would keep one of their threads from its work.
     pub(crate) fn glance<T>(&self, answer: &mut oneshot::Receiver<Result<T>>) -> Option<Result<T>> {
-        if !self.glances || self.queue.in_flight() != 1 {
+        if !self.glances || self.callers.load(Ordering::Relaxed) != 1 {
             return None;
         }
         let until = Instant::now() + GLANCE;
@@ -129,6 +133,19 @@ impl Writer {
             }
         }
         None
+    }
+
+    /// Counts a caller from before its write is queued until it has seen the
+    /// answer.
+    pub(crate) fn enter(&self) -> impl Drop + '_ {
+        struct Caller<'w>(&'w AtomicUsize);
+        impl Drop for Caller<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.callers.fetch_add(1, Ordering::Relaxed);
+        Caller(&self.callers)
     }
 
     pub(crate) fn in_flight(&self) -> usize {
