@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,18 +24,59 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Outgoing {
     read: Option<Bytes>,
     rest: Option<Incoming>,
-    /// Runs while the client is silent.
+    /// Runs while the client is silent; once begun it runs on if `hurry`.
     silence: Option<Pin<Box<Sleep>>>,
+    hurry: bool,
+    progress: Arc<Progress>,
+}
+
+/// How far a request's body has come.
+#[derive(Default)]
+pub(crate) struct Progress {
+    frames: AtomicU64,
+    whole: AtomicBool,
+}
+
+impl Progress {
+    /// Grows with every part sent.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Nothing of the body is left to send.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed)
+    }
 }
 
 type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Outgoing {
     pub(crate) fn new(read: Bytes, rest: Option<Incoming>) -> Self {
-        Self {
+        let body = Self {
             read: Some(read).filter(|read| !read.is_empty()),
             rest,
             silence: None,
+            hurry: false,
+            progress: Arc::default(),
+        };
+        body.note();
+        body
+    }
+
+    /// Gives the client the time of one silence for all the rest.
+    pub(crate) fn hurry(mut self) -> Self {
+        self.hurry = true;
+        self
+    }
+
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    fn note(&self) {
+        if self.is_end_stream() {
+            self.progress.whole.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -48,13 +90,21 @@ impl Body for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(read) = self.read.take() {
+            self.note();
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(None);
         };
         if let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) {
-            self.silence = None;
+            self.progress.frames.fetch_add(1, Ordering::Relaxed);
+            if frame.is_none() {
+                self.rest = None;
+            }
+            self.note();
+            if !self.hurry {
+                self.silence = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));

@@ -24,8 +24,16 @@ const HEAD_MAX: usize = 512 << 10;
 pub(crate) struct Watched<S> {
     inner: S,
     scan: Scan,
-    /// Set once an ambiguous head was read, and for good.
-    pub(crate) ambiguous: Arc<AtomicBool>,
+    pub(crate) marks: Arc<Marks>,
+}
+
+/// What is known of a connection; each is set once and for good.
+#[derive(Default)]
+pub(crate) struct Marks {
+    /// An ambiguous head was read.
+    pub(crate) ambiguous: AtomicBool,
+    /// It has left HTTP: there is nothing to look at any more.
+    pub(crate) tunnel: AtomicBool,
 }
 
 impl<S> Watched<S> {
@@ -33,7 +41,7 @@ impl<S> Watched<S> {
         Self {
             inner,
             scan: Scan::default(),
-            ambiguous: Arc::default(),
+            marks: Arc::default(),
         }
     }
 }
@@ -47,9 +55,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
         if let Some(read) = buffer.filled().get(before..)
+            && !self.marks.tunnel.load(Ordering::Relaxed)
             && self.scan.feed(read)
         {
-            self.ambiguous.store(true, Ordering::Release);
+            self.marks.ambiguous.store(true, Ordering::Release);
         }
         Poll::Ready(Ok(()))
     }
@@ -98,7 +107,7 @@ enum Scan {
     Chunk(u64),
     /// After the last chunk; what came of the current trailer line.
     Trailer(Vec<u8>),
-    /// Upgraded, malformed or refused: no longer looked at.
+    /// Malformed or refused: no longer looked at.
     Blind,
 }
 
@@ -187,7 +196,6 @@ fn find_end(bytes: &[u8]) -> Option<usize> {
 fn after(head: &[u8]) -> Option<Scan> {
     let mut length = None;
     let mut encoded = false;
-    let mut upgrade = false;
     for line in head.split(|b| *b == b'\n').skip(1) {
         let Some(colon) = line.iter().position(|b| *b == b':') else {
             continue;
@@ -199,14 +207,12 @@ fn after(head: &[u8]) -> Option<Scan> {
                 length = Some(value.to_vec());
             }
             name if name.eq_ignore_ascii_case(b"transfer-encoding") => encoded = true,
-            name if name.eq_ignore_ascii_case(b"upgrade") => upgrade = true,
             _ => {}
         }
     }
     Some(match (length, encoded) {
         (Some(_), true) => return None,
         (None, true) => Scan::ChunkSize(Vec::new()),
-        _ if upgrade || head.starts_with(b"CONNECT ") => Scan::Blind,
         (None, false) => Scan::default(),
         (Some(length), false) => match std::str::from_utf8(&length).ok().map(str::parse) {
             Some(Ok(0)) => Scan::default(),

@@ -53,6 +53,7 @@ use tokio::time::Instant;
 
 pub use crate::config::{Config, TrustForwarded};
 
+use crate::server::Threads;
 use crate::state::{Phase, Shared};
 use crate::upstream::Upstream;
 
@@ -88,22 +89,25 @@ impl Gate {
         }
     }
 
-    /// Accepts and serves on `threads` threads of the gate's own until
-    /// [`Gate::stop_accepting`]; returns at once. One a core is best.
+    /// Accepts and serves until [`Gate::stop_accepting`], on the runtime of
+    /// the caller.
+    pub async fn serve(self, listener: TcpListener) {
+        server::accept(self.shared, listener, None).await;
+    }
+
+    /// As [`Gate::serve`], serving on `threads` threads of the gate's own: one
+    /// a core is best.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn serve_on_threads(
-        &self,
-        listener: &std::net::TcpListener,
+    pub async fn serve_on_threads(
+        self,
+        listener: TcpListener,
         threads: usize,
     ) -> std::io::Result<()> {
-        server::start_threads(&self.shared, listener, threads.max(1))
-    }
-
-    /// As [`Gate::serve_on_threads`], on the runtime of the caller.
-    pub async fn serve(self, listener: TcpListener) {
-        server::accept(self.shared, listener).await;
+        let threads = Threads::start(&self.shared, threads.max(1))?;
+        server::accept(self.shared, listener, Some(threads)).await;
+        Ok(())
     }
 
     /// From now on requests wait. Those in the app go on.

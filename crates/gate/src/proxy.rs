@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,11 +11,12 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout_at;
 
 use crate::answer::Refusal;
 use crate::body::{AppBody, Outgoing, Reply};
+use crate::framing::Marks;
 use crate::headers;
 use crate::lane::Place;
 use crate::send::{Answered, Passing, send};
@@ -35,7 +36,9 @@ const HEAD_BASE: usize = 1024;
 /// What is known of the connection a request came on.
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
-    pub(crate) ambiguous: Arc<AtomicBool>,
+    pub(crate) marks: Arc<Marks>,
+    /// Its place among the open connections, shared with its tunnel.
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Answers one request, by the app if at all possible.
@@ -46,10 +49,10 @@ pub(crate) async fn answer(
 ) -> Response<Reply> {
     shared.totals.requests.fetch_add(1, Ordering::Relaxed);
     let accept = request.headers().get(header::ACCEPT).cloned();
-    let outcome = if peer.ambiguous.load(Ordering::Acquire) {
+    let outcome = if peer.marks.ambiguous.load(Ordering::Acquire) {
         Err(Refusal::Bad("Content-Length beside Transfer-Encoding"))
     } else {
-        pass(shared, peer.address, request).await
+        pass(shared, peer, request).await
     };
     outcome.unwrap_or_else(|refusal| {
         shared.totals.refused.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +63,7 @@ pub(crate) async fn answer(
 
 async fn pass(
     shared: &Arc<Shared>,
-    peer: IpAddr,
+    peer: &Peer,
     mut request: Request<Incoming>,
 ) -> Result<Response<Reply>, Refusal> {
     if request.method() == Method::CONNECT {
@@ -76,7 +79,11 @@ async fn pass(
         .then(|| parts.headers.get(header::UPGRADE).cloned())
         .flatten();
     headers::strip_hop_by_hop(&mut parts.headers);
-    headers::set_forwarded(&mut parts.headers, peer, shared.config.trust_forwarded);
+    headers::set_forwarded(
+        &mut parts.headers,
+        peer.address,
+        shared.config.trust_forwarded,
+    );
     // The gate says 100 itself when it begins to read the body.
     parts.headers.remove(header::EXPECT);
     if let Some(protocol) = protocol {
@@ -94,6 +101,7 @@ async fn pass(
         safe,
         parts,
         body: Outgoing::new(Bytes::new(), None),
+        late: None,
     };
 
     if let Some(upgrade) = upgrade {
@@ -101,7 +109,7 @@ async fn pass(
             body: Outgoing::new(Bytes::new(), Some(body)),
             ..request
         };
-        return tunnel::open(shared, hold, request, upgrade).await;
+        return tunnel::open(shared, peer, hold, request, upgrade).await;
     }
     let Some(lane) = shared.lane.as_ref().filter(|_| !safe) else {
         let request = Passing {
@@ -113,7 +121,12 @@ async fn pass(
     };
 
     let body = read_ahead(shared, &mut hold, body).await?;
-    let request = Passing { body, ..request };
+    let (late, mut is_late) = oneshot::channel();
+    let request = Passing {
+        body,
+        late: Some(late),
+        ..request
+    };
     let permit = match Arc::clone(lane).try_acquire_owned() {
         Ok(permit) => permit,
         Err(_) => {
@@ -123,14 +136,18 @@ async fn pass(
             turn.map_err(|_| Refusal::ShuttingDown)?
         }
     };
-    // In a task of its own: a client that goes away takes neither the app's
-    // work nor the place in the lane with it.
+    // In a task of its own: a client that goes away, or was told that the app
+    // is late, leaves its place only when the app is done.
     let shared = Arc::clone(shared);
-    let sent = tokio::spawn(async move {
+    let mut sent = tokio::spawn(async move {
         let answered = send(&shared, &mut hold, request).await?;
         Ok(respond(&shared, answered, Some(permit)))
     });
-    sent.await.unwrap_or(Err(Refusal::AppFailed))
+    tokio::select! {
+        biased;
+        sent = &mut sent => sent.unwrap_or(Err(Refusal::AppFailed)),
+        Ok(refusal) = &mut is_late => Err(refusal),
+    }
 }
 
 fn head_bytes(parts: &Parts) -> usize {
@@ -165,7 +182,7 @@ async fn read_ahead(
             }
         }
     }
-    Ok(Outgoing::new(read.freeze(), Some(body)))
+    Ok(Outgoing::new(read.freeze(), Some(body)).hurry())
 }
 
 /// Turns the app's answer into the client's.

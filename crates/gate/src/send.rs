@@ -15,9 +15,10 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
+use tokio::sync::oneshot;
 
 use crate::answer::Refusal;
-use crate::body::Outgoing;
+use crate::body::{Outgoing, Progress};
 use crate::state::{Entry, Hold, Shared};
 use crate::upstream::{Connection, Upstream};
 
@@ -31,6 +32,9 @@ const RECONNECT: Duration = Duration::from_millis(25);
 /// later it was not replaced, only a part of it (a worker) was.
 const REPLACED: Duration = Duration::from_secs(1);
 
+/// How long one whose client was answered 504 still keeps its place.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// A request ready to be sent.
 pub(crate) struct Passing {
     pub(crate) parts: Parts,
@@ -39,6 +43,9 @@ pub(crate) struct Passing {
     pub(crate) safe: bool,
     /// The head once more, where sending it again does no harm.
     pub(crate) replay: Option<Parts>,
+    /// Told when the client has waited long enough for the app; the request
+    /// stays in the app, and is waited for in its place.
+    pub(crate) late: Option<oneshot::Sender<Refusal>>,
 }
 
 /// The app's answer, and what it came on.
@@ -79,13 +86,14 @@ pub(crate) async fn send(
         body,
         safe,
         replay,
+        mut late,
     } = request;
     let mut request = Request::from_parts(parts, body);
     let mut sent = Sent::default();
     loop {
         let entry = shared.enter(hold).await?;
         // What broke once is not tried on another kept one: they are as old.
-        let connection = if safe && sent.times == 0 {
+        let connection = if safe && replay.is_some() && sent.times == 0 {
             entry.upstream.kept_or_fresh().await
         } else {
             entry.upstream.fresh().await
@@ -100,7 +108,9 @@ pub(crate) async fn send(
             return Err(Refusal::AppFailed);
         }
         hold.end();
-        let mut failed = match bounded(shared, connection.exchange(request)).await? {
+        let progress = Arc::clone(request.body().progress());
+        let answer = connection.exchange(request);
+        let mut failed = match bounded(shared, &progress, &mut late, answer).await? {
             Ok(response) => {
                 return Ok(Answered {
                     response,
@@ -134,12 +144,38 @@ pub(crate) async fn send(
     }
 }
 
-/// Waits for a response as long as the configuration says.
-async fn bounded<T>(shared: &Shared, answer: impl Future<Output = T>) -> Result<T, Refusal> {
+/// Waits for a response as long as the configuration says, counted from when
+/// the last of the request was sent.
+async fn bounded<T>(
+    shared: &Shared,
+    progress: &Progress,
+    late: &mut Option<oneshot::Sender<Refusal>>,
+    answer: impl Future<Output = T>,
+) -> Result<T, Refusal> {
     let limit = shared.config.response_time;
     if limit.is_zero() {
         return Ok(answer.await);
     }
-    let answer = tokio::time::timeout(limit, answer).await;
-    answer.map_err(|_| Refusal::AppSlow)
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        let sent = progress.frames();
+        if let Ok(answered) = tokio::time::timeout(limit, answer.as_mut()).await {
+            return Ok(answered);
+        }
+        if progress.frames() != sent {
+            continue;
+        }
+        let Some(late) = late.take() else {
+            return Err(Refusal::AppSlow);
+        };
+        let _ = late.send(Refusal::AppSlow);
+        let answered = tokio::time::timeout(LONGEST, answer).await;
+        return answered.map_err(|_| {
+            tracing::warn!(
+                after_s = LONGEST.as_secs(),
+                "a request that changes state is still in the app; letting the next one in"
+            );
+            Refusal::AppSlow
+        });
+    }
 }

@@ -30,7 +30,8 @@ pub(crate) struct Shared {
     pub(crate) lane: Option<Arc<Semaphore>>,
     pub(crate) inside: Count,
     pub(crate) connections: Count,
-    pub(crate) tunnels: Count,
+    /// A place for each open connection and tunnel.
+    pub(crate) places: Arc<Semaphore>,
     /// Apps that get no more requests, with perhaps some still inside.
     retiring: Mutex<Vec<Arc<Upstream>>>,
     held: AtomicUsize,
@@ -48,6 +49,7 @@ pub(crate) struct Totals {
 
 impl Shared {
     pub(crate) fn new(config: Config) -> Self {
+        let places = Arc::new(Semaphore::new(config.connections.max(1)));
         Self {
             lane: config
                 .write_concurrency
@@ -57,7 +59,7 @@ impl Shared {
             stopping: watch::Sender::new(false),
             inside: Count::default(),
             connections: Count::default(),
-            tunnels: Count::default(),
+            places,
             retiring: Mutex::default(),
             held: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),

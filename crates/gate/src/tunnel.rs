@@ -1,6 +1,7 @@
 //! WebSocket and other upgrades: after the handshake, bytes both ways.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Response, StatusCode};
@@ -9,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use crate::answer::Refusal;
 use crate::body::Reply;
 use crate::headers;
-use crate::proxy::respond;
+use crate::proxy::{Peer, respond};
 use crate::send::{Passing, send};
 use crate::state::{Hold, Shared};
 use crate::upstream::Upstream;
@@ -19,6 +20,7 @@ use crate::upstream::Upstream;
 /// when the app is stopped, nobody waits for it.
 pub(crate) async fn open(
     shared: &Arc<Shared>,
+    peer: &Peer,
     mut hold: Hold,
     request: Passing,
     client: OnUpgrade,
@@ -30,10 +32,11 @@ pub(crate) async fn open(
     let app = hyper::upgrade::on(&mut answered.response);
     answered.connection.let_go();
     let upstream = Arc::clone(&answered.entry.upstream);
-    let tunnel = shared.tunnels.enter();
+    peer.marks.tunnel.store(true, Ordering::Relaxed);
+    let place = Arc::clone(&peer.place);
     let mut stopping = shared.stopping.subscribe();
     tokio::spawn(async move {
-        let _tunnel = tunnel;
+        let _place = place;
         let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
         tokio::select! {
             () = stopped => {}

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::body::Outgoing;
+use crate::body::{Outgoing, Progress};
 use crate::server::this_thread;
 
 /// The app is on this machine: a connect that takes longer is a stuck app.
@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     sender: SendRequest<Outgoing>,
     /// `None` once it has ended.
     driver: Option<Driver>,
+    /// Of the request it carries.
+    pub(crate) upload: Arc<Progress>,
     /// It has carried a request before, so the app may be closing it just now.
     pub(crate) reused: bool,
 }
@@ -68,6 +70,7 @@ impl Connection {
         &mut self,
         request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        self.upload = Arc::clone(request.body().progress());
         let mut response = std::pin::pin!(self.sender.try_send_request(request));
         poll_fn(|context| {
             if let Some(driver) = &mut self.driver
@@ -142,13 +145,16 @@ impl Upstream {
         Ok(Connection {
             sender,
             driver: Some(Box::pin(driver.with_upgrades())),
+            upload: Arc::default(),
             reused: false,
         })
     }
 
-    /// Takes a connection back after its response was read to the end.
+    /// Takes a connection back after its response was read to the end. One
+    /// that was answered before it had sent all is of no more use.
     pub(crate) fn keep(&self, mut connection: Connection) {
-        if connection.driver.is_none() || *self.retired.borrow() {
+        let done = connection.upload.is_whole();
+        if !done || connection.driver.is_none() || *self.retired.borrow() {
             return;
         }
         connection.reused = true;

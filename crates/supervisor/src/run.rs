@@ -48,11 +48,15 @@ pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8
     let gate = Gate::new(config.gate.clone());
     let _lock = take_volume(&config, findings).await?;
     tracing::info!(address = %config.listen, "listening; requests wait until the app is healthy");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    listener
-        .into_std()
-        .and_then(|listener| gate.serve_on_threads(&listener, cores))
-        .map_err(io("start the gate's threads"))?;
+    let serving = {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        gate.clone().serve_on_threads(listener, cores)
+    };
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "cannot serve: a thread did not start");
+        }
+    });
 
     let children = Children::reap().map_err(io("reap child processes"))?;
     let keeper = Keeper::start(&children, &config.keeper).map_err(io("start the keeper"))?;
