@@ -12,13 +12,14 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use crate::answer::Refusal;
 use crate::lane::Place;
 use crate::state::Inside;
 use crate::upstream::{Connection, Upstream};
 
 /// A client that sends no byte of its body for this long is given up, so that
 /// it does not keep one of the app's few workers waiting.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// A request's body as it goes to the app: what was read already, then the rest.
 pub(crate) struct Outgoing {
@@ -35,12 +36,23 @@ pub(crate) struct Outgoing {
 pub(crate) struct Progress {
     frames: AtomicU64,
     whole: AtomicBool,
+    broken: AtomicBool,
+    silent: AtomicBool,
 }
 
 impl Progress {
     /// Grows with every part sent.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
+    }
+
+    /// What the client did wrong in its body, if anything.
+    pub(crate) fn fault(&self) -> Option<Refusal> {
+        if self.silent.load(Ordering::Relaxed) {
+            return Some(Refusal::BodyTooSlow);
+        }
+        let broken = self.broken.load(Ordering::Relaxed);
+        broken.then_some(Refusal::Bad("malformed body"))
     }
 
     /// Nothing of the body is left to send.
@@ -98,8 +110,10 @@ impl Body for Outgoing {
         };
         if let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) {
             self.progress.frames.fetch_add(1, Ordering::Relaxed);
-            if frame.is_none() {
-                self.rest = None;
+            match &frame {
+                None => self.rest = None,
+                Some(Err(_)) => self.progress.broken.store(true, Ordering::Relaxed),
+                Some(Ok(_)) => {}
             }
             self.note();
             if !self.hurry {
@@ -109,6 +123,7 @@ impl Body for Outgoing {
         }
         let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
         ready!(silence.as_mut().poll(context));
+        self.progress.silent.store(true, Ordering::Relaxed);
         Poll::Ready(Some(Err("the client fell silent in its body".into())))
     }
 

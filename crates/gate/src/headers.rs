@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Uri, Version};
+use hyper::{Method, Uri, Version};
 
 use crate::answer::Refusal;
 use crate::config::TrustForwarded;
@@ -79,29 +79,45 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// Checks and mends the host: exactly one `Host`, taken from an absolute
-/// target where there is one; the target itself becomes a path.
+/// Checks and mends host and target: exactly one well-formed `Host`, taken
+/// from an absolute target where there is one; the target becomes a path.
 pub(crate) fn settle_host(
     uri: &mut Uri,
+    method: &Method,
     version: Version,
     headers: &mut HeaderMap,
 ) -> Result<(), Refusal> {
     if headers.get_all(header::HOST).iter().count() > 1 {
         return Err(Refusal::Bad("more than one Host header"));
     }
-    if let Some(authority) = uri.authority() {
-        let host = HeaderValue::from_str(authority.as_str())
-            .map_err(|_| Refusal::Bad("malformed authority"))?;
-        headers.insert(header::HOST, host);
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        *uri = path
-            .parse()
-            .map_err(|_| Refusal::Bad("malformed request target"))?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(authority)) => {
+            let host = HeaderValue::from_str(authority.as_str())
+                .map_err(|_| Refusal::Bad("malformed authority"))?;
+            headers.insert(header::HOST, host);
+            let path = uri.path_and_query().map_or("/", |path| path.as_str());
+            // `http://host?query` has a path too, the empty one.
+            let slash = if path.starts_with('/') { "" } else { "/" };
+            *uri = format!("{slash}{path}")
+                .parse()
+                .map_err(|_| Refusal::Bad("malformed request target"))?;
+        }
+        (None, None) if uri.path().starts_with('/') => {}
+        (None, None) if uri.path() == "*" && *method == Method::OPTIONS => {}
+        _ => return Err(Refusal::Bad("malformed request target")),
     }
-    if version >= Version::HTTP_11 && !headers.contains_key(header::HOST) {
-        return Err(Refusal::Bad("no Host header"));
+    match headers.get(header::HOST) {
+        Some(host) if !is_host(host.as_bytes()) => Err(Refusal::Bad("malformed Host header")),
+        None if version >= Version::HTTP_11 => Err(Refusal::Bad("no Host header")),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// A name or address with perhaps a port, and nothing that another reader
+/// could take for more (RFC 3986 §3.2.2, without the exotic).
+fn is_host(host: &[u8]) -> bool {
+    host.iter()
+        .all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+=".contains(b))
 }
 
 /// Sets `X-Forwarded-*`, `X-Real-IP` and `Forwarded` for a request of `peer`,
@@ -126,6 +142,7 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, trust: TrustF
         }
     }
     let host = headers.get(header::HOST).cloned();
+    let told_forwarded = headers.contains_key(header::FORWARDED);
     append_to_list(headers, FORWARDED_FOR, &peer.to_string());
     if let Some(host) = &host
         && let Entry::Vacant(vacant) = headers.entry(FORWARDED_HOST)
@@ -135,22 +152,63 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, trust: TrustF
     headers
         .entry(FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static("http"));
+    let text = |name: &HeaderName| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    // The two families must tell the same story: an app reads either.
+    let (chain, proto, host) = (
+        text(&FORWARDED_FOR),
+        text(&FORWARDED_PROTO),
+        text(&FORWARDED_HOST),
+    );
+    let first = chain
+        .split(',')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
     if let Entry::Vacant(vacant) = headers.entry(REAL_IP)
-        && let Ok(value) = HeaderValue::from_str(&peer.to_string())
+        && let Ok(value) = HeaderValue::from_str(&first)
     {
         vacant.insert(value);
     }
-    let node = match peer {
-        IpAddr::V4(peer) => peer.to_string(),
-        IpAddr::V6(peer) => format!("\"[{peer}]\""),
-    };
-    let mut element = format!("for={node};proto=http");
-    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok())
-        && !host.contains(['"', '\\'])
-    {
-        element = format!("{element};host=\"{host}\"");
+    let nodes = chain.split(',').map(str::trim);
+    if told_forwarded {
+        append_to_list(
+            headers,
+            header::FORWARDED,
+            &format!("for={}", node(&peer.to_string())),
+        );
+    } else {
+        let mut elements: Vec<String> = nodes.map(|ip| format!("for={}", node(ip))).collect();
+        if let Some(element) = elements.first_mut() {
+            element.push_str(&format!(";proto={}", quoted(&proto)));
+            if !host.is_empty() {
+                element.push_str(&format!(";host={}", quoted(&host)));
+            }
+        }
+        append_to_list(headers, header::FORWARDED, &elements.join(", "));
     }
-    append_to_list(headers, header::FORWARDED, &element);
+}
+
+/// An address as `Forwarded` writes it (RFC 7239 §6).
+fn node(ip: &str) -> String {
+    if ip.contains(':') {
+        quoted(&format!("[{}]", ip.trim_matches(['[', ']'])))
+    } else {
+        quoted(ip)
+    }
+}
+
+/// A token as it is, anything else in quotes.
+fn quoted(text: &str) -> String {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if !text.is_empty() && text.chars().all(is_token) {
+        return text.to_owned();
+    }
+    let safe: String = text.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+    format!("\"{safe}\"")
 }
 
 fn drop_underscores(headers: &mut HeaderMap) {
@@ -240,7 +298,7 @@ mod tests {
         assert_eq!(map["x-forwarded-host"], "shop.example");
         assert_eq!(
             map["forwarded"],
-            "for=203.0.113.9;proto=http;host=\"shop.example\""
+            "for=203.0.113.9;proto=http;host=shop.example"
         );
         assert!(!map.contains_key("x_forwarded_for"));
     }
@@ -256,21 +314,59 @@ mod tests {
         set_forwarded(&mut map, proxy, TrustForwarded::Private);
         assert_eq!(map["x-forwarded-for"], "203.0.113.9, 172.16.0.2");
         assert_eq!(map["x-forwarded-proto"], "https");
+        assert_eq!(map["x-real-ip"], "203.0.113.9");
+        assert_eq!(
+            map["forwarded"],
+            "for=203.0.113.9;proto=https;host=a, for=172.16.0.2"
+        );
     }
 
     #[test]
     fn the_target_names_the_host() {
         let mut uri: Uri = "http://b.example/x?y".parse().unwrap();
         let mut map = headers(&[("host", "a.example")]);
-        settle_host(&mut uri, Version::HTTP_11, &mut map).unwrap();
+        settle_host(&mut uri, &Method::GET, Version::HTTP_11, &mut map).unwrap();
         assert_eq!(
             (uri.to_string().as_str(), &map["host"]),
             ("/x?y", &"b.example".parse().unwrap())
         );
 
         let mut two = headers(&[("host", "a"), ("host", "b")]);
-        assert!(settle_host(&mut uri, Version::HTTP_11, &mut two).is_err());
-        assert!(settle_host(&mut uri, Version::HTTP_11, &mut HeaderMap::new()).is_err());
-        assert!(settle_host(&mut uri, Version::HTTP_10, &mut HeaderMap::new()).is_ok());
+        assert!(settle_host(&mut uri, &Method::GET, Version::HTTP_11, &mut two).is_err());
+        assert!(
+            settle_host(
+                &mut uri,
+                &Method::GET,
+                Version::HTTP_11,
+                &mut HeaderMap::new()
+            )
+            .is_err()
+        );
+        assert!(
+            settle_host(
+                &mut uri,
+                &Method::GET,
+                Version::HTTP_10,
+                &mut HeaderMap::new()
+            )
+            .is_ok()
+        );
+        for host in ["a b", "a/b", "a@b", "a, b", "a\";for=1.1.1.1", "a?b#c"] {
+            let mut odd = headers(&[]);
+            odd.insert("host", HeaderValue::from_str(host).unwrap());
+            let settled = settle_host(&mut uri, &Method::GET, Version::HTTP_11, &mut odd);
+            assert!(settled.is_err(), "{host}");
+        }
+        for target in [
+            "http://u:p@good.example/x",
+            "evil.example:80",
+            "ftp://a/",
+            "*",
+        ] {
+            let mut uri: Uri = target.parse().unwrap();
+            let mut map = headers(&[("host", "a")]);
+            let settled = settle_host(&mut uri, &Method::GET, Version::HTTP_11, &mut map);
+            assert!(settled.is_err(), "{target}");
+        }
     }
 }

@@ -12,10 +12,10 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::answer::Refusal;
-use crate::body::{AppBody, Outgoing, Reply};
+use crate::body::{AppBody, Outgoing, Reply, SILENCE};
 use crate::framing::Marks;
 use crate::headers;
 use crate::lane::Place;
@@ -73,7 +73,12 @@ async fn pass(
     let upgrade =
         headers::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
-    headers::settle_host(&mut parts.uri, parts.version, &mut parts.headers)?;
+    headers::settle_host(
+        &mut parts.uri,
+        &parts.method,
+        parts.version,
+        &mut parts.headers,
+    )?;
     let protocol = upgrade
         .is_some()
         .then(|| parts.headers.get(header::UPGRADE).cloned())
@@ -93,6 +98,13 @@ async fn pass(
             .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     parts.version = Version::HTTP_11;
+    if !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        // Said by name: hyper would send a GET without its body otherwise.
+        parts.headers.insert(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        );
+    }
 
     let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let mut hold = Hold::new(shared, head_bytes(&parts));
@@ -121,6 +133,8 @@ async fn pass(
     };
 
     let body = read_ahead(shared, &mut hold, body).await?;
+    // The wait begins now: reading was the client's time, not ours.
+    hold.restart(shared);
     let (late, mut is_late) = oneshot::channel();
     let request = Passing {
         body,
@@ -168,12 +182,12 @@ async fn read_ahead(
 ) -> Result<Outgoing, Refusal> {
     let mut read = BytesMut::new();
     while !body.is_end_stream() && read.len() < LANE_BUFFER {
-        let frame = timeout_at(hold.deadline, body.frame())
+        let frame = timeout(SILENCE, body.frame())
             .await
             .map_err(|_| Refusal::BodyTooSlow)?;
         match frame {
             None => return Ok(Outgoing::new(read.freeze(), None)),
-            Some(Err(_)) => return Err(Refusal::Bad("the body broke off")),
+            Some(Err(_)) => return Err(Refusal::Bad("malformed body")),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     hold.grow(shared, data.len())?;

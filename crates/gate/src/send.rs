@@ -120,6 +120,13 @@ pub(crate) async fn send(
             }
             Err(failed) => failed,
         };
+        if let Some(fault) = progress.fault() {
+            return Err(fault);
+        }
+        if failed.error().is_parse() {
+            tracing::warn!(error = %failed.error(), "the app's answer is not HTTP as it should be");
+            return Err(Refusal::AppFailed);
+        }
         let pause = if let Some(unsent) = failed.take_message() {
             request = unsent;
             sent.times -= 1;

@@ -11,6 +11,9 @@ use crate::answer::Refusal;
 use crate::config::Config;
 use crate::upstream::Upstream;
 
+/// No client waits longer, whatever the configuration says.
+const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3600);
+
 /// What the gate does with a request that comes now.
 #[derive(Clone)]
 pub(crate) enum Phase {
@@ -48,12 +51,13 @@ pub(crate) struct Totals {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(mut config: Config) -> Self {
+        config.hold_time = config.hold_time.min(LONGEST_HOLD);
         let places = Arc::new(Semaphore::new(config.connections.max(1)));
         Self {
             lane: config
                 .write_concurrency
-                .map(|n| Arc::new(Semaphore::new(n.max(1)))),
+                .map(|n| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)))),
             config,
             phase: watch::Sender::new(Phase::Holding),
             stopping: watch::Sender::new(false),
@@ -148,6 +152,8 @@ pub(crate) struct Hold {
     pub(crate) deadline: Instant,
     bytes: usize,
     waiting: Option<Arc<Shared>>,
+    /// Body bytes read ahead, until the request is done.
+    kept: Option<(Arc<Shared>, usize)>,
 }
 
 impl Hold {
@@ -156,6 +162,7 @@ impl Hold {
             deadline: Instant::now() + shared.config.hold_time,
             bytes: head_bytes,
             waiting: None,
+            kept: None,
         }
     }
 
@@ -174,15 +181,20 @@ impl Hold {
         Ok(())
     }
 
-    /// Counts `more` bytes kept in memory for this request.
+    /// Counts `more` bytes kept in memory for this request, waiting or not.
     pub(crate) fn grow(&mut self, shared: &Arc<Shared>, more: usize) -> Result<(), Refusal> {
-        self.begin(shared)?;
-        self.bytes += more;
+        let kept = self.kept.get_or_insert_with(|| (Arc::clone(shared), 0));
+        kept.1 += more;
         let bytes = shared.held_bytes.fetch_add(more, Ordering::Relaxed) + more;
         if bytes > shared.config.hold_bytes {
             return Err(Refusal::HoldFull);
         }
         Ok(())
+    }
+
+    /// Counts the time from now.
+    pub(crate) fn restart(&mut self, shared: &Shared) {
+        self.deadline = Instant::now() + shared.config.hold_time;
     }
 
     /// The wait is over.
@@ -197,6 +209,9 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.end();
+        if let Some((shared, bytes)) = self.kept.take() {
+            shared.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 

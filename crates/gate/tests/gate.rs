@@ -320,7 +320,7 @@ async fn the_app_is_told_who_asked_and_sees_no_hop_by_hop_headers() {
     assert_eq!(header(head, "x-forwarded-host"), Some("a.example"));
     assert_eq!(
         header(head, "forwarded"),
-        Some("for=127.0.0.1;proto=http;host=\"a.example\"")
+        Some("for=203.0.113.7;proto=https;host=a.example, for=127.0.0.1")
     );
     assert_eq!(header(head, "x-keep"), Some("1"));
     for gone in ["x-drop", "keep-alive", "x_forwarded_proto"] {

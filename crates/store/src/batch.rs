@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use rusqlite::{Connection, Statement};
 
-use crate::connection::guarded;
+use crate::connection::{self, guarded};
 use crate::queue::Queue;
 use crate::{Error, Options, Result};
 
@@ -80,7 +80,8 @@ impl<'c> Batcher<'c> {
     /// found no room stay in `jobs` for the next transaction. True if
     /// something was committed.
     pub(crate) fn run(&mut self, jobs: &mut VecDeque<Box<dyn Job>>, queue: &Queue) -> bool {
-        let started = Instant::now();
+        // Begun with the transaction: the wait for other processes is theirs.
+        let mut started = None;
         // Ran well, waiting for the COMMIT.
         let mut kept: Vec<Box<dyn Job>> = Vec::with_capacity(jobs.len());
 
@@ -93,6 +94,7 @@ impl<'c> Batcher<'c> {
                 self.fail_all(queue, jobs.drain(..), &error);
                 return false;
             }
+            let started = *started.get_or_insert_with(Instant::now);
             self.run_one(queue, job, &mut kept);
 
             let full = kept.len() >= self.options.batch_max
@@ -134,7 +136,7 @@ impl<'c> Batcher<'c> {
         if nested && let Err(error) = self.savepoint.execute([]) {
             return queue.answer(job, Some(error.into()));
         }
-        let keep = guarded(|| job.run(self.conn));
+        let mut keep = guarded(|| job.run(self.conn));
 
         if self.conn.is_autocommit() {
             // SQLite rolled everything back by itself, whatever the closure
@@ -149,6 +151,9 @@ impl<'c> Batcher<'c> {
             }
             return queue.answer(job, keep.then_some(Error::BatchRolledBack { cause }));
         }
+        // Checked at COMMIT only, where it would fail everybody.
+        let orphans = keep && connection::has_deferred_orphans(self.conn);
+        keep = keep && !orphans;
         let settled = match (keep, nested) {
             (true, true) => self.release.execute([]),
             (true, false) => Ok(0),
@@ -160,7 +165,7 @@ impl<'c> Batcher<'c> {
         };
         match settled {
             Ok(_) if keep => kept.push(job),
-            Ok(_) => queue.answer(job, None),
+            Ok(_) => queue.answer(job, orphans.then_some(Error::ForeignKey)),
             Err(error) => {
                 // The state of this part is unknown: give up the whole.
                 self.roll_back();
@@ -172,7 +177,7 @@ impl<'c> Batcher<'c> {
 
     fn roll_back(&mut self) {
         if !self.conn.is_autocommit() {
-            // If even this fails the next BEGIN does too, and says so.
+            // SQLite refuses this only where it has rolled back already.
             let _ = self.rollback.execute([]);
         }
     }

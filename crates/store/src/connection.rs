@@ -81,6 +81,9 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
             BUSY_TIMEOUT.set(options.busy_timeout);
             conn.busy_handler(Some(wait_fairly))?;
             conn.authorizer(Some(guard_transaction))?;
+            // A closure that goes on after SQLite rolled its transaction back
+            // would commit statement by statement: refused, as true says.
+            conn.commit_hook(Some(|| IN_CLOSURE.get()))?;
         }
         Role::Reader => {
             set("query_only", 1)?;
@@ -135,6 +138,24 @@ fn wait_fairly(attempt: i32) -> bool {
     }
     std::thread::sleep(PAUSE);
     true
+}
+
+/// True if rows of the open transaction break a deferred foreign key.
+#[allow(unsafe_code, reason = "rusqlite has no function for it")]
+pub(crate) fn has_deferred_orphans(conn: &Connection) -> bool {
+    let (mut now, mut highest) = (0, 0);
+    // SAFETY: the handle is that of an open connection, which this thread
+    // alone uses; both pointers outlive the call.
+    let code = unsafe {
+        rusqlite::ffi::sqlite3_db_status(
+            conn.handle(),
+            rusqlite::ffi::SQLITE_DBSTATUS_DEFERRED_FKS,
+            &raw mut now,
+            &raw mut highest,
+            0,
+        )
+    };
+    code == rusqlite::ffi::SQLITE_OK && now != 0
 }
 
 /// Runs a caller's closure with transaction control refused.

@@ -97,6 +97,12 @@ pub enum Error {
         "a {0} inside a closure of the same store would wait for itself; use the connection the closure was given"
     )]
     Nested(&'static str),
+    /// The closure left a row whose deferred foreign key points nowhere. Its
+    /// part was rolled back: a deferred key must hold at the closure's end.
+    #[error(
+        "FOREIGN KEY constraint failed: a deferred foreign key did not hold at the end of the closure, its writes were rolled back"
+    )]
+    ForeignKey,
     /// The closure tried to begin, commit or roll back by itself.
     #[error(
         "inside a write the transaction is the store's: BEGIN, COMMIT and ROLLBACK are refused; return an error to roll back, or use a SAVEPOINT"

@@ -81,7 +81,6 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.writer.close();
         self.watches.close();
     }
 }
@@ -135,6 +134,9 @@ impl Store {
     /// The closure runs once, on the writer's thread, together with those of
     /// other callers; return an error to roll back its part. Keep it short: no
     /// network, no waiting. Use `prepare_cached` for statements that repeat.
+    ///
+    /// A caller that is alone looks for its answer for up to 40 µs before it
+    /// yields: at [`Synchronous::Normal`] a commit is over sooner than that.
     ///
     /// # Errors
     /// The closure's own; [`Error::QueueFull`], [`Error::Busy`],

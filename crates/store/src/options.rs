@@ -54,7 +54,7 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Read-only connections. Default: one per core, at least 2, at most 8.
     pub readers: usize,
-    /// Writes that may wait in the queue; one more is answered with
+    /// Writes that may wait or run at once; one more is answered with
     /// [`Error::QueueFull`](crate::Error::QueueFull) at once. Default 4,096.
     pub write_queue: usize,
     /// Reads that may wait for a free reader, likewise. Default 4,096.

@@ -62,7 +62,7 @@ impl Queue {
         if state.closed {
             return Err(Error::Closed);
         }
-        if state.jobs.len() >= self.capacity {
+        if self.in_flight.load(Ordering::Relaxed) >= self.capacity {
             return Err(Error::QueueFull {
                 queue: "write",
                 capacity: self.capacity,

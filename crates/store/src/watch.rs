@@ -7,8 +7,9 @@
 //!
 //! The write seen is not yet the commit: SQLite publishes the commit in shared
 //! memory *after* it wrote (and, at `synchronous=FULL`, synced) the WAL, and
-//! that makes no event. So after each event the version is asked for again at
-//! doubling intervals until it moves or [`GIVE_UP`] has passed. A later commit
+//! that makes no event. So after each event the version is asked for again,
+//! at least every [`AT_MOST_EVERY`] for the time a sync takes ([`SYNC_TIME`]),
+//! then at doubling intervals, until it moves or [`GIVE_UP`] has passed. A later commit
 //! writes again, so nothing is missed by giving up.
 //!
 //! Idle cost: none, the thread sleeps in the kernel. Where inotify is missing
@@ -33,10 +34,15 @@ use crate::{Error, Options, Result};
 
 /// First interval of asking again after an event.
 const FIRST_RECHECK: Duration = Duration::from_micros(20);
+/// Most disks are done with a commit in this time.
+#[cfg(target_os = "linux")]
+const SYNC_TIME: Duration = Duration::from_millis(100);
 /// A commit that takes longer than this to sync may be noticed only at the next.
 const GIVE_UP: Duration = Duration::from_secs(30);
 /// Under a stream of commits: at most one wake-up in this time.
 const AT_MOST_EVERY: Duration = Duration::from_micros(500);
+/// Stands for a timeout beyond what a clock can hold.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Interval of the fallback.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -66,7 +72,9 @@ impl Watch {
     /// # Errors
     /// [`Error::Closed`] once the store is closed.
     pub fn changed_blocking(&mut self, timeout: Duration) -> Result<bool> {
-        match block_on_until(self.commits.changed(), Instant::now() + timeout) {
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + LONGEST);
+        match block_on_until(self.commits.changed(), deadline) {
             None => Ok(false),
             Some(Ok(())) => Ok(true),
             Some(Err(_)) => Err(Error::Closed),

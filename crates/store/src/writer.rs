@@ -32,6 +32,12 @@ pub(crate) struct Writer {
     glances: bool,
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Writer {
     /// Opens the file on the writer thread; returns when it is ready.
     /// `committed` is raised after every transaction that kept something.
@@ -190,7 +196,8 @@ fn serve(
             let _ = conn.execute_batch(what);
         }
     };
-    optimize("PRAGMA optimize = 0x10002");
+    // 0x10: looks at no more than a sample, however large the tables are.
+    optimize("PRAGMA optimize = 0x10012");
     let mut optimize_due: Option<Instant> = None;
     let mut jobs: VecDeque<Box<dyn Job>> = VecDeque::new();
     loop {
@@ -199,7 +206,7 @@ fn serve(
                 Taken::Jobs => {}
                 Taken::Closed => break,
                 Taken::Idle => {
-                    optimize("PRAGMA optimize");
+                    optimize("PRAGMA optimize = 0x12");
                     optimize_due = None;
                     continue;
                 }
@@ -207,14 +214,16 @@ fn serve(
         }
         if batcher.run(&mut jobs, queue) {
             if optimize_due.is_none() {
-                optimize_due = options.optimize_every.map(|every| Instant::now() + every);
+                optimize_due = options
+                    .optimize_every
+                    .and_then(|every| Instant::now().checked_add(every));
             }
             if committed.receiver_count() > 0 {
                 committed.send_modify(|count| *count += 1);
             }
         }
     }
-    optimize("PRAGMA optimize");
+    optimize("PRAGMA optimize = 0x12");
 }
 
 struct Call<F, T> {

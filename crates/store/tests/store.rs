@@ -283,7 +283,7 @@ async fn many_readers_share_few_connections() {
 fn a_full_queue_answers_at_once_and_runs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
-        write_queue: 3,
+        write_queue: 4, // the one that runs and three that wait
         ..Options::default()
     };
     let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
@@ -297,7 +297,7 @@ fn a_full_queue_answers_at_once_and_runs_nothing() {
         wait_until("queued", || store.stats().in_flight == i + 2);
     }
     let answer = store.write_blocking(|_| Ok(()));
-    assert!(matches!(answer, Err(Error::QueueFull { capacity: 3, .. })));
+    assert!(matches!(answer, Err(Error::QueueFull { capacity: 4, .. })));
     drop(gate);
     holder.join().unwrap();
     for thread in waiting {
@@ -364,8 +364,6 @@ async fn close_finishes_what_was_queued_and_refuses_the_rest() {
             break;
         }
     }
-    let wal = dir.path().join("app.sqlite3-wal");
-    assert!(!wal.exists(), "the last connection takes the WAL with it");
     let wal = dir.path().join("app.sqlite3-wal");
     assert!(!wal.exists(), "the last connection takes the WAL with it");
     let conn = Connection::open(dir.path().join("app.sqlite3")).unwrap();
@@ -518,4 +516,56 @@ fn a_value_that_panics_when_dropped_does_not_end_the_writer() {
     holder.join().unwrap();
     store.write_blocking(|tx| insert(tx, 2)).unwrap();
     assert_eq!(numbers(&store), [2]);
+}
+
+#[test]
+fn a_deferred_foreign_key_fails_its_own_caller_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store
+        .write_blocking(|tx| {
+            Ok(tx.execute_batch(
+                "CREATE TABLE child (n REFERENCES t (n) DEFERRABLE INITIALLY DEFERRED)",
+            )?)
+        })
+        .unwrap();
+    let orphan = |tx: &Connection| {
+        tx.execute("INSERT INTO child VALUES (77)", [])?;
+        Ok(())
+    };
+    let answers = together(
+        &store,
+        vec![
+            Box::new(|tx: &Connection| insert(tx, 1)) as Write<()>,
+            Box::new(orphan),
+            Box::new(|tx| {
+                tx.execute("INSERT INTO child VALUES (3)", [])?; // its parent comes after
+                insert(tx, 3)
+            }),
+        ],
+    );
+    assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
+    assert!(matches!(answers[1], Err(Error::ForeignKey)), "{answers:?}");
+    assert!(matches!(
+        store.write_blocking(orphan),
+        Err(Error::ForeignKey)
+    ));
+    assert_eq!(numbers(&store), [1, 3]);
+}
+
+#[test]
+fn a_closure_that_goes_on_after_a_rollback_commits_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.write_blocking(|tx| insert(tx, 1)).unwrap();
+    let answer = store.write_blocking(|tx| {
+        let _ = tx.execute("INSERT OR ROLLBACK INTO t VALUES (1)", []);
+        let _ = tx.execute("INSERT INTO t VALUES (7)", []);
+        Ok(())
+    });
+    assert!(
+        matches!(answer, Err(Error::BatchRolledBack { .. })),
+        "{answer:?}"
+    );
+    assert_eq!(numbers(&store), [1]);
 }

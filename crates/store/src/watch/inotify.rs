@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 
-use super::{AT_MOST_EVERY, FIRST_RECHECK, GIVE_UP, POLL, Stop, Version};
+use super::{AT_MOST_EVERY, FIRST_RECHECK, GIVE_UP, POLL, SYNC_TIME, Stop, Version};
 
 pub(super) struct Events {
     inotify: OwnedFd,
@@ -89,7 +89,8 @@ impl Events {
 pub(super) fn follow(events: &Events, version: &mut Version, stop: &Stop, raise: impl Fn()) {
     let mut raised: Option<Instant> = None;
     // While a write was seen whose commit was not: when, and the next wait.
-    let mut pending: Option<(Instant, Duration)> = None;
+    // At first: one may have been made before the watch was.
+    let mut pending = Some((Instant::now(), FIRST_RECHECK));
     let mut unwatched = false;
     loop {
         let timeout = match (unwatched, pending) {
@@ -120,7 +121,17 @@ pub(super) fn follow(events: &Events, version: &mut Version, stop: &Stop, raise:
             // A write may have followed the commit just seen; look again.
             pending = Some((Instant::now(), FIRST_RECHECK));
         } else if let Some((since, wait)) = pending {
-            pending = (since.elapsed() < GIVE_UP).then_some((since, wait * 2));
+            let passed = since.elapsed();
+            pending = (passed < GIVE_UP).then_some((since, next_wait(wait, passed)));
         }
+    }
+}
+
+/// The pause before the version is asked for again, `passed` after the write.
+fn next_wait(wait: Duration, passed: Duration) -> Duration {
+    if passed < SYNC_TIME {
+        (wait * 2).min(AT_MOST_EVERY)
+    } else {
+        wait * 2
     }
 }
