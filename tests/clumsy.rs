@@ -42,6 +42,7 @@ impl Run {
             "app:app",
         ]);
         let run = Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
+            command.env("MONOLITE_ALLOW", "persistent");
             command
                 .current_dir(root().join("tests/fixtures/clumsy"))
                 .env_remove("DATABASE_PATH")

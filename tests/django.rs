@@ -59,6 +59,7 @@ impl Site {
             .map(Into::into),
         );
         let run = Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
+            command.env("MONOLITE_ALLOW", "persistent");
             command
                 .current_dir(root().join("tests/fixtures/django"))
                 .env_remove("DATABASE_URL")

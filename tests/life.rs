@@ -53,6 +53,8 @@ fn monolite(
     arguments.extend(app.iter().map(|s| (*s).to_owned()));
     Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
         command.current_dir(data).envs(env.iter().copied());
+        // The checkout may be in a container's own layer.
+        command.env("MONOLITE_ALLOW", "persistent");
     })
 }
 
@@ -186,6 +188,8 @@ fn a_second_signal_hurries() {
     wait_until("the port is closed", || {
         Browser::new(port).get("/").is_err()
     });
+    // One within half a second counts as the first, told twice.
+    thread::sleep(Duration::from_millis(600));
     run.signal(Signal::TERM);
     let (status, output) = run.end();
     assert_eq!(status.code(), Some(0), "{output}");
@@ -243,6 +247,84 @@ fn what_a_shell_leaves_behind_is_stopped_and_orphans_are_reaped() {
     let (_, output) = run.end();
     assert!(output.contains("app: asked to stop"), "{output}");
     assert!(!alive(&server));
+}
+
+#[test]
+fn what_leaves_the_process_group_is_stopped_too() {
+    let (dir, port) = (disk_dir(), free_port());
+    let app = [
+        "sh",
+        "-c",
+        "(setsid sleep 987 >/dev/null 2>&1 & echo stray $!); exec python3 -c \"$APP\"",
+    ];
+    let run = monolite(dir.path(), port, &[], &[("APP", APP)], &app);
+    let stray = run
+        .line("stray ")
+        .rsplit(' ')
+        .next()
+        .expect("a pid")
+        .to_owned();
+    run.line("app healthy");
+    assert!(alive(&stray));
+    run.signal(Signal::TERM);
+    let (status, output) = run.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(!alive(&stray));
+}
+
+#[test]
+fn a_keeper_that_is_killed_is_replaced() {
+    let (dir, port) = (disk_dir(), free_port());
+    let run = python(dir.path(), port, &[], &[]);
+    let app = field(&run.line("app started"), "pid").to_owned();
+    run.line("app healthy");
+    let children = format!("/proc/{0}/task/{0}/children", run.pid());
+    let children = std::fs::read_to_string(children).expect("the kernel tells");
+    let keeper = children
+        .split_whitespace()
+        .find(|pid| *pid != app)
+        .expect("a keeper");
+    let killed = std::process::Command::new("kill")
+        .args(["-9", keeper])
+        .status();
+    assert!(killed.expect("kill").success());
+    run.line("another was started");
+    run.signal(Signal::KILL);
+    wait_until("the app is gone", || !alive(&app));
+}
+
+#[test]
+fn nobody_reading_the_log_is_no_reason_to_stop() {
+    let (dir, port) = (disk_dir(), free_port());
+    // The reader takes one line and goes.
+    let script = "exec 2> >(head -n1 >/dev/null); exec \"$0\" \"$@\"";
+    let arguments = [
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_monolite"),
+        "run",
+        "--bind",
+        "127.0.0.1",
+    ];
+    let run = Process::start("bash", arguments, |command| {
+        command
+            .args(["--port", &port.to_string(), "--data"])
+            .arg(dir.path());
+        command
+            .args(["--", "python3", "-c", APP])
+            .env("MONOLITE_ALLOW", "persistent");
+    });
+    run.line("app: begins");
+    let browser = Browser::new(port);
+    for _ in 0..2 {
+        assert_eq!(browser.get("/").expect("an answer").status, 200);
+        run.signal(Signal::USR2);
+    }
+    run.nth_line("app: begins", 2);
+    assert_eq!(browser.get("/").expect("an answer").status, 200);
+    run.signal(Signal::TERM);
+    let (status, output) = run.end();
+    assert_eq!(status.code(), Some(0), "{output}");
 }
 
 #[test]

@@ -46,6 +46,13 @@ pub(crate) fn for_tests() -> Result<Vec<(&'static str, PathBuf)>> {
         let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
         install_packages(&packages)?;
     }
+    if !works("unshare", &["--user", "--map-root-user", "--mount", "true"]) {
+        bail!(
+            "the tests mount small filesystems in namespaces of their own, which is not allowed here. \
+             In a container, run it with --security-opt seccomp=unconfined (or --privileged); on Ubuntu:\n\n    \
+             sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0\n"
+        );
+    }
     let django = python_environment(
         "django",
         Path::new("tests/fixtures/django/requirements.txt"),

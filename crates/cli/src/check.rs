@@ -1,6 +1,6 @@
 //! `monolite check`: is this volume fit for production?
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -51,6 +51,7 @@ pub(crate) fn check(arguments: &Arguments) -> Result<(), Failure> {
     let (settings, _) = flags
         .with_file(arguments.config.as_deref())
         .map_err(Failure::Usage)?;
+    settings.check_allowed().map_err(Failure::Usage)?;
     let place = surroundings::place(&settings);
     let findings = monolite_volume::inspect(&place);
     let fit = findings.iter().all(|finding| {
@@ -76,7 +77,7 @@ fn print(report: &Report<'_>, json: bool) -> std::io::Result<()> {
         return writeln!(out);
     }
     writeln!(out, "{}", report.data.display())?;
-    report::findings(report.findings, std::io::stdout())?;
+    report::findings(report.findings, out.is_terminal(), &mut out)?;
     let verdict = if report.fit {
         "fit for production"
     } else {

@@ -69,13 +69,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Code(code)) => ExitCode::from(code),
-        Err(Failure::Error(error)) => {
-            eprintln!("monolite: {error:#}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Usage(error)) => {
-            eprintln!("monolite: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(Failure::Error(error)) => failed(&error, 1),
+        Err(Failure::Usage(error)) => failed(&error, 2),
     }
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    log::last_words(&format!("monolite: {error:#}\n"));
+    ExitCode::from(code)
 }

@@ -1,12 +1,11 @@
 //! Shows what was found on a volume.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use monolite_volume::{Finding, Level};
 
 /// Writes findings, one line each, with why and mend below those not passed.
-pub(crate) fn findings(found: &[Finding], mut to: impl Write + IsTerminal) -> io::Result<()> {
-    let colour = to.is_terminal();
+pub(crate) fn findings(found: &[Finding], colour: bool, mut to: impl Write) -> io::Result<()> {
     for finding in found {
         let (mark, paint) = match finding.level {
             Level::Pass => ("ok  ", "32"),

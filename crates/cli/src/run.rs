@@ -1,7 +1,7 @@
 //! `monolite run`: serve an app.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,11 +82,7 @@ pub(crate) fn config(
     if let Some(name) = &settings.database {
         config.database.clone_from(name);
     }
-    if let Some(path) = &settings.health_path
-        && !path.starts_with('/')
-    {
-        anyhow::bail!("the health path is `{path}`; it must begin with /");
-    }
+    validate(settings, listen.port())?;
     let set = |to: &mut std::time::Duration, from: Option<std::time::Duration>| {
         if let Some(from) = from {
             *to = from;
@@ -112,6 +108,36 @@ pub(crate) fn config(
     config.keeper = vec![this_program()?.into(), "keeper".into()];
     config.output = Arc::new(pass_on);
     Ok(config)
+}
+
+/// What each setting allows but no run can do.
+fn validate(settings: &Settings, port: u16) -> anyhow::Result<()> {
+    if let Some(path) = &settings.health_path {
+        if !path.starts_with('/') {
+            anyhow::bail!("the health path is `{path}`; it must begin with /");
+        }
+        if path.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            anyhow::bail!("the health path {path:?} holds a space; write it as %20");
+        }
+    }
+    if let Some(host) = &settings.health_host
+        && host.chars().any(|c| c.is_whitespace() || c.is_control())
+    {
+        anyhow::bail!("the health host {host:?} is not a host name");
+    }
+    if settings.app_port == Some(port) {
+        anyhow::bail!(
+            "the app's port is the public port, {port}; leave --app-port out, or choose another"
+        );
+    }
+    if let Some(name) = &settings.database
+        && (name.is_empty() || name.contains('/') || name == "." || name == "..")
+    {
+        anyhow::bail!(
+            "the database is {name:?}; it must be a plain file name in the data directory"
+        );
+    }
+    settings.check_allowed()
 }
 
 /// This binary, also if its file was replaced or removed meanwhile.
@@ -149,20 +175,29 @@ pub(crate) fn serve(config: Config, settings: &Settings) -> Result<(), Failure> 
     }));
     // Threads that still pass on the output of an orphan do not keep us.
     runtime.shutdown_background();
-    match result {
-        Ok(0) => Ok(()),
-        Ok(code) => Err(Failure::Code(code)),
-        Err(error) => {
-            if let Error::NotFit(findings) = &error {
-                let _ = report::findings(findings, std::io::stderr());
-            }
-            if let Some(tail) = error.tail().filter(|tail| !tail.is_empty()) {
-                eprintln!("--- the end of the app's output ---\n{tail}\n---");
-            }
-            eprintln!("monolite: {error}{}", hint(&error));
-            Err(Failure::Code(error.code()))
-        }
+    let (code, text) = match result {
+        Ok(code) => (code, String::new()),
+        Err(error) => (error.code(), obituary(&error)),
+    };
+    log::last_words(&text);
+    match code {
+        0 => Ok(()),
+        code => Err(Failure::Code(code)),
     }
+}
+
+/// What is said of a run that failed.
+fn obituary(error: &Error) -> String {
+    let mut text = Vec::new();
+    if let Error::NotFit(findings) = error {
+        let colour = std::io::stderr().is_terminal();
+        let _ = report::findings(findings, colour, &mut text);
+    }
+    if let Some(tail) = error.tail().filter(|tail| !tail.is_empty()) {
+        let _ = writeln!(text, "--- the end of the app's output ---\n{tail}\n---");
+    }
+    let _ = writeln!(text, "monolite: {error}{}", hint(error));
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn hint(error: &Error) -> String {

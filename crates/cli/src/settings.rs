@@ -149,6 +149,17 @@ const KEYS: &[&str] = &[
     "command",
 ];
 
+/// What `--allow` may name: the findings of a volume.
+const CHECKS: &[&str] = &[
+    "directory",
+    "persistent",
+    "local",
+    "writable",
+    "free-space",
+    "owner",
+    "in-use",
+];
+
 /// What the file may hold beside the settings.
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
@@ -180,6 +191,20 @@ impl Settings {
         };
         let file = parse(&text).with_context(|| format!("in {}", path.display()))?;
         Ok((self.over(file.settings), file.command))
+    }
+
+    /// A misspelt name would allow nothing, in silence.
+    pub(crate) fn check_allowed(&self) -> anyhow::Result<()> {
+        for name in &self.allow {
+            if !CHECKS.contains(&name.as_str()) {
+                let hint = match nearest(name, CHECKS) {
+                    Some(known) => format!("did you mean `{known}`?"),
+                    None => format!("the checks are: {}", CHECKS.join(", ")),
+                };
+                bail!("there is no check `{name}` to allow; {hint}");
+            }
+        }
+        Ok(())
     }
 
     fn over(self, below: Self) -> Self {
@@ -252,6 +277,20 @@ mod tests {
             flags,
             keys.iter().map(|k| k.to_string()).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn every_finding_can_be_allowed_and_nothing_else() {
+        let place = monolite_volume::Place::new(std::env::temp_dir());
+        for finding in monolite_volume::inspect(&place) {
+            assert!(CHECKS.contains(&finding.name), "{}", finding.name);
+        }
+        let settings = Settings {
+            allow: vec!["persistant".into()],
+            ..Settings::default()
+        };
+        let error = settings.check_allowed().unwrap_err().to_string();
+        assert!(error.ends_with("did you mean `persistent`?"), "{error}");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl App {
         self.process.pid.as_raw_nonzero().get()
     }
 
-    fn group(&self) -> Pid {
+    pub(crate) fn group(&self) -> Pid {
         self.process.pid
     }
 
@@ -111,9 +111,14 @@ impl App {
     }
 
     /// Asks the app to end: SIGTERM to its first process, which knows what to
-    /// do with the others; then to those it left behind; after `limit`, or
-    /// when `hurry` comes, SIGKILL to all.
-    pub(crate) async fn stop(&mut self, limit: Duration, hurry: impl Future<Output = ()>) -> Exit {
+    /// do with the others; then to those it left behind, in its process group
+    /// or out of it; after `limit`, or when `hurry` comes, SIGKILL to all.
+    pub(crate) async fn stop(
+        &mut self,
+        children: &Children,
+        limit: Duration,
+        hurry: impl Future<Output = ()>,
+    ) -> Exit {
         let deadline = Instant::now() + limit;
         if !self.process.has_exited() {
             let _ = kill_process(self.process.pid, Signal::TERM);
@@ -122,7 +127,10 @@ impl App {
         let politely = async {
             let exit = self.process.exited().await;
             let _ = kill_process_group(group, Signal::TERM);
-            while test_kill_process_group(group).is_ok() {
+            for stray in children.strays() {
+                let _ = kill_process(stray, Signal::TERM);
+            }
+            while is_left(group, children) {
                 tokio::time::sleep(LOOK).await;
             }
             exit
@@ -135,21 +143,39 @@ impl App {
                 tracing::warn!(after_s = limit.as_secs_f32(), "the app did not stop in time, killing it");
             }
         }
-        self.kill().await
+        self.kill(children).await
     }
 
     /// Kills what is left of the app, and waits until it is gone.
-    pub(crate) async fn kill(&mut self) -> Exit {
+    pub(crate) async fn kill(&mut self, children: &Children) -> Exit {
         let group = self.group();
-        let _ = kill_process_group(group, Signal::KILL);
-        let exit = self.process.exited().await;
         let deadline = Instant::now() + KILL_TIME;
-        while test_kill_process_group(group).is_ok() && Instant::now() < deadline {
+        loop {
             let _ = kill_process_group(group, Signal::KILL);
+            // The children of a stray become strays when it dies.
+            for stray in children.strays() {
+                let _ = kill_process(stray, Signal::KILL);
+            }
+            let gone = self.process.has_exited() && !is_left(group, children);
+            if gone || Instant::now() >= deadline {
+                break;
+            }
             tokio::time::sleep(LOOK).await;
         }
-        exit
+        if !self.process.has_exited() {
+            tracing::error!(
+                pid = self.pid(),
+                "the app cannot be killed: a disk or network mount hangs"
+            );
+            return Exit::Signal(9);
+        }
+        self.process.exited().await
     }
+}
+
+/// True while a process of the app's is left.
+fn is_left(group: Pid, children: &Children) -> bool {
+    test_kill_process_group(group).is_ok() || !children.strays().is_empty()
 }
 
 fn set_environment(command: &mut Command, config: &Config, port: u16) {

@@ -19,6 +19,8 @@ use crate::exit::Exit;
 #[derive(Default)]
 pub(crate) struct Children {
     awaited: Mutex<HashMap<Pid, oneshot::Sender<Exit>>>,
+    /// Children this process had before it was us (`sh -c 'x & exec monolite'`).
+    before: Vec<Pid>,
 }
 
 /// A process that was started; its end can be waited for.
@@ -54,7 +56,10 @@ impl Children {
         // Orphans come to us also when we are not PID 1.
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let children = Arc::new(Self::default());
+        let children = Arc::new(Self {
+            before: all_children(),
+            ..Self::default()
+        });
         let mut changed = signal(SignalKind::child())?;
         let reaper = Arc::clone(&children);
         tokio::spawn(async move {
@@ -63,6 +68,15 @@ impl Children {
             }
         });
         Ok(children)
+    }
+
+    /// Processes that became ours when their parents ended: what an app has
+    /// left behind outside its process group.
+    pub(crate) fn strays(&self) -> Vec<Pid> {
+        let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = all_children();
+        all.retain(|pid| !awaited.contains_key(pid) && !self.before.contains(pid));
+        all
     }
 
     fn reap_all(&self) {
@@ -96,4 +110,35 @@ impl Children {
             exited: None,
         })
     }
+}
+
+/// The children of this process, dead ones not yet reaped left out. None
+/// where the system does not tell.
+fn all_children() -> Vec<Pid> {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    let lists = threads.flatten().filter_map(|thread| {
+        let list = thread.path().join("children");
+        std::fs::read_to_string(list).ok()
+    });
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        .filter(|pid| !is_zombie(*pid))
+        .collect()
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    // The name in brackets may hold anything; the state follows its end.
+    stat.is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"))
+    })
 }

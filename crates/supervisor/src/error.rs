@@ -53,7 +53,7 @@ pub enum Error {
         exit: Exit,
     },
     /// The app did not become healthy in time.
-    #[error("the app did not become healthy within {} s: {last} at {path}; name another path with --health-path, or allow more time with --start-timeout", .waited.as_secs_f32())]
+    #[error("the app did not become healthy within {:.1} s: {last} at {path}; name another path with --health-path, or allow more time with --start-timeout", .waited.as_secs_f32())]
     NeverHealthy {
         /// The path asked for.
         path: String,

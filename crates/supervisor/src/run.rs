@@ -44,6 +44,7 @@ const BACKLOG: u32 = 4096;
 pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8, Error> {
     let io = |what| move |source| Error::Io { what, source };
     let signals = Signals::listen().map_err(io("listen for signals"))?;
+    let children = Children::reap().map_err(io("reap child processes"))?;
     let listener = listen(config.listen)?;
     let gate = Gate::new(config.gate.clone());
     let _lock = take_volume(&config, findings).await?;
@@ -58,7 +59,6 @@ pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8
         }
     });
 
-    let children = Children::reap().map_err(io("reap child processes"))?;
     let keeper = Keeper::start(&children, &config.keeper).map_err(io("start the keeper"))?;
     let mut run = Run {
         config,
@@ -67,6 +67,7 @@ pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8
         keeper,
         signals,
         stopping: false,
+        hurry: false,
     };
     let result = run.serve().await;
     if result.is_err() {
@@ -131,14 +132,24 @@ async fn take_volume(config: &Config, tell: impl FnOnce(&[Finding])) -> Result<L
     blocking.await.map_err(failed)?
 }
 
+/// Comes when the keeper ends; never, if there is none.
+async fn keeper_ended(keeper: Option<&mut Keeper>) {
+    match keeper {
+        Some(keeper) => drop(keeper.process.exited().await),
+        None => std::future::pending().await,
+    }
+}
+
 struct Run {
     config: Config,
     gate: Gate,
     children: Arc<Children>,
     keeper: Option<Keeper>,
     signals: Signals,
-    /// Asked to stop; a further wish means: at once.
+    /// Asked to stop.
     stopping: bool,
+    /// Asked to stop again: at once.
+    hurry: bool,
 }
 
 /// Why an app that was started does not serve.
@@ -157,9 +168,9 @@ enum Ended {
 impl Run {
     async fn serve(&mut self) -> Result<u8, Error> {
         if let Some(command) = self.config.migrate.clone()
-            && !self.migrate(&command).await?
+            && let Some(stopped) = self.migrate(&command).await?
         {
-            return Ok(0);
+            return Ok(stopped.code());
         }
         let mut backoff = Backoff::default();
         loop {
@@ -188,7 +199,7 @@ impl Run {
             };
             self.gate.hold();
             // Whatever it left behind would stand in the way of the next one.
-            app.kill().await;
+            app.kill(&self.children).await;
             self.mind_nothing();
             self.gate.drain(Duration::ZERO).await;
             let Some(wait) = backoff.died(app.started.elapsed()) else {
@@ -222,8 +233,8 @@ impl Run {
         App::start(&self.config, &self.children, self.keeper.as_mut(), shell)
     }
 
-    /// Runs the migrate command; false if asked to stop meanwhile.
-    async fn migrate(&mut self, command: &std::ffi::OsString) -> Result<bool, Error> {
+    /// Runs the migrate command; how it ended if asked to stop meanwhile.
+    async fn migrate(&mut self, command: &std::ffi::OsString) -> Result<Option<Exit>, Error> {
         let name = command.to_string_lossy().into_owned();
         tracing::info!(command = %name, "migrating; requests wait");
         let mut migration = self.start_app(Some(command))?;
@@ -231,13 +242,14 @@ impl Run {
             exit = migration.exited() => exit,
             () = self.signals.stop() => {
                 self.gate.refuse();
-                self.stop_app(&mut migration).await;
+                let exit = self.stop_app(&mut migration).await;
+                tracing::warn!(migration = %exit, "stopped during the migration");
                 self.close_gate().await;
-                return Ok(false);
+                return Ok(Some(exit));
             }
         };
         // A migration that leaves something running has not ended.
-        migration.kill().await;
+        migration.kill(&self.children).await;
         self.mind_nothing();
         if exit != Exit::Code(0) {
             migration.tail.last_lines().await;
@@ -250,7 +262,7 @@ impl Run {
             took_ms = migration.started.elapsed().as_millis() as u64,
             "migrated"
         );
-        Ok(true)
+        Ok(None)
     }
 
     async fn until_healthy(&mut self, app: &mut App) -> Result<(), NotHealthy> {
@@ -276,9 +288,27 @@ impl Run {
     }
 
     async fn until_ended(&mut self, app: &mut App) -> Ended {
-        tokio::select! {
-            exit = app.exited() => Ended::Died(exit),
-            request = self.signals.next() => Ended::Asked(request),
+        loop {
+            tokio::select! {
+                exit = app.exited() => return Ended::Died(exit),
+                request = self.signals.next() => return Ended::Asked(request),
+                () = keeper_ended(self.keeper.as_mut()) => self.replace_keeper(app),
+            }
+        }
+    }
+
+    fn replace_keeper(&mut self, app: &App) {
+        self.keeper = Keeper::start(&self.children, &self.config.keeper).unwrap_or(None);
+        let minds = self
+            .keeper
+            .as_mut()
+            .is_some_and(|keeper| keeper.mind(Some(app.group())).is_ok());
+        if minds {
+            tracing::warn!("the keeper ended; another was started");
+        } else {
+            tracing::error!(
+                "the keeper ended, and no other can be started: if monolite is killed, the app goes on"
+            );
         }
     }
 
@@ -324,16 +354,24 @@ impl Run {
                     tracing::warn!("some requests did not finish in time");
                 }
             }
-            () = self.signals.stop() => tracing::warn!("asked again: not waiting for requests"),
+            () = self.signals.stop() => {
+                self.hurry = true;
+                tracing::warn!("asked again: not waiting for requests");
+            }
         }
     }
 
     async fn stop_app(&mut self, app: &mut App) -> Exit {
+        if self.hurry {
+            let exit = app.kill(&self.children).await;
+            self.mind_nothing();
+            return exit;
+        }
         let hurry = async {
             self.signals.stop().await;
             tracing::warn!("asked again: killing the app");
         };
-        let exit = app.stop(self.config.stop_time, hurry).await;
+        let exit = app.stop(&self.children, self.config.stop_time, hurry).await;
         self.mind_nothing();
         exit
     }

@@ -1,6 +1,7 @@
 //! What this process is asked to do from outside.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,7 +19,12 @@ pub(crate) struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     restart: Signal,
+    stopped: Option<Instant>,
 }
+
+/// A second wish to stop this soon is the first one, told twice: a wrapper and
+/// the terminal both pass it on.
+const ECHO: Duration = Duration::from_millis(500);
 
 impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
@@ -27,15 +33,22 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             restart: signal(SignalKind::user_defined2())?,
+            stopped: None,
         })
     }
 
     pub(crate) async fn next(&mut self) -> Request {
-        tokio::select! {
-            _ = self.terminate.recv() => Request::Stop,
-            _ = self.interrupt.recv() => Request::Stop,
-            _ = self.hang_up.recv() => Request::Stop,
-            _ = self.restart.recv() => Request::Restart,
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.hang_up.recv() => {}
+                _ = self.restart.recv() => return Request::Restart,
+            }
+            if self.stopped.is_none_or(|at| at.elapsed() >= ECHO) {
+                self.stopped = Some(Instant::now());
+                return Request::Stop;
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -116,13 +116,16 @@ impl Process {
     /// # Panics
     /// If it does not end.
     pub fn end(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
         let mut status = None;
-        crate::wait_until("the program ends", || {
+        while status.is_none() {
             status = self.child.try_wait().expect("wait for the program");
-            status.is_some()
-        });
+            let late = Instant::now() > deadline;
+            assert!(!late, "the program never ends:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(5));
+        }
         // What it left behind may hold the pipes open: not waited for long.
-        let deadline = Instant::now() + std::time::Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(2);
         let mut lines = self.output.lines.lock().expect("no reader panicked");
         while lines.1 > 0 && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
