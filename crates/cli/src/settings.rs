@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
+use monolite_volume::CHECKS;
 use serde::Deserialize;
 
 /// The name looked for in the current directory.
@@ -149,17 +150,6 @@ const KEYS: &[&str] = &[
     "command",
 ];
 
-/// What `--allow` may name: the findings of a volume.
-const CHECKS: &[&str] = &[
-    "directory",
-    "persistent",
-    "local",
-    "writable",
-    "free-space",
-    "owner",
-    "in-use",
-];
-
 /// What the file may hold beside the settings.
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
@@ -197,7 +187,7 @@ impl Settings {
     pub(crate) fn check_allowed(&self) -> anyhow::Result<()> {
         for name in &self.allow {
             if !CHECKS.contains(&name.as_str()) {
-                let hint = match nearest(name, CHECKS) {
+                let hint = match nearest(name, &CHECKS) {
                     Some(known) => format!("did you mean `{known}`?"),
                     None => format!("the checks are: {}", CHECKS.join(", ")),
                 };

@@ -83,19 +83,20 @@ pub fn inspect(place: &Place) -> Vec<Finding> {
     findings
 }
 
+/// The names of the findings, in the order [`inspect`] gives them.
+pub const CHECKS: [&str; 7] = [
+    "directory",
+    "persistent",
+    "local",
+    "writable",
+    "free-space",
+    "owner",
+    "in-use",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ALL: [&str; 7] = [
-        "directory",
-        "persistent",
-        "local",
-        "writable",
-        "free-space",
-        "owner",
-        "in-use",
-    ];
 
     fn names(findings: &[Finding]) -> Vec<&str> {
         findings.iter().map(|f| f.name).collect()
@@ -110,7 +111,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("app.sqlite3"), b"x").unwrap();
         let findings = inspect(&Place::new(dir.path()));
-        assert_eq!(names(&findings), ALL);
+        assert_eq!(names(&findings), CHECKS);
         for finding in &findings {
             let is_pass = finding.level == Level::Pass;
             assert_eq!(finding.mend.is_empty(), is_pass, "{finding:?}");
@@ -134,7 +135,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("other.db"), b"x").unwrap();
         let findings = inspect(&Place::new(dir.path().join("new")));
-        assert_eq!(names(&findings), ALL);
+        assert_eq!(names(&findings), CHECKS);
         let owner = findings.iter().find(|f| f.name == "owner").unwrap();
         assert!(owner.what.contains("no database"), "{owner:?}");
     }
