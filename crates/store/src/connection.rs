@@ -59,6 +59,11 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
 
     // First, so that the settings that take locks wait their turn too.
     set("busy_timeout", clamp(options.busy_timeout.as_millis()))?;
+    // Taken by an empty file only, and in silence: before it becomes WAL.
+    conn.pragma_update(None, "page_size", options.page_bytes)?;
+    if options.incremental_vacuum {
+        conn.pragma_update(None, "auto_vacuum", 2)?;
+    }
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(Error::NoWal {

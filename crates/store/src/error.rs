@@ -85,6 +85,10 @@ pub enum Error {
         /// The bound that was met.
         capacity: usize,
     },
+    /// This process was forked from the one that opened the store. The threads
+    /// of the store did not come along, and SQLite's locks do not either.
+    #[error("this store was opened before a fork: open it again in the child process")]
+    Forked,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -37,6 +37,7 @@
 //!   ([`Error::QueueFull`]) and nothing was run.
 
 mod batch;
+mod combiner;
 mod connection;
 mod error;
 mod options;
@@ -52,6 +53,7 @@ use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 
+pub use crate::combiner::Combiner;
 pub use crate::error::{Error, Result};
 pub use crate::options::{Options, Synchronous};
 pub use crate::watch::Watch;
@@ -73,7 +75,10 @@ pub struct Store {
 
 struct Inner {
     path: PathBuf,
+    /// The process whose threads and locks these are.
+    pid: u32,
     busy_timeout_ms: u128,
+    write_queue: usize,
     writer: Writer,
     readers: Readers,
     watches: Watches,
@@ -115,7 +120,9 @@ impl Store {
         let readers = Readers::open(&path, &options)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                pid: std::process::id(),
                 busy_timeout_ms: options.busy_timeout.as_millis(),
+                write_queue: options.write_queue,
                 watches: Watches::new(&path, &options, commits),
                 writer,
                 readers,
@@ -147,6 +154,7 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
+        self.check_process()?;
         let _caller = self.inner.writer.enter();
         let mut answer = self.inner.writer.submit(closure)?;
         let result = match self.inner.writer.glance(&mut answer) {
@@ -165,6 +173,7 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
+        self.check_process()?;
         if self.inner.writer.is_this_thread() {
             return Err(Error::Nested("write"));
         }
@@ -186,7 +195,29 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
+        self.check_process()?;
         self.named(self.inner.readers.read(closure).await)
+    }
+
+    /// As [`Store::read`], but on this thread if a reader is free: for reads
+    /// of a few pages that are in memory nearly always, where handing them to
+    /// another thread costs more than they do.
+    ///
+    /// A page that is not in memory blocks this thread for one read of the
+    /// disk; use [`Store::read`] for whatever scans.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_point<T, F>(&self, closure: F) -> Result<T>
+    where
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.check_process()?;
+        match self.inner.readers.try_read(closure) {
+            Ok(result) => self.named(result),
+            Err(closure) => self.named(self.inner.readers.read(closure).await),
+        }
     }
 
     /// As [`Store::read`], on this thread. Not for async code.
@@ -194,7 +225,19 @@ impl Store {
     /// # Errors
     /// As [`Store::read`].
     pub fn read_blocking<T>(&self, closure: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.check_process()?;
         self.named(self.inner.readers.read_blocking(closure))
+    }
+
+    /// A way for many small writes of one kind: those of concurrent callers
+    /// are handed to `run` together. See [`Combiner`].
+    pub fn combine<I, O, F>(&self, run: F) -> Combiner<I, O>
+    where
+        F: Fn(&Connection, &[I]) -> Result<Vec<O>> + Send + Sync + 'static,
+        I: Send + 'static,
+        O: Send + 'static,
+    {
+        Combiner::new(self.clone(), run)
     }
 
     /// Watches for commits by this process and by others.
@@ -202,6 +245,7 @@ impl Store {
     /// # Errors
     /// The file cannot be opened once more, or a thread not be started.
     pub fn watch(&self) -> Result<Watch> {
+        self.check_process()?;
         self.inner.watches.watch()
     }
 
@@ -239,6 +283,13 @@ impl Store {
         self.inner.readers.close();
         // Last: the writer's connection leaves a checkpointed file behind.
         self.inner.writer.join();
+    }
+
+    fn check_process(&self) -> Result<()> {
+        if self.inner.pid == std::process::id() {
+            return Ok(());
+        }
+        Err(Error::Forked)
     }
 
     fn named<T>(&self, result: Result<T>) -> Result<T> {

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// When SQLite waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
+    /// The disk is never waited for. A crash of the process loses nothing; a
+    /// crash of the machine may corrupt the file. For data that can be made
+    /// again, such as a cache.
+    Off,
     /// The disk is waited for at checkpoints only. A crash of the process
     /// loses nothing; a crash of the machine may lose the last commits, and
     /// never corrupts.
@@ -19,6 +23,7 @@ impl Synchronous {
     /// The number SQLite uses for it.
     pub(crate) fn level(self) -> i64 {
         match self {
+            Self::Off => 0,
             Self::Normal => 1,
             Self::Full => 2,
         }
@@ -50,6 +55,12 @@ pub struct Options {
     pub mmap_bytes: u64,
     /// Bytes the WAL file is cut back to after it was reset. Default 64 MiB.
     pub journal_size_limit_bytes: u64,
+    /// Bytes of a page, a power of two from 512 to 65,536, for a file that is
+    /// made by this opening; one that exists keeps its own. Default 4,096.
+    pub page_bytes: u32,
+    /// Lets `PRAGMA incremental_vacuum` give free pages back to the disk, for
+    /// a file that is made by this opening. Default false.
+    pub incremental_vacuum: bool,
     /// Page cache of each connection, in bytes, taken as needed. Default 8 MiB.
     pub cache_bytes: u64,
     /// Read-only connections. Default: one per core, at least 2, at most 8.
@@ -80,6 +91,8 @@ impl Default for Options {
             foreign_keys: true,
             mmap_bytes: 128 << 20,
             journal_size_limit_bytes: 64 << 20,
+            page_bytes: 4096,
+            incremental_vacuum: false,
             cache_bytes: 8 << 20,
             readers: cores.clamp(2, 8),
             write_queue: 4096,

@@ -81,6 +81,23 @@ impl Readers {
         self.shared.run(self.shared.borrow()?, closure)
     }
 
+    /// On this thread, if a connection is free; else the closure comes back.
+    pub(crate) fn try_read<T, F>(&self, closure: F) -> Result<Result<T>, F>
+    where
+        F: FnOnce(&Connection) -> Result<T>,
+    {
+        if READING.get() == self.shared.id() {
+            return Ok(Err(Error::Nested("read")));
+        }
+        if self.shared.waiting.load(Ordering::Relaxed) > 0 {
+            return Err(closure);
+        }
+        match self.shared.try_slot() {
+            Some(slot) => Ok(self.shared.run(slot, closure)),
+            None => Err(closure),
+        }
+    }
+
     pub(crate) async fn read<T, F>(&self, closure: F) -> Result<T>
     where
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,

@@ -90,7 +90,7 @@ impl Writer {
             id: thread.thread().id(),
             callers: AtomicUsize::new(0),
             thread: Mutex::new(Some(thread)),
-            glances: options.synchronous == Synchronous::Normal
+            glances: options.synchronous != Synchronous::Full
                 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
         })
     }
@@ -102,12 +102,25 @@ impl Writer {
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        self.submit_then(closure, move |result| {
+            // A caller that went away has lost its interest, not its write.
+            let _ = reply.send(result);
+        })?;
+        Ok(answer)
+    }
+
+    /// Queues a closure; `then` is given its answer, on the writer's thread.
+    pub(crate) fn submit_then<T, F, A>(&self, closure: F, then: A) -> Result<()>
+    where
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        A: FnOnce(Result<T>) + Send + 'static,
+        T: Send + 'static,
+    {
         self.queue.push(Box::new(Call {
             closure: Some(closure),
             result: None,
-            reply,
-        }))?;
-        Ok(answer)
+            then,
+        }))
     }
 
     /// True on the thread that would have to answer.
@@ -226,15 +239,16 @@ fn serve(
     optimize("PRAGMA optimize = 0x12");
 }
 
-struct Call<F, T> {
+struct Call<F, A, T> {
     closure: Option<F>,
     result: Option<Result<T>>,
-    reply: oneshot::Sender<Result<T>>,
+    then: A,
 }
 
-impl<F, T> Job for Call<F, T>
+impl<F, A, T> Job for Call<F, A, T>
 where
     F: FnOnce(&Connection) -> Result<T> + Send,
+    A: FnOnce(Result<T>) + Send,
     T: Send,
 {
     fn run(&mut self, conn: &Connection) -> bool {
@@ -253,8 +267,7 @@ where
             (None, Some(result)) => result,
             (None, None) => Err(Error::Closed),
         };
-        // A caller that went away has lost its interest, not its write.
-        let _ = self.reply.send(result);
+        (self.then)(result);
     }
 
     fn failure_text(&self) -> Option<String> {

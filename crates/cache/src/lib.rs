@@ -1,0 +1,1 @@
+//! A cache on one SQLite file: bounded, tagged, with single flight across processes.

@@ -1,0 +1,1 @@
+//! Durable background jobs in the app's own SQLite file.

@@ -1,0 +1,1 @@
+//! Publish and subscribe across processes on one SQLite file.
