@@ -1,0 +1,92 @@
+//! What a worker tells of itself. `docs/jobs.md` tabulates the events.
+
+use std::time::Duration;
+
+use crate::{JobId, State};
+
+/// Which job an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Its number.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// The attempt; the first is 1.
+    pub attempt: u32,
+}
+
+/// Something a worker did.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Jobs were taken from a queue.
+    Claimed {
+        /// The queue.
+        queue: String,
+        /// How many.
+        count: usize,
+    },
+    /// A job is about to run.
+    Started {
+        /// The job.
+        job: Subject,
+        /// Since it was enqueued, by the wall clock.
+        waited: Duration,
+    },
+    /// A run of a job ended, and that is recorded.
+    Ended {
+        /// The job.
+        job: Subject,
+        /// The state it is in now: done; scheduled to be tried again or
+        /// because it snoozed; dead; cancelled; ready, if it was handed back.
+        state: State,
+        /// How long it ran.
+        ran: Duration,
+        /// What went wrong, if something did.
+        error: Option<String>,
+    },
+    /// A run ended too late: its lease was over, and the job has gone to
+    /// another worker. What it returned is not recorded.
+    Stale {
+        /// The job.
+        job: Subject,
+        /// How long it ran.
+        ran: Duration,
+    },
+    /// A job of a dead worker was found.
+    Recovered {
+        /// The job.
+        id: JobId,
+        /// Ready, or dead if it has taken too many workers with it.
+        state: State,
+    },
+    /// A recurring job was enqueued.
+    Fired {
+        /// Its name.
+        name: String,
+        /// The job.
+        id: JobId,
+    },
+    /// The worker had not renewed its lease in time. What it ran is stopped
+    /// and goes to others; it carries on under a new number.
+    Lost {
+        /// Jobs it was running or about to.
+        jobs: usize,
+    },
+    /// The database did not take a turn. Nothing is lost; it is tried again.
+    Troubled {
+        /// The error.
+        error: String,
+        /// The pause before the next try.
+        retry_in: Duration,
+    },
+    /// The worker has stopped.
+    Stopped {
+        /// Jobs handed back that had not started.
+        handed_back: usize,
+        /// Jobs stopped at the deadline, and handed back.
+        interrupted: usize,
+    },
+}

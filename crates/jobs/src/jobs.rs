@@ -1,0 +1,259 @@
+//! The handle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use monolite_component::{Clock, SystemClock};
+use monolite_store::Store;
+
+use crate::engine::{Command, Engine};
+use crate::ops::{BatchStatus, CronEntry, Enqueued, Filter, JobRecord, QueueInfo};
+use crate::sqlite::Sqlite;
+use crate::worker::WorkerBuilder;
+use crate::{Error, Job, JobId, NewJob, Result, State};
+
+/// Jobs of one database; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    engine: Arc<dyn Engine>,
+}
+
+impl Jobs {
+    /// The jobs in the database of `store`; makes their tables where they are
+    /// missing.
+    ///
+    /// # Errors
+    /// The tables are of a newer program, or cannot be made.
+    pub async fn open(store: &Store) -> Result<Self> {
+        Self::open_with_clock(store, Arc::new(SystemClock)).await
+    }
+
+    /// As [`Jobs::open`], with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`Jobs::open`].
+    pub async fn open_with_clock(store: &Store, clock: Arc<dyn Clock>) -> Result<Self> {
+        Ok(Self::over(Sqlite::open(store.clone(), clock).await?))
+    }
+
+    /// Jobs kept by another engine.
+    pub fn over(engine: impl Engine) -> Self {
+        let engine = Arc::new(engine);
+        Self { engine }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Enqueues a typed job. On return it is committed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Json`], [`Error::Store`].
+    pub async fn enqueue(&self, job: impl Job) -> Result<JobId> {
+        Ok(self.push(job.prepare()?).await?.id)
+    }
+
+    /// Enqueues a prepared job: one with a delay, a key, a queue of its own.
+    ///
+    /// # Errors
+    /// As [`Jobs::enqueue`]; [`Error::NotUnique`] where that was asked for.
+    pub async fn push(&self, job: NewJob) -> Result<Enqueued> {
+        self.engine.enqueue(job).await
+    }
+
+    /// Enqueues many in one transaction: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`Jobs::push`].
+    pub async fn push_many(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+        self.engine.enqueue_many(jobs).await
+    }
+
+    /// Enqueues jobs as a batch, and `callback` once all of them have ended.
+    /// Answers with the batch's number and the jobs'.
+    ///
+    /// # Errors
+    /// As [`Jobs::push`].
+    pub async fn push_batch(
+        &self,
+        jobs: Vec<NewJob>,
+        callback: Option<NewJob>,
+    ) -> Result<(i64, Vec<Enqueued>)> {
+        self.engine.enqueue_batch(jobs, callback).await
+    }
+
+    /// A worker to be given handlers and started.
+    pub fn worker(&self) -> WorkerBuilder {
+        WorkerBuilder::new(self.clone())
+    }
+
+    /// What is known of a job; `None` once it was removed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn get(&self, id: JobId) -> Result<Option<JobRecord>> {
+        self.engine.job(id).await
+    }
+
+    /// The newest jobs that match, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn list(&self, filter: Filter, limit: u32) -> Result<Vec<JobRecord>> {
+        self.engine.list(filter, limit).await
+    }
+
+    /// All queues with their counts; reads the whole table.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn queues(&self) -> Result<Vec<QueueInfo>> {
+        self.engine.queues().await
+    }
+
+    /// How far a batch has come.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn batch(&self, batch: i64) -> Result<Option<BatchStatus>> {
+        self.engine.batch_status(batch).await
+    }
+
+    /// Waits until a job has ended, by whichever process, without asking again
+    /// while nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::NotEnded`] after `timeout`; [`Error::NotFound`] if it was
+    /// removed before it was seen.
+    pub async fn wait(&self, id: JobId, timeout: Duration) -> Result<JobRecord> {
+        let wait = async {
+            let mut changes = self.engine.changes()?;
+            loop {
+                let job = self.get(id).await?.ok_or(Error::NotFound(id))?;
+                if job.state.is_final() {
+                    return Ok(job);
+                }
+                changes.changed().await?;
+            }
+        };
+        tokio::time::timeout(timeout, wait)
+            .await
+            .unwrap_or(Err(Error::NotEnded(id)))
+    }
+
+    /// Ends a job that waits, or asks a running one to end.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::Store`].
+    pub async fn cancel(&self, id: JobId) -> Result<State> {
+        let state = self.engine.command(Command::Cancel(id)).await?;
+        Ok(state.unwrap_or(State::Cancelled))
+    }
+
+    /// Puts a dead, cancelled or scheduled job back into its queue now.
+    ///
+    /// # Errors
+    /// As [`Jobs::cancel`].
+    pub async fn retry(&self, id: JobId) -> Result<State> {
+        let state = self.engine.command(Command::Retry(id)).await?;
+        Ok(state.unwrap_or(State::Ready))
+    }
+
+    /// Removes a job that has ended.
+    ///
+    /// # Errors
+    /// As [`Jobs::cancel`].
+    pub async fn delete(&self, id: JobId) -> Result<()> {
+        self.engine.command(Command::Delete(id)).await.map(drop)
+    }
+
+    /// Stops claims from a queue, by every process. Jobs that run go on.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn pause(&self, queue: impl Into<String>) -> Result<()> {
+        let command = Command::Pause(queue.into());
+        self.engine.command(command).await.map(drop)
+    }
+
+    /// Ends [`Jobs::pause`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn resume(&self, queue: impl Into<String>) -> Result<()> {
+        let command = Command::Resume(queue.into());
+        self.engine.command(command).await.map(drop)
+    }
+
+    /// Lets at most `max` jobs of a queue start in any `period`, over all
+    /// processes; `None` takes the limit away.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a rate of nothing.
+    pub async fn rate_limit(
+        &self,
+        queue: impl Into<String>,
+        rate: Option<(u32, Duration)>,
+    ) -> Result<()> {
+        let command = Command::RateLimit(queue.into(), rate);
+        self.engine.command(command).await.map(drop)
+    }
+
+    /// Sets up a recurring job, or changes the one of that name. Cron
+    /// expressions have five fields, or six with the seconds first. Fired once,
+    /// by whichever process has a worker running.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a schedule or time zone that is none.
+    pub async fn schedule(
+        &self,
+        name: impl Into<String>,
+        schedule: impl Into<String>,
+        zone: impl Into<String>,
+        job: NewJob,
+    ) -> Result<()> {
+        let command = Command::SetCron {
+            name: name.into(),
+            schedule: schedule.into(),
+            zone: zone.into(),
+            job: Box::new(job),
+        };
+        self.engine.command(command).await.map(drop)
+    }
+
+    /// Takes a recurring job away; jobs enqueued before stay.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn unschedule(&self, name: impl Into<String>) -> Result<()> {
+        let command = Command::RemoveCron(name.into());
+        self.engine.command(command).await.map(drop)
+    }
+
+    /// All recurring jobs.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn schedules(&self) -> Result<Vec<CronEntry>> {
+        self.engine.schedules().await
+    }
+
+    /// The payloads of the jobs of one type that have not ended, oldest first,
+    /// at most 10,000: to assert on in tests.
+    ///
+    /// # Errors
+    /// [`Error::Json`] for a payload that is not of this type.
+    pub async fn enqueued<J: Job>(&self) -> Result<Vec<J>> {
+        let filter = Filter {
+            kind: Some(J::KIND.into()),
+            ..Filter::default()
+        };
+        let mut jobs = self.list(filter, 10_000).await?;
+        jobs.retain(|job| !job.state.is_final());
+        jobs.reverse();
+        let parse = |job: &JobRecord| serde_json::from_str(&job.payload);
+        let payloads: std::result::Result<_, _> = jobs.iter().map(parse).collect();
+        payloads.map_err(Error::json("read a payload"))
+    }
+}

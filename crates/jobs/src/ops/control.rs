@@ -1,0 +1,120 @@
+//! What people do to single jobs.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::finish::settle;
+use super::{Now, batch, inspect};
+use crate::state::code;
+use crate::{Error, JobId, Result, State};
+
+/// Ends a job that waits, or asks a running one to end (its context tells it;
+/// it is stopped a little later). Answers with the state it is in now.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::WrongState`] if it has ended.
+pub fn cancel(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
+    let state = state_of(conn, id)?;
+    if state.is_final() {
+        let what = "cancel";
+        return Err(Error::WrongState { id, state, what });
+    }
+    if !take_back(conn, id)? {
+        conn.execute("UPDATE _monolite_job SET cancel = 1 WHERE id = ?1", [id])?;
+        return Ok(State::Running);
+    }
+    conn.execute(
+        "UPDATE _monolite_job SET state = 7, run = run + 1, excused = excused + 1, changed_at = ?2
+         WHERE id = ?1",
+        params![id, now.wall_ms],
+    )?;
+    settle(conn, now, id)?;
+    Ok(State::Cancelled)
+}
+
+/// Puts a dead, cancelled or scheduled job back into its queue now. One that
+/// had ended gets all of its attempts anew.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::WrongState`] for any other state.
+pub fn retry(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
+    let state = state_of(conn, id)?;
+    match state {
+        State::Scheduled => {}
+        State::Dead | State::Cancelled => {
+            let of_batch: Option<i64> = conn.query_row(
+                "UPDATE _monolite_job
+                 SET state = 3, excused = run, crashes = 0, changed_at = ?2, due_at = ?2,
+                     progress = NULL, note = NULL
+                 WHERE id = ?1 RETURNING batch",
+                params![id, now.wall_ms],
+                |row| row.get(0),
+            )?;
+            if let Some(of_batch) = of_batch {
+                batch::one_returned(conn, of_batch)?;
+            }
+        }
+        _ => {
+            let what = "retry";
+            return Err(Error::WrongState { id, state, what });
+        }
+    }
+    super::due::promote(conn, now, id)?;
+    state_of(conn, id)
+}
+
+/// Removes a job that has ended.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::WrongState`] if it has not ended.
+pub fn delete(conn: &Connection, id: JobId) -> Result<()> {
+    let state = state_of(conn, id)?;
+    if !state.is_final() {
+        let what = "delete";
+        return Err(Error::WrongState { id, state, what });
+    }
+    let deleted = conn.execute(
+        "DELETE FROM _monolite_job WHERE id = ?1 AND id < (SELECT max(id) FROM _monolite_job)",
+        [id],
+    )?;
+    if deleted == 0 {
+        // The newest row keeps its number taken; it is emptied instead.
+        conn.execute(
+            "UPDATE _monolite_job
+             SET state = 7, payload = 'null', result = NULL, error = NULL, input = NULL,
+                 note = NULL, unique_key = NULL, changed_at = 0
+             WHERE id = ?1",
+            [id],
+        )?;
+    }
+    Ok(())
+}
+
+fn state_of(conn: &Connection, id: JobId) -> Result<State> {
+    let job = inspect::job(conn, id)?.ok_or(Error::NotFound(id))?;
+    Ok(job.state)
+}
+
+/// Takes a job that waits out of the ready table; false if it is running.
+pub(super) fn take_back(conn: &Connection, id: JobId) -> Result<bool> {
+    let row: Option<(i64, String, i64, bool)> = conn
+        .prepare_cached(
+            "SELECT state, queue, priority, crashes > 0 FROM _monolite_job WHERE id = ?1",
+        )?
+        .query_row([id], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    let Some((state, queue, priority, suspect)) = row else {
+        return Ok(false);
+    };
+    if state != code::PENDING {
+        return Ok(true);
+    }
+    let taken = conn
+        .prepare_cached(
+            "DELETE FROM _monolite_job_ready
+             WHERE queue = ?1 AND suspect = ?2 AND priority = ?3 AND id = ?4",
+        )?
+        .execute(params![queue, suspect, priority, id])?;
+    Ok(taken == 1)
+}

@@ -1,0 +1,215 @@
+//! Jobs come in.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Now, clock, limit};
+use crate::new_job::When;
+use crate::state::code;
+use crate::{Error, JobId, NewJob, OnConflict, Result, Unique};
+
+/// What became of an enqueue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The new job, or the one that holds its unique key.
+    pub id: JobId,
+    /// False if another job holds the unique key and nothing was added.
+    pub added: bool,
+}
+
+/// Enqueues a job. Inside the app's transaction it becomes visible to workers
+/// with the app's commit, or not at all.
+///
+/// # Errors
+/// [`Error::NotUnique`], [`Error::Invalid`] for names and sizes out of bounds,
+/// SQLite's own.
+pub fn enqueue(conn: &Connection, now: &Now, job: &NewJob) -> Result<Enqueued> {
+    job.check()?;
+    let added = |id| Enqueued { id, added: true };
+    if job.is_plain() {
+        return insert_plain(conn, now, job).map(added);
+    }
+    if let Some(unique) = &job.unique
+        && let Some(id) = conflict(conn, now, job, unique)?
+    {
+        return Ok(Enqueued { id, added: false });
+    }
+    insert(conn, now, job, None).map(added)
+}
+
+impl NewJob {
+    /// Nothing about it needs more than two inserts.
+    fn is_plain(&self) -> bool {
+        self.when == When::Now
+            && self.limit.is_none()
+            && self.unique.is_none()
+            && self.next.is_empty()
+            && self.batch.is_none()
+            && self.max_attempts.is_none()
+            && self.timeout_ms.is_none()
+    }
+}
+
+/// The hot path: no column bound that is not needed.
+fn insert_plain(conn: &Connection, now: &Now, job: &NewJob) -> Result<JobId> {
+    let id = conn
+        .prepare_cached(
+            "INSERT INTO _monolite_job
+                 (queue, kind, state, priority, enqueued_at, changed_at, payload)
+             VALUES (?1, ?2, 2, ?3, ?4, ?4, ?5)",
+        )?
+        .insert(params![
+            job.queue,
+            job.kind,
+            job.priority,
+            now.wall_ms,
+            job.payload
+        ])?;
+    make_ready(conn, &job.queue, false, job.priority, id)?;
+    Ok(id)
+}
+
+/// Puts a pending job where workers look.
+pub(super) fn make_ready(
+    conn: &Connection,
+    queue: &str,
+    suspect: bool,
+    priority: i64,
+    id: JobId,
+) -> Result<()> {
+    conn.prepare_cached("INSERT OR IGNORE INTO _monolite_job_ready VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![queue, suspect, priority, id])?;
+    Ok(())
+}
+
+/// Inserts with every column; `input` is what a chain or batch hands on.
+pub(super) fn insert(
+    conn: &Connection,
+    now: &Now,
+    job: &NewJob,
+    input: Option<&str>,
+) -> Result<JobId> {
+    let (due_at, delayed) = match job.when {
+        When::Now => (None, None),
+        When::After(ms) if ms <= 0 => (None, None),
+        When::At(at) if at <= now.wall_ms => (None, None),
+        When::After(ms) => {
+            clock::follow(conn, now)?;
+            (Some(now.wall_ms.saturating_add(ms)), Some(1))
+        }
+        When::At(at) => (Some(at), None),
+    };
+    let state = if due_at.is_some() {
+        code::SCHEDULED
+    } else if let Some((key, max)) = &job.limit
+        && !limit::has_room(conn, key, *max)?
+    {
+        code::BLOCKED
+    } else {
+        code::PENDING
+    };
+    let unique_until = job.unique.as_ref().and_then(|unique| {
+        (unique.window_ms > 0).then(|| now.wall_ms.saturating_add(unique.window_ms))
+    });
+    if unique_until.is_some() {
+        clock::follow(conn, now)?;
+    }
+    let next = match job.next.as_slice() {
+        [] => None,
+        next => Some(serde_json::to_string(next).map_err(Error::json("write a chain"))?),
+    };
+    let id = conn
+        .prepare_cached(
+            "INSERT INTO _monolite_job
+                 (queue, kind, state, priority, enqueued_at, changed_at, payload,
+                  due_at, delayed, max_attempts, timeout_ms, limit_key, limit_max,
+                  unique_key, unique_until, batch, next, input)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6,
+                  ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        )?
+        .insert(params![
+            job.queue,
+            job.kind,
+            state,
+            job.priority,
+            now.wall_ms,
+            job.payload,
+            due_at,
+            delayed,
+            job.max_attempts,
+            job.timeout_ms,
+            job.limit.as_ref().map(|(key, _)| key),
+            job.limit.as_ref().map(|(_, max)| max),
+            job.unique.as_ref().map(|unique| &unique.key),
+            unique_until,
+            job.batch,
+            next,
+            input,
+        ])?;
+    if state == code::PENDING {
+        make_ready(conn, &job.queue, false, job.priority, id)?;
+    }
+    Ok(id)
+}
+
+/// The job that is there instead of the new one, if that is how it ends.
+fn conflict(conn: &Connection, now: &Now, job: &NewJob, unique: &Unique) -> Result<Option<JobId>> {
+    clock::follow(conn, now)?;
+    let holder: Option<(JobId, i64)> = conn
+        .prepare_cached(
+            "SELECT id, state FROM _monolite_job
+             WHERE unique_key = ?1 AND (state < 5 OR unique_until > ?2)
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row(params![unique.key, now.wall_ms], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((id, state)) = holder else {
+        return Ok(None);
+    };
+    match unique.on_conflict {
+        OnConflict::Keep => Ok(Some(id)),
+        OnConflict::Refuse => Err(Error::NotUnique {
+            key: unique.key.clone(),
+            id,
+        }),
+        OnConflict::Replace => {
+            if state >= code::DONE || !super::control::take_back(conn, id)? {
+                return Ok(None); // Finished or running: another one beside it.
+            }
+            replace(conn, now, job, id)?;
+            Ok(Some(id))
+        }
+    }
+}
+
+/// Gives a job that waits the payload, time and priority of `job`.
+fn replace(conn: &Connection, now: &Now, job: &NewJob, id: JobId) -> Result<()> {
+    let (due_at, delayed) = match job.when {
+        When::Now => (now.wall_ms, None),
+        When::After(ms) => (now.wall_ms.saturating_add(ms), Some(1)),
+        When::At(at) => (at, None),
+    };
+    // Through `scheduled`: what is due at once is made ready there, with the
+    // limit of its key looked at.
+    conn.prepare_cached(
+        "UPDATE _monolite_job
+         SET state = 3, queue = ?2, kind = ?3, payload = ?4, priority = ?5,
+             due_at = ?6, delayed = ?7, changed_at = ?8
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        job.queue,
+        job.kind,
+        job.payload,
+        job.priority,
+        due_at,
+        delayed,
+        now.wall_ms
+    ])?;
+    if due_at <= now.wall_ms {
+        super::due::promote(conn, now, id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! What a worker may wait for: one cheap look, without the write lock.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Now;
+use crate::{JobId, Result};
+
+/// What there is to do, and when there will be something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Horizon {
+    /// Some queue looked at has a job ready.
+    pub ready: bool,
+    /// When the next scheduled job or tick is due, in milliseconds since 1970.
+    pub due_at_ms: Option<i64>,
+    /// When the lease of another worker ends, on the steady clock; 0 for one
+    /// from before the machine was started.
+    pub lease_ends_ms: Option<i64>,
+    /// Running jobs that somebody asked to end, whoever runs them.
+    pub cancelled: Vec<JobId>,
+}
+
+/// Most cancelled jobs told of at once.
+const CANCELLED_MAX: i64 = 1000;
+
+/// Looks at `queues` on behalf of `worker`.
+///
+/// # Errors
+/// SQLite's own.
+pub fn horizon(conn: &Connection, now: &Now, worker: i64, queues: &[String]) -> Result<Horizon> {
+    let mut ready = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM _monolite_job_ready WHERE queue = ?1)
+             AND NOT EXISTS (SELECT 1 FROM _monolite_job_queue WHERE name = ?1 AND paused)",
+    )?;
+    let mut any_ready = false;
+    for queue in queues {
+        any_ready = any_ready || ready.query_row([queue], |row| row.get(0))?;
+    }
+    let next_due: Option<i64> = conn
+        .prepare_cached(
+            "SELECT due_at FROM _monolite_job INDEXED BY _monolite_job_due
+             WHERE state = 3 ORDER BY due_at LIMIT 1",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let next_tick: Option<i64> = conn
+        .prepare_cached("SELECT min(next_at) FROM _monolite_job_cron")?
+        .query_row([], |row| row.get(0))?;
+    let lease_ends_ms: Option<i64> = conn
+        .prepare_cached(
+            "SELECT min(iif(boot = ?1, lease_until, 0)) FROM _monolite_job_worker WHERE id <> ?2",
+        )?
+        .query_row(params![&*now.boot, worker], |row| row.get(0))?;
+    let cancelled = conn
+        .prepare_cached(
+            "SELECT id FROM _monolite_job INDEXED BY _monolite_job_cancel
+             WHERE cancel IS NOT NULL AND state = 2 LIMIT ?1",
+        )?
+        .query_map([CANCELLED_MAX], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Horizon {
+        ready: any_ready,
+        due_at_ms: next_due.into_iter().chain(next_tick).min(),
+        lease_ends_ms,
+        cancelled,
+    })
+}

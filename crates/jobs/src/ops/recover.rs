@@ -1,0 +1,164 @@
+//! Leases of workers, and what happens to the jobs of one that died.
+//!
+//! A worker that holds claims has a row with the time, on the steady clock,
+//! until which it is believed to live; it moves that time ahead while it does.
+//! Whoever finds a lease over gives the worker's jobs back. A worker that was
+//! only slow finds its row gone at the next renewal, and its answers, under an
+//! old `run`, change nothing.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Now;
+use super::enqueue::make_ready;
+use super::finish::settle;
+use crate::{JobId, Result, State};
+
+/// Sees to it that a worker about to claim has a lease that is at least half
+/// fresh. False if it holds claims (`holds`) and they were given away.
+///
+/// # Errors
+/// SQLite's own.
+pub fn hold(
+    conn: &Connection,
+    now: &Now,
+    worker: i64,
+    name: &str,
+    lease_ms: i64,
+    holds: bool,
+) -> Result<bool> {
+    let lease: Option<(i64, bool)> = conn
+        .prepare_cached("SELECT lease_until, boot = ?2 FROM _monolite_job_worker WHERE id = ?1")?
+        .query_row(params![worker, &*now.boot], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    match lease {
+        Some((until, true)) if until - now.steady_ms >= lease_ms / 2 => Ok(true),
+        None if holds => Ok(false),
+        _ => {
+            conn.prepare_cached(
+                "INSERT INTO _monolite_job_worker VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE
+                 SET boot = excluded.boot, lease_until = excluded.lease_until",
+            )?
+            .execute(params![
+                worker,
+                name,
+                &*now.boot,
+                now.steady_ms.saturating_add(lease_ms)
+            ])?;
+            Ok(true)
+        }
+    }
+}
+
+/// Moves a lease ahead; false if it is over and its claims were given away.
+///
+/// # Errors
+/// SQLite's own.
+pub fn renew(conn: &Connection, now: &Now, worker: i64, lease_ms: i64) -> Result<bool> {
+    let renewed = conn
+        .prepare_cached(
+            "UPDATE _monolite_job_worker SET lease_until = ?2, boot = ?3 WHERE id = ?1",
+        )?
+        .execute(params![
+            worker,
+            now.steady_ms.saturating_add(lease_ms),
+            &*now.boot
+        ])?;
+    Ok(renewed == 1)
+}
+
+/// Takes out a worker that holds no claims any more.
+///
+/// # Errors
+/// SQLite's own.
+pub fn leave(conn: &Connection, worker: i64) -> Result<()> {
+    conn.prepare_cached("DELETE FROM _monolite_job_worker WHERE id = ?1")?
+        .execute([worker])?;
+    Ok(())
+}
+
+/// Gives back the jobs of workers whose lease is over; answers with what became
+/// of each. A job that was with a dying worker `max_crashes` times is dead.
+///
+/// # Errors
+/// SQLite's own.
+pub fn recover(
+    conn: &Connection,
+    now: &Now,
+    max_crashes: u32,
+    max_attempts: u32,
+) -> Result<Vec<(JobId, State)>> {
+    let lost: Vec<(i64, String)> = conn
+        .prepare_cached(
+            "SELECT id, name FROM _monolite_job_worker WHERE boot <> ?1 OR lease_until < ?2",
+        )?
+        .query_map(params![&*now.boot, now.steady_ms], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut returned = Vec::new();
+    for (worker, name) in lost {
+        // Pairs of [id, run], whatever else somebody may have put there.
+        let pairs: Vec<(JobId, i64)> = conn
+            .prepare_cached(
+                "SELECT json_extract(pair.value, '$[0]'), json_extract(pair.value, '$[1]')
+                 FROM _monolite_job_claim claim, json_each(claim.jobs) pair
+                 WHERE claim.worker = ?1",
+            )?
+            .query_map([worker], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for (id, run) in pairs {
+            let back = give_back(conn, now, id, run, &name, max_crashes, max_attempts)?;
+            returned.extend(back.map(|state| (id, state)));
+        }
+        conn.execute(
+            "DELETE FROM _monolite_job_claim WHERE worker = ?1",
+            [worker],
+        )?;
+        leave(conn, worker)?;
+    }
+    Ok(returned)
+}
+
+fn give_back(
+    conn: &Connection,
+    now: &Now,
+    id: JobId,
+    run: i64,
+    worker: &str,
+    max_crashes: u32,
+    max_attempts: u32,
+) -> Result<Option<State>> {
+    let error = format!("its worker {worker} died or stopped answering");
+    let row: Option<(i64, String, i64, bool)> = conn
+        .prepare_cached(
+            "UPDATE _monolite_job
+             SET run = run + 1, crashes = crashes + 1, changed_at = ?3, error = ?4,
+                 state = CASE
+                     WHEN cancel IS NOT NULL THEN 7
+                     WHEN crashes + 1 >= ?5 THEN 6
+                     WHEN run + 1 - excused >= coalesce(max_attempts, ?6) THEN 6
+                     ELSE 2 END,
+                 cancel = NULL
+             WHERE id = ?1 AND run = ?2 AND state = 2
+             RETURNING state, queue, priority,
+                 limit_key IS NOT NULL OR batch IS NOT NULL OR next IS NOT NULL",
+        )?
+        .query_row(
+            params![id, run, now.wall_ms, error, max_crashes, max_attempts],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .optional()?;
+    let Some((code, queue, priority, linked)) = row else {
+        return Ok(None); // It had ended.
+    };
+    let state = State::from_code(code, true);
+    if state == State::Ready {
+        make_ready(conn, &queue, true, priority, id)?;
+    } else if linked {
+        settle(conn, now, id)?;
+    }
+    Ok(Some(state))
+}

@@ -1,0 +1,150 @@
+//! Renews a worker's lease while it holds claims, from a thread of its own.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::engine::Engine;
+use crate::{Error, Result};
+
+/// Pause before a renewal that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+#[derive(Default)]
+struct State {
+    /// The worker that holds claims now.
+    holder: Option<i64>,
+    lost: Option<i64>,
+    stopped: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    lost: Notify,
+}
+
+/// Asleep while the worker holds nothing.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    pub(super) fn start(engine: Arc<dyn Engine>, lease: Duration) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            lost: Notify::new(),
+        });
+        let thread = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("monolite-lease".into())
+            .spawn(move || thread.keep(&*engine, lease))
+            .map_err(|error| Error::invalid("cannot start the lease thread", error.to_string()))?;
+        Ok(Self { shared })
+    }
+
+    /// Names the worker that holds claims from now on, or that none does.
+    pub(super) fn hold(&self, worker: Option<i64>) {
+        let mut state = self.shared.lock();
+        if state.holder != worker {
+            state.holder = worker;
+            drop(state);
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Waits until a lease could not be renewed in time; answers whose.
+    pub(super) async fn lost(&self) -> i64 {
+        loop {
+            let mut notified = pin!(self.shared.lost.notified());
+            notified.as_mut().enable();
+            if let Some(worker) = self.shared.lock().lost.take() {
+                return worker;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Shared {
+    fn keep(&self, engine: &dyn Engine, lease: Duration) {
+        let every = lease / 4;
+        let mut pause = every;
+        let mut state = self.lock();
+        loop {
+            let holder = state.holder;
+            state = match holder {
+                None => self.changed.wait(state),
+                Some(_) => self
+                    .changed
+                    .wait_timeout(state, pause)
+                    .map(|(state, _)| state)
+                    .map_err(|poisoned| PoisonError::new(poisoned.into_inner().0)),
+            }
+            .unwrap_or_else(PoisonError::into_inner);
+            if state.stopped {
+                return;
+            }
+            // Woken because that changed: its claim has just renewed it.
+            let (Some(worker), true) = (holder, state.holder == holder) else {
+                pause = every;
+                continue;
+            };
+            drop(state);
+            let lease_ms = crate::new_job::millis(lease);
+            let renewed = block_on(engine.renew(worker, lease_ms));
+            state = self.lock();
+            pause = match renewed {
+                Ok(true) => every,
+                Ok(false) => {
+                    // Unless it has ended meanwhile, and has left by itself.
+                    if state.holder == Some(worker) {
+                        state.holder = None;
+                        state.lost = Some(worker);
+                        self.lost.notify_one();
+                    }
+                    every
+                }
+                Err(_) => RETRY.min(every),
+            };
+        }
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
