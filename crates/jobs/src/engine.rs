@@ -62,7 +62,7 @@ pub trait Engine: std::fmt::Debug + Send + Sync + 'static {
     /// See [`ops::renew`](crate::ops::renew). Polled from a plain thread.
     fn renew(&self, worker: i64, lease_ms: i64) -> Answer<'_, bool>;
     /// See [`ops::horizon`](crate::ops::horizon).
-    fn horizon(&self, worker: i64, queues: Arc<[String]>) -> Answer<'_, Horizon>;
+    fn horizon(&self, worker: i64, queues: Arc<[String]>, suspect: bool) -> Answer<'_, Horizon>;
     /// See [`ops::progress`](crate::ops::progress).
     fn progress(&self, id: JobId, run: i64, share: f64, note: Option<String>) -> Answer<'_, bool>;
     /// The state of the job it was about, if it was about one.

@@ -46,12 +46,7 @@ impl Sqlite {
         };
         let enqueue = store.combine(move |tx, jobs: &[NewJob]| {
             let now = moment.now();
-            let each = jobs.iter().map(|job| match ops::enqueue(tx, &now, job) {
-                // Of SQLite's: nothing of the whole may be kept.
-                Err(Error::Sqlite(error)) => Err(error.into()),
-                other => Ok(other),
-            });
-            each.collect()
+            Ok(ops::enqueue_each(tx, &now, jobs)?)
         });
         Ok(Self {
             store,
@@ -120,7 +115,7 @@ impl Engine for Sqlite {
 
     fn enqueue_many(&self, jobs: Vec<NewJob>) -> Answer<'_, Vec<Enqueued>> {
         self.hint();
-        self.write(move |tx, now| jobs.iter().map(|job| ops::enqueue(tx, now, job)).collect())
+        self.write(move |tx, now| ops::enqueue_each(tx, now, &jobs)?.into_iter().collect())
     }
 
     fn enqueue_batch(
@@ -140,13 +135,13 @@ impl Engine for Sqlite {
         self.write(move |tx, now| ops::renew(tx, now, worker, lease_ms))
     }
 
-    fn horizon(&self, worker: i64, queues: Arc<[String]>) -> Answer<'_, Horizon> {
+    fn horizon(&self, worker: i64, queues: Arc<[String]>, suspect: bool) -> Answer<'_, Horizon> {
         let now = self.now();
         Box::pin(async move {
             // A handful of rows at the edges of small indexes.
             let read = self
                 .store
-                .read_point(move |conn| Ok(ops::horizon(conn, &now, worker, &queues)?));
+                .read_point(move |conn| Ok(ops::horizon(conn, &now, worker, &queues, suspect)?));
             Ok(read.await?)
         })
     }

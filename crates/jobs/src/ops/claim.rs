@@ -87,14 +87,10 @@ pub fn claim(
         let rest = count - jobs.len();
         take(conn, &want.queue, false, rest, &mut jobs)?;
     }
+    let wait_ms = queue::spend(conn, now, &want.queue, &allowance, jobs.len())?;
     if jobs.is_empty() {
-        return Ok((None, allowance.wait_ms));
+        return Ok((None, wait_ms));
     }
-    queue::spend(conn, now, &want.queue, &allowance, jobs.len())?;
-    let wait_ms = match allowance.is_rated() {
-        true => queue::allowance(conn, now, &want.queue)?.wait_ms,
-        false => None,
-    };
     let mut pairs = String::with_capacity(12 * jobs.len());
     for job in &jobs {
         let before = if pairs.is_empty() { '[' } else { ',' };

@@ -12,9 +12,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Now, cron};
 use crate::Result;
 
-/// Smaller changes are the gentle corrections of a time server; they add up
+/// A change of the wall clock that is followed, in milliseconds. Smaller ones
+/// are the gentle corrections of a time server; they add up
 /// and are followed once they come to this.
-const STEP_MS: i64 = 1000;
+pub const CLOCK_STEP_MS: i64 = 1000;
 
 /// Notes how far the wall clock is ahead, and moves delays if it was set.
 /// To be called before a delay is written or looked at.
@@ -28,7 +29,7 @@ pub(super) fn follow(conn: &Connection, now: &Now) -> Result<()> {
         && *boot == *now.boot
     {
         let step_ms = ahead_ms - noted_ms;
-        if step_ms.abs() < STEP_MS {
+        if step_ms.abs() < CLOCK_STEP_MS {
             return Ok(());
         }
         conn.execute(
@@ -40,7 +41,7 @@ pub(super) fn follow(conn: &Connection, now: &Now) -> Result<()> {
              WHERE unique_key IS NOT NULL AND unique_until IS NOT NULL",
             [step_ms],
         )?;
-        cron::follow_step(conn, now, step_ms)?;
+        cron::follow_step(conn, step_ms)?;
     }
     conn.prepare_cached(
         "INSERT INTO _monolite_job_clock VALUES (1, ?1, ?2)

@@ -139,13 +139,14 @@ pub fn fire_cron(conn: &Connection, now: &Now) -> Result<Vec<(String, JobId)>> {
 }
 
 /// The wall clock was set by `step_ms`.
-pub(super) fn follow_step(conn: &Connection, now: &Now, step_ms: i64) -> Result<()> {
+pub(super) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
     if step_ms > 0 {
         return Ok(()); // What is due now is fired, once.
     }
     for entry in schedules(conn)? {
         let (schedule, zone) = (&entry.schedule, &entry.zone);
-        let next = after(schedule, zone, now.wall_ms)?;
+        // As far off as it was.
+        let next = after(schedule, zone, entry.next_at_ms + step_ms - 1)?;
         let period = after(schedule, zone, next)? - next;
         if next < entry.next_at_ms && period <= -step_ms {
             conn.execute(

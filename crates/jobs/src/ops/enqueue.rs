@@ -1,6 +1,6 @@
 //! Jobs come in.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::{Now, clock, limit};
 use crate::new_job::When;
@@ -26,7 +26,7 @@ pub fn enqueue(conn: &Connection, now: &Now, job: &NewJob) -> Result<Enqueued> {
     job.check()?;
     let added = |id| Enqueued { id, added: true };
     if job.is_plain() {
-        return insert_plain(conn, now, job).map(added);
+        return Plain::prepare(conn)?.insert(now, job).map(added);
     }
     if let Some(unique) = &job.unique
         && let Some(id) = conflict(conn, now, job, unique)?
@@ -34,6 +34,40 @@ pub fn enqueue(conn: &Connection, now: &Now, job: &NewJob) -> Result<Enqueued> {
         return Ok(Enqueued { id, added: false });
     }
     insert(conn, now, job, None).map(added)
+}
+
+/// As [`enqueue`] for each of them. One that is refused does not hinder the
+/// others: its place in the answer says why.
+///
+/// # Errors
+/// SQLite's own; roll back then.
+pub fn enqueue_each(
+    conn: &Connection,
+    now: &Now,
+    jobs: &[NewJob],
+) -> Result<Vec<Result<Enqueued>>> {
+    // Taken from the statement cache once, not for every job.
+    let mut plain = None;
+    let mut each = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let enqueued = if job.is_plain() && job.check().is_ok() {
+            let plain = match &mut plain {
+                Some(plain) => plain,
+                none => none.insert(Plain::prepare(conn)?),
+            };
+            plain
+                .insert(now, job)
+                .map(|id| Enqueued { id, added: true })
+        } else {
+            plain = None; // The others need its statements.
+            enqueue(conn, now, job)
+        };
+        match enqueued {
+            Err(Error::Sqlite(error)) => return Err(error.into()),
+            other => each.push(other),
+        }
+    }
+    Ok(each)
 }
 
 impl NewJob {
@@ -49,24 +83,34 @@ impl NewJob {
     }
 }
 
-/// The hot path: no column bound that is not needed.
-fn insert_plain(conn: &Connection, now: &Now, job: &NewJob) -> Result<JobId> {
-    let id = conn
-        .prepare_cached(
-            "INSERT INTO _monolite_job
-                 (queue, kind, state, priority, enqueued_at, changed_at, payload)
-             VALUES (?1, ?2, 2, ?3, ?4, ?4, ?5)",
-        )?
-        .insert(params![
-            job.queue,
-            job.kind,
-            job.priority,
-            now.wall_ms,
-            job.payload
-        ])?;
-    make_ready(conn, &job.queue, false, job.priority, id)?;
-    Ok(id)
+/// The hot path: two inserts, and no column bound that is not needed.
+struct Plain<'c> {
+    job: CachedStatement<'c>,
+    ready: CachedStatement<'c>,
 }
+
+impl<'c> Plain<'c> {
+    fn prepare(conn: &'c Connection) -> Result<Self> {
+        Ok(Self {
+            job: conn.prepare_cached(
+                "INSERT INTO _monolite_job
+                     (queue, kind, state, priority, enqueued_at, changed_at, payload)
+                 VALUES (?1, ?2, 2, ?3, ?4, ?4, ?5)",
+            )?,
+            ready: conn.prepare_cached(MAKE_READY)?,
+        })
+    }
+
+    fn insert(&mut self, now: &Now, job: &NewJob) -> Result<JobId> {
+        let (queue, priority) = (&job.queue, job.priority);
+        let row = params![queue, job.kind, priority, now.wall_ms, job.payload];
+        let id = self.job.insert(row)?;
+        self.ready.execute(params![queue, false, priority, id])?;
+        Ok(id)
+    }
+}
+
+const MAKE_READY: &str = "INSERT OR IGNORE INTO _monolite_job_ready VALUES (?1, ?2, ?3, ?4)";
 
 /// Puts a pending job where workers look.
 pub(super) fn make_ready(
@@ -76,7 +120,7 @@ pub(super) fn make_ready(
     priority: i64,
     id: JobId,
 ) -> Result<()> {
-    conn.prepare_cached("INSERT OR IGNORE INTO _monolite_job_ready VALUES (?1, ?2, ?3, ?4)")?
+    conn.prepare_cached(MAKE_READY)?
         .execute(params![queue, suspect, priority, id])?;
     Ok(())
 }

@@ -74,6 +74,40 @@ pub fn finish(conn: &Connection, now: &Now, ack: &Ack, remove_done: bool) -> Res
     Ok(state)
 }
 
+/// As [`finish`] for each of them.
+///
+/// # Errors
+/// As [`finish`].
+pub fn finish_each(
+    conn: &Connection,
+    now: &Now,
+    acks: &[Ack],
+    remove_done: bool,
+) -> Result<Vec<Option<State>>> {
+    // Taken from the statement cache once, not for every job.
+    let mut plain = None;
+    let mut states = Vec::with_capacity(acks.len());
+    for ack in acks {
+        states.push(
+            if ack.end == End::Done(None) && !ack.linked && !remove_done {
+                let mark = match &mut plain {
+                    Some(mark) => mark,
+                    none => none.insert(conn.prepare_cached(MARK_DONE)?),
+                };
+                let changed = mark.execute(params![ack.id, ack.run, now.wall_ms])?;
+                (changed == 1).then_some(State::Done)
+            } else {
+                plain = None;
+                finish(conn, now, ack, remove_done)?
+            },
+        );
+    }
+    Ok(states)
+}
+
+const MARK_DONE: &str = "UPDATE _monolite_job SET state = 5, run = run + 1, changed_at = ?3
+     WHERE id = ?1 AND run = ?2 AND state = 2";
+
 /// Removes claims all of whose jobs have ended.
 ///
 /// # Errors
@@ -120,12 +154,8 @@ fn done(
 }
 
 fn mark_done(conn: &Connection, now: &Now, id: JobId, run: i64) -> Result<usize> {
-    Ok(conn
-        .prepare_cached(
-            "UPDATE _monolite_job SET state = 5, run = run + 1, changed_at = ?3
-             WHERE id = ?1 AND run = ?2 AND state = 2",
-        )?
-        .execute(params![id, run, now.wall_ms])?)
+    let mut mark = conn.prepare_cached(MARK_DONE)?;
+    Ok(mark.execute(params![id, run, now.wall_ms])?)
 }
 
 /// To be run again after a pause: a failed attempt, or (without an error) a

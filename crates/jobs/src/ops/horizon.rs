@@ -2,14 +2,16 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Now;
+use super::{Now, queue};
 use crate::{JobId, Result};
 
 /// What there is to do, and when there will be something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Horizon {
-    /// Some queue looked at has a job ready.
+    /// Some queue looked at has a job that may be claimed now.
     pub ready: bool,
+    /// A rate holds ready jobs back: when to look again, from now.
+    pub rate_wait_ms: Option<i64>,
     /// When the next scheduled job or tick is due, in milliseconds since 1970.
     pub due_at_ms: Option<i64>,
     /// When the lease of another worker ends, on the steady clock; 0 for one
@@ -22,18 +24,33 @@ pub struct Horizon {
 /// Most cancelled jobs told of at once.
 const CANCELLED_MAX: i64 = 1000;
 
-/// Looks at `queues` on behalf of `worker`.
+/// Looks at `queues` on behalf of `worker`; at suspects as well if it may
+/// claim one now.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn horizon(conn: &Connection, now: &Now, worker: i64, queues: &[String]) -> Result<Horizon> {
-    let mut ready = conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM _monolite_job_ready WHERE queue = ?1)
-             AND NOT EXISTS (SELECT 1 FROM _monolite_job_queue WHERE name = ?1 AND paused)",
+pub fn horizon(
+    conn: &Connection,
+    now: &Now,
+    worker: i64,
+    queues: &[String],
+    suspect: bool,
+) -> Result<Horizon> {
+    // Exactly what a claim would find: a worker that asks in vain would be
+    // woken by its own transaction, and ask again.
+    let mut waits = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM _monolite_job_ready WHERE queue = ?1 AND suspect = 0)
+             OR (?2 AND EXISTS (
+                 SELECT 1 FROM _monolite_job_ready WHERE queue = ?1 AND suspect = 1))",
     )?;
-    let mut any_ready = false;
-    for queue in queues {
-        any_ready = any_ready || ready.query_row([queue], |row| row.get(0))?;
+    let mut ready = false;
+    let mut rate_wait_ms: Option<i64> = None;
+    for name in queues {
+        if waits.query_row(params![name, suspect], |row| row.get(0))? {
+            let allowance = queue::allowance(conn, now, name)?;
+            ready = ready || allowance.count > 0;
+            rate_wait_ms = rate_wait_ms.into_iter().chain(allowance.wait_ms).min();
+        }
     }
     let next_due: Option<i64> = conn
         .prepare_cached(
@@ -58,7 +75,8 @@ pub fn horizon(conn: &Connection, now: &Now, worker: i64, queues: &[String]) -> 
         .query_map([CANCELLED_MAX], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Horizon {
-        ready: any_ready,
+        ready,
+        rate_wait_ms,
         due_at_ms: next_due.into_iter().chain(next_tick).min(),
         lease_ends_ms,
         cancelled,

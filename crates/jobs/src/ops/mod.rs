@@ -38,11 +38,12 @@ use monolite_component::{Clock, Schema};
 
 pub use self::batch::{BatchStatus, batch_status, enqueue_batch};
 pub use self::claim::{Claim, Claimed, Want, claim};
+pub use self::clock::CLOCK_STEP_MS;
 pub use self::control::{cancel, delete, retry};
 pub use self::cron::{CronEntry, fire_cron, remove_cron, schedules, set_cron};
 pub use self::due::promote_due;
-pub use self::enqueue::{Enqueued, enqueue};
-pub use self::finish::{Ack, End, finish, forget_claims};
+pub use self::enqueue::{Enqueued, enqueue, enqueue_each};
+pub use self::finish::{Ack, End, finish, finish_each, forget_claims};
 pub use self::horizon::{Horizon, horizon};
 pub use self::inspect::{Filter, JobRecord, QueueInfo, job, list, queues};
 pub use self::prune::{Retention, prune};

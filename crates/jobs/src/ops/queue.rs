@@ -64,6 +64,7 @@ pub fn rate_limit(conn: &Connection, queue: &str, rate: Option<(u32, Duration)>)
 const PERIOD_MAX_MS: i64 = 10 * 366 * 86_400_000;
 
 /// What a queue allows now.
+#[derive(Clone, Copy)]
 pub(super) struct Allowance {
     pub(super) count: usize,
     /// Set if the rate holds jobs back: when there will be room for one.
@@ -71,17 +72,23 @@ pub(super) struct Allowance {
     rate: Option<Rate>,
 }
 
-impl Allowance {
-    pub(super) fn is_rated(&self) -> bool {
-        self.rate.is_some()
-    }
-}
-
+#[derive(Clone, Copy)]
 struct Rate {
     interval_us: i64,
     whole_at_us: i64,
+    /// The number in the table makes no sense any more: the clock was set back.
+    mend: bool,
 }
 
+impl Allowance {
+    const ALL: Self = Self {
+        count: usize::MAX,
+        wait_ms: None,
+        rate: None,
+    };
+}
+
+/// Reads what a queue allows; writes nothing.
 pub(super) fn allowance(conn: &Connection, now: &Now, queue: &str) -> Result<Allowance> {
     type Settings = (bool, Option<i64>, Option<i64>, i64);
     let settings: Option<Settings> = conn
@@ -93,25 +100,25 @@ pub(super) fn allowance(conn: &Connection, now: &Now, queue: &str) -> Result<All
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })
         .optional()?;
-    let all = |count| Allowance {
-        count,
-        wait_ms: None,
-        rate: None,
-    };
     let Some((paused, max, period_ms, whole_at_us)) = settings else {
-        return Ok(all(usize::MAX));
+        return Ok(Allowance::ALL);
     };
     if paused {
-        return Ok(all(0));
+        return Ok(Allowance {
+            count: 0,
+            ..Allowance::ALL
+        });
     }
     let (Some(max), Some(period_ms)) = (max, period_ms) else {
-        return Ok(all(usize::MAX));
+        return Ok(Allowance::ALL);
     };
     let now_us = now.wall_ms.saturating_mul(1000);
     let period_us = period_ms.saturating_mul(1000);
     let interval_us = (period_us / max.max(1)).max(1);
     // Never further off than a period: a clock set back does not stop us.
-    let whole_at_us = whole_at_us.clamp(now_us, now_us.saturating_add(period_us));
+    let latest_us = now_us.saturating_add(period_us);
+    let mend = whole_at_us > latest_us;
+    let whole_at_us = whole_at_us.clamp(now_us, latest_us);
     let room = (period_us - (whole_at_us - now_us)) / interval_us;
     let short_us = (whole_at_us - now_us) + interval_us - period_us;
     Ok(Allowance {
@@ -120,27 +127,31 @@ pub(super) fn allowance(conn: &Connection, now: &Now, queue: &str) -> Result<All
         rate: Some(Rate {
             interval_us,
             whole_at_us,
+            mend,
         }),
     })
 }
 
-/// Takes what was used off the allowance.
+/// Takes what was used off the allowance; answers when to ask again if there
+/// is no room left.
 pub(super) fn spend(
     conn: &Connection,
     now: &Now,
     queue: &str,
     allowance: &Allowance,
     used: usize,
-) -> Result<()> {
+) -> Result<Option<i64>> {
     let Some(rate) = &allowance.rate else {
-        return Ok(());
+        return Ok(None);
     };
+    if used == 0 && !rate.mend {
+        return Ok(allowance.wait_ms);
+    }
     let used = i64::try_from(used).unwrap_or(i64::MAX);
-    let whole_at = rate
+    let whole_at_us = rate
         .whole_at_us
-        .max(now.wall_ms.saturating_mul(1000))
         .saturating_add(rate.interval_us.saturating_mul(used));
     conn.prepare_cached("UPDATE _monolite_job_queue SET rate_whole_at = ?2 WHERE name = ?1")?
-        .execute(params![queue, whole_at])?;
-    Ok(())
+        .execute(params![queue, whole_at_us])?;
+    Ok(self::allowance(conn, now, queue)?.wait_ms)
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Ack, Claim, Now, Retention, Want, claim, finish, forget_claims, hold, leave};
+use super::{Ack, Claim, Now, Retention, Want, claim, finish_each, forget_claims, hold, leave};
 use super::{fire_cron, promote_due, prune, recover};
 use crate::{JobId, Result, State};
 
@@ -69,9 +69,7 @@ pub struct Turned {
 pub fn turn(conn: &Connection, now: &Now, turn: &Turn) -> Result<Turned> {
     let mut turned = Turned::default();
     let remove_done = turn.retention.done_ms == 0;
-    for ack in &turn.acks {
-        turned.ended.push(finish(conn, now, ack, remove_done)?);
-    }
+    turned.ended = finish_each(conn, now, &turn.acks, remove_done)?;
     forget_claims(conn, &turn.forget)?;
     if turn.chores {
         turned.recovered = recover(conn, now, turn.max_crashes, turn.max_attempts)?;

@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::builder::Settings;
-use super::context::{Context, Signal};
+use super::exchange::TROUBLE;
+use super::floor::{Ended, Outcome, Running};
 use super::lane::Lane;
 use super::lease::Lease;
-use super::run;
 use crate::engine::Changes;
-use crate::event::{Event, Subject};
-use crate::new_job::millis;
-use crate::ops::{Ack, Claimed, End, Turn, Turned};
-use crate::{JobId, Jobs, Result, State};
+use crate::event::Event;
+use crate::ops::CLOCK_STEP_MS;
+use crate::{JobId, Jobs, Result};
 
 /// Shortest time between two looks: an app that commits all the time does not
 /// make its workers look all the time.
@@ -31,69 +29,37 @@ const LOOK_PAUSE: Duration = Duration::from_millis(1);
 /// set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 
-/// Pauses after a turn that failed: the first, and the longest.
-const TROUBLE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-
-/// Ended jobs after which old ones are looked for.
-const PRUNE_EVERY: usize = 1000;
-
-/// A job that runs.
-struct Running {
-    lane: usize,
-    claim: i64,
-    job: Arc<Claimed>,
-    signal: Arc<Signal>,
-    task: AbortHandle,
-}
-
-/// A run that has ended and is not yet recorded.
-struct Ended {
-    ack: Ack,
-    claim: i64,
-    job: Arc<Claimed>,
-    ran: Duration,
-}
-
 pub(super) struct Dispatcher {
-    jobs: Jobs,
-    settings: Settings,
-    queues: Arc<[String]>,
-    worker: i64,
-    lanes: Vec<Lane>,
-    running: HashMap<JobId, Running>,
-    ended: Vec<Ended>,
+    pub(super) jobs: Jobs,
+    pub(super) settings: Settings,
+    pub(super) queues: Arc<[String]>,
+    pub(super) worker: i64,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) running: HashMap<JobId, Running>,
+    pub(super) ended: Vec<Ended>,
     /// Jobs of each claim that have not ended.
-    claims: HashMap<i64, usize>,
-    suspects: HashSet<JobId>,
-    outcomes: (
+    pub(super) claims: HashMap<i64, usize>,
+    pub(super) suspects: HashSet<JobId>,
+    pub(super) outcomes: (
         mpsc::UnboundedSender<Outcome>,
         mpsc::UnboundedReceiver<Outcome>,
     ),
-    changes: Box<dyn Changes>,
-    lease: Lease,
-    stop: watch::Receiver<Option<Duration>>,
-    stopping: Option<Instant>,
-    hints: u64,
+    pub(super) changes: Box<dyn Changes>,
+    pub(super) lease: Lease,
+    pub(super) stop: watch::Receiver<Option<Duration>>,
+    pub(super) stopping: Option<Instant>,
+    pub(super) hints: u64,
     /// Something has changed since the last look.
-    look: bool,
-    looked_at: Option<Instant>,
-    chores: bool,
-    wake_at: Option<Instant>,
+    pub(super) look: bool,
+    pub(super) looked_at: Option<Instant>,
+    pub(super) chores: bool,
+    pub(super) wake_at: Option<Instant>,
     /// Milliseconds by which the wall clock was ahead of the steady one.
-    ahead_ms: i64,
-    trouble: Option<(Instant, Duration)>,
-    ended_since_prune: usize,
-    cursor: JobId,
-    left: (usize, usize),
-}
-
-/// A run as its task tells it. There are no more of them than there are
-/// places for jobs.
-struct Outcome {
-    id: JobId,
-    run: i64,
-    end: End,
-    ran: Duration,
+    pub(super) ahead_ms: i64,
+    pub(super) trouble: Option<(Instant, Duration)>,
+    pub(super) ended_since_prune: usize,
+    pub(super) cursor: JobId,
+    pub(super) left: (usize, usize),
 }
 
 /// What the dispatcher waited for.
@@ -203,220 +169,6 @@ impl Dispatcher {
         Ok(ran)
     }
 
-    /// What there is to tell the database, or to ask it for.
-    fn next_turn(&mut self) -> Option<Arc<Turn>> {
-        // One at a time, and in one lane: the one asked first.
-        let mut suspect = self.suspects.is_empty();
-        let mut wants = Vec::new();
-        if self.stopping.is_none() {
-            for lane in &self.lanes {
-                if let Some(want) = lane.want(suspect) {
-                    suspect = suspect && !want.suspect;
-                    wants.push(want);
-                }
-            }
-        }
-        let chores = self.chores && self.stopping.is_none();
-        if self.ended.is_empty() && wants.is_empty() && !chores {
-            return None;
-        }
-        let mut forget = Vec::new();
-        for ended in &self.ended {
-            if let Some(left) = self.claims.get_mut(&ended.claim) {
-                *left -= 1;
-                if *left == 0 {
-                    self.claims.remove(&ended.claim);
-                    forget.push(ended.claim);
-                }
-            }
-        }
-        let prune = self.ended_since_prune >= PRUNE_EVERY;
-        let settings = &self.settings;
-        Some(Arc::new(Turn {
-            worker: self.worker,
-            name: settings.name.clone(),
-            lease_ms: millis(settings.lease),
-            holds: !self.claims.is_empty() || !forget.is_empty(),
-            acks: self.ended.iter().map(|ended| ended.ack.clone()).collect(),
-            forget,
-            wants,
-            chores,
-            prune: prune.then_some(self.cursor),
-            leave: false,
-            retention: settings.retention,
-            max_attempts: settings.rules.max_attempts,
-            max_crashes: settings.max_crashes,
-        }))
-    }
-
-    /// Takes a turn, until the database has taken it. Jobs go on meanwhile.
-    async fn take(&mut self, turn: Arc<Turn>) {
-        let engine = Arc::clone(self.jobs.engine());
-        // Those of this turn are first in line.
-        let reported = turn.acks.len();
-        let result = {
-            let mut taking = engine.turn(Arc::clone(&turn));
-            loop {
-                tokio::select! {
-                    biased;
-                    result = &mut taking => break result,
-                    Some(outcome) = self.outcomes.1.recv() => {
-                        self.ended_one(outcome);
-                        self.start_waiting();
-                    }
-                }
-            }
-        };
-        match result {
-            Ok(turned) => {
-                self.trouble = None;
-                debug_assert!(reported <= self.ended.len());
-                self.turned(&turn, turned);
-            }
-            Err(error) => {
-                // Nothing of it was kept: the same is told again later.
-                for claim in &turn.forget {
-                    self.claims.insert(*claim, 0);
-                }
-                for ack in self.ended.iter().take(reported) {
-                    *self.claims.entry(ack.claim).or_insert(0) += 1;
-                }
-                let last = self.trouble.map_or(TROUBLE.0, |(_, pause)| pause * 2);
-                let pause = last.min(TROUBLE.1);
-                self.trouble = Some((Instant::now() + pause, pause));
-                let error = error.to_string();
-                self.tell(|| Event::Troubled {
-                    error,
-                    retry_in: pause,
-                });
-            }
-        }
-    }
-
-    fn turned(&mut self, turn: &Turn, turned: Turned) {
-        let reported: Vec<_> = self.ended.drain(..turn.acks.len()).collect();
-        for (ended, state) in reported.into_iter().zip(turned.ended) {
-            self.suspects.remove(&ended.job.id);
-            self.tell(|| told(&ended, state));
-        }
-        if turn.chores {
-            self.chores = turned.more;
-            self.look = true;
-        }
-        if turn.prune.is_some() {
-            self.ended_since_prune = 0;
-            self.cursor = turned.cursor;
-        }
-        self.ended_since_prune += turn.acks.len();
-        for (id, state) in turned.recovered {
-            self.tell(|| Event::Recovered { id, state });
-        }
-        for (name, id) in turned.fired {
-            self.tell(|| Event::Fired { name, id });
-        }
-        if turned.lost {
-            return self.lost();
-        }
-        for (want, claim) in turn.wants.iter().zip(turned.claims) {
-            let lane = self.lanes.iter_mut().find(|lane| lane.queue == want.queue);
-            let Some(lane) = lane else { continue };
-            if let Some(claim) = &claim {
-                self.claims.insert(claim.id, claim.jobs.len());
-                let suspects = claim.jobs.iter().filter(|job| job.suspect);
-                self.suspects.extend(suspects.map(|job| job.id));
-                let (queue, count) = (lane.queue.clone(), claim.jobs.len());
-                if let Some(observer) = &self.settings.observer {
-                    observer(&Event::Claimed { queue, count });
-                }
-            }
-            lane.claimed(want, claim);
-        }
-        if let Some(ms) = turned.wait_ms {
-            self.wake_within(Duration::from_millis(ms.unsigned_abs()));
-        }
-        let holds = !self.claims.is_empty();
-        self.lease.hold(holds.then_some(self.worker));
-    }
-
-    /// Starts what was claimed, as far as there are places.
-    fn start_waiting(&mut self) {
-        for place in 0..self.lanes.len() {
-            while let Some((claim, job)) = self.lanes.get_mut(place).and_then(Lane::next) {
-                self.start(place, claim, job);
-            }
-        }
-    }
-
-    fn start(&mut self, lane: usize, claim: i64, job: Claimed) {
-        if self.settings.observer.is_some() {
-            let waited_ms = self.jobs.engine().now().wall_ms - job.enqueued_at_ms;
-            let waited = Duration::from_millis(waited_ms.max(0).unsigned_abs());
-            let job = subject(&job);
-            self.tell(|| Event::Started { job, waited });
-        }
-        let context = Context {
-            job: Arc::new(job),
-            jobs: self.jobs.clone(),
-            signal: Arc::default(),
-        };
-        let (job, signal) = (Arc::clone(&context.job), Arc::clone(&context.signal));
-        let handler = self.settings.handlers.get(&job.kind).cloned();
-        let (rules, outcomes) = (self.settings.rules, self.outcomes.0.clone());
-        let (id, run_number) = (job.id, job.run);
-        let task = tokio::spawn(async move {
-            let (end, ran) = run::run(handler, context, rules).await;
-            // Nobody there: the worker was dropped with its runtime.
-            let _ = outcomes.send(Outcome {
-                id,
-                run: run_number,
-                end,
-                ran,
-            });
-        });
-        self.running.insert(
-            id,
-            Running {
-                lane,
-                claim,
-                job,
-                signal,
-                task: task.abort_handle(),
-            },
-        );
-    }
-
-    fn ended_one(&mut self, outcome: Outcome) {
-        // Stopped by us meanwhile, or claimed anew since: not this one's.
-        let same = |running: &Running| running.job.run == outcome.run;
-        if !self.running.get(&outcome.id).is_some_and(same) {
-            return;
-        }
-        if let Some(running) = self.running.remove(&outcome.id) {
-            self.finished(running, outcome.end, outcome.ran);
-        }
-    }
-
-    fn finished(&mut self, running: Running, end: End, ran: Duration) {
-        if let Some(lane) = self.lanes.get_mut(running.lane) {
-            lane.running -= 1;
-        }
-        self.push_ended(running.claim, running.job, end, ran);
-    }
-
-    fn push_ended(&mut self, claim: i64, job: Arc<Claimed>, end: End, ran: Duration) {
-        self.ended.push(Ended {
-            ack: Ack {
-                id: job.id,
-                run: job.run,
-                linked: job.linked,
-                end,
-            },
-            claim,
-            job,
-            ran,
-        });
-    }
-
     async fn receive(&mut self) {
         if let Some(outcome) = self.outcomes.1.recv().await {
             self.ended_one(outcome);
@@ -496,8 +248,14 @@ impl Dispatcher {
         self.looked_at = Some(Instant::now());
         let engine = Arc::clone(self.jobs.engine());
         let now = engine.now();
-        self.ahead_ms = now.wall_ms - now.steady_ms;
-        let Ok(horizon) = engine.horizon(self.worker, Arc::clone(&self.queues)).await else {
+        let ahead_ms = now.wall_ms - now.steady_ms;
+        if (ahead_ms - self.ahead_ms).abs() >= CLOCK_STEP_MS {
+            // The clock was set: delays are to be moved along.
+            self.ahead_ms = ahead_ms;
+            self.chores = true;
+        }
+        let (queues, suspect) = (Arc::clone(&self.queues), self.suspects.is_empty());
+        let Ok(horizon) = engine.horizon(self.worker, queues, suspect).await else {
             // A reader that fails: the next turn will say more.
             self.look = true;
             self.wake_within(TROUBLE.0);
@@ -511,6 +269,9 @@ impl Dispatcher {
         let due_ms = horizon.due_at_ms.map(|at| at - now.wall_ms);
         let lease_ms = horizon.lease_ends_ms.map(|at| at - now.steady_ms + 1);
         self.wake_at = None;
+        if let Some(ms) = horizon.rate_wait_ms {
+            self.wake_within(Duration::from_millis(ms.unsigned_abs()));
+        }
         if let Some(ms) = due_ms.into_iter().chain(lease_ms).min() {
             if ms <= 0 {
                 self.chores = true;
@@ -525,7 +286,7 @@ impl Dispatcher {
         }
     }
 
-    fn wake_within(&mut self, pause: Duration) {
+    pub(super) fn wake_within(&mut self, pause: Duration) {
         let at = Instant::now() + pause;
         self.wake_at = Some(self.wake_at.map_or(at, |wake_at| wake_at.min(at)));
     }
@@ -545,81 +306,7 @@ impl Dispatcher {
         }
     }
 
-    /// Our jobs have gone to others: stops them here, and begins anew.
-    fn lost(&mut self) {
-        let mut jobs = self.running.len();
-        for (_, running) in self.running.drain() {
-            running.signal.raise();
-            running.task.abort();
-        }
-        for lane in &mut self.lanes {
-            jobs += lane.drain().count();
-            lane.running = 0;
-            lane.hungry = true;
-        }
-        self.ended.clear();
-        self.claims.clear();
-        self.suspects.clear();
-        self.lease.hold(None);
-        self.worker = new_worker_id();
-        self.look = true;
-        self.tell(|| Event::Lost { jobs });
-    }
-
-    fn stop_now(&mut self, deadline: Duration) {
-        self.stopping = Some(Instant::now() + deadline);
-        let mut back = Vec::new();
-        for lane in &mut self.lanes {
-            back.extend(lane.drain());
-        }
-        self.left.0 += back.len();
-        for (claim, job) in back {
-            self.push_ended(claim, Arc::new(job), End::HandedBack, Duration::ZERO);
-        }
-        if deadline.is_zero() {
-            self.interrupt();
-        }
-    }
-
-    /// Stops what still runs, and hands it back.
-    fn interrupt(&mut self) {
-        let running: Vec<_> = self.running.drain().map(|(_, running)| running).collect();
-        self.left.1 += running.len();
-        for running in running {
-            running.signal.raise();
-            running.task.abort();
-            self.finished(running, End::HandedBack, Duration::ZERO);
-        }
-    }
-
-    /// The last turn: takes the worker's row out.
-    async fn stopped(self) {
-        self.lease.hold(None);
-        let turn = Turn {
-            worker: self.worker,
-            name: String::new(),
-            lease_ms: 0,
-            holds: false,
-            acks: Vec::new(),
-            forget: Vec::new(),
-            wants: Vec::new(),
-            chores: false,
-            prune: None,
-            leave: true,
-            retention: self.settings.retention,
-            max_attempts: 1,
-            max_crashes: 1,
-        };
-        // Should it fail, the lease ends by itself.
-        let _ = self.jobs.engine().turn(Arc::new(turn)).await;
-        let (handed_back, interrupted) = self.left;
-        self.tell(|| Event::Stopped {
-            handed_back,
-            interrupted,
-        });
-    }
-
-    fn tell(&self, event: impl FnOnce() -> Event) {
+    pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
         if let Some(observer) = &self.settings.observer {
             observer(&event());
         }
@@ -628,32 +315,6 @@ impl Dispatcher {
 
 /// Drawn at random: a process number is used again, also by a container next
 /// door that sees the same file.
-fn new_worker_id() -> i64 {
+pub(super) fn new_worker_id() -> i64 {
     fastrand::i64(1..)
-}
-
-fn subject(job: &Claimed) -> Subject {
-    Subject {
-        id: job.id,
-        kind: job.kind.clone(),
-        queue: job.queue.clone(),
-        attempt: job.attempt,
-    }
-}
-
-fn told(ended: &Ended, state: Option<State>) -> Event {
-    let (job, ran) = (subject(&ended.job), ended.ran);
-    let Some(state) = state else {
-        return Event::Stale { job, ran };
-    };
-    let error = match &ended.ack.end {
-        End::Failed { error, .. } => Some(error.clone()),
-        _ => None,
-    };
-    Event::Ended {
-        job,
-        state,
-        ran,
-        error,
-    }
 }

@@ -13,7 +13,9 @@
 mod builder;
 mod context;
 mod dispatch;
+mod exchange;
 mod failure;
+mod floor;
 mod lane;
 mod lease;
 mod run;

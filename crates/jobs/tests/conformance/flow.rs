@@ -1,0 +1,210 @@
+//! Attempts, results, chains and batches.
+
+use std::time::Duration;
+
+use monolite_jobs::{Backoff, Failure, NewJob, State};
+use serde_json::{Value, json};
+
+use crate::{Place, fail, note};
+
+#[tokio::test]
+async fn a_job_that_fails_is_tried_again_and_dies_in_the_end() {
+    let place = Place::new().await;
+    let id = place.push(NewJob::raw("bad", "1").max_attempts(3)).await;
+    let run = || async {
+        let worker = place.jobs.worker().backoff(Backoff {
+            jitter: 0.0,
+            ..Backoff::default()
+        });
+        let worker = worker.handler("bad", |ctx| async move {
+            fail(&format!("attempt {} of {}", ctx.attempt(), ctx.kind()))
+        });
+        worker.run_due().await.unwrap()
+    };
+    assert_eq!(run().await, 1);
+    let job = place.jobs.get(id).await.unwrap().unwrap();
+    assert_eq!((job.state, job.attempts), (State::Scheduled, 1));
+    assert_eq!(job.error.as_deref(), Some("attempt 1 of bad"));
+    place.advance_s(9);
+    assert_eq!(run().await, 0);
+    place.advance_s(1);
+    assert_eq!(run().await, 1);
+    place.advance_s(19);
+    assert_eq!(run().await, 0);
+    place.advance_s(1);
+    assert_eq!(run().await, 1);
+    let job = place.jobs.get(id).await.unwrap().unwrap();
+    assert_eq!((job.state, job.attempts), (State::Dead, 3));
+
+    // A dead letter starts anew when it is asked to.
+    assert_eq!(place.jobs.retry(id).await.unwrap(), State::Ready);
+    assert_eq!(run().await, 1);
+    let job = place.jobs.get(id).await.unwrap().unwrap();
+    assert_eq!((job.state, job.attempts), (State::Scheduled, 1));
+}
+
+#[tokio::test]
+async fn a_handler_may_discard_snooze_or_name_the_pause() {
+    let place = Place::new().await;
+    let discarded = place.push(NewJob::raw("discard", "1")).await;
+    let snoozed = place.push(NewJob::raw("snooze", "1").max_attempts(1)).await;
+    let named = place.push(NewJob::raw("named", "1")).await;
+    let run = || async {
+        let worker = place.jobs.worker();
+        let worker = worker
+            .handler("discard", |_| async {
+                Err::<(), _>(Failure::discard("no"))
+            })
+            .handler("snooze", |_| async {
+                Err::<(), _>(Failure::snooze(Duration::from_secs(100)))
+            })
+            .handler("named", |_| async {
+                Err::<(), _>(Failure::retry_in(Duration::from_secs(7), "soon"))
+            });
+        worker.run_due().await.unwrap()
+    };
+    assert_eq!(run().await, 3);
+    assert_eq!(place.state(discarded).await, State::Dead);
+    place.advance_s(7);
+    assert_eq!(run().await, 1);
+    assert_eq!(place.jobs.get(named).await.unwrap().unwrap().attempts, 2);
+    // Its only attempt is still to come, however often it snoozes.
+    for _ in 0..3 {
+        place.advance_s(100);
+        run().await;
+    }
+    let job = place.jobs.get(snoozed).await.unwrap().unwrap();
+    assert_eq!((job.state, job.attempts), (State::Scheduled, 0));
+}
+
+#[tokio::test]
+async fn a_panic_a_timeout_and_a_missing_handler_are_failures() {
+    let place = Place::new().await;
+    let panics = place.push(NewJob::raw("panic", "1").max_attempts(1)).await;
+    let early = place.push(NewJob::raw("early", "1").max_attempts(1)).await;
+    let slow = NewJob::raw("slow", "1").max_attempts(1);
+    let slow = place.push(slow.timeout(Duration::from_millis(10))).await;
+    let nobody = place.push(NewJob::raw("nobody", "1").max_attempts(1)).await;
+    let unread = place.push(NewJob::raw("note", "no JSON")).await;
+    let worker = place.worker();
+    let worker = worker
+        .handler("panic", |ctx| async move {
+            assert!(ctx.attempt() > 1, "attempt {}", ctx.attempt());
+            Ok(())
+        })
+        .handler("early", |ctx| {
+            assert!(ctx.attempt() > 1, "before the future");
+            async { Ok(()) }
+        })
+        .handler("slow", |_| async {
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+    worker.run_due().await.unwrap();
+    for (id, text) in [
+        (panics, "it panicked: attempt 1"),
+        (early, "it panicked: before the future"),
+        (slow, "it took longer than 10ms"),
+        (nobody, "this worker has no handler"),
+        (unread, "cannot read its payload"),
+    ] {
+        let job = place.jobs.get(id).await.unwrap().unwrap();
+        assert_eq!(job.state, State::Dead);
+        let error = job.error.unwrap();
+        assert!(error.starts_with(text), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_hands_results_on_and_ends_where_a_link_dies() {
+    let place = Place::new().await;
+    let add = || NewJob::raw("add", "1");
+    let first = place
+        .push(add().then(add()).then(add().queue("other")))
+        .await;
+    place
+        .push(NewJob::raw("dies", "1").then(note("never")))
+        .await;
+    let log = place.log.clone();
+    let worker = place.worker().queue("default", 1).queue("other", 1);
+    let worker = worker
+        .handler("add", move |ctx| {
+            let log = log.clone();
+            async move {
+                let sum = ctx.input::<i64>()?.unwrap_or(0) + 1;
+                log.push(&format!("{} {sum}", ctx.queue()));
+                Ok(sum)
+            }
+        })
+        .handler("dies", |_| async { Err::<(), _>(Failure::discard("no")) });
+    worker.run_due().await.unwrap();
+    assert_eq!(place.log.take(), ["default 1", "default 2", "other 3"]);
+    let job = place.jobs.get(first).await.unwrap().unwrap();
+    assert_eq!(job.result.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_batch_calls_back_once_when_all_have_ended() {
+    let place = Place::new().await;
+    let jobs = vec![
+        note("a"),
+        NewJob::raw("dies", "1"),
+        note("b").then(note("c")),
+        note("d").delay(Duration::from_secs(5)),
+    ];
+    let callback = NewJob::raw("report", "1");
+    let (batch, added) = place.jobs.push_batch(jobs, Some(callback)).await.unwrap();
+    let run = || async {
+        let log = place.log.clone();
+        let worker = place.worker();
+        let worker = worker
+            .handler("dies", |_| async { Err::<(), _>(Failure::discard("no")) })
+            .handler("report", move |ctx| {
+                let log = log.clone();
+                async move {
+                    log.push(&ctx.input::<Value>()?.unwrap().to_string());
+                    Ok(())
+                }
+            });
+        worker.run_due().await.unwrap();
+        place.log.take()
+    };
+    assert_eq!(run().await, ["a", "b", "c"]);
+    let status = place.jobs.batch(batch).await.unwrap().unwrap();
+    assert_eq!((status.total, status.unfinished, status.failed), (4, 1, 1));
+    place.advance_s(5);
+    let report = json!({ "batch": batch, "total": 4, "failed": 1 });
+    assert_eq!(run().await, ["d".to_string(), report.to_string()]);
+    // One that comes back later does not call again.
+    place.jobs.retry(added[1].id).await.unwrap();
+    assert!(run().await.is_empty());
+
+    let callback = NewJob::raw("report", "1");
+    place.jobs.push_batch(vec![], Some(callback)).await.unwrap();
+    assert_eq!(run().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_result_is_kept_and_waited_for() {
+    let place = Place::new().await;
+    let id = place.push(NewJob::raw("answer", "1")).await;
+    let unit = place.push(note("unit")).await;
+    let worker = place
+        .worker()
+        .handler("answer", |_| async { Ok(json!({ "n": 42 })) });
+    let worker = worker.start().await.unwrap();
+    let job = place.jobs.wait(id, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(job.state, State::Done);
+    assert_eq!(job.result.as_deref(), Some(r#"{"n":42}"#));
+    let job = place
+        .jobs
+        .wait(unit, Duration::from_secs(20))
+        .await
+        .unwrap();
+    assert_eq!((job.state, job.result), (State::Done, None));
+    worker.shutdown(Duration::from_secs(5)).await;
+
+    let id = place.push(note("nobody works")).await;
+    let error = place.jobs.wait(id, Duration::from_millis(10)).await;
+    assert!(matches!(error, Err(monolite_jobs::Error::NotEnded(_))));
+}
