@@ -9,13 +9,21 @@ use monolite_store::Store;
 use crate::engine::{Command, Engine};
 use crate::ops::{BatchStatus, CronEntry, Enqueued, Filter, JobRecord, QueueInfo};
 use crate::sqlite::Sqlite;
-use crate::worker::WorkerBuilder;
+use crate::worker::{Settings, WorkerBuilder, run_due};
 use crate::{Error, Job, JobId, NewJob, Result, State};
 
 /// Jobs of one database; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Jobs {
     engine: Arc<dyn Engine>,
+    /// Runs jobs as they come; see [`WorkerBuilder::inline`].
+    inline: Option<Arc<Settings>>,
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Jobs").field(&self.engine).finish()
+    }
 }
 
 impl Jobs {
@@ -38,8 +46,34 @@ impl Jobs {
 
     /// Jobs kept by another engine.
     pub fn over(engine: impl Engine) -> Self {
-        let engine = Arc::new(engine);
-        Self { engine }
+        Self {
+            engine: Arc::new(engine),
+            inline: None,
+        }
+    }
+
+    pub(crate) fn with_inline(self, settings: Settings) -> Self {
+        Self {
+            engine: self.engine,
+            inline: Some(Arc::new(settings)),
+        }
+    }
+
+    /// What was enqueued runs now, if that is how this handle works.
+    async fn enqueued_now<T>(&self, enqueued: Result<T>) -> Result<T> {
+        let enqueued = enqueued?;
+        if let Some(settings) = &self.inline {
+            let jobs = Self::clone(self).without_inline();
+            run_due(jobs, Settings::clone(settings)).await?;
+        }
+        Ok(enqueued)
+    }
+
+    fn without_inline(self) -> Self {
+        Self {
+            engine: self.engine,
+            inline: None,
+        }
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -59,7 +93,7 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::enqueue`]; [`Error::NotUnique`] where that was asked for.
     pub async fn push(&self, job: NewJob) -> Result<Enqueued> {
-        self.engine.enqueue(job).await
+        self.enqueued_now(self.engine.enqueue(job).await).await
     }
 
     /// Enqueues many in one transaction: all of them, or none.
@@ -67,7 +101,8 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::push`].
     pub async fn push_many(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
-        self.engine.enqueue_many(jobs).await
+        self.enqueued_now(self.engine.enqueue_many(jobs).await)
+            .await
     }
 
     /// Enqueues jobs as a batch, and `callback` once all of them have ended.
@@ -80,7 +115,8 @@ impl Jobs {
         jobs: Vec<NewJob>,
         callback: Option<NewJob>,
     ) -> Result<(i64, Vec<Enqueued>)> {
-        self.engine.enqueue_batch(jobs, callback).await
+        let enqueued = self.engine.enqueue_batch(jobs, callback).await;
+        self.enqueued_now(enqueued).await
     }
 
     /// A worker to be given handlers and started.

@@ -32,7 +32,8 @@ pub struct WorkerBuilder {
 
 pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
-pub(super) struct Settings {
+#[derive(Clone)]
+pub(crate) struct Settings {
     pub(super) name: String,
     pub(super) queues: Vec<(String, usize)>,
     pub(super) handlers: HashMap<String, Handler>,
@@ -216,17 +217,27 @@ impl WorkerBuilder {
     /// # Errors
     /// As [`WorkerBuilder::start`], and [`Error::Store`].
     pub async fn run_due(self) -> Result<usize> {
-        let (jobs, mut settings) = self.ready().await?;
-        for (_, at_once) in &mut settings.queues {
-            *at_once = 1;
+        let (jobs, settings) = self.ready().await?;
+        run_due(jobs, settings).await
+    }
+
+    /// Jobs that run as they are enqueued, in the task that enqueues them,
+    /// before the enqueue returns; for tests. What they enqueue runs as well,
+    /// and what is put off waits. Recurring jobs are left out.
+    ///
+    /// Jobs enqueued in a transaction of the app's, by
+    /// [`ops::enqueue`](crate::ops::enqueue), run with the next enqueue through
+    /// this handle.
+    pub fn inline(mut self) -> Jobs {
+        if self.settings.queues.is_empty() {
+            self.settings.queues.push(default_queue());
         }
-        let (_stop, stopped) = watch::channel(None);
-        Dispatcher::new(jobs, settings, stopped)?.run_due().await
+        self.jobs.clone().with_inline(self.settings)
     }
 
     async fn ready(mut self) -> Result<(Jobs, Settings)> {
         if self.settings.queues.is_empty() {
-            self.settings.queues.push(("default".into(), 10));
+            self.settings.queues.push(default_queue());
         }
         let mut names: Vec<_> = self.settings.queues.iter().map(|(name, _)| name).collect();
         names.sort();
@@ -239,6 +250,20 @@ impl WorkerBuilder {
         }
         Ok((self.jobs, self.settings))
     }
+}
+
+/// The queue served by a worker that names none, and its places.
+fn default_queue() -> (String, usize) {
+    ("default".into(), 10)
+}
+
+/// Runs what is due; see [`WorkerBuilder::run_due`].
+pub(crate) async fn run_due(jobs: Jobs, mut settings: Settings) -> Result<usize> {
+    for (_, at_once) in &mut settings.queues {
+        *at_once = 1;
+    }
+    let (_stop, stopped) = watch::channel(None);
+    Dispatcher::new(jobs, settings, stopped)?.run_due().await
 }
 
 /// A result worth keeping: `()` and `None` are not.

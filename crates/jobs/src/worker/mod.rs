@@ -20,6 +20,7 @@ mod lane;
 mod lease;
 mod run;
 
+pub(crate) use self::builder::{Settings, run_due};
 pub use self::builder::{Worker, WorkerBuilder};
 pub use self::context::Context;
 pub use self::failure::Failure;

@@ -208,3 +208,26 @@ async fn a_result_is_kept_and_waited_for() {
     let error = place.jobs.wait(id, Duration::from_millis(10)).await;
     assert!(matches!(error, Err(monolite_jobs::Error::NotEnded(_))));
 }
+
+#[tokio::test]
+async fn inline_jobs_have_run_when_the_enqueue_returns() {
+    let place = Place::new().await;
+    let log = place.log.clone();
+    let jobs = place
+        .worker()
+        .handler("more", move |ctx| {
+            let log = log.clone();
+            async move {
+                log.push("more");
+                ctx.jobs().push(note("nested")).await?;
+                Ok(())
+            }
+        })
+        .inline();
+    let id = jobs.push(NewJob::raw("more", "1")).await.unwrap().id;
+    assert_eq!(place.log.take(), ["more", "nested"]);
+    assert_eq!(place.state(id).await, State::Done);
+    let later = note("later").delay(Duration::from_secs(1));
+    jobs.push_many(vec![note("a"), later]).await.unwrap();
+    assert_eq!(place.log.take(), ["a"]);
+}
