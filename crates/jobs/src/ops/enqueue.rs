@@ -1,6 +1,9 @@
 //! Jobs come in.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Now, clock, limit};
 use crate::new_job::When;
@@ -26,7 +29,7 @@ pub fn enqueue(conn: &Connection, now: &Now, job: &NewJob) -> Result<Enqueued> {
     job.check()?;
     let added = |id| Enqueued { id, added: true };
     if job.is_plain() {
-        return Plain::prepare(conn)?.insert(now, job).map(added);
+        return insert_plain(conn, now, job).map(added);
     }
     if let Some(unique) = &job.unique
         && let Some(id) = conflict(conn, now, job, unique)?
@@ -46,25 +49,22 @@ pub fn enqueue_each(
     now: &Now,
     jobs: &[NewJob],
 ) -> Result<Vec<Result<Enqueued>>> {
-    // Taken from the statement cache once, not for every job.
-    let mut plain = None;
     let mut each = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let enqueued = if job.is_plain() && job.check().is_ok() {
-            let plain = match &mut plain {
-                Some(plain) => plain,
-                none => none.insert(Plain::prepare(conn)?),
-            };
-            plain
-                .insert(now, job)
-                .map(|id| Enqueued { id, added: true })
+    let mut rest = jobs;
+    while let Some(first) = rest.first() {
+        let plain = |job: &NewJob| job.is_plain() && job.check().is_ok();
+        let alike = rest.iter().take_while(|job| plain(job)).count();
+        if alike == 0 {
+            match enqueue(conn, now, first) {
+                Err(Error::Sqlite(error)) => return Err(error.into()),
+                other => each.push(other),
+            }
+            rest = rest.get(1..).unwrap_or_default();
         } else {
-            plain = None; // The others need its statements.
-            enqueue(conn, now, job)
-        };
-        match enqueued {
-            Err(Error::Sqlite(error)) => return Err(error.into()),
-            other => each.push(other),
+            let (run, after) = rest.split_at(alike);
+            let ids = insert_run(conn, now, run)?;
+            each.extend(ids.map(|id| Ok(Enqueued { id, added: true })));
+            rest = after;
         }
     }
     Ok(each)
@@ -83,31 +83,80 @@ impl NewJob {
     }
 }
 
-/// The hot path: two inserts, and no column bound that is not needed.
-struct Plain<'c> {
-    job: CachedStatement<'c>,
-    ready: CachedStatement<'c>,
+/// The hot path for one: two inserts, and no column bound that is not needed.
+fn insert_plain(conn: &Connection, now: &Now, job: &NewJob) -> Result<JobId> {
+    let id = conn.prepare_cached(&INSERT_ONE)?.insert(params![
+        now.wall_ms,
+        job.queue,
+        job.kind,
+        job.priority,
+        job.payload
+    ])?;
+    make_ready(conn, &job.queue, false, job.priority, id)?;
+    Ok(id)
 }
 
-impl<'c> Plain<'c> {
-    fn prepare(conn: &'c Connection) -> Result<Self> {
-        Ok(Self {
-            job: conn.prepare_cached(
-                "INSERT INTO _monolite_job
-                     (queue, kind, state, priority, enqueued_at, changed_at, payload)
-                 VALUES (?1, ?2, 2, ?3, ?4, ?4, ?5)",
-            )?,
-            ready: conn.prepare_cached(MAKE_READY)?,
-        })
+/// The hot path for many: starting a statement costs more than a row, so that
+/// several rows share one. Their ids follow upon each other, since nobody else
+/// writes.
+fn insert_run(
+    conn: &Connection,
+    now: &Now,
+    jobs: &[NewJob],
+) -> Result<std::ops::RangeInclusive<JobId>> {
+    let mut last = 0;
+    for (rows, sql) in [(ROWS, &INSERT_ROWS), (1, &INSERT_ONE)] {
+        let mut insert = conn.prepare_cached(sql)?;
+        let done = if rows == 1 {
+            jobs.len() / ROWS * ROWS
+        } else {
+            0
+        };
+        for chunk in jobs.get(done..).unwrap_or_default().chunks_exact(rows) {
+            insert.raw_bind_parameter(1, now.wall_ms)?;
+            let mut place = 1;
+            for job in chunk {
+                insert.raw_bind_parameter(place + 1, &job.queue)?;
+                insert.raw_bind_parameter(place + 2, &job.kind)?;
+                insert.raw_bind_parameter(place + 3, job.priority)?;
+                insert.raw_bind_parameter(place + 4, &job.payload)?;
+                place += 4;
+            }
+            insert.raw_execute()?;
+            last = conn.last_insert_rowid();
+        }
     }
+    let first = last - JobId::try_from(jobs.len()).unwrap_or(JobId::MAX) + 1;
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO _monolite_job_ready
+         SELECT queue, 0, priority, id FROM _monolite_job WHERE id BETWEEN ?1 AND ?2",
+    )?
+    .execute([first, last])?;
+    Ok(first..=last)
+}
 
-    fn insert(&mut self, now: &Now, job: &NewJob) -> Result<JobId> {
-        let (queue, priority) = (&job.queue, job.priority);
-        let row = params![queue, job.kind, priority, now.wall_ms, job.payload];
-        let id = self.job.insert(row)?;
-        self.ready.execute(params![queue, false, priority, id])?;
-        Ok(id)
+/// Rows that share a statement.
+const ROWS: usize = 10;
+
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_rows(1));
+static INSERT_ROWS: LazyLock<String> = LazyLock::new(|| insert_rows(ROWS));
+
+fn insert_rows(rows: usize) -> String {
+    let mut sql = String::from(
+        "INSERT INTO _monolite_job
+             (queue, kind, state, priority, enqueued_at, changed_at, payload) VALUES ",
+    );
+    for row in 0..rows {
+        let place = 4 * row + 1;
+        let (queue, kind, priority, payload) = (place + 1, place + 2, place + 3, place + 4);
+        let comma = if row == 0 { "" } else { ", " };
+        // Writing to a string does not fail.
+        let _ = write!(
+            sql,
+            "{comma}(?{queue}, ?{kind}, 2, ?{priority}, ?1, ?1, ?{payload})"
+        );
     }
+    sql
 }
 
 const MAKE_READY: &str = "INSERT OR IGNORE INTO _monolite_job_ready VALUES (?1, ?2, ?3, ?4)";

@@ -140,3 +140,25 @@ async fn typed_jobs_carry_their_settings() {
     let notes: Vec<Note> = place.jobs.enqueued().await.unwrap();
     assert_eq!(notes, [Note { text: "n".into() }]);
 }
+
+#[tokio::test]
+async fn many_of_all_sorts_keep_their_order_and_settings() {
+    let place = Place::new().await;
+    let jobs: Vec<_> = (0..57)
+        .map(|n| {
+            let job = note(&n.to_string()).priority(n % 3);
+            match n % 20 {
+                7 => job.max_attempts(3),
+                11 => job.limit("k", 100),
+                _ => job,
+            }
+        })
+        .collect();
+    let added = place.jobs.push_many(jobs).await.unwrap();
+    let ids: Vec<_> = added.iter().map(|added| added.id).collect();
+    assert_eq!(ids, (1..=57).collect::<Vec<_>>());
+    let mut wanted: Vec<i64> = (0..57).collect();
+    wanted.sort_by_key(|n| (n % 3, *n));
+    let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
+    assert_eq!(place.run_due().await, wanted);
+}
