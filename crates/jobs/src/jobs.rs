@@ -7,7 +7,7 @@ use monolite_component::{Clock, SystemClock};
 use monolite_store::Store;
 
 use crate::engine::{Command, Engine};
-use crate::ops::{BatchStatus, CronEntry, Enqueued, Filter, JobRecord, QueueInfo};
+use crate::ops::{BatchStatus, CronEntry, Enqueued, Filter, JobRecord, Now, QueueInfo};
 use crate::sqlite::Sqlite;
 use crate::worker::{Settings, WorkerBuilder, run_due};
 use crate::{Error, Job, JobId, NewJob, Result, State};
@@ -117,6 +117,11 @@ impl Jobs {
     ) -> Result<(i64, Vec<Enqueued>)> {
         let enqueued = self.engine.enqueue_batch(jobs, callback).await;
         self.enqueued_now(enqueued).await
+    }
+
+    /// What time it is for these jobs.
+    pub fn now(&self) -> Now {
+        self.engine.now()
     }
 
     /// A worker to be given handlers and started.

@@ -66,6 +66,9 @@ mod state;
 #[cfg(feature = "handle")]
 mod worker;
 
+/// What time it is; brought along for those who do not name that crate.
+pub use monolite_component as clock;
+
 pub use crate::backoff::Backoff;
 pub use crate::error::{Error, Result};
 #[cfg(feature = "handle")]

@@ -335,7 +335,7 @@ impl World {
             let number = i64::try_from(other).unwrap();
             ops::renew(&self.conn, &self.now, number, LEASE_MS).unwrap();
         }
-        let back = ops::recover(&self.conn, &self.now, MAX_CRASHES, 1000).unwrap();
+        let back = ops::recover(&self.conn, &self.now, -1, MAX_CRASHES).unwrap();
         let mut lost: Vec<_> = Vec::new();
         self.held.retain(|(holder, job)| {
             let keep = *holder != worker;

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use rusqlite::{Connection, params};
 
-use super::{Now, queue, row};
+use super::{Now, clock, queue, row};
 use crate::{JobId, Result};
 
 /// Most bytes of payload taken by one claim, beyond the first job's.
@@ -77,7 +77,11 @@ pub fn claim(
     worker: i64,
     want: &Want,
 ) -> Result<(Option<Claim>, Option<i64>)> {
-    let allowance = queue::allowance(conn, now, &want.queue)?;
+    let mut allowance = queue::allowance(conn, now, &want.queue)?;
+    if allowance.is_rated() {
+        clock::follow(conn, now)?;
+        allowance = queue::allowance(conn, now, &want.queue)?;
+    }
     let count = want.count.min(allowance.count);
     let mut jobs = Vec::new();
     if count > 0 && want.suspect {

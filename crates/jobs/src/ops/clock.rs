@@ -18,7 +18,7 @@ use crate::Result;
 pub const CLOCK_STEP_MS: i64 = 1000;
 
 /// Notes how far the wall clock is ahead, and moves delays if it was set.
-/// To be called before a delay is written or looked at.
+/// To be called before a delay or a rate is written or acted upon.
 pub(super) fn follow(conn: &Connection, now: &Now) -> Result<()> {
     let ahead_ms = now.wall_ms - now.steady_ms;
     let noted: Option<(String, i64)> = conn
@@ -39,6 +39,11 @@ pub(super) fn follow(conn: &Connection, now: &Now) -> Result<()> {
         conn.execute(
             "UPDATE _monolite_job SET unique_until = unique_until + ?1
              WHERE unique_key IS NOT NULL AND unique_until IS NOT NULL",
+            [step_ms],
+        )?;
+        conn.execute(
+            "UPDATE _monolite_job_queue SET rate_whole_at = rate_whole_at + ?1 * 1000
+             WHERE rate_whole_at > 0",
             [step_ms],
         )?;
         cron::follow_step(conn, step_ms)?;

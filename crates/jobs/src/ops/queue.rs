@@ -86,6 +86,10 @@ impl Allowance {
         wait_ms: None,
         rate: None,
     };
+
+    pub(super) fn is_rated(&self) -> bool {
+        self.rate.is_some()
+    }
 }
 
 /// Reads what a queue allows; writes nothing.

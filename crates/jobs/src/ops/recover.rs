@@ -79,22 +79,25 @@ pub fn leave(conn: &Connection, worker: i64) -> Result<()> {
     Ok(())
 }
 
-/// Gives back the jobs of workers whose lease is over; answers with what became
-/// of each. A job that was with a dying worker `max_crashes` times is dead.
+/// Gives back the jobs of workers whose lease is over, other than `finder`,
+/// which is alive since it asks; answers with what became of each. A job that was
+/// with a dying worker `max_crashes` times is dead;
+/// attempts do not count here, for nobody knows whether this one had begun.
 ///
 /// # Errors
 /// SQLite's own.
 pub fn recover(
     conn: &Connection,
     now: &Now,
+    finder: i64,
     max_crashes: u32,
-    max_attempts: u32,
 ) -> Result<Vec<(JobId, State)>> {
     let lost: Vec<(i64, String)> = conn
         .prepare_cached(
-            "SELECT id, name FROM _monolite_job_worker WHERE boot <> ?1 OR lease_until < ?2",
+            "SELECT id, name FROM _monolite_job_worker
+             WHERE id <> ?3 AND (boot <> ?1 OR lease_until < ?2)",
         )?
-        .query_map(params![&*now.boot, now.steady_ms], |row| {
+        .query_map(params![&*now.boot, now.steady_ms, finder], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
@@ -110,7 +113,7 @@ pub fn recover(
             .query_map([worker], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (id, run) in pairs {
-            let back = give_back(conn, now, id, run, &name, max_crashes, max_attempts)?;
+            let back = give_back(conn, now, id, run, &name, max_crashes)?;
             returned.extend(back.map(|state| (id, state)));
         }
         conn.execute(
@@ -129,7 +132,6 @@ fn give_back(
     run: i64,
     worker: &str,
     max_crashes: u32,
-    max_attempts: u32,
 ) -> Result<Option<State>> {
     let error = format!("its worker {worker} died or stopped answering");
     let row: Option<(i64, String, i64, bool)> = conn
@@ -139,17 +141,15 @@ fn give_back(
                  state = CASE
                      WHEN cancel IS NOT NULL THEN 7
                      WHEN crashes + 1 >= ?5 THEN 6
-                     WHEN run + 1 - excused >= coalesce(max_attempts, ?6) THEN 6
                      ELSE 2 END,
                  cancel = NULL
              WHERE id = ?1 AND run = ?2 AND state = 2
              RETURNING state, queue, priority,
                  limit_key IS NOT NULL OR batch IS NOT NULL OR next IS NOT NULL",
         )?
-        .query_row(
-            params![id, run, now.wall_ms, error, max_crashes, max_attempts],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-        )
+        .query_row(params![id, run, now.wall_ms, error, max_crashes], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
         .optional()?;
     let Some((code, queue, priority, linked)) = row else {
         return Ok(None); // It had ended.

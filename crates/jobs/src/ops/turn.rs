@@ -72,7 +72,7 @@ pub fn turn(conn: &Connection, now: &Now, turn: &Turn) -> Result<Turned> {
     turned.ended = finish_each(conn, now, &turn.acks, remove_done)?;
     forget_claims(conn, &turn.forget)?;
     if turn.chores {
-        turned.recovered = recover(conn, now, turn.max_crashes, turn.max_attempts)?;
+        turned.recovered = recover(conn, now, turn.worker, turn.max_crashes)?;
         turned.fired = fire_cron(conn, now)?;
         turned.more = promote_due(conn, now)?;
     }

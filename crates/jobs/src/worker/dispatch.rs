@@ -299,10 +299,10 @@ impl Dispatcher {
         }
         if self.wake_at.is_some_and(|at| at <= now) {
             self.wake_at = None;
+            // Tells of a rate that has room again as well. To ask for jobs
+            // without having looked would renew the lease of one who holds
+            // nothing, at whose end the others wake up in turn.
             self.look = true;
-            for lane in &mut self.lanes {
-                lane.hungry = true; // A rate may have room again.
-            }
         }
     }
 

@@ -159,6 +159,9 @@ impl Dispatcher {
     /// The last turn: takes the worker's row out.
     pub(super) async fn stopped(self) {
         self.lease.hold(None);
+        // What could not be recorded is still claimed, and a claim is found by
+        // its worker's lease alone: then that is left to end by itself.
+        let leave = self.claims.is_empty() && self.ended.is_empty();
         let turn = Turn {
             worker: self.worker,
             name: String::new(),
@@ -175,7 +178,9 @@ impl Dispatcher {
             max_crashes: 1,
         };
         // Should it fail, the lease ends by itself.
-        let _ = self.jobs.engine().turn(Arc::new(turn)).await;
+        if leave {
+            let _ = self.jobs.engine().turn(Arc::new(turn)).await;
+        }
         let (handed_back, interrupted) = self.left;
         self.tell(|| Event::Stopped {
             handed_back,
