@@ -9,16 +9,23 @@
     clippy::print_stderr
 )]
 
+mod cache;
 mod clock;
 mod contest;
 mod gate;
 mod http;
+mod jobs;
+mod one_core;
+mod peers;
 mod place;
 mod process;
+mod pubsub;
 mod random;
 mod report;
 mod rounds;
 mod store;
+mod tools;
+mod turns;
 
 use clap::{Parser, Subcommand};
 
@@ -44,12 +51,24 @@ enum Bench {
         #[arg(long)]
         alone: bool,
     },
+    /// The cache beside Redis, moka, exact LRU and FIFO
+    Cache(Choice),
+    /// The jobs beside honker, apalis-sqlite, effectum and Redis
+    Jobs(Choice),
+    /// Pub/sub beside Redis and honker
+    Pubsub(Choice),
     /// One process of the contention bench
     #[command(hide = true)]
     Worker(contest::worker::Arguments),
     /// The process whose commits wake the watcher
     #[command(hide = true)]
     Writer(store::wakeup::WriterArguments),
+    /// The process that enqueues for a worker in another one
+    #[command(hide = true)]
+    Enqueuer(jobs::ours_working::EnqueuerArguments),
+    /// The process that publishes to a subscriber in another one
+    #[command(hide = true)]
+    Publisher(pubsub::ours::PublisherArguments),
     /// The nginx that `monolite run` starts as its app
     #[command(hide = true)]
     Upstream(gate::nginx::UpstreamArguments),
@@ -112,8 +131,13 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().bench {
         Bench::Store(choice) => store::run(&choice),
         Bench::Gate { choice, alone } => gate::run(&choice, alone),
+        Bench::Cache(choice) => cache::run(&choice),
+        Bench::Jobs(choice) => jobs::run(&choice),
+        Bench::Pubsub(choice) => pubsub::run(&choice),
         Bench::Worker(arguments) => contest::worker::run(&arguments),
         Bench::Writer(arguments) => store::wakeup::write(&arguments),
+        Bench::Enqueuer(arguments) => jobs::ours_working::enqueue(&arguments),
+        Bench::Publisher(arguments) => pubsub::ours::publish(&arguments),
         Bench::Upstream(arguments) => gate::nginx::become_upstream(&arguments),
         Bench::TinyApp(arguments) => gate::tiny_app::run(&arguments, entered_ns),
         Bench::GateServer(arguments) => gate::front::serve(&arguments),

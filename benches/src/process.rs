@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+/// The child's side of [`Running::wait_ready`] and [`Running::go`].
+pub(crate) use crate::peers::asked::ready_and_wait;
+
 /// Time to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -113,13 +116,4 @@ impl Drop for Running {
             let _ = kill_process(pid, Signal::TERM);
         }
     }
-}
-
-/// The child's side of [`Running::wait_ready`] and [`Running::go`].
-pub(crate) fn ready_and_wait() -> anyhow::Result<()> {
-    println!("ready");
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    anyhow::ensure!(line.trim_end() == "go", "the bench has gone");
-    Ok(())
 }

@@ -113,7 +113,8 @@ impl Report {
     }
 }
 
-fn short(value: Option<f64>) -> String {
+/// A number as a table has room for.
+pub(crate) fn short(value: Option<f64>) -> String {
     match value {
         None => "-".into(),
         Some(value) if value.abs() >= 100.0 || value == 0.0 => format!("{value:.0}"),

@@ -18,7 +18,9 @@ use crate::shell::run;
 
 const USAGE: &str = "\
 usage: cargo xtask test [-- ARGUMENTS OF cargo test]
-       cargo xtask bench store|gate";
+       cargo xtask bench store|gate|cache|jobs|pubsub";
+
+const BENCHES: [&str; 5] = ["store", "gate", "cache", "jobs", "pubsub"];
 
 fn main() -> ExitCode {
     match chore() {
@@ -37,7 +39,7 @@ fn chore() -> Result<()> {
     match words.as_slice() {
         ["test"] => test(&[]),
         ["test", "--", rest @ ..] => test(rest),
-        ["bench", name @ ("store" | "gate")] => bench(name),
+        ["bench", name] if BENCHES.contains(name) => bench(name),
         _ => bail!("{USAGE}"),
     }
 }

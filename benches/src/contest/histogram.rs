@@ -23,6 +23,7 @@ impl Histogram {
         *self.counts.entry(edge(us)).or_default() += 1;
     }
 
+    #[allow(dead_code, reason = "not every peer has several")]
     pub(crate) fn merge(&mut self, other: &Self) {
         self.max_us = self.max_us.max(other.max_us);
         for (edge, count) in &other.counts {

@@ -4,7 +4,7 @@ pub(crate) mod histogram;
 pub(crate) mod rules;
 pub(crate) mod worker;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use clap::ValueEnum;
 
 use crate::contest::rules::{COUNTERS, Outcome, PROCESSES};
 use crate::contest::worker::Mode;
+use crate::peers::program::Program;
 use crate::process::{Running, own};
 use crate::report::Report;
 use crate::rounds::{Pace, Samples};
@@ -65,7 +66,7 @@ struct Score {
 }
 
 pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
-    let sqlx = build_sqlx()?;
+    let sqlx = Program::build("sqlx")?;
     let contestants = [
         Contestant::Here(Mode::Ours),
         Contestant::Here(Mode::Immediate),
@@ -79,7 +80,7 @@ pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     let mut scores: Vec<Score> = contestants.iter().map(|_| Score::default()).collect();
     for _ in 0..pace.long_rounds {
         for (contestant, score) in contestants.iter().zip(&mut scores) {
-            let outcome = compete(&contestant.command(&sqlx)?, pace.long)
+            let outcome = compete(&contestant.command(sqlx.path())?, pace.long)
                 .with_context(|| contestant.name())?;
             score
                 .rate
@@ -169,22 +170,6 @@ fn compete(command: &Command, time: Duration) -> anyhow::Result<Outcome> {
         total.writes
     );
     Ok(total)
-}
-
-/// Builds sqlx's program: another SQLite, so another workspace.
-fn build_sqlx() -> anyhow::Result<PathBuf> {
-    let manifest = place::root().join("benches/peers/sqlx/Cargo.toml");
-    let target = place::root().join("target/peers");
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--release", "--locked"])
-        .arg("--manifest-path")
-        .arg(manifest)
-        .env("CARGO_TARGET_DIR", &target)
-        // As it comes: this workspace's flags for SQLite are not the peer's.
-        .env("LIBSQLITE3_FLAGS", "")
-        .status()?;
-    anyhow::ensure!(status.success(), "sqlx's program does not build");
-    Ok(target.join("release/monolite-bench-sqlx"))
 }
 
 /// The child's side, common to all modes.

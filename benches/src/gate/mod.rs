@@ -6,11 +6,10 @@ mod load;
 pub(crate) mod nginx;
 mod start;
 pub(crate) mod tiny_app;
-mod tools;
 mod wrk;
 
-use crate::Choice;
 use crate::gate::front::Front;
+use crate::{Choice, tools};
 
 pub(crate) fn run(choice: &Choice, alone: bool) -> anyhow::Result<()> {
     tools::need("nginx", "nginx-light")?;

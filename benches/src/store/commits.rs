@@ -15,7 +15,7 @@ use crate::rounds::{Pace, Samples, rate};
 use crate::store::raw;
 
 const CALLERS: usize = 64;
-const SCHEMA: &str = "CREATE TABLE q (id INTEGER PRIMARY KEY, queue TEXT, payload TEXT);
+pub(crate) const SCHEMA: &str = "CREATE TABLE q (id INTEGER PRIMARY KEY, queue TEXT, payload TEXT);
      CREATE INDEX qi ON q (queue, id)";
 const INSERT: &str = "INSERT INTO q (queue, payload) VALUES (?1, ?2)";
 const JOB: [&str; 2] = ["default", r#"{"job":"SendWelcomeMail","user":42,"try":1}"#];
@@ -62,12 +62,13 @@ fn at(synchronous: Synchronous, pace: Pace, report: &mut Report) -> anyhow::Resu
     let level = match synchronous {
         Synchronous::Normal => "NORMAL",
         Synchronous::Full => "FULL",
+        Synchronous::Off => "OFF",
     };
     for ((name, _), (ours, peer)) in ways.iter().zip(&scores) {
         let wanted = match (synchronous, name.starts_with('1')) {
             (Synchronous::Normal, true) => ">= 0.5",
             (Synchronous::Normal, false) => ">= 4",
-            (Synchronous::Full, true) => "",
+            (Synchronous::Full, true) | (Synchronous::Off, _) => "",
             (Synchronous::Full, false) => ">= 25",
         };
         report
@@ -104,7 +105,11 @@ fn through_store(
     Ok(reached)
 }
 
-fn autocommit(path: &Path, synchronous: Synchronous, time: Duration) -> anyhow::Result<f64> {
+pub(crate) fn autocommit(
+    path: &Path,
+    synchronous: Synchronous,
+    time: Duration,
+) -> anyhow::Result<f64> {
     let conn = raw::open(path, synchronous)?;
     let mut statement = conn.prepare(INSERT)?;
     let mut insert = || {

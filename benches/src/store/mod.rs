@@ -1,6 +1,6 @@
 //! The store beside raw rusqlite, on the same file with the same settings.
 
-mod commits;
+pub(crate) mod commits;
 mod idle;
 pub(crate) mod raw;
 mod reads;

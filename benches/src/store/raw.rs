@@ -14,6 +14,7 @@ pub(crate) fn open(path: &Path, synchronous: Synchronous) -> anyhow::Result<Conn
     let conn = Connection::open_with_flags(path, flags)?;
     let options = Options::default();
     let level = match synchronous {
+        Synchronous::Off => 0,
         Synchronous::Normal => 1,
         Synchronous::Full => 2,
     };
