@@ -51,7 +51,7 @@ impl Backoff {
         let wait = (millis(self.first) as f64 * self.factor.powi(exponent)).min(max);
         let jittered = wait * (1.0 + self.jitter.clamp(0.0, 1.0) * (2.0 * chance - 1.0));
         // `as` saturates, and turns what is not a number into 0.
-        jittered.max(0.0) as i64
+        jittered.clamp(0.0, max.max(0.0)) as i64
     }
 }
 

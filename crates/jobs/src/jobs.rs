@@ -9,7 +9,7 @@ use monolite_store::Store;
 use crate::engine::{Command, Engine};
 use crate::ops::{BatchStatus, CronEntry, Enqueued, Filter, JobRecord, Now, QueueInfo};
 use crate::sqlite::Sqlite;
-use crate::worker::{Settings, WorkerBuilder, run_due};
+use crate::worker::{Settings, WorkerBuilder, Workers, run_due};
 use crate::{Error, Job, JobId, NewJob, Result, State};
 
 /// Jobs of one database; cheap to clone.
@@ -18,6 +18,8 @@ pub struct Jobs {
     engine: Arc<dyn Engine>,
     /// Runs jobs as they come; see [`WorkerBuilder::inline`].
     inline: Option<Arc<Settings>>,
+    /// The workers started through this handle and its clones.
+    workers: Arc<Workers>,
 }
 
 impl std::fmt::Debug for Jobs {
@@ -49,13 +51,14 @@ impl Jobs {
         Self {
             engine: Arc::new(engine),
             inline: None,
+            workers: Arc::default(),
         }
     }
 
     pub(crate) fn with_inline(self, settings: Settings) -> Self {
         Self {
-            engine: self.engine,
             inline: Some(Arc::new(settings)),
+            ..self
         }
     }
 
@@ -71,9 +74,19 @@ impl Jobs {
 
     fn without_inline(self) -> Self {
         Self {
-            engine: self.engine,
             inline: None,
+            ..self
         }
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<Workers> {
+        &self.workers
+    }
+
+    /// Shuts down every worker that was started through this handle or a clone
+    /// of it, as [`Worker::shutdown`](crate::Worker::shutdown) does.
+    pub async fn shutdown_workers(&self, deadline: Duration) {
+        self.workers.shutdown(deadline).await;
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -227,8 +240,8 @@ impl Jobs {
         self.engine.command(command).await.map(drop)
     }
 
-    /// Lets at most `max` jobs of a queue start in any `period`, over all
-    /// processes; `None` takes the limit away.
+    /// Lets at most `max` jobs of a queue be claimed in any `period`, wherever it
+    /// begins, over all processes; `None` takes the limit away.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a rate of nothing.
@@ -281,7 +294,8 @@ impl Jobs {
     }
 
     /// The payloads of the jobs of one type that have not ended, oldest first,
-    /// at most 10,000: to assert on in tests.
+    /// of the newest 10,000
+    /// of that type: to assert on in tests.
     ///
     /// # Errors
     /// [`Error::Json`] for a payload that is not of this type.

@@ -54,8 +54,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// When a job may start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum When {
+    #[default]
     Now,
     /// Milliseconds after it is enqueued.
     After(i64),
@@ -81,7 +82,9 @@ pub enum OnConflict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unique {
     pub(crate) key: String,
+    #[serde(default)]
     pub(crate) window_ms: i64,
+    #[serde(default)]
     pub(crate) on_conflict: OnConflict,
 }
 
@@ -120,13 +123,23 @@ pub struct NewJob {
     pub(crate) kind: String,
     /// JSON text.
     pub(crate) payload: String,
+    // In chains and schedules it is kept as JSON: what a later version adds must
+    // have a default, or the rows of an earlier one could not be read.
+    #[serde(default)]
     pub(crate) priority: i64,
+    #[serde(default)]
     pub(crate) when: When,
+    #[serde(default)]
     pub(crate) max_attempts: Option<u32>,
+    #[serde(default)]
     pub(crate) timeout_ms: Option<i64>,
+    #[serde(default)]
     pub(crate) limit: Option<(String, u32)>,
+    #[serde(default)]
     pub(crate) unique: Option<Unique>,
+    #[serde(default)]
     pub(crate) next: Vec<NewJob>,
+    #[serde(default)]
     pub(crate) batch: Option<i64>,
 }
 
@@ -189,7 +202,7 @@ impl NewJob {
     /// Starts no sooner than at this wall time, in milliseconds since 1970.
     #[must_use]
     pub fn at_ms(mut self, wall_ms: i64) -> Self {
-        self.when = When::At(wall_ms);
+        self.when = When::At(wall_ms.min(10 * LONGEST_MS));
         self
     }
 
@@ -238,6 +251,16 @@ impl NewJob {
         self
     }
 
+    /// A link of a chain, or a batch's callback: enqueued by a worker, where
+    /// nobody could be told of a conflict.
+    pub(crate) fn check_follower(&self) -> Result<()> {
+        if self.unique.is_some() {
+            let why = "a link of a chain, or a batch's callback, cannot be unique";
+            return Err(Error::invalid("cannot enqueue", why));
+        }
+        self.check()
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let keys = [
             ("queue", Some(&self.queue)),
@@ -258,10 +281,15 @@ impl NewJob {
             let why = format!("payload has {bytes} bytes, allowed are {PAYLOAD_MAX}");
             return Err(Error::invalid("cannot enqueue", why));
         }
-        self.next.iter().try_for_each(Self::check)
+        self.next.iter().try_for_each(Self::check_follower)
     }
 }
 
+/// Longest time that is kept, a thousand years: whoever means "for ever" must
+/// not come near the largest number there is.
+const LONGEST_MS: i64 = 1000 * 366 * 86_400_000;
+
 pub(crate) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    let ms = i64::try_from(duration.as_millis()).unwrap_or(LONGEST_MS);
+    ms.min(LONGEST_MS)
 }

@@ -53,9 +53,12 @@ CREATE INDEX _monolite_job_due ON _monolite_job (due_at) WHERE state = 3;
 CREATE INDEX _monolite_job_dead ON _monolite_job (id) WHERE state = 6;
 CREATE INDEX _monolite_job_limit ON _monolite_job (limit_key, state, priority, id)
     WHERE limit_key IS NOT NULL;
-CREATE INDEX _monolite_job_unique ON _monolite_job (unique_key, id)
-    WHERE unique_key IS NOT NULL;
-CREATE INDEX _monolite_job_cancel ON _monolite_job (id) WHERE cancel IS NOT NULL;
+-- Apart, so that the ended jobs of a key, however many, are not walked through.
+CREATE INDEX _monolite_job_unique ON _monolite_job (unique_key)
+    WHERE unique_key IS NOT NULL AND state < 5;
+CREATE INDEX _monolite_job_window ON _monolite_job (unique_key, unique_until)
+    WHERE unique_until IS NOT NULL;
+CREATE INDEX _monolite_job_cancel ON _monolite_job (id) WHERE cancel IS NOT NULL AND state = 2;
 
 -- The pending jobs that nobody has claimed, in the order they run. Apart from
 -- the jobs, so that a claim reads rows and writes none of them.
@@ -68,6 +71,13 @@ CREATE TABLE _monolite_job_ready (
     PRIMARY KEY (queue, suspect, priority, id)
 ) STRICT, WITHOUT ROWID;
 
+-- For people with a SQL shell who delete a job.
+CREATE TRIGGER _monolite_job_deleted AFTER DELETE ON _monolite_job WHEN OLD.state = 2 BEGIN
+    DELETE FROM _monolite_job_ready
+    WHERE queue = OLD.queue AND suspect = (OLD.crashes > 0)
+        AND priority = OLD.priority AND id = OLD.id;
+END;
+
 -- Jobs taken together by one worker: a JSON array of [id, run]. A pair whose
 -- `run` is no longer the job's has ended; the row goes when all have.
 CREATE TABLE _monolite_job_claim (
@@ -75,6 +85,8 @@ CREATE TABLE _monolite_job_claim (
     worker INTEGER NOT NULL,
     jobs TEXT NOT NULL
 ) STRICT;
+
+CREATE INDEX _monolite_job_claim_worker ON _monolite_job_claim (worker);
 
 -- Workers that hold claims. A lease is a time of the steady clock, which means
 -- nothing after another start of the machine.
@@ -92,8 +104,8 @@ CREATE TABLE _monolite_job_queue (
     -- At most `rate_max` jobs start in any `rate_period_ms`.
     rate_max INTEGER,
     rate_period_ms INTEGER,
-    -- Microseconds since 1970: when the allowance is whole again.
-    rate_whole_at INTEGER NOT NULL DEFAULT 0
+    -- JSON array of [wall time, jobs started], of the last period.
+    rate_starts TEXT NOT NULL DEFAULT '[]'
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE _monolite_job_cron (

@@ -99,10 +99,18 @@ struct Moment {
 
 impl Moment {
     fn now(&self) -> Now {
-        Now {
-            wall_ms: self.clock.wall_ms(),
-            steady_ms: self.clock.steady_ms(),
-            boot: Arc::clone(&self.boot),
+        loop {
+            let before_ms = self.clock.steady_ms();
+            let wall_ms = self.clock.wall_ms();
+            let steady_ms = self.clock.steady_ms();
+            // Stopped in between, it would look as if the clock had been set.
+            if steady_ms - before_ms < ops::CLOCK_STEP_MS / 10 {
+                return Now {
+                    wall_ms,
+                    steady_ms,
+                    boot: Arc::clone(&self.boot),
+                };
+            }
         }
     }
 }

@@ -317,6 +317,10 @@ impl World {
         let got = ops::finish(&self.conn, &self.now, &ack, false).unwrap();
         assert_eq!(got, Some(state));
         self.jobs.get_mut(&job.id).unwrap().due_at = self.now.steady_ms + 100;
+        if state == State::Scheduled {
+            // It came to an end with its worker alive.
+            self.jobs.get_mut(&job.id).unwrap().crashes = 0;
+        }
         if state == State::Ready {
             let known = self.jobs.get_mut(&job.id).unwrap();
             known.state = State::Ready;

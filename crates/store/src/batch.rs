@@ -29,6 +29,20 @@ pub(crate) const SAVEPOINT: &str = "_monolite_part";
 pub(crate) struct Counters {
     pub(crate) writes: AtomicU64,
     pub(crate) transactions: AtomicU64,
+    /// What a transaction took of late, in nanoseconds.
+    pub(crate) lately_ns: AtomicU64,
+}
+
+impl Counters {
+    /// Takes in how long a transaction took that began at `started`.
+    fn took(&self, started: Option<Instant>) {
+        let took_ns = started.map_or(0, |at| at.elapsed().as_nanos());
+        let took_ns = u64::try_from(took_ns).unwrap_or(u64::MAX);
+        let lately_ns = self.lately_ns.load(Ordering::Relaxed);
+        let mean_ns = lately_ns - lately_ns / 8 + took_ns / 8;
+        // Only the writer's thread stores.
+        self.lately_ns.store(mean_ns, Ordering::Relaxed);
+    }
 }
 
 /// One caller's closure, with the way to answer it.
@@ -116,6 +130,7 @@ impl<'c> Batcher<'c> {
                 // Counted first: who has an answer finds it counted.
                 self.counters.writes.fetch_add(writes, Ordering::Relaxed);
                 self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+                self.counters.took(started);
                 for job in kept {
                     queue.answer(job, None);
                 }

@@ -207,7 +207,16 @@ impl<I: Send + 'static, O: Send + 'static> Shared<I, O> {
                     let _ = reply.send(Err(error));
                 }
             }
-            Err(_) => self.one_by_one(items, store),
+            Err(error) => match error.of_the_store() {
+                // No item's fault, and no other way with each alone.
+                Some(_) => {
+                    for reply in items.replies {
+                        let copy = error.of_the_store().unwrap_or(Error::Closed);
+                        let _ = reply.send(Err(copy));
+                    }
+                }
+                None => self.one_by_one(items, store),
+            },
         }
     }
 

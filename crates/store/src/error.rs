@@ -148,6 +148,20 @@ impl Error {
         Self::App(error.into())
     }
 
+    /// A copy, if it is the store that failed and not what a caller wrote.
+    pub(crate) fn of_the_store(&self) -> Option<Self> {
+        Some(match self {
+            Self::DiskFull { path } => Self::DiskFull { path: path.clone() },
+            Self::Busy { path, waited_ms } => Self::Busy {
+                path: path.clone(),
+                waited_ms: *waited_ms,
+            },
+            Self::Commit(error) => Self::Commit(Arc::clone(error)),
+            Self::Closed => Self::Closed,
+            _ => return None,
+        })
+    }
+
     /// Names the cases a caller of `path` can do something about.
     pub(crate) fn classify(self, path: &Path, busy_timeout_ms: u128) -> Self {
         let Self::Sqlite(error) = self else {

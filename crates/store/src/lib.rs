@@ -142,8 +142,8 @@ impl Store {
     /// other callers; return an error to roll back its part. Keep it short: no
     /// network, no waiting. Use `prepare_cached` for statements that repeat.
     ///
-    /// A caller that is alone looks for its answer for up to 40 µs before it
-    /// yields: at [`Synchronous::Normal`] a commit is over sooner than that.
+    /// A caller that is alone looks for its answer for up to 150 µs before
+    /// it yields: at [`Synchronous::Normal`] a commit is over sooner than that.
     ///
     /// # Errors
     /// The closure's own; [`Error::QueueFull`], [`Error::Busy`],

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// How long the writer looks for the next write before it sleeps. Waking a
 /// sleeping thread costs more than a commit does at `synchronous=NORMAL`.
-const SPIN: Duration = Duration::from_micros(20);
+const SPIN: Duration = Duration::from_micros(50);
 
 pub(crate) struct Queue {
     state: Mutex<State>,

@@ -17,8 +17,10 @@ use crate::park::block_on;
 use crate::queue::{Queue, Taken};
 use crate::{Error, Options, Result, Synchronous};
 
-/// Longest a lone caller looks for its answer before it sleeps or yields.
-const GLANCE: Duration = Duration::from_micros(40);
+/// How long a lone caller looks for its answer before it sleeps or yields: three
+/// times what a transaction takes, within these bounds. Two threads that wake
+/// each other for every write are slower than one that looks a little longer.
+const GLANCE_NS: (u64, u64) = (40_000, 150_000);
 
 /// The caller's side of the writer thread.
 pub(crate) struct Writer {
@@ -143,7 +145,9 @@ impl Writer {
         if !self.glances || self.callers.load(Ordering::Relaxed) != 1 {
             return None;
         }
-        let until = Instant::now() + GLANCE;
+        let lately_ns = self.counters.lately_ns.load(Ordering::Relaxed);
+        let glance_ns = lately_ns.saturating_mul(3).clamp(GLANCE_NS.0, GLANCE_NS.1);
+        let until = Instant::now() + Duration::from_nanos(glance_ns);
         while Instant::now() < until {
             match answer.try_recv() {
                 Ok(result) => return Some(result),

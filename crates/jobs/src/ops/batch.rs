@@ -29,7 +29,7 @@ pub fn enqueue_batch(
     jobs: &[NewJob],
     callback: Option<&NewJob>,
 ) -> Result<(i64, Vec<Enqueued>)> {
-    callback.map_or(Ok(()), NewJob::check)?;
+    callback.map_or(Ok(()), NewJob::check_follower)?;
     let callback_json = callback
         .map(serde_json::to_string)
         .transpose()

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use super::{Now, clock, queue, row};
 use crate::{JobId, Result};
 
-/// Most bytes of payload taken by one claim, beyond the first job's.
+/// Most bytes of payload and input taken by one claim, beyond the first job's.
 const BYTES_MAX: usize = 4 << 20;
 
 /// What a worker asks for.
@@ -91,7 +91,7 @@ pub fn claim(
         let rest = count - jobs.len();
         take(conn, &want.queue, false, rest, &mut jobs)?;
     }
-    let wait_ms = queue::spend(conn, now, &want.queue, &allowance, jobs.len())?;
+    let wait_ms = queue::spend(conn, now, &want.queue, allowance, jobs.len())?;
     if jobs.is_empty() {
         return Ok((None, wait_ms));
     }
@@ -133,7 +133,8 @@ fn take(
     while let Some(row) = rows.next()? {
         // Whoever wrote the row: one that cannot be read would stop the queue.
         let payload = row::text(row, 5)?;
-        bytes += payload.len();
+        let input = row::optional_text(row, 6)?;
+        bytes += payload.len() + input.as_ref().map_or(0, String::len);
         if last.is_some() && bytes > BYTES_MAX {
             break;
         }
@@ -148,7 +149,7 @@ fn take(
             queue: queue.into(),
             kind: row::text(row, 4)?,
             payload,
-            input: row.get(6)?,
+            input,
             enqueued_at_ms: row.get(7)?,
             max_attempts: row::count(row, 8)?,
             timeout_ms: row.get(9)?,

@@ -9,7 +9,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Now, cron};
+use super::{Now, cron, queue};
 use crate::Result;
 
 /// A change of the wall clock that is followed, in milliseconds. Smaller ones
@@ -33,20 +33,19 @@ pub(super) fn follow(conn: &Connection, now: &Now) -> Result<()> {
             return Ok(());
         }
         conn.execute(
-            "UPDATE _monolite_job SET due_at = due_at + ?1 WHERE state = 3 AND delayed = 1",
+            "UPDATE _monolite_job SET due_at = min(due_at, 1 << 60) + ?1 WHERE state = 3 AND delayed = 1",
             [step_ms],
         )?;
         conn.execute(
-            "UPDATE _monolite_job SET unique_until = unique_until + ?1
-             WHERE unique_key IS NOT NULL AND unique_until IS NOT NULL",
-            [step_ms],
+            "UPDATE _monolite_job SET unique_until = min(unique_until, 1 << 60) + ?1
+             WHERE unique_until > ?2",
+            [step_ms, now.wall_ms - step_ms],
         )?;
-        conn.execute(
-            "UPDATE _monolite_job_queue SET rate_whole_at = rate_whole_at + ?1 * 1000
-             WHERE rate_whole_at > 0",
-            [step_ms],
-        )?;
+        queue::follow_step(conn, now, step_ms)?;
         cron::follow_step(conn, step_ms)?;
+    } else {
+        // Another start of the machine tells of no step.
+        queue::follow_step(conn, now, 0)?;
     }
     conn.prepare_cached(
         "INSERT INTO _monolite_job_clock VALUES (1, ?1, ?2)

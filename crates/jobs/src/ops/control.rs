@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::finish::settle;
-use super::{Now, batch, inspect};
+use super::{Now, batch, enqueue, inspect};
 use crate::state::code;
 use crate::{Error, JobId, Result, State};
 
@@ -35,12 +35,14 @@ pub fn cancel(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
 /// had ended gets all of its attempts anew.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::WrongState`] for any other state.
+/// [`Error::NotFound`]; [`Error::WrongState`] for any other state;
+/// [`Error::NotUnique`] if another job has taken its unique key meanwhile.
 pub fn retry(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
     let state = state_of(conn, id)?;
     match state {
         State::Scheduled => {}
         State::Dead | State::Cancelled => {
+            check_unique(conn, now, id)?;
             let of_batch: Option<i64> = conn.query_row(
                 "UPDATE _monolite_job
                  SET state = 3, excused = run, crashes = 0, changed_at = ?2, due_at = ?2,
@@ -92,6 +94,20 @@ pub fn delete(conn: &Connection, id: JobId) -> Result<()> {
 fn state_of(conn: &Connection, id: JobId) -> Result<State> {
     let job = inspect::job(conn, id)?.ok_or(Error::NotFound(id))?;
     Ok(job.state)
+}
+
+/// Refuses a job whose unique key another one holds by now.
+fn check_unique(conn: &Connection, now: &Now, id: JobId) -> Result<()> {
+    let key: Option<String> = conn.query_row(
+        "SELECT unique_key FROM _monolite_job WHERE id = ?1",
+        [id],
+        |row| row.get(0),
+    )?;
+    let Some(key) = key else { return Ok(()) };
+    match enqueue::holder_of(conn, now, &key)? {
+        Some((holder, _)) if holder != id => Err(Error::NotUnique { key, id: holder }),
+        _ => Ok(()),
+    }
 }
 
 /// Takes a job that waits out of the ready table; false if it is running.

@@ -57,7 +57,7 @@ pub fn set_cron(
          VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET
              next_at = iif(schedule = excluded.schedule AND zone = excluded.zone,
-                           next_at, excluded.next_at),
+                           min(next_at, excluded.next_at), excluded.next_at),
              schedule = excluded.schedule, zone = excluded.zone, job = excluded.job",
         params![name, schedule, zone, job, next_at],
     )?;
@@ -72,6 +72,9 @@ pub fn set_cron(
 pub fn remove_cron(conn: &Connection, name: &str) -> Result<bool> {
     Ok(conn.execute("DELETE FROM _monolite_job_cron WHERE name = ?1", [name])? == 1)
 }
+
+/// How long a schedule that cannot be read is put off, in milliseconds.
+const PUT_OFF_MS: i64 = 3_600_000;
 
 /// All recurring jobs.
 ///
@@ -119,9 +122,9 @@ pub fn fire_cron(conn: &Connection, now: &Now) -> Result<Vec<(String, JobId)>> {
         .collect::<rusqlite::Result<_>>()?;
     let mut fired = Vec::new();
     for (name, schedule, zone, job, tick) in due {
-        // A row that somebody damaged must not stop the others: it is put off.
+        // A row that somebody damaged must not stop the others.
         let job: std::result::Result<NewJob, _> = serde_json::from_str(&job);
-        let next_at = after(&schedule, &zone, now.wall_ms).unwrap_or(i64::MAX);
+        let next_at = after(&schedule, &zone, now.wall_ms).unwrap_or(now.wall_ms + PUT_OFF_MS);
         if let Ok(job) = job {
             match enqueue(conn, now, &job) {
                 Ok(enqueued) => fired.push((name.clone(), enqueued.id)),
@@ -143,15 +146,29 @@ pub(super) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
     if step_ms > 0 {
         return Ok(()); // What is due now is fired, once.
     }
-    for entry in schedules(conn)? {
-        let (schedule, zone) = (&entry.schedule, &entry.zone);
+    let rows: Vec<(String, String, String, i64)> = conn
+        .prepare_cached("SELECT name, schedule, zone, next_at FROM _monolite_job_cron")?
+        .query_map([], |row| {
+            Ok((
+                row::text(row, 0)?,
+                row::text(row, 1)?,
+                row::text(row, 2)?,
+                row.get(3)?,
+            ))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (name, schedule, zone, next_at) in rows {
         // As far off as it was.
-        let next = after(schedule, zone, entry.next_at_ms + step_ms - 1)?;
-        let period = after(schedule, zone, next)? - next;
-        if next < entry.next_at_ms && period <= -step_ms {
+        let Ok(next) = after(&schedule, &zone, next_at.saturating_add(step_ms - 1)) else {
+            continue; // Damaged by a hand: it must not stop the others.
+        };
+        let Ok(second) = after(&schedule, &zone, next) else {
+            continue;
+        };
+        if next < next_at && second - next < -step_ms {
             conn.execute(
                 "UPDATE _monolite_job_cron SET next_at = ?2 WHERE name = ?1",
-                params![entry.name, next],
+                params![name, next],
             )?;
         }
     }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::enqueue::make_ready;
-use super::{Now, clock, limit};
+use super::{Now, clock, limit, row};
 use crate::state::code;
 use crate::{JobId, Result};
 
@@ -39,11 +39,11 @@ pub(super) fn promote(conn: &Connection, now: &Now, id: JobId) -> Result<()> {
         )?
         .query_row([id], |row| {
             Ok((
-                row.get(0)?,
+                row::text(row, 0)?,
                 row.get(1)?,
                 row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
+                row::optional_text(row, 3)?,
+                row::count(row, 4)?,
             ))
         })
         .optional()?;

@@ -200,16 +200,11 @@ pub(super) fn insert(
     } else {
         code::PENDING
     };
-    let unique_until = job.unique.as_ref().and_then(|unique| {
-        (unique.window_ms > 0).then(|| now.wall_ms.saturating_add(unique.window_ms))
-    });
+    let unique_until = unique_until(now, job);
     if unique_until.is_some() {
         clock::follow(conn, now)?;
     }
-    let next = match job.next.as_slice() {
-        [] => None,
-        next => Some(serde_json::to_string(next).map_err(Error::json("write a chain"))?),
-    };
+    let next = next_json(job)?;
     let id = conn
         .prepare_cached(
             "INSERT INTO _monolite_job
@@ -247,17 +242,7 @@ pub(super) fn insert(
 /// The job that is there instead of the new one, if that is how it ends.
 fn conflict(conn: &Connection, now: &Now, job: &NewJob, unique: &Unique) -> Result<Option<JobId>> {
     clock::follow(conn, now)?;
-    let holder: Option<(JobId, i64)> = conn
-        .prepare_cached(
-            "SELECT id, state FROM _monolite_job
-             WHERE unique_key = ?1 AND (state < 5 OR unique_until > ?2)
-             ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row(params![unique.key, now.wall_ms], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    let Some((id, state)) = holder else {
+    let Some((id, state)) = holder_of(conn, now, &unique.key)? else {
         return Ok(None);
     };
     match unique.on_conflict {
@@ -276,19 +261,45 @@ fn conflict(conn: &Connection, now: &Now, job: &NewJob, unique: &Unique) -> Resu
     }
 }
 
-/// Gives a job that waits the payload, time and priority of `job`.
+/// The job that holds a unique key, and its state.
+pub(super) fn holder_of(conn: &Connection, now: &Now, key: &str) -> Result<Option<(JobId, i64)>> {
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let alive = conn
+        .prepare_cached(
+            "SELECT id, state FROM _monolite_job
+             WHERE unique_key = ?1 AND unique_key IS NOT NULL AND state < 5 LIMIT 1",
+        )?
+        .query_row([key], row)
+        .optional()?;
+    if alive.is_some() {
+        return Ok(alive);
+    }
+    Ok(conn
+        .prepare_cached(
+            "SELECT id, state FROM _monolite_job
+             WHERE unique_key = ?1 AND unique_until IS NOT NULL AND unique_until > ?2 LIMIT 1",
+        )?
+        .query_row(params![key, now.wall_ms], row)
+        .optional()?)
+}
+
+/// Makes a job that waits what `job` is, under its old number.
 fn replace(conn: &Connection, now: &Now, job: &NewJob, id: JobId) -> Result<()> {
     let (due_at, delayed) = match job.when {
         When::Now => (now.wall_ms, None),
         When::After(ms) => (now.wall_ms.saturating_add(ms), Some(1)),
         When::At(at) => (at, None),
     };
+    let old_key: Option<String> = conn
+        .prepare_cached("SELECT limit_key FROM _monolite_job WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))?;
     // Through `scheduled`: what is due at once is made ready there, with the
     // limit of its key looked at.
     conn.prepare_cached(
         "UPDATE _monolite_job
          SET state = 3, queue = ?2, kind = ?3, payload = ?4, priority = ?5,
-             due_at = ?6, delayed = ?7, changed_at = ?8
+             due_at = ?6, delayed = ?7, changed_at = ?8, max_attempts = ?9,
+             timeout_ms = ?10, limit_key = ?11, limit_max = ?12, unique_until = ?13, next = ?14
          WHERE id = ?1",
     )?
     .execute(params![
@@ -299,10 +310,33 @@ fn replace(conn: &Connection, now: &Now, job: &NewJob, id: JobId) -> Result<()> 
         job.priority,
         due_at,
         delayed,
-        now.wall_ms
+        now.wall_ms,
+        job.max_attempts,
+        job.timeout_ms,
+        job.limit.as_ref().map(|(key, _)| key),
+        job.limit.as_ref().map(|(_, max)| max),
+        unique_until(now, job),
+        next_json(job)?,
     ])?;
+    if let Some(key) = old_key {
+        // It may have held a place.
+        limit::unblock(conn, now, &key)?;
+    }
     if due_at <= now.wall_ms {
         super::due::promote(conn, now, id)?;
     }
     Ok(())
+}
+
+fn unique_until(now: &Now, job: &NewJob) -> Option<i64> {
+    let window_ms = job.unique.as_ref()?.window_ms;
+    (window_ms > 0).then(|| now.wall_ms.saturating_add(window_ms))
+}
+
+fn next_json(job: &NewJob) -> Result<Option<String>> {
+    if job.next.is_empty() {
+        return Ok(None);
+    }
+    let json = serde_json::to_string(&job.next).map_err(Error::json("write a chain"))?;
+    Ok(Some(json))
 }

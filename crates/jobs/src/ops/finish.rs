@@ -67,7 +67,7 @@ pub fn finish(conn: &Connection, now: &Now, ack: &Ack, remove_done: bool) -> Res
         End::Cancelled => stop(conn, now, ack, code::CANCELLED, None)?,
         End::HandedBack => hand_back(conn, now, ack)?,
     };
-    if state.is_some() && ack.linked && !matches!(ack.end, End::HandedBack) {
+    if state.is_some() && state != Some(State::Ready) && ack.linked {
         // Removed ones have seen to theirs: the row is gone.
         settle(conn, now, ack.id)?;
     }
@@ -174,7 +174,7 @@ fn later(
             "UPDATE _monolite_job
              SET state = iif(cancel IS NULL, 3, 7), run = run + 1,
                  excused = excused + ?5, error = coalesce(?6, error),
-                 due_at = ?4, delayed = 1, changed_at = ?3, cancel = NULL
+                 due_at = ?4, delayed = 1, changed_at = ?3, cancel = NULL, crashes = 0
              WHERE id = ?1 AND run = ?2 AND state = 2
              RETURNING state",
         )?
@@ -212,19 +212,24 @@ fn stop(
 }
 
 fn hand_back(conn: &Connection, now: &Now, ack: &Ack) -> Result<Option<State>> {
-    let row: Option<(String, i64, bool)> = conn
+    let row: Option<(String, i64, bool, i64)> = conn
         .prepare_cached(
-            "UPDATE _monolite_job SET run = run + 1, excused = excused + 1, changed_at = ?3
+            "UPDATE _monolite_job
+             SET run = run + 1, excused = excused + 1, changed_at = ?3,
+                 state = iif(cancel IS NULL, 2, 7), cancel = NULL
              WHERE id = ?1 AND run = ?2 AND state = 2
-             RETURNING queue, priority, crashes > 0",
+             RETURNING queue, priority, crashes > 0, state",
         )?
         .query_row(params![ack.id, ack.run, now.wall_ms], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })
         .optional()?;
-    let Some((queue, priority, suspect)) = row else {
+    let Some((queue, priority, suspect, now_is)) = row else {
         return Ok(None);
     };
+    if now_is == code::CANCELLED {
+        return Ok(Some(State::Cancelled));
+    }
     make_ready(conn, &queue, suspect, priority, ack.id)?;
     Ok(Some(State::Ready))
 }
@@ -263,8 +268,7 @@ pub(super) fn settle(conn: &Connection, now: &Now, id: JobId) -> Result<()> {
     if state == code::DONE
         && let Some(next) = next
     {
-        carried_on = batch.is_some();
-        start_next(conn, now, id, &next, batch, result.as_deref())?;
+        carried_on = start_next(conn, now, id, &next, batch, result.as_deref())?;
     }
     if let Some(batch) = batch
         && state >= code::DONE
@@ -276,7 +280,7 @@ pub(super) fn settle(conn: &Connection, now: &Now, id: JobId) -> Result<()> {
 }
 
 /// The next link of a chain, with the rest of it. A chain in a batch counts
-/// as one job, which ends with its last link.
+/// as one job, which ends with its last link. False if there is none.
 fn start_next(
     conn: &Connection,
     now: &Now,
@@ -284,7 +288,7 @@ fn start_next(
     next: &str,
     batch: Option<i64>,
     result: Option<&str>,
-) -> Result<()> {
+) -> Result<bool> {
     let Ok(links) = serde_json::from_str::<Vec<NewJob>>(next) else {
         // Only a hand can have done that; it must not hold up the worker.
         let error = "what was to follow cannot be read";
@@ -292,10 +296,12 @@ fn start_next(
             "UPDATE _monolite_job SET error = ?2 WHERE id = ?1",
             params![id, error],
         )?;
-        return Ok(());
+        return Ok(false);
     };
     let mut links = links.into_iter();
-    if let Some(mut job) = links.next() {
+    let first = links.next();
+    let started = first.is_some();
+    if let Some(mut job) = first {
         job.next.extend(links);
         job.batch = batch;
         insert(conn, now, &job, result)?;
@@ -303,5 +309,5 @@ fn start_next(
     // Started: a later retry of this job must not start it again.
     conn.prepare_cached("UPDATE _monolite_job SET next = NULL WHERE id = ?1")?
         .execute([id])?;
-    Ok(())
+    Ok(started)
 }

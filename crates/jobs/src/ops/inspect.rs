@@ -104,7 +104,8 @@ pub struct Filter {
 }
 
 /// The newest jobs that match, at most `limit`. Without an index for what is
-/// asked it reads the table from its end: dead ones have one.
+/// asked it reads the table from its end, until it has found enough; dead ones
+/// have one.
 ///
 /// # Errors
 /// SQLite's own.
@@ -121,7 +122,6 @@ pub fn list(conn: &Connection, filter: &Filter, limit: u32) -> Result<Vec<JobRec
     let by_state = match code {
         // Written out, so that SQLite sees that the partial index fits.
         Some(code::DEAD) => "j.state = 6 AND ?1 = 6",
-        Some(code::SCHEDULED) => "j.state = 3 AND ?1 = 3",
         Some(_) => "j.state = ?1",
         None => "?1 IS NULL",
     };

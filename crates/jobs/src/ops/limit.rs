@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Now;
 use super::enqueue::make_ready;
+use super::{Now, row};
 use crate::{JobId, Result};
 
 /// True if one more job with this key may become pending.
@@ -29,9 +29,9 @@ pub(super) fn unblock(conn: &Connection, now: &Now, key: &str) -> Result<()> {
             .query_row([key], |row| {
                 Ok((
                     row.get(0)?,
-                    row.get(1)?,
+                    row::text(row, 1)?,
                     row.get(2)?,
-                    row.get(3)?,
+                    row::count(row, 3)?.unwrap_or(1),
                     row.get(4)?,
                 ))
             })

@@ -3,7 +3,7 @@
 //!
 //! Invariants, kept by every function here within its transaction:
 //! - a pending job is either in the ready table once, or in the claim of one
-//!   worker under its current `run`, or both at no time;
+//!   worker under its current `run`, and never in both;
 //! - `run` grows whenever a claim on the job ends, in whatever way: a late
 //!   answer, or the recovery of an old claim, finds another number and does
 //!   nothing;

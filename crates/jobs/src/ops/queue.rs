@@ -1,14 +1,15 @@
 //! Queues with settings: paused ones, and ones with a rate.
 //!
-//! The rate is kept as one number, the time at which the whole allowance is
-//! back (the generic cell rate algorithm): there is nothing to count, to reset
-//! or to forget.
+//! A rate holds strictly: in no period, wherever it begins, do more jobs start
+//! than allowed. So the starts of the last period are kept, as a JSON array of
+//! `[time, count]`; of many small ones the oldest are put together under the
+//! later time, which only ever lets fewer start.
 
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Now;
+use super::{Now, row};
 use crate::new_job::millis;
 use crate::{Error, Result};
 
@@ -54,7 +55,7 @@ pub fn rate_limit(conn: &Connection, queue: &str, rate: Option<(u32, Duration)>)
         "INSERT INTO _monolite_job_queue (name, rate_max, rate_period_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT DO UPDATE
          SET rate_max = excluded.rate_max, rate_period_ms = excluded.rate_period_ms,
-             rate_whole_at = 0",
+             rate_starts = '[]'",
         params![queue, max, period],
     )?;
     Ok(())
@@ -63,48 +64,46 @@ pub fn rate_limit(conn: &Connection, queue: &str, rate: Option<(u32, Duration)>)
 /// Longest period of a rate: ten years.
 const PERIOD_MAX_MS: i64 = 10 * 366 * 86_400_000;
 
+/// Most entries of starts that are kept.
+const STARTS_MAX: usize = 32;
+
+/// Starts of one moment: milliseconds since 1970, and how many.
+type Starts = Vec<(i64, i64)>;
+
 /// What a queue allows now.
-#[derive(Clone, Copy)]
 pub(super) struct Allowance {
     pub(super) count: usize,
     /// Set if the rate holds jobs back: when there will be room for one.
     pub(super) wait_ms: Option<i64>,
-    rate: Option<Rate>,
-}
-
-#[derive(Clone, Copy)]
-struct Rate {
-    interval_us: i64,
-    whole_at_us: i64,
-    /// The number in the table makes no sense any more: the clock was set back.
-    mend: bool,
+    /// The starts of the last period, where there is a rate.
+    starts: Option<Starts>,
 }
 
 impl Allowance {
     const ALL: Self = Self {
         count: usize::MAX,
         wait_ms: None,
-        rate: None,
+        starts: None,
     };
 
     pub(super) fn is_rated(&self) -> bool {
-        self.rate.is_some()
+        self.starts.is_some()
     }
 }
 
 /// Reads what a queue allows; writes nothing.
 pub(super) fn allowance(conn: &Connection, now: &Now, queue: &str) -> Result<Allowance> {
-    type Settings = (bool, Option<i64>, Option<i64>, i64);
+    type Settings = (bool, Option<i64>, Option<i64>, String);
     let settings: Option<Settings> = conn
         .prepare_cached(
-            "SELECT paused, rate_max, rate_period_ms, rate_whole_at
+            "SELECT paused, rate_max, rate_period_ms, rate_starts
              FROM _monolite_job_queue WHERE name = ?1",
         )?
         .query_row([queue], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row::text(row, 3)?))
         })
         .optional()?;
-    let Some((paused, max, period_ms, whole_at_us)) = settings else {
+    let Some((paused, max, period_ms, starts)) = settings else {
         return Ok(Allowance::ALL);
     };
     if paused {
@@ -116,46 +115,72 @@ pub(super) fn allowance(conn: &Connection, now: &Now, queue: &str) -> Result<All
     let (Some(max), Some(period_ms)) = (max, period_ms) else {
         return Ok(Allowance::ALL);
     };
-    let now_us = now.wall_ms.saturating_mul(1000);
-    let period_us = period_ms.saturating_mul(1000);
-    let interval_us = (period_us / max.max(1)).max(1);
-    // Never further off than a period: a clock set back does not stop us.
-    let latest_us = now_us.saturating_add(period_us);
-    let mend = whole_at_us > latest_us;
-    let whole_at_us = whole_at_us.clamp(now_us, latest_us);
-    let room = (period_us - (whole_at_us - now_us)) / interval_us;
-    let short_us = (whole_at_us - now_us) + interval_us - period_us;
+    let mut starts = parse(&starts);
+    starts.retain(|(at, _)| at.saturating_add(period_ms) > now.wall_ms);
+    let started: i64 = starts.iter().map(|(_, count)| *count).sum();
+    let room = max.saturating_sub(started).max(0);
+    let oldest = starts.first().map_or(now.wall_ms, |(at, _)| *at);
+    let wait_ms = oldest.saturating_add(period_ms) - now.wall_ms;
     Ok(Allowance {
-        count: usize::try_from(room).unwrap_or(0),
-        wait_ms: (short_us > 0).then_some(short_us / 1000 + 1),
-        rate: Some(Rate {
-            interval_us,
-            whole_at_us,
-            mend,
-        }),
+        count: usize::try_from(room).unwrap_or(usize::MAX),
+        wait_ms: (room == 0).then_some(wait_ms.max(1)),
+        starts: Some(starts),
     })
 }
 
-/// Takes what was used off the allowance; answers when to ask again if there
-/// is no room left.
+/// Notes that this many start now; answers when to ask again if there is no
+/// room left.
 pub(super) fn spend(
     conn: &Connection,
     now: &Now,
     queue: &str,
-    allowance: &Allowance,
+    allowance: Allowance,
     used: usize,
 ) -> Result<Option<i64>> {
-    let Some(rate) = &allowance.rate else {
+    let Some(mut starts) = allowance.starts else {
         return Ok(None);
     };
-    if used == 0 && !rate.mend {
+    if used == 0 {
         return Ok(allowance.wait_ms);
     }
-    let used = i64::try_from(used).unwrap_or(i64::MAX);
-    let whole_at_us = rate
-        .whole_at_us
-        .saturating_add(rate.interval_us.saturating_mul(used));
-    conn.prepare_cached("UPDATE _monolite_job_queue SET rate_whole_at = ?2 WHERE name = ?1")?
-        .execute(params![queue, whole_at_us])?;
+    starts.push((now.wall_ms, i64::try_from(used).unwrap_or(i64::MAX)));
+    if starts.len() > STARTS_MAX {
+        let (_, first) = starts.remove(0);
+        if let Some((_, second)) = starts.first_mut() {
+            *second += first;
+        }
+    }
+    write(conn, queue, &starts)?;
     Ok(self::allowance(conn, now, queue)?.wait_ms)
+}
+
+/// The wall clock was set by `step_ms`, or the machine was started anew: no
+/// start is left in the future, where it would hold the queue back.
+pub(super) fn follow_step(conn: &Connection, now: &Now, step_ms: i64) -> Result<()> {
+    let rated: Vec<(String, String)> = conn
+        .prepare_cached(
+            "SELECT name, rate_starts FROM _monolite_job_queue WHERE rate_starts <> '[]'",
+        )?
+        .query_map([], |row| Ok((row::text(row, 0)?, row::text(row, 1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (queue, starts) in rated {
+        let mut starts = parse(&starts);
+        for (at, _) in &mut starts {
+            *at = at.saturating_add(step_ms).min(now.wall_ms);
+        }
+        write(conn, &queue, &starts)?;
+    }
+    Ok(())
+}
+
+/// What a hand has damaged counts as nothing.
+fn parse(starts: &str) -> Starts {
+    serde_json::from_str(starts).unwrap_or_default()
+}
+
+fn write(conn: &Connection, queue: &str, starts: &Starts) -> Result<()> {
+    let json = serde_json::to_string(starts).map_err(Error::json("write a rate"))?;
+    conn.prepare_cached("UPDATE _monolite_job_queue SET rate_starts = ?2 WHERE name = ?1")?
+        .execute(params![queue, json])?;
+    Ok(())
 }

@@ -8,9 +8,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Now;
 use super::enqueue::make_ready;
 use super::finish::settle;
+use super::{Now, row};
 use crate::{JobId, Result, State};
 
 /// Sees to it that a worker about to claim has a lease that is at least half
@@ -74,13 +74,19 @@ pub fn renew(conn: &Connection, now: &Now, worker: i64, lease_ms: i64) -> Result
 /// # Errors
 /// SQLite's own.
 pub fn leave(conn: &Connection, worker: i64) -> Result<()> {
-    conn.prepare_cached("DELETE FROM _monolite_job_worker WHERE id = ?1")?
-        .execute([worker])?;
+    // A claim is found by its worker's row alone: with one left, the row stays
+    // until its lease is over.
+    conn.prepare_cached(
+        "DELETE FROM _monolite_job_worker WHERE id = ?1
+             AND NOT EXISTS (SELECT 1 FROM _monolite_job_claim WHERE worker = ?1)",
+    )?
+    .execute([worker])?;
     Ok(())
 }
 
 /// Gives back the jobs of workers whose lease is over, other than `finder`,
-/// which is alive since it asks; answers with what became of each. A job that was
+/// which is alive since it asks; answers with what became of each. A machine
+/// that was started anew is no job's fault, and blames none. A job that was
 /// with a dying worker `max_crashes` times is dead;
 /// attempts do not count here, for nobody knows whether this one had begun.
 ///
@@ -92,28 +98,30 @@ pub fn recover(
     finder: i64,
     max_crashes: u32,
 ) -> Result<Vec<(JobId, State)>> {
-    let lost: Vec<(i64, String)> = conn
+    let lost: Vec<(i64, String, bool)> = conn
         .prepare_cached(
-            "SELECT id, name FROM _monolite_job_worker
+            "SELECT id, name, boot <> ?1 FROM _monolite_job_worker
              WHERE id <> ?3 AND (boot <> ?1 OR lease_until < ?2)",
         )?
         .query_map(params![&*now.boot, now.steady_ms, finder], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+            Ok((row.get(0)?, row::text(row, 1)?, row.get(2)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
     let mut returned = Vec::new();
-    for (worker, name) in lost {
+    for (worker, name, restarted) in lost {
         // Pairs of [id, run], whatever else somebody may have put there.
         let pairs: Vec<(JobId, i64)> = conn
             .prepare_cached(
                 "SELECT json_extract(pair.value, '$[0]'), json_extract(pair.value, '$[1]')
                  FROM _monolite_job_claim claim, json_each(claim.jobs) pair
-                 WHERE claim.worker = ?1",
+                 WHERE claim.worker = ?1 AND json_valid(claim.jobs)
+                     AND json_type(pair.value, '$[0]') = 'integer'
+                     AND json_type(pair.value, '$[1]') = 'integer'",
             )?
             .query_map([worker], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         for (id, run) in pairs {
-            let back = give_back(conn, now, id, run, &name, max_crashes)?;
+            let back = give_back(conn, now, (id, run), &name, !restarted, max_crashes)?;
             returned.extend(back.map(|state| (id, state)));
         }
         conn.execute(
@@ -128,35 +136,44 @@ pub fn recover(
 fn give_back(
     conn: &Connection,
     now: &Now,
-    id: JobId,
-    run: i64,
+    (id, run): (JobId, i64),
     worker: &str,
+    blamed: bool,
     max_crashes: u32,
 ) -> Result<Option<State>> {
     let error = format!("its worker {worker} died or stopped answering");
-    let row: Option<(i64, String, i64, bool)> = conn
+    let row: Option<(i64, String, i64, bool, bool)> = conn
         .prepare_cached(
             "UPDATE _monolite_job
-             SET run = run + 1, crashes = crashes + 1, changed_at = ?3, error = ?4,
+             SET run = run + 1, crashes = crashes + ?6, changed_at = ?3, error = ?4,
                  state = CASE
                      WHEN cancel IS NOT NULL THEN 7
-                     WHEN crashes + 1 >= ?5 THEN 6
+                     WHEN crashes + ?6 >= ?5 THEN 6
                      ELSE 2 END,
                  cancel = NULL
              WHERE id = ?1 AND run = ?2 AND state = 2
-             RETURNING state, queue, priority,
+             RETURNING state, queue, priority, crashes > 0,
                  limit_key IS NOT NULL OR batch IS NOT NULL OR next IS NOT NULL",
         )?
-        .query_row(params![id, run, now.wall_ms, error, max_crashes], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
+        .query_row(
+            params![id, run, now.wall_ms, error, max_crashes, blamed],
+            |row| {
+                Ok((
+                    row.get(0)?,
+                    row::text(row, 1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                ))
+            },
+        )
         .optional()?;
-    let Some((code, queue, priority, linked)) = row else {
+    let Some((code, queue, priority, suspect, linked)) = row else {
         return Ok(None); // It had ended.
     };
     let state = State::from_code(code, true);
     if state == State::Ready {
-        make_ready(conn, &queue, true, priority, id)?;
+        make_ready(conn, &queue, suspect, priority, id)?;
     } else if linked {
         settle(conn, now, id)?;
     }

@@ -13,6 +13,12 @@ pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     })
 }
 
+/// As [`text`], where there may be none.
+pub(super) fn optional_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    let bytes = row.get_ref(column)?.as_bytes_or_null().ok().flatten();
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+}
+
 /// A number of things, kept within what a `u32` holds.
 pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u32>> {
     let value: Option<i64> = row.get(column)?;

@@ -31,8 +31,6 @@ pub struct Turn {
     pub leave: bool,
     /// How long ended jobs are kept.
     pub retention: Retention,
-    /// Attempts of a job that does not say.
-    pub max_attempts: u32,
     /// Workers a job may take down before it is dead.
     pub max_crashes: u32,
 }
@@ -90,11 +88,21 @@ pub fn turn(conn: &Connection, now: &Now, turn: &Turn) -> Result<Turned> {
             turn.lease_ms,
             turn.holds,
         )?;
+        // One suspect at a time, from whichever queue has one.
+        let mut suspect = true;
         for want in &turn.wants {
             if turned.lost {
                 break;
             }
-            let (claim, wait_ms) = claim(conn, now, turn.worker, want)?;
+            let want = Want {
+                suspect: want.suspect && suspect,
+                ..want.clone()
+            };
+            let (claim, wait_ms) = claim(conn, now, turn.worker, &want)?;
+            suspect &= !claim
+                .iter()
+                .flat_map(|claim| &claim.jobs)
+                .any(|job| job.suspect);
             turned.claims.push(claim);
             turned.wait_ms = turned.wait_ms.into_iter().chain(wait_ms).min();
         }

@@ -28,6 +28,8 @@ pub struct WorkerBuilder {
     pub(super) jobs: Jobs,
     pub(super) settings: Settings,
     crons: Vec<(String, String, String, Result<NewJob>)>,
+    /// A kind that was given two handlers.
+    twice: Option<String>,
 }
 
 pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -49,6 +51,7 @@ impl WorkerBuilder {
         Self {
             jobs,
             crons: Vec::new(),
+            twice: None,
             settings: Settings {
                 name: format!("process {}", std::process::id()),
                 queues: Vec::new(),
@@ -111,7 +114,15 @@ impl WorkerBuilder {
             let running = handler(context);
             Box::pin(async move { to_json(&running.await?) })
         });
-        self.settings.handlers.insert(kind.into(), handler);
+        let kind = kind.into();
+        if self
+            .settings
+            .handlers
+            .insert(kind.clone(), handler)
+            .is_some()
+        {
+            self.twice.get_or_insert(kind);
+        }
         self
     }
 
@@ -174,7 +185,8 @@ impl WorkerBuilder {
     }
 
     /// How long jobs are kept after they are done or cancelled, at least.
-    /// Default 24 h; zero removes done ones at once.
+    /// Default 24 h; zero removes done ones at once, unless they have a
+    /// result or something waits for them.
     pub fn keep_done(mut self, keep: Duration) -> Self {
         self.settings.retention.done_ms = millis(keep);
         self
@@ -201,7 +213,10 @@ impl WorkerBuilder {
     pub async fn start(self) -> Result<Worker> {
         let (jobs, settings) = self.ready().await?;
         let (stop, stopped) = watch::channel(None);
+        let stop = Arc::new(stop);
+        let workers = Arc::clone(jobs.workers());
         let dispatcher = Dispatcher::new(jobs, settings, stopped)?;
+        workers.add(Arc::clone(&stop));
         Ok(Worker {
             stop,
             task: Some(tokio::spawn(dispatcher.run())),
@@ -245,6 +260,10 @@ impl WorkerBuilder {
             let why = format!("it serves the queue {:?} twice", twice.first());
             return Err(Error::invalid("cannot start a worker", why));
         }
+        if let Some(kind) = self.twice {
+            let why = format!("jobs of the kind {kind:?} were given two handlers");
+            return Err(Error::invalid("cannot start a worker", why));
+        }
         for (name, schedule, zone, job) in self.crons {
             self.jobs.schedule(name, schedule, zone, job?).await?;
         }
@@ -281,8 +300,9 @@ fn to_json(result: &impl Serialize) -> Result<Option<String>, Failure> {
 /// A running worker. Dropping it is a shutdown with no time left: what runs is
 /// stopped and handed back, in the background.
 #[derive(Debug)]
+#[must_use = "dropping it stops the worker"]
 pub struct Worker {
-    stop: watch::Sender<Option<Duration>>,
+    stop: Arc<watch::Sender<Option<Duration>>>,
     task: Option<JoinHandle<()>>,
 }
 

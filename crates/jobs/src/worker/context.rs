@@ -1,7 +1,7 @@
 //! What a handler knows of its job beside the payload.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -12,26 +12,46 @@ use crate::{Error, JobId, Jobs, Result};
 /// Tells a running job that it should end.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
-    raised: AtomicBool,
+    /// A [`Reason`], or 0.
+    raised: AtomicU8,
     notify: Notify,
 }
 
+/// Why a job should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Somebody asked for it.
+    Cancelled = 1,
+    /// Its worker ends, or has lost it: another one will run it.
+    GivenBack = 2,
+}
+
 impl Signal {
-    pub(super) fn raise(&self) {
-        self.raised.store(true, Ordering::SeqCst);
+    /// The first reason counts.
+    pub(super) fn raise(&self, reason: Reason) {
+        let _ = self
+            .raised
+            .compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
         self.notify.notify_waiters();
     }
 
-    pub(super) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::SeqCst)
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self.raised.load(Ordering::SeqCst) {
+            0 => None,
+            1 => Some(Reason::Cancelled),
+            _ => Some(Reason::GivenBack),
+        }
     }
 
-    pub(super) async fn raised(&self) {
-        let mut notified = std::pin::pin!(self.notify.notified());
-        // In line before looking, so that no signal falls in between.
-        notified.as_mut().enable();
-        if !self.is_raised() {
-            notified.await;
+    pub(super) async fn raised(&self) -> Reason {
+        loop {
+            let mut notified = std::pin::pin!(self.notify.notified());
+            // In line before looking, so that no signal falls in between.
+            notified.as_mut().enable();
+            match self.reason() {
+                Some(reason) => return reason,
+                None => notified.await,
+            }
         }
     }
 }
@@ -101,11 +121,12 @@ impl Context {
     /// True once the job should end: it was cancelled, its worker shuts down
     /// and the deadline has passed, or its lease was lost.
     pub fn is_cancelled(&self) -> bool {
-        self.signal.is_raised()
+        self.signal.reason().is_some()
     }
 
-    /// Waits until the job should end. A handler that returns soon after ends
-    /// in order; one that does not is dropped.
+    /// Waits until the job should end. A handler that returns an error soon after
+    /// ends in order, as cancelled or handed back; one that returns `Ok` is done,
+    /// and its chain goes on; one that does not return is dropped.
     pub async fn cancelled(&self) {
         self.signal.raised().await;
     }

@@ -5,14 +5,16 @@
 //! moved on and its answer changes nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::builder::Settings;
-use super::exchange::TROUBLE;
+use super::exchange::{PRUNE_EVERY, TROUBLE};
 use super::floor::{Ended, Outcome, Running};
 use super::lane::Lane;
 use super::lease::Lease;
@@ -24,6 +26,12 @@ use crate::{JobId, Jobs, Result};
 /// Shortest time between two looks: an app that commits all the time does not
 /// make its workers look all the time.
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
+
+/// A look owed for this long goes before the next turn.
+const LOOK_OVERDUE: Duration = Duration::from_millis(10);
+
+/// How long after the deadline a shutdown waits for handlers that block.
+const STUBBORN: Duration = Duration::from_secs(2);
 
 /// Longest sleep while something is due at a wall time, for that clock may be
 /// set meanwhile.
@@ -59,6 +67,10 @@ pub(super) struct Dispatcher {
     pub(super) trouble: Option<(Instant, Duration)>,
     pub(super) ended_since_prune: usize,
     pub(super) cursor: JobId,
+    /// Turns in a row that asked for jobs and got none.
+    pub(super) fruitless: u32,
+    /// The deadline of the shutdown is over.
+    pub(super) interrupted: bool,
     pub(super) left: (usize, usize),
 }
 
@@ -104,7 +116,10 @@ impl Dispatcher {
             wake_at: None,
             ahead_ms: now.wall_ms - now.steady_ms,
             trouble: None,
-            ended_since_prune: 0,
+            // The first turn begins a round.
+            ended_since_prune: PRUNE_EVERY,
+            fruitless: 0,
+            interrupted: false,
             cursor: 0,
             left: (0, 0),
             jobs,
@@ -115,9 +130,14 @@ impl Dispatcher {
     pub(super) async fn run(mut self) {
         loop {
             self.start_waiting();
+            self.glimpse();
+            self.hand_back_late();
             let pausing = self
                 .trouble
                 .is_some_and(|(until, _)| until > Instant::now());
+            if !pausing && self.look_is_overdue() {
+                self.look().await;
+            }
             if !pausing && let Some(turn) = self.next_turn() {
                 self.take(turn).await;
                 continue;
@@ -135,11 +155,15 @@ impl Dispatcher {
     }
 
     /// True once all that ran has ended and is recorded; or, if the database
-    /// does not take it, once that has been tried long enough.
+    /// does not take it or a handler does not end, once that was waited for
+    /// long enough.
     fn may_go(&self, pausing: bool) -> bool {
         self.stopping.is_some_and(|deadline| {
-            let patient = Instant::now() < deadline + TROUBLE.1;
-            self.running.is_empty() && !(pausing && patient)
+            let now = Instant::now();
+            if self.running.is_empty() {
+                return !pausing || now >= deadline + TROUBLE.1;
+            }
+            now >= deadline + STUBBORN
         })
     }
 
@@ -163,7 +187,7 @@ impl Dispatcher {
                 }
             }
             // What a job put off to this very moment is due as well.
-            self.chores = !turn.acks.is_empty();
+            self.chores |= !turn.acks.is_empty();
         }
         self.stopped().await;
         Ok(ran)
@@ -201,7 +225,8 @@ impl Dispatcher {
             self.wake_at,
             paused_until,
             look_at.filter(|_| paused_until.is_none()),
-            self.stopping.filter(|_| !self.running.is_empty()),
+            self.stopping_at(),
+            self.lanes.iter().filter_map(Lane::late_at).min(),
         ];
         let wake_at = wake_at.into_iter().flatten().min();
         let listening = self.stopping.is_none();
@@ -222,6 +247,46 @@ impl Dispatcher {
         }
     }
 
+    /// When there is something to do for one that is stopping.
+    fn stopping_at(&self) -> Option<Instant> {
+        let deadline = self.stopping.filter(|_| !self.running.is_empty())?;
+        Some(if self.interrupted {
+            deadline + STUBBORN
+        } else {
+            deadline
+        })
+    }
+
+    /// Takes in what there is to hear without waiting: one that always has
+    /// something to do never comes to [`Dispatcher::hear`].
+    fn glimpse(&mut self) {
+        if self.stopping.is_none() {
+            let stop = *self.stop.borrow();
+            if let Some(deadline) = stop {
+                return self.stop_now(deadline);
+            }
+            if self.lease.take_lost() == Some(self.worker) {
+                self.lost();
+            }
+            let polled = {
+                let mut changed = self.changes.changed();
+                let mut context = std::task::Context::from_waker(Waker::noop());
+                changed.as_mut().poll(&mut context)
+            };
+            match polled {
+                Poll::Ready(Ok(())) => self.changed(),
+                Poll::Ready(Err(_)) => return self.stop_now(Duration::ZERO),
+                Poll::Pending => {}
+            }
+        }
+        self.woken();
+    }
+
+    fn look_is_overdue(&self) -> bool {
+        let overdue = |at: Instant| at.elapsed() > LOOK_OVERDUE;
+        self.look && self.stopping.is_none() && self.looked_at.is_none_or(overdue)
+    }
+
     fn changed(&mut self) {
         self.look = true;
         let hints = self.jobs.engine().hints();
@@ -235,7 +300,9 @@ impl Dispatcher {
 
     fn next_look(&self) -> Instant {
         let now = Instant::now();
-        self.looked_at.map_or(now, |at| at + LOOK_PAUSE)
+        // One that asks in vain over and over, for whatever reason, asks ever less.
+        let pause = LOOK_PAUSE * (1 << self.fruitless.min(6));
+        self.looked_at.map_or(now, |at| at + pause)
     }
 
     fn look_is_due(&self) -> bool {
@@ -255,11 +322,13 @@ impl Dispatcher {
             self.chores = true;
         }
         let (queues, suspect) = (Arc::clone(&self.queues), self.suspects.is_empty());
-        let Ok(horizon) = engine.horizon(self.worker, queues, suspect).await else {
-            // A reader that fails: the next turn will say more.
-            self.look = true;
-            self.wake_within(TROUBLE.0);
-            return;
+        let horizon = match engine.horizon(self.worker, queues, suspect).await {
+            Ok(horizon) => horizon,
+            Err(error) => {
+                let (error, retry_in) = (error.to_string(), TROUBLE.1);
+                self.wake_within(retry_in);
+                return self.tell(|| Event::Troubled { error, retry_in });
+            }
         };
         if horizon.ready {
             for lane in &mut self.lanes {
@@ -280,9 +349,7 @@ impl Dispatcher {
             }
         }
         for id in horizon.cancelled {
-            if let Some(running) = self.running.get(&id) {
-                running.signal.raise();
-            }
+            self.cancel(id);
         }
     }
 
@@ -308,7 +375,9 @@ impl Dispatcher {
 
     pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
         if let Some(observer) = &self.settings.observer {
-            observer(&event());
+            // Whatever the observer does to itself, jobs go on.
+            let told = catch_unwind(AssertUnwindSafe(|| observer(&event())));
+            drop(told);
         }
     }
 }

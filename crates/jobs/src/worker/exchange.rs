@@ -17,22 +17,16 @@ use crate::ops::{End, Turn, Turned};
 pub(super) const TROUBLE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Ended jobs after which old ones are looked for.
-const PRUNE_EVERY: usize = 1000;
+/// Ended jobs after which old ones are looked for again.
+pub(super) const PRUNE_EVERY: usize = 1000;
 
 impl Dispatcher {
     /// What there is to tell the database, or to ask it for.
     pub(super) fn next_turn(&mut self) -> Option<Arc<Turn>> {
-        // One at a time, and in one lane: the one asked first.
-        let mut suspect = self.suspects.is_empty();
+        let suspect = self.suspects.is_empty();
         let mut wants = Vec::new();
         if self.stopping.is_none() {
-            for lane in &self.lanes {
-                if let Some(want) = lane.want(suspect) {
-                    suspect = suspect && !want.suspect;
-                    wants.push(want);
-                }
-            }
+            wants.extend(self.lanes.iter().filter_map(|lane| lane.want(suspect)));
         }
         let chores = self.chores && self.stopping.is_none();
         if self.ended.is_empty() && wants.is_empty() && !chores {
@@ -48,7 +42,8 @@ impl Dispatcher {
                 }
             }
         }
-        let prune = self.ended_since_prune >= PRUNE_EVERY;
+        // A round once begun goes on with each turn, a page at a time.
+        let prune = self.cursor > 0 || self.ended_since_prune >= PRUNE_EVERY;
         let settings = &self.settings;
         Some(Arc::new(Turn {
             worker: self.worker,
@@ -62,7 +57,6 @@ impl Dispatcher {
             prune: prune.then_some(self.cursor),
             leave: false,
             retention: settings.retention,
-            max_attempts: settings.rules.max_attempts,
             max_crashes: settings.max_crashes,
         }))
     }
@@ -135,6 +129,13 @@ impl Dispatcher {
         if turned.lost {
             return self.lost();
         }
+        let nothing = turned.claims.iter().all(Option::is_none);
+        if !nothing || turn.wants.is_empty() {
+            self.fruitless = 0;
+        } else if turn.acks.is_empty() {
+            self.fruitless += 1;
+        }
+        let mut claimed = Vec::new();
         for (want, claim) in turn.wants.iter().zip(turned.claims) {
             let lane = self.lanes.iter_mut().find(|lane| lane.queue == want.queue);
             let Some(lane) = lane else { continue };
@@ -143,11 +144,12 @@ impl Dispatcher {
                 let suspects = claim.jobs.iter().filter(|job| job.suspect);
                 self.suspects.extend(suspects.map(|job| job.id));
                 let (queue, count) = (lane.queue.clone(), claim.jobs.len());
-                if let Some(observer) = &self.settings.observer {
-                    observer(&Event::Claimed { queue, count });
-                }
+                claimed.push(Event::Claimed { queue, count });
             }
             lane.claimed(want, claim);
+        }
+        for event in claimed {
+            self.tell(|| event);
         }
         if let Some(ms) = turned.wait_ms {
             self.wake_within(Duration::from_millis(ms.unsigned_abs()));
@@ -174,7 +176,6 @@ impl Dispatcher {
             prune: None,
             leave: true,
             retention: self.settings.retention,
-            max_attempts: 1,
             max_crashes: 1,
         };
         // Should it fail, the lease ends by itself.

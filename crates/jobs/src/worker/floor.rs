@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::context::{Context, Signal};
+use super::context::{Context, Reason, Signal};
 use super::dispatch::{Dispatcher, new_worker_id};
 use super::lane::Lane;
 use super::run;
@@ -40,6 +41,9 @@ pub(super) struct Outcome {
     pub(super) ran: Duration,
 }
 
+/// Longest deadline of a shutdown: thirty years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 impl Dispatcher {
     /// Starts what was claimed, as far as there are places.
     pub(super) fn start_waiting(&mut self) {
@@ -67,14 +71,22 @@ impl Dispatcher {
         let (rules, outcomes) = (self.settings.rules, self.outcomes.0.clone());
         let (id, run_number) = (job.id, job.run);
         let task = tokio::spawn(async move {
+            let mut report = Report {
+                outcomes,
+                outcome: Some(Outcome {
+                    id,
+                    run: run_number,
+                    end: End::Failed {
+                        error: "it panicked while it was being dropped".into(),
+                        retry_in_ms: Some(0),
+                    },
+                    ran: Duration::ZERO,
+                }),
+            };
             let (end, ran) = run::run(handler, context, rules).await;
-            // Nobody there: the worker was dropped with its runtime.
-            let _ = outcomes.send(Outcome {
-                id,
-                run: run_number,
-                end,
-                ran,
-            });
+            if let Some(outcome) = &mut report.outcome {
+                (outcome.end, outcome.ran) = (end, ran);
+            }
         });
         self.running.insert(
             id,
@@ -124,7 +136,7 @@ impl Dispatcher {
     pub(super) fn lost(&mut self) {
         let mut jobs = self.running.len();
         for (_, running) in self.running.drain() {
-            running.signal.raise();
+            running.signal.raise(Reason::GivenBack);
             running.task.abort();
         }
         for lane in &mut self.lanes {
@@ -142,28 +154,68 @@ impl Dispatcher {
     }
 
     pub(super) fn stop_now(&mut self, deadline: Duration) {
-        self.stopping = Some(Instant::now() + deadline);
+        self.stopping = Some(Instant::now() + deadline.min(FAR));
         let mut back = Vec::new();
         for lane in &mut self.lanes {
             back.extend(lane.drain());
         }
         self.left.0 += back.len();
-        for (claim, job) in back {
-            self.push_ended(claim, Arc::new(job), End::HandedBack, Duration::ZERO);
-        }
+        self.hand_back(back);
         if deadline.is_zero() {
             self.interrupt();
         }
     }
 
-    /// Stops what still runs, and hands it back.
+    /// The deadline is over: stops what still runs. Each is handed back once its
+    /// handler is gone; one that blocks its thread keeps its claim, and goes to
+    /// another worker when the lease is over.
     pub(super) fn interrupt(&mut self) {
-        let running: Vec<_> = self.running.drain().map(|(_, running)| running).collect();
-        self.left.1 += running.len();
-        for running in running {
-            running.signal.raise();
-            running.task.abort();
-            self.finished(running, End::HandedBack, Duration::ZERO);
+        if !std::mem::replace(&mut self.interrupted, true) {
+            self.left.1 = self.running.len();
+            for running in self.running.values() {
+                running.signal.raise(Reason::GivenBack);
+            }
+        }
+    }
+
+    /// What waits here for places that others may have.
+    pub(super) fn hand_back_late(&mut self) {
+        let mut late = Vec::new();
+        for lane in &mut self.lanes {
+            late.extend(lane.take_late());
+        }
+        self.hand_back(late);
+    }
+
+    fn hand_back(&mut self, jobs: Vec<(i64, Claimed)>) {
+        for (claim, job) in jobs {
+            self.push_ended(claim, Arc::new(job), End::HandedBack, Duration::ZERO);
+        }
+    }
+
+    /// Tells a job that it should end, whether it runs or not.
+    pub(super) fn cancel(&mut self, id: JobId) {
+        if let Some(running) = self.running.get(&id) {
+            return running.signal.raise(Reason::Cancelled);
+        }
+        let waiting = self.lanes.iter_mut().find_map(|lane| lane.remove(id));
+        if let Some((claim, job)) = waiting {
+            self.push_ended(claim, Arc::new(job), End::Cancelled, Duration::ZERO);
+        }
+    }
+}
+
+/// Tells how a run has ended, however its task does.
+struct Report {
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    outcome: Option<Outcome>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            // Nobody there: the worker was dropped with its runtime.
+            let _ = self.outcomes.send(outcome);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! One queue as a worker sees it.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::JobId;
 use crate::ops::{Claim, Claimed, Want};
 
 /// Most jobs claimed by one turn from one queue.
@@ -98,6 +101,29 @@ impl Lane {
             }
         }
         Some(next)
+    }
+
+    /// When what waits here will have waited too long.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        let claimed_at = self.claimed_at.filter(|_| !self.waiting.is_empty())?;
+        Some(claimed_at + LONG)
+    }
+
+    /// Jobs turned out to take longer than was thought: what waits here is
+    /// given back, for others may have time for it.
+    pub(super) fn take_late(&mut self) -> Vec<(i64, Claimed)> {
+        if self.late_at().is_none_or(|at| at > Instant::now()) {
+            return Vec::new();
+        }
+        self.batch = self.places;
+        self.hungry = true;
+        self.waiting.drain(..).collect()
+    }
+
+    /// Takes a job out that has not started.
+    pub(super) fn remove(&mut self, id: JobId) -> Option<(i64, Claimed)> {
+        let place = self.waiting.iter().position(|(_, job)| job.id == id)?;
+        self.waiting.remove(place)
     }
 
     /// Everything that has not started.

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::{Error, Result};
 
 /// Pause before a renewal that failed is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct State {
@@ -69,6 +69,11 @@ impl Lease {
             drop(state);
             self.shared.changed.notify_all();
         }
+    }
+
+    /// As [`Lease::lost`], without waiting.
+    pub(super) fn take_lost(&self) -> Option<i64> {
+        self.shared.lock().lost.take()
     }
 
     /// Waits until a lease could not be renewed in time; answers whose.

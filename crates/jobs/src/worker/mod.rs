@@ -19,8 +19,10 @@ mod floor;
 mod lane;
 mod lease;
 mod run;
+mod workers;
 
 pub(crate) use self::builder::{Settings, run_due};
 pub use self::builder::{Worker, WorkerBuilder};
 pub use self::context::Context;
 pub use self::failure::Failure;
+pub(crate) use self::workers::Workers;

@@ -7,10 +7,18 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::context::Context;
+use super::context::{Context, Reason};
 use super::failure::{Failure, Then};
 use crate::Backoff;
 use crate::ops::End;
+
+/// Time to end by itself for a job whose worker ends: its deadline was before.
+const GIVEN_BACK_GRACE: Duration = Duration::from_millis(100);
+
+/// For how long a job waits for a worker that has a handler for it, and how
+/// often it is tried meanwhile.
+const NO_HANDLER_MS: i64 = 86_400_000;
+const NO_HANDLER_PAUSE: Duration = Duration::from_secs(60);
 
 /// A handler's answer: JSON text if there is a result worth keeping.
 pub(super) type Outcome = Result<Option<String>, Failure>;
@@ -42,15 +50,15 @@ pub(super) async fn run(
         Duration::from_millis(ms.max(1).unsigned_abs())
     });
     let outcome = match handler {
-        None => Err(Failure::retry(format!(
-            "this worker has no handler for jobs of the kind {:?}",
-            job.kind
-        ))),
+        None => Err(no_handler(&context)),
         Some(handler) => {
             let mut running = pin!(caught(handler, context));
             let cut_short = async {
-                signal.raised().await;
-                tokio::time::sleep(rules.grace).await;
+                let grace = match signal.raised().await {
+                    Reason::Cancelled => rules.grace,
+                    Reason::GivenBack => GIVEN_BACK_GRACE,
+                };
+                tokio::time::sleep(grace).await;
             };
             tokio::select! {
                 biased;
@@ -59,14 +67,16 @@ pub(super) async fn run(
                         Err(Failure::retry(format!("it took longer than {timeout:?}")))
                     })
                 }
-                () = cut_short => return (End::Cancelled, started.elapsed()),
+                // What is dropped here has ended before anybody is told.
+                () = cut_short => Err(Failure::retry("it was stopped")),
             }
         }
     };
     let end = match outcome {
         Ok(result) => End::Done(result),
         // It was told to end, and did: that is no failure of its own.
-        Err(_) if signal.is_raised() => End::Cancelled,
+        Err(_) if signal.reason() == Some(Reason::Cancelled) => End::Cancelled,
+        Err(_) if signal.reason() == Some(Reason::GivenBack) => End::HandedBack,
         Err(Failure { error, then }) => {
             let max = job.max_attempts.unwrap_or(rules.max_attempts);
             let wait_ms = || rules.backoff.wait_ms(job.attempt, fastrand::f64());
@@ -80,6 +90,19 @@ pub(super) async fn run(
         }
     };
     (end, started.elapsed())
+}
+
+/// In a deploy the old program meets jobs of the new one: for a day they wait
+/// without using up attempts.
+fn no_handler(context: &Context) -> Failure {
+    let waited_ms = context.jobs.now().wall_ms - context.job.enqueued_at_ms;
+    if waited_ms < NO_HANDLER_MS {
+        return Failure::snooze(NO_HANDLER_PAUSE);
+    }
+    Failure::retry(format!(
+        "no worker has a handler for jobs of the kind {:?}",
+        context.job.kind
+    ))
 }
 
 fn failed(error: String, retry_in_ms: Option<i64>) -> End {

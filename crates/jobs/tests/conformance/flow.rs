@@ -78,13 +78,12 @@ async fn a_handler_may_discard_snooze_or_name_the_pause() {
 }
 
 #[tokio::test]
-async fn a_panic_a_timeout_and_a_missing_handler_are_failures() {
+async fn a_panic_and_a_timeout_are_failures() {
     let place = Place::new().await;
     let panics = place.push(NewJob::raw("panic", "1").max_attempts(1)).await;
     let early = place.push(NewJob::raw("early", "1").max_attempts(1)).await;
     let slow = NewJob::raw("slow", "1").max_attempts(1);
     let slow = place.push(slow.timeout(Duration::from_millis(10))).await;
-    let nobody = place.push(NewJob::raw("nobody", "1").max_attempts(1)).await;
     let unread = place.push(NewJob::raw("note", "no JSON")).await;
     let worker = place.worker();
     let worker = worker
@@ -105,7 +104,6 @@ async fn a_panic_a_timeout_and_a_missing_handler_are_failures() {
         (panics, "it panicked: attempt 1"),
         (early, "it panicked: before the future"),
         (slow, "it took longer than 10ms"),
-        (nobody, "this worker has no handler"),
         (unread, "cannot read its payload"),
     ] {
         let job = place.jobs.get(id).await.unwrap().unwrap();
@@ -230,4 +228,18 @@ async fn inline_jobs_have_run_when_the_enqueue_returns() {
     let later = note("later").delay(Duration::from_secs(1));
     jobs.push_many(vec![note("a"), later]).await.unwrap();
     assert_eq!(place.log.take(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_job_nobody_knows_waits_a_day_for_a_newer_program() {
+    let place = Place::new().await;
+    let id = place.push(NewJob::raw("nobody", "1").max_attempts(1)).await;
+    place.run_due().await;
+    let job = place.jobs.get(id).await.unwrap().unwrap();
+    assert_eq!((job.state, job.attempts), (State::Scheduled, 0));
+    place.advance_s(86_400);
+    place.run_due().await;
+    let job = place.jobs.get(id).await.unwrap().unwrap();
+    assert_eq!(job.state, State::Dead);
+    assert!(job.error.unwrap().contains("no worker has a handler"));
 }
