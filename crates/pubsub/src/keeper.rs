@@ -12,7 +12,8 @@ use crate::engine::{Answer, Engine};
 use crate::members::Place;
 use crate::{Error, PubSub, Result};
 
-/// Pause after an error that may pass.
+/// Pause after an error that may pass, before what is due is tried again: short
+/// beside a lease, which must not run out meanwhile.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Tries to get a lease, should others take it back again and again.
 const TRIES: u32 = 5;
@@ -24,6 +25,9 @@ pub(crate) struct Keeper {
     lease_time: Duration,
     /// The lease, while there is one; held while another is taken.
     lease: tokio::sync::Mutex<Option<i64>>,
+    /// Held while places are taken out. Not the lease for that: a caller's
+    /// future that is polled no more would keep it from being renewed.
+    taking_out: tokio::sync::Mutex<()>,
     held: Mutex<Held>,
     pub(crate) changed: Notify,
 }
@@ -44,6 +48,7 @@ impl Keeper {
             engine,
             lease_time,
             lease: tokio::sync::Mutex::default(),
+            taking_out: tokio::sync::Mutex::default(),
             held: Mutex::default(),
             changed: Notify::new(),
         }
@@ -137,7 +142,18 @@ impl Keeper {
 
     /// Does what is due; returns when there is more to do.
     async fn round(&self, beat_at: &mut Instant) -> Result<Option<Instant>> {
-        self.take_out().await?;
+        let third = self.lease_time / 3;
+        if self.held().places.is_empty() {
+            *beat_at = Instant::now() + third;
+        } else if *beat_at <= Instant::now() {
+            self.with_lease(|lease| self.engine.beat(lease)).await?;
+            // Not before: one that failed is due again after the pause.
+            *beat_at = Instant::now() + third;
+        }
+        // No longer than until the next beat: it waits for callers that leave.
+        if let Ok(done) = tokio::time::timeout_at(*beat_at, self.take_out()).await {
+            done?;
+        }
         let (present, watched) = {
             let held = self.held();
             (!held.places.is_empty(), held.watchers > 0)
@@ -145,9 +161,6 @@ impl Keeper {
         if !present {
             *beat_at = Instant::now();
             self.release(false).await?;
-        } else if *beat_at <= Instant::now() {
-            *beat_at = Instant::now() + self.lease_time / 3;
-            self.with_lease(|lease| self.engine.beat(lease)).await?;
         }
         if !present && !watched {
             return Ok(None);
@@ -167,19 +180,49 @@ impl Keeper {
         Ok(beat.into_iter().chain(expiry).min())
     }
 
+    /// Takes out all who are to leave; answers once that is committed, also
+    /// where another caller does it. Dropping the future loses none of them.
     pub(crate) async fn take_out(&self) -> Result<()> {
-        let leaving = std::mem::take(&mut self.held().leaving);
-        if leaving.is_empty() {
-            return Ok(());
-        }
+        // Until it is committed: whoever finds nothing to take out then knows
+        // that its own is out.
+        let _taking_out = self.taking_out.lock().await;
         let lease = *self.lease.lock().await;
-        let Some(lease) = lease else {
-            return Ok(()); // Given back, with all its places.
-        };
-        let result = self.engine.leave(lease, leaving.clone()).await;
-        if result.is_err() {
-            self.held().leaving.extend(leaving);
-        }
-        result
+        let leaving = Leaving::take(self);
+        if let (Some(lease), false) = (lease, leaving.places.is_empty()) {
+            self.engine.leave(lease, leaving.places.clone()).await?;
+        } // No lease: it was given back, with all its places.
+        leaving.done();
+        Ok(())
     }
 }
+
+/// Places on their way out; put back when dropped before [`Leaving::done`].
+/// To take one out twice does nothing.
+struct Leaving<'a> {
+    keeper: &'a Keeper,
+    places: Vec<i64>,
+}
+
+impl<'a> Leaving<'a> {
+    fn take(keeper: &'a Keeper) -> Self {
+        let places = std::mem::take(&mut keeper.held().leaving);
+        Self { keeper, places }
+    }
+
+    fn done(mut self) {
+        self.places.clear();
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.places.is_empty() {
+            self.keeper.held().leaving.append(&mut self.places);
+            // The task does it, if nobody else.
+            self.keeper.changed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

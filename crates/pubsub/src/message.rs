@@ -122,3 +122,72 @@ impl NewMessage {
         Ok(Self::new(channel, payload))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The id, if the text is one; the error never holds the whole of it.
+    fn read(text: &str) -> Option<MessageId> {
+        match text.parse() {
+            Ok(id) => Some(id),
+            Err(Error::MessageId(shown)) => {
+                assert!(shown.chars().count() <= 64 && text.starts_with(&shown));
+                None
+            }
+            Err(other) => unreachable!("{other}"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        let epoch = "0123456789abcdef";
+        assert!(read(&format!("{epoch}-{}", i64::MAX)).is_some());
+        for text in [
+            "".into(),
+            "-".into(),
+            epoch.into(),
+            format!("{epoch}-"),
+            format!("{epoch}-+1"),
+            format!("{epoch}--1"),
+            format!("{epoch}-a"),
+            format!("{epoch}-1 "),
+            format!("{epoch}-1\n"),
+            format!("{epoch}-1-1"),
+            format!("{epoch}-{}", i64::MAX.unsigned_abs() + 1),
+            format!("{epoch}-{}", u128::MAX),
+            format!("+{}-1", &epoch[1..]),
+            format!("{}-1", &epoch[1..]),
+            format!("0{epoch}-1"),
+            // 16 bytes, of another alphabet.
+            "éééééééé-1".into(),
+            format!("{epoch}-١"),
+        ] {
+            assert_eq!(read(&text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_is_read_as_it_was_printed(epoch: u64, seq in 0..=i64::MAX.unsigned_abs()) {
+            let id = MessageId { epoch, seq };
+            prop_assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
+        }
+
+        #[test]
+        fn any_text_is_an_id_or_an_error(
+            text in prop_oneof![any::<String>(), "[0-9a-fA-F+-]{0,40}", "[0-9a-fA-Fé]{14,17}-[0-9a-f+-]{0,21}"],
+        ) {
+            if let Some(id) = read(&text) {
+                // What is read is what stands there.
+                prop_assert!(text[..16].eq_ignore_ascii_case(&id.to_string()[..16]));
+                let digits = text[17..].trim_start_matches('0');
+                prop_assert_eq!(if digits.is_empty() { "0" } else { digits }, id.seq.to_string());
+            }
+        }
+    }
+}

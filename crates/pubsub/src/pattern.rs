@@ -190,5 +190,27 @@ mod tests {
             let chars: Vec<char> = channel.chars().collect();
             prop_assert_eq!(pattern.takes(&channel), slow(&pattern.parts, &chars));
         }
+
+        #[test]
+        fn any_text_is_a_pattern_or_refused_by_name(text: String, channel: String) {
+            let Ok(pattern) = Pattern::new(text.clone()) else {
+                prop_assert!(name::check("pattern", &text).is_err());
+                return Ok(());
+            };
+            prop_assert_eq!(pattern.as_str(), &text);
+            pattern.matches(&channel);
+        }
+
+        #[test]
+        fn a_channel_written_with_backslashes_is_matched_alone(
+            channel in prop_oneof![any::<String>(), "[ab*?\\[\\]^\\\\-]{1,10}"],
+            other: String,
+        ) {
+            let text: String = channel.chars().flat_map(|c| ['\\', c]).collect();
+            if let Ok(pattern) = Pattern::new(text) {
+                prop_assert!(pattern.takes(&channel));
+                prop_assert_eq!(pattern.takes(&other), other == channel);
+            }
+        }
     }
 }
