@@ -1,11 +1,13 @@
 //! How many of the requests of a Zipf trace find their key, at several sizes:
 //! whether what is evicted is what is wanted least.
 
+use std::cell::Cell;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cache::fifo::Fifo;
 use crate::cache::lru::Lru;
-use crate::cache::ours;
+use crate::cache::ours::Asked;
 use crate::cache::trace::{KEYS, Trace};
 use crate::peers::program::Program;
 use crate::report::Report;
@@ -13,17 +15,19 @@ use crate::rounds::Pace;
 use crate::turns::Turns;
 
 /// Requests, once the cache is warm; a fifth as many come before.
-const REQUESTS: u64 = 5_000_000;
-const QUICK_REQUESTS: u64 = 500_000;
+const REQUESTS: u64 = 1_000_000;
+const QUICK_REQUESTS: u64 = 200_000;
+
+/// Bytes of each value, and what our cache may take on the disk: room for about
+/// 1, 4 and 9 % of the keys. What it holds in the end is what the others may.
+const VALUE_BYTES: usize = 600;
+const BOUNDS_MB: [u64; 3] = [8, 32, 64];
 
 /// One cache on one trace.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     /// The exponent of Zipf's law.
     pub(crate) s: f64,
-    /// Entries it may hold, all of one size.
-    #[allow(dead_code, reason = "for our side, which is still to come")]
-    pub(crate) capacity: usize,
     pub(crate) requests: u64,
 }
 
@@ -49,24 +53,29 @@ pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
         REQUESTS
     };
     for s in [0.9, 1.0] {
-        for percent in [1, 5, 10] {
-            let capacity = KEYS as usize * percent / 100;
-            let size = Size {
-                s,
-                capacity,
-                requests,
-            };
-            let case = format!("hits, Zipf {s:.1} over {KEYS} keys, room for {percent} %");
-            let (mut lru, mut fifo) = (Lru::new(capacity), Fifo::new(capacity));
-            let mokas = format!("hits {s} {capacity} {requests}");
+        for bound_mb in BOUNDS_MB {
+            let size = Size { s, requests };
+            let capacity = Cell::new(0);
+            let case = format!("hits, Zipf {s:.1} over {KEYS} keys, {bound_mb} MiB on disk");
             Turns::new(case)
-                .ours(ours::HITS.map(|hits| move |dir: &_, _: Duration| hits(dir, size)))
-                .peer("LRU, exact", ">= 1", |_, _| {
+                .ours(Some(|dir: &Path, _: Duration| {
+                    let cache = Asked::open(dir, bound_mb << 20, VALUE_BYTES)?;
+                    let hits = size.hits(|key| cache.ask(key).unwrap());
+                    capacity.set(cache.entries()?);
+                    cache.close();
+                    Ok(hits)
+                }))
+                .peer("LRU, exact, as many entries", ">= 1", |_, _| {
+                    let mut lru = Lru::new(capacity.get());
                     Ok(size.hits(|key| lru.ask(key)))
                 })
-                .peer("FIFO", "> 1", |_, _| Ok(size.hits(|key| fifo.ask(key))))
-                .peer("moka (TinyLFU)", "", |dir, time| {
-                    moka.measure(&mokas, dir, time)
+                .peer("FIFO, as many entries", "> 1", |_, _| {
+                    let mut fifo = Fifo::new(capacity.get());
+                    Ok(size.hits(|key| fifo.ask(key)))
+                })
+                .peer("moka (TinyLFU), as many", "", |dir, time| {
+                    let case = format!("hits {s} {} {requests}", capacity.get());
+                    moka.measure(&case, dir, time)
                 })
                 // The same in every round.
                 .rates("%", (1, pace.short), report)?;

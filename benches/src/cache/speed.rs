@@ -2,7 +2,6 @@
 //! nothing but memory.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::cache::load::Load;
 use crate::cache::{ours, redis};
@@ -11,7 +10,7 @@ use crate::peers::program::Program;
 use crate::peers::redis::{Durability, Redis};
 use crate::report::Report;
 use crate::rounds::Pace;
-use crate::turns::{Ours, Turns};
+use crate::turns::Turns;
 
 const SIZES: [(usize, &str); 4] = [
     (100, "100 B"),
@@ -19,8 +18,6 @@ const SIZES: [(usize, &str); 4] = [
     (10 * 1024, "10 KB"),
     (100 * 1024, "100 KB"),
 ];
-
-type OurLoad = Option<fn(&Path, Load, Duration) -> anyhow::Result<f64>>;
 
 pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
     let redis = Redis::start(Durability::Memory)?;
@@ -36,7 +33,7 @@ pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
                 callers,
             };
             let small = value_bytes <= 1024;
-            for (verb, ours) in [("get", ours::GET as OurLoad), ("set", ours::SET)] {
+            for verb in ["get", "set"] {
                 let wanted = match (small, verb, callers) {
                     (true, "get", 1) => ">= 30",
                     (true, "set", 1) => ">= 3",
@@ -47,7 +44,9 @@ pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
                 let mokas = format!("{verb} {value_bytes} {callers}");
                 let who = if callers == 1 { "caller" } else { "callers" };
                 let case = Turns::new(format!("{verb}, {size}, {callers} {who}"))
-                    .ours(ours.map(|ours| move |dir: &Path, time| ours(dir, load, time)))
+                    .ours(Some(move |dir: &Path, time| {
+                        ours::speed(dir, verb, load, time)
+                    }))
                     .peer("Redis, memory only", wanted, |_, time| {
                         redis::best(&redis, verb, load, time)
                     });
@@ -75,8 +74,7 @@ pub(crate) fn run(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
 
 /// How long a `set` takes while each must push something out.
 pub(crate) fn while_evicting(pace: Pace, report: &mut Report) -> anyhow::Result<()> {
-    let ours: Ours<_> = ours::SET_WHILE_EVICTING;
     Turns::new("set, 1 KB, 1 caller, while evicting")
-        .ours(ours)
+        .ours(ours::SET_WHILE_EVICTING)
         .waits(["", ""], (pace.rounds, pace.short), report)
 }

@@ -1,0 +1,125 @@
+//! Who computes a missing value.
+//!
+//! Invariants:
+//! - at most one claim on a key is in force at a time, over all processes;
+//! - a claim ends when its value is put in, when its holder gives up, or when
+//!   its lease has run out: a process that died holds nobody up for longer.
+//!
+//! The lease is of the machine's steady clock, which nobody sets; a claim from
+//! before the machine was started last is void.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::{Key, Result, Tables};
+
+/// What time it is, by both clocks; see [`monolite_component::Clock`].
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'b> {
+    /// Wall clock.
+    pub wall_ms: i64,
+    /// Steady clock.
+    pub steady_ms: i64,
+    /// The start of the machine that the steady clock counts from.
+    pub boot: &'b str,
+}
+
+/// The answer of [`Tables::claim`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The caller is to compute the value.
+    Mine,
+    /// The value is there by now.
+    Present,
+    /// Somebody else computes it. It is free to be taken over at this time of
+    /// the steady clock, in milliseconds, unless it is extended.
+    Theirs {
+        /// See above.
+        until_ms: i64,
+    },
+}
+
+impl Tables {
+    /// Claims a key for `token`, a number nobody else uses.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn claim(
+        &self,
+        conn: &Connection,
+        key: &Key,
+        token: i64,
+        lease_ms: i64,
+        now: Moment<'_>,
+    ) -> Result<Claim> {
+        if self.expires_ms(conn, key, now.wall_ms)?.is_some() {
+            return Ok(Claim::Present);
+        }
+        if let Some(until_ms) = self.claimed(conn, key, now)? {
+            return Ok(Claim::Theirs { until_ms });
+        }
+        let mut put = conn.prepare_cached(
+            "INSERT OR REPLACE INTO _monolite_cache_claim VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        let until = now.steady_ms.saturating_add(lease_ms);
+        put.execute((self.id(key), token, until, now.boot))?;
+        Ok(Claim::Mine)
+    }
+
+    /// Until when a key is claimed, if it is. Reads only.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn claimed(&self, conn: &Connection, key: &Key, now: Moment<'_>) -> Result<Option<i64>> {
+        let mut get =
+            conn.prepare_cached("SELECT until_ms, boot FROM _monolite_cache_claim WHERE id = ?1")?;
+        let found: Option<(i64, String)> = get
+            .query_row([self.id(key)], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(found
+            .filter(|(until, boot)| *until > now.steady_ms && boot == now.boot)
+            .map(|(until, _)| until))
+    }
+
+    /// Ends a claim, if it is still the caller's.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn release(&self, conn: &Connection, key: &Key, token: i64) -> Result<bool> {
+        let mut delete =
+            conn.prepare_cached("DELETE FROM _monolite_cache_claim WHERE id = ?1 AND token = ?2")?;
+        Ok(delete.execute((self.id(key), token))? > 0)
+    }
+
+    /// Gives claims a new lease, from now on.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn extend(
+        &self,
+        conn: &Connection,
+        claims: &[(Key, i64)],
+        lease_ms: i64,
+        now: Moment<'_>,
+    ) -> Result<()> {
+        let until = now.steady_ms.saturating_add(lease_ms);
+        let mut set = conn.prepare_cached(
+            "UPDATE _monolite_cache_claim SET until_ms = ?3 WHERE id = ?1 AND token = ?2",
+        )?;
+        for (key, token) in claims {
+            set.execute((self.id(key), token, until))?;
+        }
+        Ok(())
+    }
+
+    /// Removes claims nobody can hold any more.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn drop_void_claims(&self, conn: &Connection, now: Moment<'_>) -> Result<()> {
+        conn.execute(
+            "DELETE FROM _monolite_cache_claim WHERE boot <> ?1 OR until_ms <= ?2",
+            (now.boot, now.steady_ms),
+        )?;
+        Ok(())
+    }
+}
