@@ -80,13 +80,16 @@ fn calls(place: &Place, set: bool, load: Load, time: Duration) -> anyhow::Result
             let cache = place.cache.clone();
             place.runtime.spawn(async move {
                 let (keys, value) = (load.keys(), load.value());
-                let options = EntryOptions::new();
+                let options = EntryOptions::NONE;
                 let mut random = Random::new(caller + 1);
                 let mut count = 0_u32;
                 while started.elapsed() < time {
                     let key = key(random.below(keys));
                     if set {
-                        cache.set_bytes(key, value.clone(), &options).await?;
+                        // Never what is there: SQLite writes only what differs.
+                        let mut value = value.clone();
+                        value[..4].copy_from_slice(&count.to_le_bytes());
+                        cache.set_bytes(key, value, &options).await?;
                     } else {
                         let found = cache.get_bytes(&key).await?;
                         anyhow::ensure!(found.is_some(), "{key} is not there");

@@ -60,7 +60,7 @@ fn size(state: &mut u64) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_bound_holds_at_every_moment() {
-    for bound in [8 * MIB, 24 * MIB] {
+    for bound in [8 * MIB, 16 * MIB] {
         let dir = tempfile::tempdir().unwrap();
         let cache = open(&dir.path().join("cache.sqlite3"), bound);
         let stop = Arc::new(AtomicBool::new(false));
@@ -82,13 +82,13 @@ async fn the_bound_holds_at_every_moment() {
             writers.spawn(async move {
                 let mut state = writer * 7919;
                 let options = EntryOptions::new().tag(format!("w{writer}"));
-                for n in 0..150 {
+                for n in 0..100 {
                     let value = vec![n as u8; size(&mut state)];
                     let key = format!("{writer}:{}", random(&mut state) % 400);
                     cache.set_bytes(key, value, &options).await.unwrap();
                 }
                 // Then small ones, that want the room of the large ones.
-                for n in 0..1_500 {
+                for n in 0..800 {
                     let key = format!("{writer}:small:{n}");
                     cache.set_bytes(key, vec![1; 700], &options).await.unwrap();
                 }
@@ -250,12 +250,12 @@ fn zipf(keys: u32, count: usize, alpha: f64) -> Vec<u32> {
 }
 
 /// Measured in full (release, 8 MiB, α 0.9, 1.5 million requests): 66 % at
-/// 100 bytes a value, where LRU at the same size has 63 % and FIFO 59 %.
+/// 100 bytes a value, where LRU at the same size has 62 % and FIFO 58 %.
 #[test]
 fn it_hits_more_often_than_lru_of_the_same_size() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(&dir.path().join("cache.sqlite3"), 8 * MIB);
-    let requests = zipf(12_000, 60_000, 0.9);
+    let requests = zipf(12_000, 36_000, 0.9);
     let warm = requests.len() / 3;
     let options = EntryOptions::new();
     let mut hits = Vec::new();

@@ -80,6 +80,9 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
     // Negative: in KiB instead of pages.
     set("cache_size", -clamp((options.cache_bytes / 1024).into()))?;
     set("mmap_size", clamp(options.mmap_bytes.into()))?;
+    // The pages a savepoint may have to put back are copied to memory, where
+    // they otherwise spill to a file of their own.
+    set("temp_store", 2)?;
 
     match role {
         Role::Writer => {
