@@ -4,6 +4,7 @@
 mod devtools;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use monolite_testkit::{Process, Signal, disk_dir, free_port, provided};
@@ -30,6 +31,19 @@ fn shows(text: &str) -> String {
 fn process(tab: &mut Tab) -> String {
     let shown = tab.eval("document.querySelector('[data-fact=process]').innerText");
     shown.as_str().expect("a process id").to_owned()
+}
+
+/// Says something in the way of the second post: with a program that has never
+/// heard of the blog.
+fn say_in_sql(database: &Path, post: &str, text: &str) {
+    let script = "import sqlite3, sys\nwith sqlite3.connect(sys.argv[1]) as db: db.execute(\
+        'INSERT INTO comment (post_id, name, body) VALUES (?, ?, ?)', (sys.argv[2], 'the shell', sys.argv[3]))";
+    let python = Command::new("python3")
+        .args(["-c", script])
+        .arg(database)
+        .args([post, text])
+        .status();
+    assert!(python.expect("python3 is installed").success());
 }
 
 #[test]
@@ -65,6 +79,35 @@ fn a_comment_appears_in_the_other_tab_also_after_a_restart() {
     assert!(took < SOON, "seen after {took:?}");
     writer.wait_for(&shows("Can you read this?"));
 
+    // A background job has told the author: the writer hears how soon, and
+    // everybody that it was done.
+    writer.wait_for("document.getElementById('note').innerText.startsWith('The author was told ')");
+    for tab in [&mut home, &mut reader] {
+        tab.wait_for(
+            "document.querySelector('[data-fact=told]').innerText.startsWith('1, last in ')",
+        );
+    }
+
+    // Said by a program beside the app.
+    let post = reader.eval("document.body.dataset.post");
+    let database = Path::new(data).join("app.sqlite3");
+    say_in_sql(
+        &database,
+        post.as_str().expect("a number"),
+        "Hello from outside.",
+    );
+    for tab in [&mut writer, &mut reader] {
+        tab.wait_for(&shows("Hello from outside."));
+    }
+
+    // The cached front page knows of it, and of what the recurring job counts.
+    let mut front = chromium.tab(&format!("http://127.0.0.1:{port}/"));
+    let label = "document.querySelector('main [data-count]').innerText";
+    assert_eq!(front.eval(label), "3 comments");
+    let from = front.eval("document.getElementById('from').innerText");
+    assert!(from.as_str().is_some_and(|it| it.contains(", ")), "{from}");
+    front.wait_for("document.getElementById('discussed').innerText.includes('by a recurring job')");
+
     // The other way round, and while there is no app: the gate holds it.
     let old = process(&mut writer);
     run.signal(Signal::USR2);
@@ -88,13 +131,13 @@ fn a_comment_appears_in_the_other_tab_also_after_a_restart() {
     for tab in [&mut writer, &mut reader] {
         assert_eq!(tab.eval("window.neverReloaded"), true);
     }
-    for tab in [&mut home, &mut writer, &mut reader] {
+    for tab in [&mut home, &mut front, &mut writer, &mut reader] {
         let complaints = tab.complaints();
         assert!(complaints.is_empty(), "{complaints:#?}");
     }
 
     // Ctrl-C, with both streams still open.
-    assert!(Path::new(data).join("app.sqlite3").exists());
+    assert!(database.exists());
     run.signal(Signal::INT);
     let (status, output) = run.end();
     assert_eq!(status.code(), Some(0), "{output}");

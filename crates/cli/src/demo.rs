@@ -79,12 +79,12 @@ pub(crate) fn app() -> Result<(), Failure> {
         ..Settings::default()
     };
     let address = surroundings::listen(&settings, Ipv4Addr::LOCALHOST)?;
-    let database = surroundings::place(&settings).dir.join("app.sqlite3");
+    let data = surroundings::place(&settings).dir;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let app = monolite_demo::app(monolite_demo::Config { database }).await?;
+        let app = monolite_demo::app(monolite_demo::Config { data }).await?;
         let listener = tokio::net::TcpListener::bind(address).await?;
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

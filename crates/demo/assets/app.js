@@ -7,6 +7,7 @@
 
   // More of them are on the older pages.
   const LIST_MAX = 200;
+  const TOLD_MAX = 50;
   const HIDDEN_CLOSE_MS = 10_000;
   const HELD_NOTE_MS = 800;
   const $ = (id) => document.getElementById(id);
@@ -42,6 +43,8 @@
     };
     source.addEventListener("comment", (event) => arrived(JSON.parse(event.data)));
     source.addEventListener("pulse", (event) => pulse(JSON.parse(event.data)));
+    source.addEventListener("told", (event) => told(JSON.parse(event.data)));
+    source.addEventListener("discussed", (event) => discussed(JSON.parse(event.data)));
   }
 
   function disconnect() {
@@ -101,17 +104,43 @@
     }
   }
 
-  function pulse(facts) {
+  function show(facts) {
     for (const element of document.querySelectorAll("[data-fact]")) {
       const name = element.dataset.fact;
       if (name in facts && setText(element, String(facts[name])) && name !== "up") flash(element);
     }
+  }
+
+  function pulse(facts) {
+    show(facts);
     $("moving").hidden = false;
     setStatus("live", facts.readers > 1 ? `Live · ${facts.readers} reading` : "Live · only you");
     const fresh = $("fresh");
     if (fresh && list === null && page.dataset.first !== undefined) {
       fresh.hidden = facts.newest_post <= Number(page.dataset.newestPost);
     }
+  }
+
+  // The job that tells the author may well be faster than the answer to the
+  // comment: what it said is kept until that is here.
+  let own = 0;
+  const toldAfter = new Map();
+
+  function told(facts) {
+    show(facts);
+    toldAfter.set(facts.told_comment, facts.told_after);
+    if (toldAfter.size > TOLD_MAX) toldAfter.delete(toldAfter.keys().next().value);
+    tellOwn();
+  }
+
+  function tellOwn() {
+    const after = toldAfter.get(own);
+    if (own && after) setText($("note"), `The author was told ${after} later, by a background job.`);
+  }
+
+  function discussed({ html }) {
+    const box = $("discussed");
+    if (box) box.innerHTML = html; // Escaped by the server.
   }
 
   function flash(element) {
@@ -139,6 +168,7 @@
     async function send() {
       if (button.disabled) return;
       button.disabled = true;
+      own = 0;
       complain({});
       const held = setTimeout(() => {
         setText(note, "Still sending. If the app is restarting, the gate holds your comment for it.");
@@ -171,6 +201,8 @@
     function arrivedOwn(comment) {
       insert(comment);
       count(comment);
+      own = comment.id;
+      tellOwn();
       body.value = "";
       body.focus();
       try { localStorage.setItem("name", name.value); } catch { /* Not allowed here. */ }
@@ -197,13 +229,15 @@
     if (seconds < 604800) return say(Math.floor(seconds / 86400), "day");
     return null; // A date, which does not change.
   }
-  setInterval(() => {
+  function tick() {
     if (document.hidden) return;
     for (const element of document.querySelectorAll("time[datetime]")) {
       const text = ago((Date.now() - Date.parse(element.dateTime)) / 1000);
       if (text) setText(element, text);
     }
-  }, 20_000);
+  }
+  setInterval(tick, 20_000);
+  tick(); // What comes from the cache is older than the page.
 
   if (!document.hidden) connect();
 })();

@@ -1,6 +1,6 @@
-//! Serves the demo on a port of this machine, on a database that is gone
+//! Serves the demo on a port of this machine, in a directory that is gone
 //! afterwards or, as a second argument, one that stays:
-//! `cargo run -p monolite-demo --example serve -- 3000 [app.sqlite3]`.
+//! `cargo run -p monolite-demo --example serve -- 3000 [directory]`.
 
 use std::error::Error;
 
@@ -9,11 +9,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let port: u16 = args.next().unwrap_or_else(|| "3000".into()).parse()?;
     let dir = tempfile::tempdir()?;
-    let database = match args.next() {
-        Some(path) => path.into(),
-        None => dir.path().join("app.sqlite3"),
-    };
-    let app = monolite_demo::app(monolite_demo::Config { database }).await?;
+    let data = args.next().map_or_else(|| dir.path().into(), Into::into);
+    let app = monolite_demo::app(monolite_demo::Config { data }).await?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let shutdown = async move {

@@ -1,8 +1,8 @@
 //! Comments: rows and queries.
 
-use monolite_store::Result;
-use monolite_store::rusqlite::{Connection, OptionalExtension, Row};
-use serde::Serialize;
+use monolite::rusqlite::{Connection, OptionalExtension, Row};
+use monolite::store::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::draft::CommentDraft;
 use crate::moment::Moment;
@@ -15,11 +15,15 @@ pub(crate) const PAGE: usize = 50;
 /// One more than a page tells whether there is more.
 const LIMIT: i64 = PAGE as i64 + 1;
 
-/// With the count of its post's comments at the time it was read.
-#[derive(Debug, Clone)]
+/// Where every new comment is published, by a trigger in `schema/2.sql`.
+pub(crate) const CHANNEL: &str = "comment";
+
+/// With the count of its post's comments at the time it was read, or inserted.
+#[derive(Debug, Deserialize)]
 pub(crate) struct Comment {
     pub(crate) id: i64,
     pub(crate) post: i64,
+    #[serde(rename = "created_ms")]
     pub(crate) created: Moment,
     pub(crate) name: String,
     pub(crate) body: String,
@@ -40,7 +44,7 @@ pub(crate) struct Wire {
 }
 
 impl Comment {
-    fn from_row(row: &Row<'_>) -> monolite_store::rusqlite::Result<Self> {
+    fn from_row(row: &Row<'_>) -> monolite::rusqlite::Result<Self> {
         Ok(Self {
             id: row.get("id")?,
             post: row.get("post_id")?,

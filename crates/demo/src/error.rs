@@ -6,12 +6,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The database cannot be opened, read or written.
+    /// A file of the directory cannot be opened, read or written.
     #[error(transparent)]
-    Store(monolite_store::Error),
+    Monolite(#[from] monolite::Error),
     /// The file holds the tables of another app. It was left as it is.
     #[error(
-        "{} holds a table named {table:?}, so it belongs to another app; it was left as it is. Name a new path for the demo", .path.display()
+        "{} holds a table named {table:?}, so it belongs to another app; it was left as it is. Name a new directory for the demo", .path.display()
     )]
     Foreign {
         /// The database's path.
@@ -21,7 +21,7 @@ pub enum Error {
     },
     /// The file was made by a newer version of this program.
     #[error(
-        "{} has schema version {found}, this program knows {known}; it was left as it is. Use the newer monolite, or name a new path", .path.display()
+        "{} has schema version {found}, this program knows {known}; it was left as it is. Use the newer monolite, or name a new directory", .path.display()
     )]
     Newer {
         /// The database's path.

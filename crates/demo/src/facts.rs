@@ -1,9 +1,9 @@
 //! What is under the page: true numbers, read when asked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use monolite_store::rusqlite::Connection;
-use monolite_store::{Result, Stats};
+use monolite::rusqlite::Connection;
+use monolite::store::{Result, Stats};
 use serde::Serialize;
 
 /// What does not change while the process runs.
@@ -108,6 +108,17 @@ fn size(bytes: i64) -> String {
     }
 }
 
+/// As `41 µs`, `2 ms` or `1.5 s`; no finer than it was measured.
+pub(crate) fn took(time: Duration) -> String {
+    match time.as_micros() {
+        0 => "under 1 ms".into(),
+        micros @ 1..1_000 => format!("{micros} µs"),
+        micros @ 1_000..1_000_000 => format!("{} ms", micros / 1_000),
+        1_000_000..60_000_000 => format!("{:.1} s", time.as_secs_f64()),
+        _ => up(time.as_secs()),
+    }
+}
+
 fn up(seconds: u64) -> String {
     match seconds {
         ..60 => format!("{seconds} s"),
@@ -130,5 +141,9 @@ mod tests {
         assert_eq!(size(53_248), "53 kB");
         assert_eq!(size(12_340_000), "12.3 MB");
         assert_eq!(up(3_700), "1 h");
+        assert_eq!(took(Duration::from_millis(0)), "under 1 ms");
+        assert_eq!(took(Duration::from_micros(999)), "999 µs");
+        assert_eq!(took(Duration::from_millis(1_540)), "1.5 s");
+        assert_eq!(took(Duration::from_secs(150)), "2 min");
     }
 }

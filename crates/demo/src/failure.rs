@@ -4,6 +4,7 @@
 use axum::extract::rejection::FormRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use monolite::{cache, pubsub, store};
 
 use crate::pages;
 
@@ -92,16 +93,36 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<monolite_store::Error> for Failure {
-    fn from(error: monolite_store::Error) -> Self {
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
         match error {
-            monolite_store::Error::QueueFull { .. } | monolite_store::Error::Closed => Self::Full,
-            error => {
-                tracing::error!(%error, "request failed");
-                Self::Internal
-            }
+            store::Error::QueueFull { .. } | store::Error::Closed => Self::Full,
+            error => internal(&error),
         }
     }
+}
+
+impl From<cache::Error> for Failure {
+    fn from(error: cache::Error) -> Self {
+        match error {
+            cache::Error::Closed => Self::Full,
+            error => internal(&error),
+        }
+    }
+}
+
+impl From<pubsub::Error> for Failure {
+    fn from(error: pubsub::Error) -> Self {
+        match error {
+            pubsub::Error::Closed => Self::Full,
+            error => internal(&error),
+        }
+    }
+}
+
+fn internal(error: &dyn std::error::Error) -> Failure {
+    tracing::error!(%error, "request failed");
+    Failure::Internal
 }
 
 impl From<askama::Error> for Failure {

@@ -1,12 +1,19 @@
-//! The bundled app: a small live blog on one SQLite file.
+//! The bundled app: a small live blog on one SQLite volume.
 //!
-//! Posts and comments live in the file; a comment committed by any process
-//! appears in every open page at once, over Server-Sent Events. The pages work
-//! without JavaScript and load nothing from elsewhere.
+//! It shows what [`Monolite`] brings an app. Posts and comments are rows; a
+//! comment committed by any process appears in every open page at once, by
+//! pub/sub over Server-Sent Events. Its author is told by a background job
+//! that is enqueued in the comment's own transaction; a recurring job counts
+//! what is discussed; the front page is cached. The pages work without
+//! JavaScript and load nothing from elsewhere.
+//!
+//! A comment inserted by another program, the `sqlite3` shell for example, is
+//! published by a trigger and appears as quickly. It enqueues no job: nobody
+//! is told of it.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = monolite_demo::Config { database: "app.sqlite3".into() };
+//! let config = monolite_demo::Config { data: "/data".into() };
 //! let app = monolite_demo::app(config).await?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! app.serve(listener, std::future::pending()).await?;
@@ -16,19 +23,23 @@
 
 mod assets;
 mod comment;
+mod discussed;
 mod draft;
 mod error;
 mod facts;
 mod failure;
+mod front;
 mod guard;
 mod live;
 mod moment;
+mod notification;
 mod pages;
 mod post;
 mod prose;
 mod routes;
 mod schema;
 mod stream;
+mod work;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -36,8 +47,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt;
-use monolite_store::rusqlite;
-use monolite_store::{Options, Store};
+use monolite::{Monolite, Worker, rusqlite};
 use tokio::net::TcpListener;
 
 pub use crate::error::Error;
@@ -46,50 +56,50 @@ use crate::facts::Origin;
 use crate::live::Live;
 use crate::routes::Site;
 
-/// How long a request that has begun may take to end once the app is told to
-/// stop. Streams are ended at once and do not count.
+/// The database in the directory.
+const FILE: &str = "app.sqlite3";
+
+/// How long requests and jobs that have begun may take to end once the app is
+/// told to stop. Streams are ended at once and do not count.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Where the blog is kept.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The SQLite file. Created and seeded when it is not there; its directory
-    /// must exist.
-    pub database: PathBuf,
+    /// The directory, which must exist. `app.sqlite3` in it is created and
+    /// seeded when it is not there; the cache and the messages are beside it.
+    pub data: PathBuf,
 }
 
 /// The running blog.
 pub struct App {
     site: Site,
+    worker: Worker,
 }
 
-/// Opens the database, creating its tables and first posts if it is empty, and
-/// starts following its commits. Must be called on a tokio runtime.
+/// Opens the files, creating the tables and first posts if they are missing,
+/// and starts working on jobs. Must be called on a tokio runtime.
 ///
 /// # Errors
-/// The file cannot be opened, belongs to another app, or was made by a newer
-/// version. It is left as it was.
+/// The files cannot be opened, or the database belongs to another app or was
+/// made by a newer version. It is left as it was then.
 pub async fn app(config: Config) -> Result<App, Error> {
-    let path = config.database;
-    let file = path.file_name().unwrap_or_default();
+    let path = config.data.join(FILE);
+    let check = tokio::task::spawn_blocking(move || schema::check(&path));
+    check.await.map_err(Error::Runtime)??;
+    let app = Monolite::open(config.data).await?;
+    schema::prepare(&app).await?;
     let origin = Origin {
         process: std::process::id(),
-        file: file.to_string_lossy().into_owned(),
+        file: FILE.into(),
         sqlite: rusqlite::version(),
         started: Instant::now(),
     };
-    // Opening waits for the disk and for locks: not on the runtime.
-    let open = move || {
-        schema::check(&path)?;
-        Store::open(path, Options::default()).map_err(Error::Store)
-    };
-    let store = tokio::task::spawn_blocking(open)
-        .await
-        .map_err(Error::Runtime)??;
-    schema::prepare(&store).await?;
-    let live = Live::start(store, origin).await.map_err(Error::Store)?;
+    let worker = work::start(&app).await.map_err(monolite::Error::from)?;
+    let live = Live::start(app, origin).map_err(monolite::Error::from)?;
     Ok(App {
         site: Site { live },
+        worker,
     })
 }
 
@@ -101,11 +111,12 @@ impl App {
     }
 
     /// Serves until `shutdown` completes: then takes no new connections, ends
-    /// the live streams, waits at most 10 s for requests that have begun, and
-    /// closes the database.
+    /// the live streams, waits at most 10 s for requests and jobs that have
+    /// begun, and closes the files. Jobs that have not ended go to another
+    /// process, or wait for the next.
     ///
     /// # Errors
-    /// The listener fails. The database is closed then, too.
+    /// The listener fails. The files are closed then, too.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -116,16 +127,20 @@ impl App {
         let shutdown = async move {
             shutdown.await;
             live.stop();
-            let _ = stopping.send(());
+            let _ = stopping.send(Instant::now() + DRAIN);
         };
         // A comment is one small packet, and should not wait for a second.
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
         let server = axum::serve(listener, self.router()).with_graceful_shutdown(shutdown);
+        let mut deadline = None;
         let overtime = async {
             match stopped.await {
-                Ok(()) => tokio::time::sleep(DRAIN).await,
+                Ok(until) => {
+                    deadline = Some(until);
+                    tokio::time::sleep_until(until.into()).await;
+                }
                 Err(_) => std::future::pending().await,
             }
         };
@@ -134,14 +149,20 @@ impl App {
             () = overtime => Ok(()),
         };
         self.site.live.stop();
-        self.site.live.store.clone().close().await;
+        let left = deadline.map_or(DRAIN, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        self.worker.shutdown(left).await;
+        self.site.live.app.clone().close().await;
         served
     }
 }
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let store = &self.site.live.store;
-        f.debug_struct("App").field("store", store).finish()
+        let app = &self.site.live.app;
+        f.debug_struct("App")
+            .field("app", app)
+            .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,18 @@
 //! The pages: one struct for each template. Templates escape what they are
-//! given; none of them marks anything as safe but comments rendered here.
+//! given; none of them marks anything as safe but lists of posts rendered here.
 
 use askama::Template;
+use serde::Serialize;
 
 use crate::assets::{ICON, SCRIPT, STYLE};
 use crate::comment::Comment;
+use crate::discussed::Discussed;
 use crate::draft::{CommentDraft, Complaints, PostDraft};
 use crate::facts::Facts;
 use crate::failure::Failure;
+use crate::front::List;
 use crate::moment::Moment;
+use crate::notification::Told;
 use crate::post::Post;
 use crate::prose::{Block, Span};
 
@@ -19,6 +23,8 @@ pub(crate) struct Frame {
     pub(crate) facts: Option<Facts>,
     /// The stream starts after this comment.
     pub(crate) after: i64,
+    /// The last notification.
+    pub(crate) told: Told,
 }
 
 impl Frame {
@@ -39,11 +45,37 @@ impl Frame {
 #[template(path = "index.html")]
 pub(crate) struct Index {
     pub(crate) frame: Frame,
-    pub(crate) posts: Vec<Post>,
-    /// On the first page there may be new posts.
-    pub(crate) first: bool,
-    /// The id to go on before, if there are older ones.
-    pub(crate) older: Option<i64>,
+    pub(crate) list: List,
+    /// On the first page only, where there may be new posts.
+    pub(crate) first: Option<First>,
+}
+
+/// What only the first page shows.
+pub(crate) struct First {
+    /// Where its list came from.
+    pub(crate) from: String,
+    pub(crate) discussed: Option<Discussed>,
+}
+
+#[derive(Template)]
+#[template(path = "list.html")]
+struct ListItems<'a> {
+    posts: &'a [Post],
+    now: Moment,
+}
+
+#[derive(Template)]
+#[template(path = "discussed.html")]
+struct DiscussedItems<'a> {
+    discussed: Option<&'a Discussed>,
+    now: Moment,
+}
+
+/// For scripts.
+#[derive(Serialize)]
+pub(crate) struct Fragment {
+    /// Every text escaped.
+    html: String,
 }
 
 #[derive(Template)]
@@ -85,12 +117,25 @@ pub(crate) fn comment(comment: &Comment, now: Moment) -> askama::Result<String> 
     CommentItem { comment, now }.render()
 }
 
+/// Posts, as on the front page.
+pub(crate) fn list(posts: &[Post], now: Moment) -> askama::Result<String> {
+    ListItems { posts, now }.render()
+}
+
+/// What is discussed, as on the front page.
+pub(crate) fn discussed(discussed: Option<&Discussed>) -> askama::Result<Fragment> {
+    let now = Moment::now();
+    let html = DiscussedItems { discussed, now }.render()?;
+    Ok(Fragment { html })
+}
+
 /// Needs nothing that could fail in turn.
 pub(crate) fn failure(failure: Failure) -> askama::Result<String> {
     let frame = Frame {
         now: Moment::now(),
         facts: None,
         after: 0,
+        told: Told::new(None),
     };
     FailurePage { frame, failure }.render()
 }

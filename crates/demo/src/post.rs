@@ -1,7 +1,7 @@
 //! Posts: rows and queries.
 
-use monolite_store::Result;
-use monolite_store::rusqlite::{Connection, OptionalExtension, Row};
+use monolite::rusqlite::{Connection, OptionalExtension, Row};
+use monolite::store::Result;
 
 use crate::draft::PostDraft;
 use crate::facts::grouped;
@@ -26,7 +26,7 @@ pub(crate) struct Post {
 }
 
 impl Post {
-    fn from_row(row: &Row<'_>) -> monolite_store::rusqlite::Result<Self> {
+    fn from_row(row: &Row<'_>) -> monolite::rusqlite::Result<Self> {
         Ok(Self {
             id: row.get("id")?,
             created: Moment(row.get("created_ms")?),

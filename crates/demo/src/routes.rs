@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router, middleware};
-use monolite_store::rusqlite::Connection;
+use monolite::rusqlite::Connection;
+use monolite::store;
 
 use crate::draft::{CommentDraft, Complaints, PostDraft};
 use crate::facts::Counts;
@@ -17,9 +18,10 @@ use crate::failure::Failure;
 use crate::guard::{accepts, guard};
 use crate::live::Live;
 use crate::moment::Moment;
-use crate::pages::{Frame, Index, NewPost, PostPage};
+use crate::notification::{self, NotifyAuthor, Told};
+use crate::pages::{First, Frame, Index, NewPost, PostPage};
 use crate::post::{id_in, path};
-use crate::{assets, comment, stream};
+use crate::{assets, comment, discussed, front, stream};
 
 /// Most bytes of a form.
 const FORM_MAX: usize = 64 << 10;
@@ -56,22 +58,21 @@ impl Site {
     /// Reads the facts and what `more` reads, in one snapshot.
     async fn read<T, F>(&self, more: F) -> Result<(Frame, T), Failure>
     where
-        F: FnOnce(&Connection) -> monolite_store::Result<T> + Send + 'static,
+        F: FnOnce(&Connection) -> store::Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let (counts, after, more) = self
-            .live
-            .store
-            .read(move |conn| {
-                let snapshot = conn.unchecked_transaction()?;
-                let after = comment::newest(&snapshot)?;
-                Ok((Counts::read(&snapshot)?, after, more(&snapshot)?))
-            })
-            .await?;
+        let read = move |conn: &Connection| {
+            let snapshot = conn.unchecked_transaction()?;
+            let after = comment::newest(&snapshot)?;
+            let told = notification::latest(&snapshot)?;
+            Ok((Counts::read(&snapshot)?, after, told, more(&snapshot)?))
+        };
+        let (counts, after, told, more) = self.live.app.db().read(read).await?;
         let frame = Frame {
             now: Moment::now(),
             facts: Some(self.live.facts(counts)),
             after,
+            told: Told::new(told.as_ref()),
         };
         Ok((frame, more))
     }
@@ -127,15 +128,21 @@ fn page(status: StatusCode, template: &impl Template) -> Answer {
 }
 
 async fn index(State(site): State<Site>, RawQuery(query): RawQuery) -> Answer {
-    let before = number(query.as_deref(), "before");
-    let (frame, (posts, older)) = site
-        .read(move |conn| crate::post::page(conn, before))
-        .await?;
-    let index = Index {
-        older: posts.last().filter(|_| older).map(|last| last.id),
-        first: before.is_none(),
-        frame,
-        posts,
+    let app = &site.live.app;
+    let index = if let Some(before) = number(query.as_deref(), "before") {
+        let (frame, ()) = site.read(|_| Ok(())).await?;
+        let list = front::render(app, Some(before)).await?;
+        Index {
+            frame,
+            list,
+            first: None,
+        }
+    } else {
+        let read = |conn: &Connection| Ok((front::edition(conn)?, discussed::read(conn)?));
+        let (frame, (edition, discussed)) = site.read(read).await?;
+        let (list, from) = front::first(app, edition).await?;
+        let first = Some(First { from, discussed });
+        Index { frame, list, first }
     };
     page(StatusCode::OK, &index)
 }
@@ -170,19 +177,23 @@ async fn say(
             },
         );
     }
-    let insert = move |conn: &Connection| comment::insert(conn, id, &draft);
-    let said = site
-        .live
-        .store
-        .write(insert)
-        .await?
-        .ok_or(Failure::NotFound)?;
+    let app = &site.live.app;
+    let said = app.transaction(move |tx| {
+        let said = comment::insert(tx, id, &draft)?;
+        if let Some(said) = &said {
+            // Told if the comment is committed, and only then.
+            tx.enqueue(&NotifyAuthor { comment: said.id })?;
+        }
+        Ok(said)
+    });
+    let said = said.await?.ok_or(Failure::NotFound)?;
+    front::forget(app).await;
     if json {
         let said = said.wire(Moment::now())?;
         return Ok((StatusCode::CREATED, Json(said)).into_response());
     }
     let find = move |conn: &Connection| crate::post::find(conn, id);
-    let post = site.live.store.read(find).await?.ok_or(Failure::NotFound)?;
+    let post = app.db().read(find).await?.ok_or(Failure::NotFound)?;
     let target = format!("{}#comment-{}", post.path(), said.id);
     Ok(Redirect::to(&target).into_response())
 }
@@ -203,7 +214,13 @@ async fn list(
         let comments = comment::of_post_after(conn, id, after)?;
         Ok(found.then_some(comments))
     };
-    let (comments, more) = site.live.store.read(read).await?.ok_or(Failure::NotFound)?;
+    let (comments, more) = site
+        .live
+        .app
+        .db()
+        .read(read)
+        .await?
+        .ok_or(Failure::NotFound)?;
     let now = Moment::now();
     let comments: Vec<_> = comments
         .into_iter()
@@ -237,13 +254,14 @@ async fn publish(State(site): State<Site>, form: FormOf<PostDraft>) -> Answer {
     }
     let title = draft.title.clone();
     let insert = move |conn: &Connection| crate::post::insert(conn, &draft);
-    let id = site.live.store.write(insert).await?;
+    let id = site.live.app.db().write(insert).await?;
+    front::forget(&site.live.app).await;
     Ok(Redirect::to(&path(id, &title)).into_response())
 }
 
 /// Healthy means that the file can be read.
 async fn up(State(site): State<Site>) -> Answer {
     let read = |conn: &Connection| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?);
-    site.live.store.read(read).await?;
+    site.live.app.db().read(read).await?;
     Ok("ok".into_response())
 }

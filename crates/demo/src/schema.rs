@@ -2,13 +2,28 @@
 
 use std::path::Path;
 
-use monolite_store::Store;
-use monolite_store::rusqlite::{self, Connection, OpenFlags, OptionalExtension};
+use monolite::rusqlite::{self, Connection, OpenFlags};
+use monolite::{Monolite, Transaction, store};
 
 use crate::Error;
+use crate::discussed::CountDiscussed;
 
-/// The version this code reads and writes, kept in `PRAGMA user_version`.
-const VERSION: i64 = 1;
+/// What makes each version out of the one before, the first out of nothing.
+/// `PRAGMA user_version` says how many of them a file has seen.
+const VERSIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+
+/// The version this code reads and writes.
+const VERSION: i64 = VERSIONS.len() as i64;
+
+/// Our tables, and the version that brought each.
+const TABLES: [(&str, i64); 6] = [
+    ("post", 1),
+    ("comment", 1),
+    ("notification", 2),
+    ("discussed", 2),
+    ("discussed_count", 2),
+    ("front", 2),
+];
 
 /// Oldest first. The first line is the title, the rest after a blank line the
 /// body. The texts name post 2 by its number.
@@ -36,10 +51,16 @@ const COMMENTS: [(i64, &str, &str); 2] = [
 
 /// What was found in the file.
 enum Found {
-    Empty,
-    Ours,
-    Foreign { table: String },
-    Newer { version: i64 },
+    /// Ours, or empty: version 0.
+    Ours {
+        version: i64,
+    },
+    Foreign {
+        table: String,
+    },
+    Newer {
+        version: i64,
+    },
 }
 
 impl Found {
@@ -49,17 +70,16 @@ impl Found {
             return Ok(Self::Newer { version });
         }
         // The version alone proves nothing: other apps count from 1 too.
-        Ok(match (foreign_table(conn)?, version) {
-            (Some(table), _) => Self::Foreign { table },
-            (None, VERSION) => Self::Ours,
-            (None, _) => Self::Empty,
+        Ok(match foreign_table(conn, version)? {
+            Some(table) => Self::Foreign { table },
+            None => Self::Ours { version },
         })
     }
 
     fn usable(self, path: &Path) -> Result<(), Error> {
         let path = path.into();
         match self {
-            Self::Empty | Self::Ours => Ok(()),
+            Self::Ours { .. } => Ok(()),
             Self::Foreign { table } => Err(Error::Foreign { path, table }),
             Self::Newer { version } => Err(Error::Newer {
                 path,
@@ -79,34 +99,49 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
     found.map_or(Ok(()), |found| found.usable(path))
 }
 
-/// Creates the tables in an empty file and seeds an empty blog; changes
-/// nothing otherwise. One transaction, so two processes may do it at once.
-pub(crate) async fn prepare(store: &Store) -> Result<(), Error> {
-    let found = store.write(prepare_in).await.map_err(Error::Store)?;
-    found.usable(store.path())
+/// Brings the tables up to [`VERSION`] and seeds an empty blog; changes nothing
+/// otherwise. One transaction, so two processes may do it at once.
+pub(crate) async fn prepare(app: &Monolite) -> Result<(), Error> {
+    let found = app.transaction(prepare_in).await;
+    found
+        .map_err(monolite::Error::from)?
+        .usable(app.db().path())
 }
 
-fn prepare_in(conn: &Connection) -> monolite_store::Result<Found> {
-    let found = Found::look(conn)?;
-    match found {
-        Found::Empty => conn.execute_batch(include_str!("schema.sql"))?,
-        Found::Ours => {}
-        Found::Foreign { .. } | Found::Newer { .. } => return Ok(found),
+fn prepare_in(tx: &Transaction<'_>) -> store::Result<Found> {
+    let found = Found::look(tx)?;
+    let Found::Ours { version } = found else {
+        return Ok(found);
+    };
+    for sql in VERSIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        tx.execute_batch(sql)?;
     }
     let empty = "SELECT NOT EXISTS (SELECT 1 FROM post)";
-    if conn.query_row(empty, [], |row| row.get(0))? {
-        seed(conn)?;
+    if tx.query_row(empty, [], |row| row.get(0))? {
+        seed(tx)?;
+    }
+    if version < VERSION {
+        // Not only with the next minute.
+        tx.enqueue(&CountDiscussed {})?;
     }
     Ok(found)
 }
 
 /// A table that is not ours: the file belongs to another app. Names that begin
 /// with an underscore are a tool's (Litestream's, Monolite's).
-fn foreign_table(conn: &Connection) -> rusqlite::Result<Option<String>> {
-    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table'
-        AND name NOT IN ('post', 'comment')
-        AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*' LIMIT 1";
-    conn.query_row(sql, [], |row| row.get(0)).optional()
+fn foreign_table(conn: &Connection, version: i64) -> rusqlite::Result<Option<String>> {
+    let mut statement = conn.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table'
+         AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_*'",
+    )?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    let names = names.collect::<rusqlite::Result<Vec<String>>>()?;
+    let ours = |name: &str| {
+        TABLES
+            .iter()
+            .any(|(n, since)| *n == name && *since <= version)
+    };
+    Ok(names.into_iter().find(|name| !ours(name)))
 }
 
 fn seed(conn: &Connection) -> rusqlite::Result<()> {

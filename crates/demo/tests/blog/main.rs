@@ -2,18 +2,29 @@
 // Helpers of tests: clippy excuses only the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod background;
+mod crash;
+mod front;
 mod live;
 mod pages;
 mod refusals;
 mod serve;
+mod upgrade;
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use monolite::rusqlite::Connection;
+use monolite::{Monolite, store};
 use monolite_demo::{App, Config};
 use tower::ServiceExt;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Blog {
     dir: tempfile::TempDir,
@@ -28,10 +39,22 @@ struct Answer {
 
 impl Blog {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let database = dir.path().join("app.sqlite3");
-        let app = monolite_demo::app(Config { database }).await.unwrap();
+        Self::at(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn at(dir: tempfile::TempDir) -> Self {
+        let app = open(dir.path()).await;
         Self { dir, app }
+    }
+
+    /// The same blog a second time, as another process has it.
+    async fn again(&self) -> App {
+        open(self.dir.path()).await
+    }
+
+    /// Its files, without an app.
+    async fn files(&self) -> Monolite {
+        Monolite::open(self.dir.path()).await.unwrap()
     }
 
     fn database(&self) -> PathBuf {
@@ -50,6 +73,43 @@ impl Blog {
     async fn post(&self, uri: &str, form: &str, headers: &[(&str, &str)]) -> Answer {
         send(self.app.router(), form_to(uri, headers), form).await
     }
+}
+
+async fn open(data: &std::path::Path) -> App {
+    let data = data.into();
+    monolite_demo::app(Config { data }).await.unwrap()
+}
+
+/// Waits for commits until there is what `read` looks for.
+async fn until<T: Send + 'static>(
+    app: &Monolite,
+    read: impl Fn(&Connection) -> store::Result<Option<T>> + Clone + Send + 'static,
+) -> T {
+    let mut commits = app.db().watch().unwrap();
+    let wait = async {
+        loop {
+            if let Some(found) = app.db().read(read.clone()).await.unwrap() {
+                return found;
+            }
+            commits.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("in time")
+}
+
+/// A test of this program, marked as ignored, in a process of its own.
+fn process(test: &str, data: &std::path::Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env("DEMO_DATA", data)
+        .stdout(Stdio::null());
+    command
+}
+
+/// In such a process: its directory.
+fn data() -> Option<PathBuf> {
+    std::env::var_os("DEMO_DATA").map(PathBuf::from)
 }
 
 fn form_to(uri: &str, headers: &[(&str, &str)]) -> axum::http::request::Builder {

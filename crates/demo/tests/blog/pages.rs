@@ -1,5 +1,4 @@
 use axum::http::StatusCode;
-use monolite_demo::Config;
 
 use crate::Blog;
 
@@ -19,8 +18,7 @@ async fn the_front_page_is_seeded_once() {
     front.shows("data-count=\"5\">1 comment<");
     front.shows("data-count=\"4\">No comments yet<");
 
-    let database = blog.database();
-    let again = monolite_demo::app(Config { database }).await.unwrap();
+    let again = blog.again().await;
     let front = crate::send(again.router(), axum::http::Request::get("/"), "").await;
     assert_eq!(front.text.matches("<article").count(), 5);
 }

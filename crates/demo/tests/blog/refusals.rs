@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
+use monolite::rusqlite::Connection;
 use monolite_demo::{Config, Error};
-use monolite_store::rusqlite::Connection;
 
 use crate::Blog;
 
@@ -124,23 +124,29 @@ async fn files_of_others_are_left_alone() {
     let conn = Connection::open(&database).unwrap();
     conn.execute_batch("CREATE TABLE users (id)").unwrap();
     let before = std::fs::read(&database).unwrap();
-    let config = Config { database };
+    let config = Config {
+        data: dir.path().into(),
+    };
     let error = monolite_demo::app(config.clone()).await.unwrap_err();
     assert!(
         matches!(&error, Error::Foreign { table, .. } if table == "users"),
         "{error}"
     );
-    assert_eq!(std::fs::read(&config.database).unwrap(), before);
+    assert_eq!(std::fs::read(&database).unwrap(), before);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 
     conn.execute_batch("DROP TABLE users; PRAGMA user_version = 7")
         .unwrap();
     let error = monolite_demo::app(config.clone()).await.unwrap_err();
     assert!(matches!(&error, Error::Newer { found: 7, .. }), "{error}");
 
-    let database = dir.path().join("missing/app.sqlite3");
-    let error = monolite_demo::app(Config { database }).await.unwrap_err();
-    assert!(
-        error.to_string().contains("directory does not exist"),
-        "{error}"
-    );
+    // A table of our second version in a file of the first is none of ours.
+    conn.execute_batch("CREATE TABLE notification (id); PRAGMA user_version = 1")
+        .unwrap();
+    let error = monolite_demo::app(config).await.unwrap_err();
+    assert!(matches!(&error, Error::Foreign { .. }), "{error}");
+
+    let data = dir.path().join("missing");
+    let error = monolite_demo::app(Config { data }).await.unwrap_err();
+    assert!(error.to_string().contains("is not a directory"), "{error}");
 }

@@ -24,7 +24,7 @@ async fn read_until(stream: &mut TcpStream, what: &str) {
 
 #[tokio::test]
 async fn a_stop_ends_streams_and_closes_the_file() {
-    let Blog { dir: _dir, app } = Blog::new().await;
+    let Blog { dir, app } = Blog::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = app.router();
@@ -47,7 +47,12 @@ async fn a_stop_ends_streams_and_closes_the_file() {
         .unwrap()
         .unwrap();
 
-    // The file is closed: nobody is served from it any more.
+    // What SQLite has beside a file is there while somebody has it open.
+    for name in ["app.sqlite3", "cache.sqlite3", "pubsub.sqlite3"] {
+        assert!(dir.path().join(name).exists(), "{name}");
+        assert!(!dir.path().join(format!("{name}-wal")).exists(), "{name}");
+    }
+    // Nobody is served from them any more.
     let late = crate::send(router, axum::http::Request::get("/"), "").await;
     assert_eq!(late.status, 503);
     late.shows("A full house");
