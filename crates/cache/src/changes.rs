@@ -42,6 +42,29 @@ unsafe impl Send for Changes {}
 #[allow(unsafe_code, reason = "a mapping is a pointer")]
 unsafe impl Sync for Changes {}
 
+/// Gives every byte of the file its place on the disk: to touch one that has
+/// none, once the disk is full, would end the process.
+fn occupy(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+
+    let flags = rustix::fs::FallocateFlags::empty();
+    match rustix::fs::fallocate(file, flags, 0, BYTES as u64) {
+        Ok(()) => return Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // By hand: what is there is put where it was. A counter that is raised in
+    // between may be set back by that; all are raised at every opening.
+    let mut page = vec![0; 4096];
+    for offset in (0..BYTES).step_by(page.len()) {
+        let bytes = page.len().min(BYTES - offset);
+        let page = page.get_mut(..bytes).unwrap_or_default();
+        file.read_exact_at(page, offset as u64)?;
+        file.write_all_at(page, offset as u64)?;
+    }
+    Ok(())
+}
+
 impl Changes {
     pub(crate) fn path(database: &Path) -> PathBuf {
         let mut name = database.as_os_str().to_owned();
@@ -62,6 +85,7 @@ impl Changes {
                 // process that touches it.
                 file.set_len(BYTES as u64)?;
             }
+            occupy(&file)?;
             let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
             // SAFETY: a new mapping, at an address of the kernel's choice; the
             // file is as long as it. Who cuts the file short makes us fail, as

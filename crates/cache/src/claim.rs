@@ -90,6 +90,33 @@ impl Tables {
         Ok(delete.execute((self.id(key), token))? > 0)
     }
 
+    /// Ends the claims on keys that are written: what is being computed for
+    /// them is older than what is written now, and must not replace it.
+    pub(crate) fn void_claims<'k>(
+        &self,
+        conn: &Connection,
+        keys: impl Iterator<Item = &'k Key>,
+    ) -> Result<()> {
+        // Nearly always there is none.
+        let mut any = conn.prepare_cached("SELECT 1 FROM _monolite_cache_claim LIMIT 1")?;
+        if any.exists([])? {
+            let mut delete =
+                conn.prepare_cached("DELETE FROM _monolite_cache_claim WHERE id = ?1")?;
+            for key in keys {
+                delete.execute([self.id(key)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all claims: with a tag or a namespace nobody can tell which of
+    /// them are meant. Those who hold one compute for themselves alone.
+    pub(crate) fn void_all_claims(conn: &Connection) -> Result<()> {
+        conn.prepare_cached("DELETE FROM _monolite_cache_claim")?
+            .execute([])?;
+        Ok(())
+    }
+
     /// Gives claims a new lease, from now on.
     ///
     /// # Errors

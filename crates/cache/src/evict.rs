@@ -37,7 +37,7 @@ impl Tables {
     ) -> Result<Usage> {
         let mut usage = Usage::of(conn)?;
         let mut looks = 0;
-        let at_last = most + most / 64;
+        let at_last = most.saturating_add(most / 64);
         while usage.live() > most && (looks < LOOKS_MAX || usage.live() > at_last) {
             if !self.evict_some(conn, map, now_ms)? {
                 break;

@@ -42,9 +42,12 @@ fn lock(set: &Set) -> MutexGuard<'_, Vec<Entry>> {
     set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// More than this is not kept in memory, whatever was asked for: 4 GiB.
+const NEAR_MAX_BYTES: usize = 4 << 30;
+
 impl Near {
     pub(crate) fn new(bytes: usize) -> Self {
-        let sets = bytes / (PLACE_BYTES * PLACES);
+        let sets = bytes.min(NEAR_MAX_BYTES) / (PLACE_BYTES * PLACES);
         Self {
             sets: (0..sets).map(|_| Mutex::default()).collect(),
         }

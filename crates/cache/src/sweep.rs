@@ -118,6 +118,7 @@ impl Tables {
         after: i64,
         most: usize,
     ) -> Result<(Option<i64>, usize)> {
+        Self::void_all_claims(conn)?;
         let mut next = conn.prepare_cached(
             "SELECT id, key, runs, tags FROM _monolite_cache_entry
              WHERE id > ?1 ORDER BY id LIMIT ?2",

@@ -81,6 +81,7 @@ impl Tables {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?
             .collect::<rusqlite::Result<Vec<Row>>>()?;
+        Self::void_all_claims(conn)?;
         self.changes.raise_all();
         let mut map = Map::new(conn);
         for (id, runs, tags) in &found {

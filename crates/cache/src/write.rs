@@ -153,6 +153,7 @@ impl Tables {
         writes: &[W],
         now_ms: i64,
     ) -> Result<Vec<Result<Outcome>>> {
+        self.void_claims(conn, writes.iter().map(|write| &write.borrow().key))?;
         let mut map = Map::new(conn);
         let need = writes
             .iter()
@@ -166,6 +167,24 @@ impl Tables {
             .collect::<Result<_>>()?;
         map.flush()?;
         Ok(outcomes)
+    }
+}
+
+impl Tables {
+    /// Refuses a value that is too large for this cache.
+    pub(crate) fn check(&self, write: &Write) -> Result<()> {
+        let Change::Set { value, .. } = &write.change else {
+            return Ok(());
+        };
+        let max_bytes = self.value_max_bytes();
+        if value.len() as u64 <= max_bytes {
+            return Ok(());
+        }
+        Err(Error::TooLarge {
+            key: write.key.show(),
+            bytes: value.len(),
+            max_bytes,
+        })
     }
 }
 
@@ -221,13 +240,8 @@ impl<'a, 'c> Rows<'a, 'c> {
             Change::Set {
                 value, ttl, tags, ..
             } => {
-                let max = self.tables.value_max_bytes();
-                if value.len() as u64 > max {
-                    return Ok(Err(Error::TooLarge {
-                        key: write.key.show(),
-                        bytes: value.len(),
-                        max_bytes: max,
-                    }));
+                if let Err(refused) = self.tables.check(write) {
+                    return Ok(Err(refused));
                 }
                 let tags = match tag::encode(tags) {
                     Ok(tags) => tags,

@@ -83,3 +83,26 @@ async fn every_way_of_deleting_is_seen_at_once() {
     let stats = two.stats().await.unwrap();
     assert_eq!((stats.hits, stats.misses), (19, 5));
 }
+
+/// A byte of the mapped file without a place on the disk would end the process
+/// that touches it once the disk is full.
+#[test]
+fn the_counters_have_their_place_on_the_disk_from_the_start() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache.sqlite3");
+    let sparse = dir.path().join("cache.sqlite3-changes");
+    std::fs::File::create(&sparse)
+        .unwrap()
+        .set_len(4096)
+        .unwrap();
+    let cache = monolite_cache::Cache::open(&path, monolite_cache::CacheOptions::default());
+    let file = std::fs::metadata(sparse).unwrap();
+    assert!(file.len() > 4096);
+    assert!(
+        file.blocks() * 512 >= file.len(),
+        "{} blocks",
+        file.blocks()
+    );
+    cache.unwrap().close_blocking();
+}

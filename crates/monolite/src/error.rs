@@ -17,7 +17,7 @@ pub enum Error {
     },
     /// The app's file cannot be called that.
     #[error(
-        "the app's database cannot be called {name:?}: give the name of a file in the directory, other than cache.sqlite3 and pubsub.sqlite3"
+        "the app's database cannot be called {name:?}: give the name of a file in the directory, which does not begin with cache.sqlite3 or pubsub.sqlite3"
     )]
     AppName {
         /// The name.

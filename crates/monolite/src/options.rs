@@ -61,7 +61,9 @@ impl Options {
             (parts.next(), parts.next()),
             (Some(Component::Normal(_)), None)
         );
-        if !one_name || [CACHE, PUBSUB].contains(&self.app.as_str()) {
+        let lower = self.app.to_lowercase();
+        let taken = [CACHE, PUBSUB].iter().any(|name| lower.starts_with(name));
+        if !one_name || taken || self.app.ends_with('/') {
             return Err(Error::AppName { name: self.app });
         }
         let db = Store::open(dir.join(self.app), self.db)?;

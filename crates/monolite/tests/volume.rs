@@ -63,7 +63,15 @@ async fn what_is_not_a_volume_is_refused_by_name() {
     let error = Monolite::open(&missing).await.unwrap_err();
     assert!(matches!(error, Error::MissingDirectory { .. }), "{error}");
     assert!(!missing.exists());
-    for app in ["", "a/b", "..", "/etc/x", "cache.sqlite3"] {
+    for app in [
+        "",
+        "a/b",
+        "..",
+        "/etc/x",
+        "a/",
+        "CACHE.sqlite3",
+        "pubsub.sqlite3-wal",
+    ] {
         let options = Options {
             app: app.into(),
             ..Options::default()

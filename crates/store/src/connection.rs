@@ -27,11 +27,25 @@ pub(crate) enum Role {
 
 pub(crate) fn open(path: &Path, options: &Options, role: Role) -> Result<Connection> {
     check_version(rusqlite::version_number(), rusqlite::version())?;
-    let conn = connect(path, options)
-        .and_then(|conn| configure(&conn, path, options, role).map(|()| conn))
-        .map_err(|e| e.classify_open(path, options.busy_timeout.as_millis()))?;
-    Ok(conn)
+    let since = Instant::now();
+    loop {
+        let opened = connect(path, options)
+            .and_then(|conn| configure(&conn, path, options, role).map(|()| conn));
+        let error = match opened {
+            Ok(conn) => return Ok(conn),
+            Err(error) => error.classify_open(path, since.elapsed().as_millis()),
+        };
+        // While another process makes a new file SQLite answers at once,
+        // without a word to the busy handler.
+        if !matches!(error, Error::Busy { .. }) || since.elapsed() >= options.busy_timeout {
+            return Err(error);
+        }
+        std::thread::sleep(OPEN_PAUSE);
+    }
 }
+
+/// Between two tries to open a file that another process is making.
+const OPEN_PAUSE: Duration = Duration::from_millis(2);
 
 fn check_version(number: i32, text: &str) -> Result<()> {
     if number < OLDEST_SQLITE {
@@ -59,12 +73,22 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
 
     // First, so that the settings that take locks wait their turn too.
     set("busy_timeout", clamp(options.busy_timeout.as_millis()))?;
-    // Taken by an empty file only, and in silence: before it becomes WAL.
-    conn.pragma_update(None, "page_size", options.page_bytes)?;
-    if options.incremental_vacuum {
-        conn.pragma_update(None, "auto_vacuum", 2)?;
-    }
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode: String = match role {
+        Role::Writer => {
+            // Taken by an empty file only, and in silence: before it becomes WAL.
+            // On another one `auto_vacuum` would write.
+            let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            if pages == 0 {
+                conn.pragma_update(None, "page_size", options.page_bytes)?;
+                if options.incremental_vacuum {
+                    conn.pragma_update(None, "auto_vacuum", 2)?;
+                }
+            }
+            conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?
+        }
+        // Writes nothing: a full disk is no reason not to read.
+        Role::Reader => conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?,
+    };
     if mode != "wal" {
         return Err(Error::NoWal {
             path: path.into(),

@@ -15,7 +15,7 @@ pub enum Error {
     /// The SQLite linked into this program can lose commits: before 3.51.3 a
     /// WAL reset can race with a checkpoint of another connection.
     #[error(
-        "SQLite {found} is too old: versions before 3.51.3 can lose commits when two connections checkpoint at once; link 3.51.3 or newer"
+        "SQLite {found} is too old: versions before 3.51.3 can lose commits when two connections checkpoint at once; link 3.51.3 or newer (the feature `bundled` of the crate `monolite` brings one)"
     )]
     SqliteTooOld {
         /// The version found, for example `3.40.1`.

@@ -94,6 +94,9 @@ struct State {
     /// `None` once closed.
     commits: Option<watch::Sender<u64>>,
     running: Weak<Watcher>,
+    /// Theirs, also of one whose last watch is gone: its connection may be open
+    /// for a moment still, and keep the file from being closed in order.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Watches {
@@ -104,6 +107,7 @@ impl Watches {
             state: Mutex::new(State {
                 commits: Some(commits),
                 running: Weak::new(),
+                threads: Vec::new(),
             }),
         }
     }
@@ -119,7 +123,9 @@ impl Watches {
         let watcher = match state.running.upgrade() {
             Some(watcher) => watcher,
             None => {
-                let started = Watcher::start(&self.path, &self.options, commits)?;
+                let (started, thread) = Watcher::start(&self.path, &self.options, commits)?;
+                state.threads.retain(|thread| !thread.is_finished());
+                state.threads.push(thread);
                 let watcher = Arc::new(started);
                 state.running = Arc::downgrade(&watcher);
                 watcher
@@ -144,15 +150,9 @@ impl Watches {
     /// closed as well.
     pub(crate) fn join(&self) {
         self.close();
-        let watcher = self.lock().running.upgrade();
-        if let Some(watcher) = watcher {
-            let mut thread = watcher
-                .thread
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(thread) = thread.take() {
-                let _ = thread.join();
-            }
+        let threads = std::mem::take(&mut self.lock().threads);
+        for thread in threads {
+            let _ = thread.join();
         }
     }
 }
@@ -182,7 +182,6 @@ use stop::Stop;
 
 struct Watcher {
     stop: Arc<Stop>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drop for Watcher {
@@ -192,7 +191,11 @@ impl Drop for Watcher {
 }
 
 impl Watcher {
-    fn start(path: &Path, options: &Options, commits: watch::Sender<u64>) -> Result<Self> {
+    fn start(
+        path: &Path,
+        options: &Options,
+        commits: watch::Sender<u64>,
+    ) -> Result<(Self, JoinHandle<()>)> {
         let conn = connection::open(path, options, Role::Reader)?;
         let mut version = Version {
             last: Version::read(&conn)?,
@@ -218,9 +221,6 @@ impl Watcher {
                 }
             })
             .map_err(io("start the watcher thread"))?;
-        Ok(Self {
-            stop,
-            thread: Mutex::new(Some(thread)),
-        })
+        Ok((Self { stop }, thread))
     }
 }

@@ -569,3 +569,28 @@ fn a_closure_that_goes_on_after_a_rollback_commits_nothing() {
     );
     assert_eq!(numbers(&store), [1]);
 }
+
+#[test]
+fn a_new_file_is_opened_by_many_at_once() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new.sqlite3");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| Store::open(&path, Options::default()).unwrap());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_close_right_after_the_last_watch_leaves_only_the_file() {
+    for _ in 0..30 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        drop(store.watch().unwrap());
+        store.close_blocking();
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 1);
+    }
+}

@@ -166,6 +166,8 @@ impl Sqlite {
         let mut again = true;
         let outcome = loop {
             let files = self.shared.current(LOOK_EVERY / 16).await?;
+            // Here already: nothing makes room for what is refused.
+            files.tables.check(&write)?;
             let done = files.writes.write(Arc::clone(&write)).await;
             files.tables.committed(write.key());
             match done.map_err(Error::from) {
@@ -209,6 +211,10 @@ impl Sqlite {
                 bytes += write.weight();
                 piece.push(write);
             }
+            let files = self.shared.current(1).await?;
+            piece
+                .iter()
+                .try_for_each(|write| files.tables.check(write))?;
             let _place = self.place(bytes + piece.len() * WEIGHT_MIN).await?;
             let (piece, clock) = (Arc::new(piece), Arc::clone(&self.shared.options.clock));
             let mut done = self

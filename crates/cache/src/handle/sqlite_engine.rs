@@ -88,11 +88,15 @@ impl Engine for Sqlite {
             let written = key.clone();
             let done = self
                 .run_placed(move |conn, tables| {
+                    // Whoever set or deleted the key meanwhile knows better.
+                    if !tables.release(conn, &key, token)? {
+                        return Ok(());
+                    }
                     let outcomes = tables.apply(conn, &[&*write], shared.wall_ms())?;
                     for outcome in outcomes {
                         outcome?;
                     }
-                    tables.release(conn, &key, token)
+                    Ok(())
                 })
                 .await;
             done?;

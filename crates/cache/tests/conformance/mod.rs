@@ -37,9 +37,48 @@ pub(crate) async fn conforms(open: impl Fn() -> Subject) {
     refusals(open()).await;
     statistics(open()).await;
     one_computes(open()).await;
+    what_is_written_meanwhile_wins(open()).await;
+    what_is_refused_costs_nothing(open()).await;
     who_fails_lets_the_next_try(open()).await;
     who_is_dropped_lets_the_next_try(open()).await;
     another_type_is_computed_anew(open()).await;
+}
+
+/// A value that was being computed while its key was set, deleted, or deleted
+/// by a tag, is old by then.
+async fn what_is_written_meanwhile_wins(Subject { cache, .. }: Subject) {
+    let cache = &cache;
+    let compute = |meanwhile: &'static str| async move {
+        let old = async || {
+            match meanwhile {
+                "set" => cache.set_bytes("k", "new", &PLAIN).await?,
+                "delete" => drop(cache.delete("k").await?),
+                _ => drop(cache.delete_tag("t").await?),
+            }
+            Ok::<_, Error>(b"old".to_vec())
+        };
+        let got = cache.get_or_insert_bytes_with("k", &PLAIN, old).await;
+        assert_eq!(got.unwrap(), b"old");
+        cache.get_bytes("k").await.unwrap()
+    };
+    assert_eq!(compute("delete").await, None);
+    assert_eq!(compute("tag").await, None);
+    assert_eq!(compute("set").await.as_deref(), Some(b"new".as_slice()));
+}
+
+async fn what_is_refused_costs_nothing(Subject { cache, .. }: Subject) {
+    for number in 0..200 {
+        let key = format!("k{number}");
+        cache.set_bytes(key, vec![7; 1000], &PLAIN).await.unwrap();
+    }
+    let before = cache.stats().await.unwrap().entries;
+    for megabytes in [40, 100] {
+        let value = vec![1; megabytes << 20];
+        let refused = cache.set_bytes("big", value, &PLAIN).await;
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    }
+    assert_eq!(cache.stats().await.unwrap().entries, before);
 }
 
 async fn values(Subject { cache, .. }: Subject) {

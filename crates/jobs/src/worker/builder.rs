@@ -212,6 +212,10 @@ impl WorkerBuilder {
     /// be had.
     pub async fn start(self) -> Result<Worker> {
         let (jobs, settings) = self.ready().await?;
+        if !has_timer() {
+            let why = "its runtime has no timer: build it with `enable_time` or `enable_all`";
+            return Err(Error::invalid("cannot start a worker", why));
+        }
         let (stop, stopped) = watch::channel(None);
         let stop = Arc::new(stop);
         let workers = Arc::clone(jobs.workers());
@@ -283,6 +287,12 @@ pub(crate) async fn run_due(jobs: Jobs, mut settings: Settings) -> Result<usize>
     }
     let (_stop, stopped) = watch::channel(None);
     Dispatcher::new(jobs, settings, stopped)?.run_due().await
+}
+
+/// A runtime without one panics wherever something waits for a time: in tasks
+/// nobody looks at.
+fn has_timer() -> bool {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
 
 /// A result worth keeping: `()` and `None` are not.
