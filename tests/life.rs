@@ -308,7 +308,9 @@ fn nobody_reading_the_log_is_no_reason_to_stop() {
     ];
     let run = Process::start("bash", arguments, |command| {
         command
-            .args(["--port", &port.to_string(), "--data"])
+            .args(["--port", &port.to_string()])
+            // A connection the browser has just left may be waited for.
+            .args(["--drain-timeout", "5s", "--data"])
             .arg(dir.path());
         command
             .args(["--", "python3", "-c", APP])

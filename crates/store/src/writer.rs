@@ -26,7 +26,7 @@ const GLANCE_NS: (u64, u64) = (40_000, 150_000);
 pub(crate) struct Writer {
     queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<Option<Connection>>>>,
     id: ThreadId,
     callers: AtomicUsize,
     /// Worth it only if the writer has a core beside the caller's, and if a
@@ -65,20 +65,21 @@ impl Writer {
                         Ok(conn) => conn,
                         Err(error) => {
                             let _ = ready_tx.send(Err(error));
-                            return;
+                            return None;
                         }
                     };
-                    let batcher = Batcher::new(&conn, &path, &options, &counters);
-                    let mut batcher = match batcher {
+                    let mut batcher = match Batcher::new(&conn, &path, &options, &counters) {
                         Ok(batcher) => batcher,
                         Err(error) => {
                             let _ = ready_tx.send(Err(error));
-                            return;
+                            return None;
                         }
                     };
                     if ready_tx.send(Ok(())).is_ok() {
                         serve(&conn, &mut batcher, &queue, &options, &committed);
                     }
+                    drop(batcher);
+                    Some(conn)
                 })
                 .map_err(|source| Error::Io {
                     what: "start the writer thread",
@@ -180,13 +181,16 @@ impl Writer {
         self.queue.close();
     }
 
-    /// Closes, and waits until the file is closed too.
+    /// Closes, and waits until the file is closed too. Connections that are
+    /// closed at the same moment leave the WAL to each other: close the others
+    /// before.
     pub(crate) fn join(&self) {
         self.close();
         // Held while joining: a second caller waits for the first.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take() {
-            let _ = thread.join();
+            // Only here the connection is closed, if there was one.
+            drop(thread.join());
         }
     }
 }
