@@ -41,7 +41,7 @@ mod combiner;
 mod connection;
 mod error;
 mod options;
-mod park;
+pub mod park;
 mod queue;
 mod readers;
 mod watch;

@@ -16,7 +16,7 @@ impl Wake for Unpark {
 }
 
 /// Runs `future` on this thread, sleeping while it waits.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
@@ -29,7 +29,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// As [`block_on`], giving up at `deadline`.
-pub(crate) fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
+pub fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);

@@ -1,9 +1,9 @@
 //! For threads that may be blocked. Not for async code.
 
+use monolite_store::park::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::wait::block_on;
 use crate::{Cache, EntryOptions, Result};
 
 impl Cache {

@@ -1,11 +1,10 @@
 //! Renews a worker's lease while it holds claims, from a thread of its own.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use monolite_store::park::block_on;
 use tokio::sync::Notify;
 
 use crate::engine::Engine;
@@ -131,25 +130,5 @@ impl Shared {
                 Err(_) => RETRY.min(every),
             };
         }
-    }
-}
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::park();
     }
 }
