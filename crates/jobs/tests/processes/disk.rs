@@ -55,11 +55,12 @@ async fn full_disk() {
 
     let mut promised: HashSet<JobId> = HashSet::new();
     let mut n = 0;
-    // Some that run while the disk is full, and cannot be told done.
+    // Some that end while the disk is full, and cannot be told done.
+    let full_now = place.log_file("full-now");
     for _ in 0..8 {
         n += 1;
         let job = Task {
-            ms: 3000,
+            until: Some(full_now.clone()),
             ..task(n)
         };
         let queue = if n <= 4 { "kept" } else { "default" };
@@ -89,6 +90,7 @@ async fn full_disk() {
     }
     // What is left in the file's last pages is used up as well.
     let _ = std::fs::write(place.dir().join("more"), vec![1; 4 << 20]);
+    std::fs::write(&full_now, "").unwrap();
     until("the workers meet it", 20 * SECOND, || {
         let troubled = place.logged("troubled");
         ["stays", "leaves"]

@@ -66,6 +66,11 @@ impl Place {
         &self.dir
     }
 
+    /// A file beside the log: never on a disk that is to be full.
+    pub(super) fn log_file(&self, name: &str) -> PathBuf {
+        self.logs.join(name)
+    }
+
     pub(super) fn clock_file(&self) -> PathBuf {
         self.dir.join("clock")
     }

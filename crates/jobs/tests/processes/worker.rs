@@ -46,6 +46,9 @@ pub(super) struct Task {
     /// Sleeps longer by this on its first attempt.
     #[serde(default)]
     pub(super) first_ms: u64,
+    /// Goes on once this file is there.
+    #[serde(default)]
+    pub(super) until: Option<PathBuf>,
     /// Blocks its thread.
     #[serde(default)]
     pub(super) block_ms: u64,
@@ -157,6 +160,9 @@ async fn run(task: Task, context: Context, log: Log) -> Result<String, Failure> 
         0
     };
     tokio::time::sleep(Duration::from_millis(task.ms + first_ms)).await;
+    while task.until.as_ref().is_some_and(|file| !file.exists()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     std::thread::sleep(Duration::from_millis(task.block_ms));
     if context.attempt() <= task.fails {
         let pause = Duration::from_millis(task.retry_ms);
