@@ -1,11 +1,15 @@
 //! The project's chores: `cargo xtask test`, `cargo xtask bench NAME`.
 //!
 //! `test` installs what the tests need where it may (Debian packages as root,
-//! Python packages into `target/`), says exactly what to install where it may
-//! not, and runs every test of the workspace.
+//! Python packages and Litestream into `target/`), says exactly what to install
+//! where it may not, and runs every test of the workspace, then those against
+//! programs written in Go. Without Go these are left out, and it says so last.
+//! `test workspace` and `test litestream` are the two halves; the second fails
+//! where it cannot run.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod go;
 mod needs;
 mod shell;
 
@@ -17,10 +21,12 @@ use anyhow::{Context, Result, bail};
 use crate::shell::run;
 
 const USAGE: &str = "\
-usage: cargo xtask test [-- ARGUMENTS OF cargo test]
-       cargo xtask bench store|gate|cache|jobs|pubsub";
+usage: cargo xtask test
+       cargo xtask test workspace [-- ARGUMENTS OF cargo test]
+       cargo xtask test litestream
+       cargo xtask bench store|gate|cache|jobs|pubsub|replica";
 
-const BENCHES: [&str; 5] = ["store", "gate", "cache", "jobs", "pubsub"];
+const BENCHES: [&str; 6] = ["store", "gate", "cache", "jobs", "pubsub", "replica"];
 
 fn main() -> ExitCode {
     match chore() {
@@ -37,8 +43,10 @@ fn chore() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     std::env::set_current_dir(root()?).context("cannot enter the workspace")?;
     match words.as_slice() {
-        ["test"] => test(&[]),
-        ["test", "--", rest @ ..] => test(rest),
+        ["test"] => test(),
+        ["test", "workspace"] => test_workspace(&[]),
+        ["test", "--", rest @ ..] | ["test", "workspace", "--", rest @ ..] => test_workspace(rest),
+        ["test", "litestream"] => go::test(&go::provide()?),
         ["bench", name] if BENCHES.contains(name) => bench(name),
         _ => bail!("{USAGE}"),
     }
@@ -49,7 +57,19 @@ fn root() -> Result<PathBuf> {
     Ok(here.parent().context("xtask has no parent")?.to_path_buf())
 }
 
-fn test(arguments: &[&str]) -> Result<()> {
+fn test() -> Result<()> {
+    let litestream = go::provide();
+    let tested = test_workspace(&[]);
+    match litestream {
+        Ok(litestream) => tested.and_then(|()| go::test(&litestream)),
+        Err(why) => {
+            go::left_out(&why);
+            tested
+        }
+    }
+}
+
+fn test_workspace(arguments: &[&str]) -> Result<()> {
     let provided = needs::for_tests()?;
     run("cargo", |cargo| {
         cargo
@@ -61,6 +81,10 @@ fn test(arguments: &[&str]) -> Result<()> {
 
 /// Builds the binary first: some benchmarks run it beside its peers.
 fn bench(name: &str) -> Result<()> {
+    let peer = match name {
+        "replica" => Some(go::provide()?),
+        _ => None,
+    };
     run("cargo", |cargo| {
         cargo.args(["build", "--release", "--locked", "--bin", "monolite"])
     })?;
@@ -75,5 +99,6 @@ fn bench(name: &str) -> Result<()> {
                 "--",
             ])
             .arg(name)
+            .envs(peer)
     })
 }

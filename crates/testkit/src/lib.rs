@@ -1,5 +1,6 @@
 //! What the tests share: the real binary as a process that ends with its test,
-//! its log to wait on, directories on a real disk, and an HTTP client.
+//! its log to wait on, directories on a real disk, an HTTP client, and with the
+//! feature `s3` a server of object storage that fails on command.
 //!
 //! Tests wait for signals, a log line or an answer, never for time to pass.
 //! Every wait is bounded by [`PATIENCE`] and panics with what it waited for.
@@ -8,6 +9,8 @@
 
 mod browser;
 mod process;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
