@@ -70,7 +70,8 @@
 //! | 80 | 20 | reserved: written as 0, read as anything, part of the file's checksum. *Ours*: see below |
 //!
 //! If the size or a salt of the WAL is not 0, its offset must not be. A merged
-//! file has no node and no WAL \[`compactor.go`: `Compact`\].
+//! file has no WAL \[`compactor.go`: `Compact`\]; Go gives it no node either, we
+//! keep that of the last part.
 //!
 //! ### Database checksums
 //!

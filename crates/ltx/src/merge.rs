@@ -125,9 +125,9 @@ fn merged_header<R: Read>(inputs: &[Decoder<R>]) -> Result<Header> {
     Ok(Header {
         min: first.min,
         checksums: merged_checksums(first, last),
-        // Meaningless for what is of several parts.
+        // Meaningless for what is of several parts. Who wrote the last state is
+        // not, and stays.
         wal: None,
-        node_id: 0,
         ..*last
     })
 }

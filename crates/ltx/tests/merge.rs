@@ -62,7 +62,7 @@ proptest! {
         apply(&mut state, &content);
         prop_assert_eq!(&state, history.state(end));
 
-        let expected = Header { node_id: 0, ..history.file(begin..=end).header };
+        let expected = history.file(begin..=end).header;
         prop_assert_eq!(content.header, expected);
         // Only what a part has, and the last version of it.
         for (pgno, page) in &content.pages {

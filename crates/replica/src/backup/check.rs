@@ -1,0 +1,119 @@
+//! Does a copy hold together.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use super::cancel::Cancel;
+use super::compression::{Compression, decoder};
+use super::direct::DirectFile;
+use super::error::{Error, Result};
+use super::source::open_immutable;
+use super::temporary::Temporary;
+use crate::Progress;
+
+/// How thoroughly a finished copy is looked at before it gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// Not at all.
+    #[default]
+    None,
+    /// `PRAGMA quick_check`: every page, but not whether indexes agree with
+    /// their tables.
+    Quick,
+    /// `PRAGMA integrity_check`.
+    Full,
+}
+
+/// Statements of SQLite's machine between two looks at whether to go on.
+const STEPS: i32 = 10_000;
+
+/// Checks the copy of `db` in `file`, which nobody writes any more.
+pub(super) fn check(
+    db: &Path,
+    file: &Path,
+    check: Check,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<()> {
+    let sql = match check {
+        Check::None => return Ok(()),
+        Check::Quick => "PRAGMA quick_check(10)",
+        Check::Full => "PRAGMA integrity_check(10)",
+    };
+    progress.begin("checking", None);
+    let findings = open_immutable(file).and_then(|conn| {
+        let cancel = cancel.clone();
+        conn.progress_handler(STEPS, Some(move || cancel.is_cancelled()))?;
+        conn.execute_batch("PRAGMA temp_store = MEMORY")?;
+        let mut findings = conn.prepare(sql)?;
+        let findings = findings.query_map([], |row| row.get(0))?;
+        findings.collect::<rusqlite::Result<Vec<String>>>()
+    });
+    cancel.check()?;
+    let findings = match findings {
+        Ok(findings) if findings == ["ok"] => return Ok(()),
+        Ok(findings) => findings,
+        // Too damaged to be looked at.
+        Err(error) if is_damage(&error) => vec![error.to_string()],
+        Err(source) => {
+            let path = db.into();
+            return Err(Error::Unchecked { path, source });
+        }
+    };
+    let path = db.into();
+    Err(Error::Damaged { path, findings })
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// As [`check`], for a copy that is compressed: it is unpacked into a file
+/// beside it, and that is checked.
+pub(super) fn check_compressed(
+    db: &Path,
+    packed: &Temporary,
+    compression: Compression,
+    bytes: u64,
+    how: Check,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<()> {
+    let path = packed.path();
+    let plain = Temporary::beside(packed.target(), 0o600)?;
+    progress.begin("unpacking", Some(bytes));
+    let unpacked = File::open(path)
+        .and_then(|file| decoder(file, compression))
+        .map_err(|error| Error::file("read", path, error))?;
+    let mut from = io::BufReader::with_capacity(1 << 20, unpacked);
+    let mut to = DirectFile::new(plain.file());
+    loop {
+        cancel.check()?;
+        let read = io::BufRead::fill_buf(&mut from);
+        let read = read.map_err(|error| Error::file("read", path, error))?;
+        if read.is_empty() {
+            break;
+        }
+        to.write_all(read)
+            .map_err(|error| Error::file("write", plain.path(), error))?;
+        let taken = read.len();
+        progress.advance(taken as u64);
+        io::BufRead::consume(&mut from, taken);
+    }
+    let unpacked = to
+        .finish()
+        .map_err(|error| Error::file("write", plain.path(), error))?;
+    if unpacked != bytes {
+        return Err(Error::Damaged {
+            path: db.into(),
+            findings: vec![format!("{unpacked} bytes instead of {bytes}")],
+        });
+    }
+    check(db, plain.path(), how, progress, cancel)
+}

@@ -1,0 +1,111 @@
+//! Everything that can go wrong with a replica, one clear line each.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::storage::StorageError;
+
+/// What this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was being done, to what, and what mends it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The place that holds the replica: a bucket or a folder.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// SQLite's own answer about a database.
+    #[error("{}: {source}", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+    /// A file of this machine could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// A page that must be there is not.
+    #[error("{}: the database has no page {pgno}", path.display())]
+    Page {
+        /// The database.
+        path: PathBuf,
+        /// The page's number, from 1.
+        pgno: u32,
+    },
+    /// The replica's newest state was written by another volume, and is not
+    /// what this one holds.
+    #[error(
+        "{}: the replica holds a state of another volume, and {pages} pages here are not as in \
+         it; restore it here with `monolite restore --overwrite`, or go on from what is here with \
+         --take-over (what the replica holds stays restorable by --timestamp)", path.display()
+    )]
+    Behind {
+        /// The database.
+        path: PathBuf,
+        /// Pages that differ.
+        pages: usize,
+    },
+    /// A replica whose newest state is not what its checksum says.
+    #[error(
+        "{name}: the database it leads to is not the one its checksum was made of; begin a new replica under another prefix, or go on here with --take-over"
+    )]
+    Checksum {
+        /// The newest file.
+        name: String,
+    },
+    /// What was committed is not stored everywhere, in the time given.
+    #[error("not everything is stored: {why}")]
+    NotSynced {
+        /// Which databases, and why.
+        why: String,
+    },
+    /// The database is not followed any more.
+    #[error("the database is not followed any more")]
+    Closed,
+    /// A file of a replica that is not a sound LTX file.
+    #[error("{name}: {source}")]
+    Ltx {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        source: monolite_ltx::Error,
+    },
+}
+
+impl Error {
+    /// Whether somebody has to decide before anything more is sent.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Behind { .. } | Self::Checksum { .. } => true,
+            Self::Storage(error) => error.is_lease(),
+            _ => false,
+        }
+    }
+
+    /// Whether what the replica holds is not what was believed.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Storage(StorageError::AlreadyExists { .. }))
+    }
+
+    pub(crate) fn database(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.into();
+        Self::Database { path, source }
+    }
+
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        let path = path.into();
+        Self::File { path, source }
+    }
+
+    pub(crate) fn ltx(name: impl Into<String>, source: monolite_ltx::Error) -> Self {
+        let name = name.into();
+        Self::Ltx { name, source }
+    }
+}

@@ -1,0 +1,323 @@
+//! Reads one database: its log while it has one, and tells every destination's
+//! inbox what was committed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::inbox::Inbox;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::wal::{Budget, Slide, Tail};
+
+/// Requests for a slide that may wait: one of each destination, and a few.
+const REQUESTS: usize = 16;
+/// A scan that found an unfinished transaction is not repeated before this
+/// many times as long as it took.
+const UNFINISHED_PAUSE: u32 = 10;
+/// Between two tries to have a log reset that somebody still reads.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries to open a database that cannot be opened.
+const REOPEN: Duration = Duration::from_secs(1);
+/// What is committed to a database whose file is gone is taken for so long: its
+/// app may have it open.
+const GONE: Duration = Duration::from_secs(60);
+/// A database without a log is compared page by page, while its writers wait:
+/// not before nobody wrote for so long.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// What the tasks of one volume share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) budget: Budget,
+    /// Threads that may read databases at once.
+    pub(super) readers: Semaphore,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Wakes a database's task, and asks it for things.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    written: Arc<Notify>,
+    requests: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Handle {
+    /// The database, or its log, was written to.
+    pub(super) fn written(&self) {
+        self.written.notify_one();
+    }
+
+    /// Returns once everything that was committed before this is in the
+    /// inboxes.
+    ///
+    /// # Errors
+    /// The database cannot be read now, or is given up.
+    pub(super) async fn slide(&self) -> Result<(), ()> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(done).await.map_err(|_| ())?;
+        answer.await.map_err(|_| ())
+    }
+}
+
+/// How the database keeps its changes.
+enum Journal {
+    /// In a log, which is followed.
+    Wal(Box<Tail>),
+    /// Otherwise: nobody can follow that, so that all pages are compared.
+    Rollback,
+}
+
+/// The task.
+pub(super) struct Database {
+    path: PathBuf,
+    inboxes: Vec<Arc<Inbox>>,
+    shared: Arc<Shared>,
+    /// Between two slides.
+    pause: Duration,
+    written: Arc<Notify>,
+    requests: mpsc::Receiver<oneshot::Sender<()>>,
+    journal: Option<Journal>,
+    /// Of the file that is open: another one may get its name.
+    inode: Option<(u64, u64)>,
+    /// Since when the file that is open has no name.
+    gone: Option<Instant>,
+    problem: Arc<dyn Fn(Option<&Error>) + Send + Sync>,
+}
+
+impl Database {
+    /// `problem` is told why the database cannot be read, and when it can be.
+    pub(super) fn new(
+        path: &Path,
+        inboxes: Vec<Arc<Inbox>>,
+        shared: Arc<Shared>,
+        pause: Duration,
+        problem: Arc<dyn Fn(Option<&Error>) + Send + Sync>,
+    ) -> (Self, Handle) {
+        let (requests, receiver) = mpsc::channel(REQUESTS);
+        let written = Arc::new(Notify::new());
+        let handle = Handle {
+            written: written.clone(),
+            requests,
+        };
+        let database = Self {
+            path: path.into(),
+            inboxes,
+            shared,
+            pause,
+            written,
+            requests: receiver,
+            journal: None,
+            inode: None,
+            gone: None,
+            problem,
+        };
+        (database, handle)
+    }
+
+    /// Until all handles are gone.
+    pub(super) async fn run(mut self) {
+        let mut next = Instant::now();
+        let mut again = true;
+        let mut patience = self.pause;
+        loop {
+            let mut answers = Vec::new();
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => answers.push(request),
+                    None => break,
+                },
+                () = self.written.notified() => tokio::time::sleep_until(next).await,
+                // A log that had to stay long, a database that did not open.
+                () = tokio::time::sleep_until(next), if again => {}
+            }
+            // All that asked before this slide are answered by it.
+            while let Ok(request) = self.requests.try_recv() {
+                answers.push(request);
+            }
+            let began = Instant::now();
+            let result = self.look().await;
+            (self.problem)(result.as_ref().err());
+            let took = began.elapsed();
+            // Somebody reads for long, so that the log stays long: ask less often.
+            patience = match result {
+                Ok(Looked::Again) => (patience * 2).min(LONGEST_PATIENCE),
+                _ => self.pause,
+            };
+            (next, again) = match result {
+                Ok(Looked::Done) => (Instant::now() + self.pause, false),
+                Ok(Looked::Unfinished) => {
+                    let pause = self.pause.max(took * UNFINISHED_PAUSE);
+                    (Instant::now() + pause, false)
+                }
+                Ok(Looked::Again) => (Instant::now() + patience, true),
+                // Nobody tells of writes to what has no name.
+                Ok(Looked::Gone) => (Instant::now() + REOPEN, self.journal.is_some()),
+                Err(_) => (Instant::now() + REOPEN, true),
+            };
+            // Of a file that is gone there is nothing more to take.
+            if self.journal.is_some() || self.inode.is_none() {
+                for answer in answers {
+                    let _ = answer.send(());
+                }
+            }
+        }
+        // SQLite's close may wait for the disk.
+        let journal = self.journal.take();
+        let _ = tokio::task::spawn_blocking(|| drop(journal)).await;
+    }
+
+    /// Takes what there is to take.
+    async fn look(&mut self) -> Result<Looked> {
+        let inode = inode(&self.path);
+        if inode != self.inode {
+            // Another file, or none. What is open has no name any more, and
+            // may have commits all the same that were not taken yet, or may
+            // get some: its app has it open.
+            if let Some(Journal::Wal(tail)) = self.journal.take() {
+                let slid = self.slide(tail, false).await;
+                let gone = *self.gone.get_or_insert_with(Instant::now);
+                if inode.is_none() && gone.elapsed() < GONE {
+                    return slid.map(|_| Looked::Gone);
+                }
+            }
+            self.journal = None;
+            self.gone = None;
+            self.inode = inode;
+        }
+        if inode.is_none() {
+            return Ok(Looked::Gone);
+        }
+        match self.journal.take() {
+            None => self.open().await,
+            Some(Journal::Rollback) => self.compare().await,
+            Some(Journal::Wal(tail)) => self.slide(tail, true).await,
+        }
+    }
+
+    async fn open(&mut self) -> Result<Looked> {
+        let (path, budget) = (self.path.clone(), self.shared.budget.clone());
+        let opened = self.blocking(move || {
+            if !is_wal(&path)? {
+                return Ok(Journal::Rollback);
+            }
+            Ok(Journal::Wal(Box::new(Tail::open(&path, &budget)?)))
+        });
+        let opened = opened.await?;
+        self.journal = Some(opened);
+        self.lost();
+        Ok(Looked::Done)
+    }
+
+    async fn compare(&mut self) -> Result<Looked> {
+        tokio::time::sleep(QUIET).await;
+        let path = self.path.clone();
+        if self.blocking(move || is_wal(&path)).await? {
+            return Box::pin(self.open()).await;
+        }
+        self.journal = Some(Journal::Rollback);
+        self.lost();
+        Ok(Looked::Done)
+    }
+
+    /// `named`: the database is where its path says, and may be checkpointed.
+    async fn slide(&mut self, mut tail: Box<Tail>, named: bool) -> Result<Looked> {
+        let slid = self.blocking(move || {
+            let mut slide = tail.slide()?;
+            let (mut tail, more) = if named {
+                tail.checkpoint(true)
+            } else {
+                (*tail, Ok(None))
+            };
+            if let Some(more) = more? {
+                slide = slide.worse(more);
+            }
+            if slide == Slide::Lost {
+                tail.forget()?;
+            }
+            let (changes, long) = (tail.changes(), tail.is_long());
+            let beyond = tail.beyond();
+            Ok((Box::new(tail), slide, changes, long, beyond))
+        });
+        let (back, slide, changes, long, beyond) = slid.await?;
+        self.journal = Some(Journal::Wal(back));
+        let now = self.shared.clock.now_ms();
+        for inbox in &self.inboxes {
+            inbox.add(&changes, now);
+        }
+        if slide == Slide::Lost {
+            self.lost();
+        }
+        Ok(match (long, beyond) {
+            (true, _) => Looked::Again,
+            (false, 0) => Looked::Done,
+            (false, _) => Looked::Unfinished,
+        })
+    }
+
+    /// A future that borrows nothing of this: SQLite's connections may change
+    /// threads, but not be looked at from two.
+    fn blocking<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T> + Send + 'static,
+    {
+        blocking(self.shared.clone(), self.path.clone(), work)
+    }
+
+    fn lost(&self) {
+        let now = self.shared.clock.now_ms();
+        for inbox in &self.inboxes {
+            inbox.lost(now);
+        }
+    }
+}
+
+/// Runs `work` where blocking is allowed, when its turn has come.
+async fn blocking<T: Send + 'static>(
+    shared: Arc<Shared>,
+    path: PathBuf,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let _permit = shared.readers.acquire().await;
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::file(&path, std::io::Error::other(error))),
+    }
+}
+
+enum Looked {
+    Done,
+    /// A transaction is not over.
+    Unfinished,
+    /// The log is long still.
+    Again,
+    /// There is no such file.
+    Gone,
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::metadata(path).ok()?;
+    // A file without a byte is not a database yet.
+    (file.len() > 0).then(|| (file.dev(), file.ino()))
+}
+
+fn is_wal(path: &Path) -> Result<bool> {
+    let at = |error| Error::database(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(at)?;
+    conn.busy_timeout(Duration::from_secs(1)).map_err(at)?;
+    let _ = conn.set_db_config(
+        rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+        true,
+    );
+    let mode: String = conn
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(at)?;
+    Ok(mode == "wal")
+}

@@ -1,0 +1,158 @@
+//! Changes and whole databases as LTX files.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use monolite_ltx::{Checksum, DatabaseChecksums, Encoder, Header, Txid, lock_page};
+
+use crate::error::{Error, Result};
+use crate::map::PageMap;
+use crate::wal::{Changes, Snapshot};
+
+/// Which pages have which checksum now.
+pub(super) type Sums = Vec<(u32, Checksum)>;
+
+/// What is the same in all files of one writer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct By {
+    pub(super) node_id: u64,
+    pub(super) timestamp_ms: i64,
+}
+
+/// An LTX file in memory, and what it does to the map.
+pub(super) struct Encoded {
+    pub(super) header: Header,
+    pub(super) body: Vec<u8>,
+    pub(super) sums: Sums,
+}
+
+/// The changes since the map's state as its next transaction.
+pub(super) fn changes(changes: &Changes, map: &PageMap, by: By) -> Result<Encoded> {
+    let (page_size, size) = (changes.page_size(), changes.size());
+    let empty = vec![0; page_size as usize];
+    let lock = lock_page(page_size);
+    // The format wants every page that came with growth. One that no frame has
+    // was never written: SQLite reads it as empty.
+    let grown = changes.smallest().min(map.len()) + 1..=size;
+    let missing: Vec<u32> = grown.filter(|p| !changes.has(*p) && *p != lock).collect();
+    let pages = changes.sorted();
+    let mut all: Vec<(u32, &[u8])> = pages.iter().map(|(p, page)| (*p, page.data())).collect();
+    all.extend(missing.iter().map(|p| (*p, empty.as_slice())));
+    all.retain(|(pgno, _)| *pgno != lock);
+    all.sort_unstable_by_key(|(pgno, _)| *pgno);
+    let sums: Sums = all
+        .iter()
+        .map(|(pgno, data)| (*pgno, Checksum::of_page(*pgno, data)))
+        .collect();
+    let header = next(map, &sums, page_size, size, by);
+    let bytes = all.len() * page_size as usize / 2 + 1024;
+    let mut encoder = Encoder::new(Vec::with_capacity(bytes), header).map_err(of(&header))?;
+    for (pgno, data) in all {
+        encoder.page(pgno, data).map_err(of(&header))?;
+    }
+    let (body, ..) = encoder.finish(None).map_err(of(&header))?;
+    Ok(Encoded { header, body, sums })
+}
+
+/// What of a snapshot is not as the map says. `checked` is called now and then
+/// and says whether to go on.
+pub(super) fn compare(snapshot: &Snapshot, map: &PageMap) -> Result<Sums> {
+    let lock = lock_page(snapshot.page_size());
+    let mut differ = Vec::new();
+    snapshot.each(|pgno, data| {
+        let sum = Checksum::of_page(pgno, data);
+        if pgno != lock && map.get(pgno) != Some(sum) {
+            differ.push((pgno, sum));
+        }
+        true
+    })?;
+    Ok(differ)
+}
+
+/// The pages named in `sums`, from the snapshot they were found in, as the
+/// map's next transaction, to `path`.
+pub(super) fn difference(
+    snapshot: &Snapshot,
+    map: &PageMap,
+    sums: &Sums,
+    by: By,
+    path: &Path,
+) -> Result<Header> {
+    let header = next(map, sums, snapshot.page_size(), snapshot.pages(), by);
+    write(path, header, |encoder| {
+        for (pgno, _) in sums {
+            snapshot
+                .page(*pgno, |data| encoder.page(*pgno, data))?
+                .map_err(of(&header))?;
+        }
+        Ok(())
+    })
+}
+
+/// All pages of a snapshot, which is the map's state, to `path`.
+pub(super) fn whole(snapshot: &Snapshot, map: &PageMap, by: By, path: &Path) -> Result<Header> {
+    let header = Header {
+        page_size: snapshot.page_size(),
+        commit: snapshot.pages(),
+        min: Txid::FIRST,
+        max: map.txid(),
+        timestamp_ms: by.timestamp_ms,
+        checksums: DatabaseChecksums::Reserved {
+            pre: None,
+            post: map.checksum(),
+        },
+        wal: None,
+        node_id: by.node_id,
+    };
+    let lock = header.lock_page();
+    write(path, header, |encoder| {
+        let mut result = Ok(());
+        snapshot.each(|pgno, data| {
+            if pgno != lock {
+                result = encoder.page(pgno, data).map_err(of(&header));
+            }
+            result.is_ok()
+        })?;
+        result
+    })
+}
+
+fn next(map: &PageMap, sums: &Sums, page_size: u32, size: u32, by: By) -> Header {
+    let txid = Txid(map.txid().0 + 1);
+    Header {
+        page_size,
+        commit: size,
+        min: txid,
+        max: txid,
+        timestamp_ms: by.timestamp_ms,
+        checksums: DatabaseChecksums::Reserved {
+            pre: (txid != Txid::FIRST).then(|| map.checksum()),
+            post: map.checksum_after(sums, size),
+        },
+        wal: None,
+        node_id: by.node_id,
+    }
+}
+
+fn write(
+    path: &Path,
+    header: Header,
+    pages: impl FnOnce(&mut Encoder<BufWriter<File>>) -> Result<()>,
+) -> Result<Header> {
+    let file = File::create(path).map_err(|error| Error::file(path, error))?;
+    let mut encoder =
+        Encoder::new(BufWriter::with_capacity(1 << 20, file), header).map_err(of(&header))?;
+    pages(&mut encoder)?;
+    let (mut file, ..) = encoder.finish(None).map_err(of(&header))?;
+    file.flush().map_err(|error| Error::file(path, error))?;
+    Ok(header)
+}
+
+fn of(header: &Header) -> impl Fn(monolite_ltx::Error) -> Error + use<> {
+    let name = format!("{}-{}", header.min, header.max);
+    move |source| Error::Ltx {
+        name: name.clone(),
+        source,
+    }
+}

@@ -1,0 +1,34 @@
+//! Which volume this is: a number of its own, kept on it.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// The volume's id, made at the first call. A copy of the volume has the same
+/// one; the lease keeps the two apart while both live.
+pub(super) fn id(state: &Path) -> Result<u64> {
+    let path = state.join("node");
+    let at = |error| Error::file(&path, error);
+    std::fs::create_dir_all(state).map_err(at)?;
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let id = u64::from_str_radix(text.trim(), 16);
+            return id.map_err(|error| at(std::io::Error::other(error)));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(at(error)),
+    }
+    // Never 0, which means nobody.
+    let id = fastrand::u64(1..);
+    let beside = state.join("node-new");
+    let write = || -> std::io::Result<()> {
+        use std::io::Write;
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(format!("{id:016x}\n").as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &path)?;
+        std::fs::File::open(state)?.sync_all()
+    };
+    write().map_err(at)?;
+    Ok(id)
+}

@@ -1,0 +1,415 @@
+//! Follows every database of a volume, in every destination.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use monolite_ltx::Checksum;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+
+use super::database::{Database, Handle, Shared};
+use super::inbox::Inbox;
+use super::keeper::Keeper;
+use super::node;
+use super::shipper::{Flusher, Settings, Shipper};
+use super::status::{Board, Status};
+use super::watch::{Event, Watch};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Result};
+use crate::history::Policy;
+use crate::storage::{Destination, Node};
+use crate::wal::Budget;
+
+/// Databases that are followed, at most; each needs about ten descriptors.
+const MAX_DATABASES: usize = 5000;
+/// Databases that are read at the same moment.
+const READERS: usize = 4;
+/// The pause between two looks at a log that is written all the time.
+const SLIDE_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// The shortest sync interval.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Names the databases of a volume.
+pub type Find = Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>;
+
+/// How a volume is followed.
+#[derive(Clone)]
+pub struct FollowOptions {
+    /// At least so long between two files of one database. Default 1 s; 50 ms
+    /// is the shortest.
+    pub sync_interval: Duration,
+    /// A whole snapshot is sent so often, while there are changes. Default: 24
+    /// hours.
+    pub snapshot_every: Duration,
+    /// What is kept, and for how long.
+    pub policy: Policy,
+    /// Old files are merged and deleted so often, while there are changes.
+    /// Default: 5 minutes.
+    pub tend_every: Duration,
+    /// Bytes of memory for pages on their way, for all databases together.
+    /// Default 64 MiB. What does not fit is read from the database later.
+    pub memory: usize,
+    /// Send this volume's databases also where the replica holds a state that
+    /// is not an older one of theirs. That state stays restorable.
+    pub take_over: bool,
+    /// This machine's name, for those who want to write there as well.
+    pub host: String,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for FollowOptions {
+    fn default() -> Self {
+        Self {
+            sync_interval: Duration::from_secs(1),
+            snapshot_every: Duration::from_secs(24 * 3600),
+            policy: Policy::default(),
+            tend_every: Duration::from_secs(300),
+            memory: 64 << 20,
+            take_over: false,
+            host: String::new(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// Follows a volume until [`stop`](Self::stop) is called.
+pub struct Follower {
+    inner: Arc<Inner>,
+    watch: Watch,
+    finder: tokio::task::JoinHandle<()>,
+}
+
+struct Inner {
+    volume: PathBuf,
+    state: PathBuf,
+    find: Find,
+    options: FollowOptions,
+    node_id: u64,
+    destinations: Vec<(Destination, Arc<Keeper>)>,
+    shared: Arc<Shared>,
+    followed: Mutex<HashMap<PathBuf, Followed>>,
+    names: Notify,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// One database.
+#[derive(Clone)]
+struct Followed {
+    handle: Handle,
+    shipped: Vec<Shipped>,
+    /// Why it cannot be read.
+    problem: Arc<Mutex<Option<String>>>,
+}
+
+#[derive(Clone)]
+struct Shipped {
+    flusher: Flusher,
+    board: Arc<Board>,
+    inbox: Arc<Inbox>,
+}
+
+impl Follower {
+    /// Begins to follow the databases that `find` names, in `volume`, and to
+    /// send them to `destinations`. `state` is a directory for what has to be
+    /// known after a restart; losing it costs a download, no data.
+    ///
+    /// # Errors
+    /// The state directory cannot be written, or the kernel does not let the
+    /// volume be watched. Not: a destination that cannot be reached, which is
+    /// tried again for ever and told in [`status`](Self::status).
+    pub fn start(
+        volume: &Path,
+        state: &Path,
+        destinations: Vec<Destination>,
+        find: Find,
+        options: FollowOptions,
+    ) -> Result<Self> {
+        let node_id = node::id(state)?;
+        let node = Node {
+            node: format!("{node_id:016x}"),
+            host: options.host.clone(),
+            pid: Some(std::process::id()),
+        };
+        let destinations = destinations
+            .into_iter()
+            .map(|d| (d.clone(), Arc::new(Keeper::new(&d, node.clone()))))
+            .collect();
+        let inner = Arc::new(Inner {
+            volume: volume.into(),
+            state: state.into(),
+            find,
+            node_id,
+            destinations,
+            shared: Arc::new(Shared {
+                budget: Budget::new(options.memory),
+                readers: Semaphore::new(READERS),
+                clock: options.clock.clone(),
+            }),
+            options,
+            followed: Mutex::default(),
+            names: Notify::new(),
+            tasks: Mutex::default(),
+        });
+        let told = inner.clone();
+        let watch = Watch::start(volume, move |event| told.tell(&event))
+            .map_err(|error| Error::file(volume, error.into()))?;
+        // After the watch began: what comes meanwhile is not missed.
+        let finder = tokio::spawn(find_databases(inner.clone()));
+        Ok(Self {
+            inner,
+            watch,
+            finder,
+        })
+    }
+
+    /// How each database does in each destination, by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<Status> {
+        let now = self.inner.shared.clock.now_ms();
+        let mut all = Vec::new();
+        for followed in self.inner.followed().values() {
+            let problem = followed.problem.lock();
+            let problem = problem.unwrap_or_else(PoisonError::into_inner).clone();
+            for shipped in &followed.shipped {
+                let mut status = shipped.board.read();
+                let since = shipped.inbox.since_ms();
+                status.lag_ms = since.map_or(0, |ms| u64::try_from(now - ms).unwrap_or(0));
+                status.error = problem.clone().or(status.error);
+                all.push(status);
+            }
+        }
+        all.sort_by(|a, b| (&a.database, &a.destination).cmp(&(&b.database, &b.destination)));
+        all
+    }
+
+    /// Returns once everything that was committed before this call is stored in
+    /// every destination.
+    ///
+    /// # Errors
+    /// Not within `limit`: which databases are not, and why.
+    pub async fn sync(&self, limit: Duration) -> Result<()> {
+        // A database that came just now is to be found first.
+        self.inner.find_new();
+        let all = async {
+            let mut flushes = JoinSet::new();
+            for followed in self.inner.followed().values().cloned() {
+                flushes.spawn(async move {
+                    followed.handle.slide().await?;
+                    for shipped in followed.shipped {
+                        shipped.flusher.flush().await?;
+                    }
+                    Ok::<(), ()>(())
+                });
+            }
+            let mut done = true;
+            while let Some(flushed) = flushes.join_next().await {
+                done &= matches!(flushed, Ok(Ok(())));
+            }
+            done
+        };
+        match tokio::time::timeout(limit, all).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(self.not_synced()),
+        }
+    }
+
+    /// As [`sync`](Self::sync), for one database and the destination of this
+    /// name. Also for a database whose file is gone: what was committed to it
+    /// can still be read for a while.
+    ///
+    /// # Errors
+    /// As of [`sync`](Self::sync); or it is not followed.
+    pub async fn sync_to(&self, database: &Path, to: &str, limit: Duration) -> Result<()> {
+        let followed = self.inner.followed().get(database).cloned();
+        let Some(followed) = followed else {
+            return Err(Error::Closed);
+        };
+        let is_it = |shipped: &&Shipped| shipped.board.read().destination == to;
+        let shipped = followed.shipped.iter().find(is_it).ok_or(Error::Closed)?;
+        let all = async {
+            followed.handle.slide().await?;
+            shipped.flusher.flush().await
+        };
+        match tokio::time::timeout(limit, all).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(())) | Err(_) => Err(self.not_synced()),
+        }
+    }
+
+    /// Lets go of a database that is no more. One that gets its name is found
+    /// again.
+    pub fn forget(&self, database: &Path) {
+        self.inner.followed().remove(database);
+    }
+
+    fn not_synced(&self) -> Error {
+        let mut why: Vec<String> = self
+            .status()
+            .into_iter()
+            .filter(|status| status.lag_ms > 0 || status.error.is_some())
+            .map(|status| {
+                let error = status.error.unwrap_or_else(|| "not done yet".into());
+                format!("{} to {}: {error}", status.database, status.destination)
+            })
+            .collect();
+        if why.is_empty() {
+            why.push("it could not be found out in time".into());
+        }
+        Error::NotSynced {
+            why: why.join("; "),
+        }
+    }
+
+    /// Stores what is committed, gives the leases back, and ends.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync); it has ended all the same.
+    pub async fn stop(self, limit: Duration) -> Result<()> {
+        let synced = self.sync(limit).await;
+        self.finder.abort();
+        let _ = self.finder.await;
+        drop(self.watch);
+        // The tasks end with their handles.
+        self.inner.followed().clear();
+        let mut tasks = std::mem::take(&mut *self.inner.tasks());
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        // What hangs in a request that is not answered is not waited for.
+        let _ = tokio::time::timeout(END, ended).await;
+        tasks.abort_all();
+        for (_, keeper) in &self.inner.destinations {
+            let _ = tokio::time::timeout(END, keeper.release()).await;
+        }
+        synced
+    }
+}
+
+/// For what is under way to end at a stop.
+const END: Duration = Duration::from_secs(5);
+
+async fn find_databases(inner: Arc<Inner>) {
+    loop {
+        inner.find_new();
+        inner.names.notified().await;
+    }
+}
+
+impl Inner {
+    fn tell(&self, event: &Event) {
+        match event {
+            Event::Written(path) => {
+                let known = self.followed().get(path).map(|f| f.handle.clone());
+                match known {
+                    Some(handle) => handle.written(),
+                    // Its first bytes: a file becomes a database by them.
+                    None => self.names.notify_one(),
+                }
+            }
+            Event::Names | Event::All => {
+                for followed in self.followed().values() {
+                    followed.handle.written();
+                }
+                self.names.notify_one();
+            }
+        }
+    }
+
+    /// Begins to follow what is not followed yet.
+    fn find_new(self: &Arc<Self>) {
+        for path in (self.find)() {
+            let mut followed = self.followed();
+            if followed.len() < MAX_DATABASES && !followed.contains_key(&path) {
+                if let Some(new) = self.follow(&path) {
+                    followed.insert(path, new);
+                }
+            }
+        }
+    }
+
+    fn follow(self: &Arc<Self>, path: &Path) -> Option<Followed> {
+        // Another name cannot be a key everywhere.
+        let name = path.strip_prefix(&self.volume).ok()?.to_str()?.to_owned();
+        let problem: Arc<Mutex<Option<String>>> = Arc::default();
+        let told = problem.clone();
+        let inboxes: Vec<_> = (self.destinations.iter())
+            .map(|_| Arc::new(Inbox::new(&self.shared.budget)))
+            .collect();
+        let pause = (self.options.sync_interval / 4).clamp(SLIDE_PAUSE.0, SLIDE_PAUSE.1);
+        let tell = move |error: Option<&Error>| {
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = error.map(Error::to_string);
+        };
+        let shared = self.shared.clone();
+        let (database, handle) =
+            Database::new(path, inboxes.clone(), shared, pause, Arc::new(tell));
+        let mut tasks = self.tasks();
+        tasks.spawn(database.run());
+        let mut shipped = Vec::new();
+        for ((destination, keeper), inbox) in self.destinations.iter().zip(inboxes) {
+            let (flusher, flushes) = Flusher::new();
+            let board = Board::new(name.clone(), destination.name().into());
+            let board = Arc::new(board);
+            let shipper = Shipper {
+                path: path.into(),
+                replica: destination.replica(&name).with_permit(keeper.clone()),
+                keeper: keeper.clone(),
+                inbox: inbox.clone(),
+                database: handle.clone(),
+                shared: self.shared.clone(),
+                settings: self.settings(),
+                board: board.clone(),
+                map_file: map_file(&self.state, destination.name(), &name),
+                flushes,
+            };
+            tasks.spawn(shipper.run());
+            shipped.push(Shipped {
+                flusher,
+                board,
+                inbox,
+            });
+        }
+        Some(Followed {
+            handle,
+            shipped,
+            problem,
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            sync_interval: self.options.sync_interval.max(SHORTEST_INTERVAL),
+            snapshot_every: self.options.snapshot_every,
+            policy: self.options.policy,
+            tend_every: self.options.tend_every,
+            node_id: self.node_id,
+            take_over: self.options.take_over,
+        }
+    }
+
+    fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the map of a database in a destination is saved: a name that people
+/// can read, and a number that tells apart what reads alike.
+pub(crate) fn map_file(state: &Path, destination: &str, database: &str) -> PathBuf {
+    let readable: String = (database.chars())
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(80)
+        .collect();
+    let whole = format!("{destination}\n{database}");
+    let number = Checksum::of_page(0, whole.as_bytes()).get();
+    state.join(format!("{readable}-{number:016x}.map"))
+}

@@ -1,0 +1,272 @@
+//! What files a replica has, known without asking again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use monolite_ltx::Txid;
+
+use super::due::{Merge, Timed};
+use super::retention::Policy;
+use super::{merge, times};
+use crate::error::{Error, Result};
+use crate::steps;
+use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
+
+/// How many bytes of small files all catalogs of this process keep in memory,
+/// so that what was just stored need not be fetched to be merged.
+const KEEP_BYTES: usize = 16 << 20;
+/// Larger files are fetched again.
+const KEEP_FILE: usize = 256 << 10;
+
+static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The files of one replica: listed once, and then kept up to date by what is
+/// stored and deleted through it.
+///
+/// Another machine may change the replica meanwhile; what the catalog believes
+/// is then set right once a file turns out to be gone.
+#[derive(Debug)]
+pub struct Catalog {
+    /// By level, first and last transaction.
+    files: Vec<FileInfo>,
+    /// The times of some states, by the file's place in order.
+    times: BTreeMap<Key, i64>,
+    kept: Kept,
+    scratch: PathBuf,
+}
+
+type Key = (u8, Txid, Txid, bool);
+
+fn key(file: &FileInfo) -> Key {
+    (file.level, file.min, file.max, file.sealed)
+}
+
+/// What [`Catalog::tend`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tended {
+    /// How many files were made of others.
+    pub merged: usize,
+    /// How many files were deleted.
+    pub deleted: usize,
+}
+
+impl Catalog {
+    /// Lists the replica, all its levels: one request for each thousand files.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub async fn load(replica: &Replica) -> Result<Self> {
+        Ok(Self {
+            files: replica.list_all().await?,
+            times: BTreeMap::new(),
+            kept: Kept::default(),
+            scratch: std::env::temp_dir(),
+        })
+    }
+
+    /// Has files that are too large for memory made in `dir`, while they are
+    /// merged. They have no name there, or are removed. Without this, it is the
+    /// system's folder for temporary files.
+    #[must_use]
+    pub fn scratch_in(mut self, dir: &Path) -> Self {
+        self.scratch = dir.into();
+        self
+    }
+
+    /// The files, by level and then by what they lead to.
+    #[must_use]
+    pub fn files(&self) -> &[FileInfo] {
+        &self.files
+    }
+
+    /// The newest state there is.
+    #[must_use]
+    pub fn newest(&self) -> Option<Txid> {
+        self.files.iter().map(|file| file.max).max()
+    }
+
+    /// The newest snapshot.
+    #[must_use]
+    pub fn newest_snapshot(&self) -> Option<&FileInfo> {
+        // The last in order: all snapshots begin with the first transaction.
+        self.files
+            .last()
+            .filter(|file| file.level >= SNAPSHOT_LEVEL)
+    }
+
+    /// How long ago the newest snapshot was stored, in milliseconds; of a
+    /// replica without one, longer than anything.
+    #[must_use]
+    pub fn snapshot_age_ms(&self, now_ms: i64) -> i64 {
+        self.newest_snapshot()
+            .map_or(i64::MAX, |file| now_ms.saturating_sub(file.stored_ms))
+    }
+
+    /// Takes in a file that was stored; `time_ms` is its header's timestamp.
+    pub fn add(&mut self, file: FileInfo, time_ms: i64) {
+        let key_of = key(&file);
+        self.times.insert(key_of, time_ms);
+        match self.files.binary_search_by_key(&key_of, key) {
+            Ok(at) => self.files[at] = file,
+            Err(at) => self.files.insert(at, file),
+        }
+    }
+
+    /// Like [`add`](Self::add), for who has the file's content still: it is kept
+    /// in memory until it is merged, if it is small and there is room.
+    pub fn add_with(&mut self, file: FileInfo, time_ms: i64, body: Bytes) {
+        self.kept.add(key(&file), body);
+        self.add(file, time_ms);
+    }
+
+    /// Merges what is due and deletes what may go. While nothing changes it
+    /// costs no request; killed or failing anywhere it is taken up again by the
+    /// next call, of this or of another machine.
+    ///
+    /// # Errors
+    /// A file cannot be read, stored or deleted. What was done stays done.
+    pub async fn tend(
+        &mut self,
+        replica: &Replica,
+        policy: &Policy,
+        now_ms: i64,
+    ) -> Result<Tended> {
+        let mut tended = Tended::default();
+        let first = self.tend_once(replica, policy, now_ms, &mut tended).await;
+        match first {
+            // Another machine has merged and deleted: look at what it left.
+            Err(Error::Storage(error)) if error.is_not_found() => {
+                self.reload(replica).await?;
+                self.tend_once(replica, policy, now_ms, &mut tended).await?;
+            }
+            other => other?,
+        }
+        Ok(tended)
+    }
+
+    async fn tend_once(
+        &mut self,
+        replica: &Replica,
+        policy: &Policy,
+        now_ms: i64,
+        tended: &mut Tended,
+    ) -> Result<()> {
+        for level in [1, 2] {
+            let known = self.timed(replica, policy, level).await?;
+            for merge in policy.due(&known, level, now_ms) {
+                self.merge(replica, &merge, now_ms).await?;
+                tended.merged += 1;
+            }
+        }
+        let deletable = policy.deletable(&self.files, now_ms);
+        if !deletable.is_empty() {
+            steps::reached("retention.deleting");
+            replica.delete(&deletable).await?;
+            steps::reached("retention.deleted");
+            tended.deleted += deletable.len();
+            self.forget(&deletable);
+        }
+        Ok(())
+    }
+
+    async fn merge(&mut self, replica: &Replica, merge: &Merge, now_ms: i64) -> Result<()> {
+        let files = merge.files.iter();
+        let kept = files.map(|file| self.kept.get(&key(file))).collect();
+        let (mut stored, time_ms, body) = merge::merge(replica, merge, kept, &self.scratch).await?;
+        // In a folder it has the time of its content. What it covers is kept
+        // for those who have planned to read that.
+        stored.stored_ms = stored.stored_ms.max(now_ms);
+        for file in &merge.files {
+            self.kept.remove(&key(file));
+        }
+        match body {
+            Some(body) => self.add_with(stored, time_ms, body),
+            None => self.add(stored, time_ms),
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, gone: &[FileInfo]) {
+        let mut gone: Vec<Key> = gone.iter().map(key).collect();
+        gone.sort_unstable();
+        self.files
+            .retain(|file| gone.binary_search(&key(file)).is_err());
+        for key in &gone {
+            self.times.remove(key);
+            self.kept.remove(key);
+        }
+    }
+
+    async fn reload(&mut self, replica: &Replica) -> Result<()> {
+        self.files = replica.list_all().await?;
+        let files = &self.files;
+        let there = |at: &Key| files.binary_search_by_key(at, key).is_ok();
+        self.times.retain(|at, _| there(at));
+        Ok(())
+    }
+
+    /// The files with the times that matter for merging into `level`.
+    async fn timed(&mut self, replica: &Replica, policy: &Policy, level: u8) -> Result<Vec<Timed>> {
+        let mut timed: Vec<(Timed, bool)> = self
+            .files
+            .iter()
+            .map(|file| {
+                let known = self.times.get(&key(file)).copied();
+                let time_ms = known.unwrap_or(file.stored_ms);
+                let file = file.clone();
+                (Timed { file, time_ms }, known.is_some())
+            })
+            .collect();
+        for (file, time_ms) in times::learn(replica, policy, &mut timed, level).await? {
+            self.times.insert(key(&file), time_ms);
+        }
+        Ok(timed.into_iter().map(|(timed, _)| timed).collect())
+    }
+}
+
+/// The contents of files that were stored a moment ago.
+#[derive(Debug, Default)]
+struct Kept {
+    bodies: BTreeMap<Key, Bytes>,
+    /// The oldest first.
+    order: VecDeque<Key>,
+}
+
+impl Kept {
+    fn add(&mut self, at: Key, body: Bytes) {
+        if body.len() > KEEP_FILE {
+            return;
+        }
+        // Ours make room; other catalogs' we cannot.
+        while KEPT_BYTES.load(Ordering::Relaxed) + body.len() > KEEP_BYTES {
+            match self.order.front().copied() {
+                Some(oldest) => self.remove(&oldest),
+                None => return,
+            }
+        }
+        self.remove(&at);
+        KEPT_BYTES.fetch_add(body.len(), Ordering::Relaxed);
+        self.bodies.insert(at, body);
+        self.order.push_back(at);
+    }
+
+    fn get(&self, at: &Key) -> Option<Bytes> {
+        self.bodies.get(at).cloned()
+    }
+
+    fn remove(&mut self, at: &Key) {
+        if let Some(body) = self.bodies.remove(at) {
+            KEPT_BYTES.fetch_sub(body.len(), Ordering::Relaxed);
+            self.order.retain(|other| other != at);
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let bytes = self.bodies.values().map(Bytes::len).sum();
+        KEPT_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,22 @@
+//! Saying how far a long piece of work is, to whoever wants to show it.
+
+use std::fmt::Debug;
+
+/// Is told how far a restore, a verification or a backup is.
+///
+/// Called from several threads, up to a few thousand times a second; it must
+/// not block. `()` is for those who do not want to know.
+pub trait Progress: Debug + Send + Sync + 'static {
+    /// A step begins, named for people, as in `downloading`. `total` is how
+    /// many bytes it will be, where that is known.
+    fn begin(&self, step: &'static str, total: Option<u64>) {
+        let _ = (step, total);
+    }
+
+    /// That many more bytes of the step are done.
+    fn advance(&self, bytes: u64) {
+        let _ = bytes;
+    }
+}
+
+impl Progress for () {}

@@ -1,0 +1,130 @@
+//! Putting a database together, in a file or nowhere.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use monolite_ltx::Header;
+
+use super::check::{Integrity, IntegrityCheck};
+use super::error::RestoreError;
+use super::fetch::{blocking, fetch};
+use super::output::Output;
+use super::pages::Pages;
+use super::{Restored, target};
+use crate::history::{Plan, Target};
+use crate::progress::Progress;
+use crate::steps;
+use crate::storage::Replica;
+
+/// One state of a replica that is being put together.
+pub(super) struct Build<'a> {
+    replica: &'a Replica,
+    plan: Plan,
+    newest: Header,
+    progress: &'a Arc<dyn Progress>,
+}
+
+impl<'a> Build<'a> {
+    /// Finds out which files are needed.
+    pub(super) async fn plan(
+        replica: &'a Replica,
+        target: Target,
+        progress: &'a Arc<dyn Progress>,
+    ) -> Result<Self, RestoreError> {
+        progress.begin("looking what there is", None);
+        let files = replica.list_all().await?;
+        let plan = target::choose(replica, &files, target).await?;
+        let Some(newest) = plan.files.last() else {
+            return Err(RestoreError::Ended);
+        };
+        let newest = replica.header(newest).await?;
+        steps::reached("restore.planned");
+        Ok(Self {
+            replica,
+            plan,
+            newest,
+            progress,
+        })
+    }
+
+    /// The size of the database.
+    pub(super) fn size(&self) -> u64 {
+        u64::from(self.newest.commit) * u64::from(self.newest.page_size)
+    }
+
+    /// Fetches everything, and proves what can be proved by checksums.
+    pub(super) async fn fetch(
+        &self,
+        output: Option<Output>,
+        parallel: usize,
+    ) -> Result<(Restored, Option<Output>), RestoreError> {
+        let Plan { files, txid } = &self.plan;
+        let Header {
+            page_size, commit, ..
+        } = self.newest;
+        self.progress.begin("downloading", Some(self.plan.bytes()));
+        let pages = Arc::new(Pages::new(page_size, commit, output));
+        let after = fetch(self.replica, files, &pages, parallel, self.progress).await?;
+        let (Some(last), Some(pages)) = (after.last().copied(), Arc::into_inner(pages)) else {
+            return Err(RestoreError::Ended);
+        };
+        let commits: Vec<u32> = after.iter().map(|after| after.commit).collect();
+        let replica = || self.replica.name();
+        let map = pages.finish(&commits, *txid).map_err(|pgno| {
+            let (replica, txid) = (replica(), *txid);
+            RestoreError::MissingPage {
+                replica,
+                pgno,
+                txid,
+            }
+        })?;
+        let computed = map.checksum();
+        if let Some(expected) = last.checksum.filter(|expected| *expected != computed) {
+            return Err(RestoreError::Checksum {
+                replica: replica(),
+                txid: *txid,
+                expected,
+                computed,
+            });
+        }
+        let restored = Restored {
+            txid: *txid,
+            timestamp_ms: last.timestamp_ms,
+            pages: commit,
+            page_size,
+            bytes: self.plan.bytes(),
+            files: files.len(),
+            checksum: last.checksum,
+            integrity: Integrity::Unchecked,
+            map,
+        };
+        Ok((restored, pages.into_output()))
+    }
+
+    /// Asks SQLite about the file that it was fetched into.
+    pub(super) async fn check(
+        &self,
+        mut restored: Restored,
+        check: IntegrityCheck,
+        path: &Path,
+    ) -> Result<Restored, RestoreError> {
+        let proven = restored.checksum.is_some();
+        if restored.pages == 0 || !check.is_done(proven) {
+            return Ok(restored);
+        }
+        self.progress.begin("checking", None);
+        let (replica, txid) = (self.replica.name(), restored.txid);
+        let path = path.to_owned();
+        restored.integrity = blocking(move || {
+            check
+                .run(&path, proven)
+                .map_err(|findings| RestoreError::Corrupt {
+                    replica,
+                    txid,
+                    findings,
+                })
+        })
+        .await?;
+        Ok(restored)
+    }
+}

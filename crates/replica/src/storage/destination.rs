@@ -1,0 +1,204 @@
+//! One place that holds replicas.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::file_info::{Layout, join};
+use super::folder::Folder;
+use super::key::Key;
+use super::lease::LeaseStore;
+use super::object::Objects;
+use super::place::{Place, Result};
+use super::replica::Replica;
+use super::retry::RetryPolicy;
+use super::url::{self, Setting};
+use crate::clock::{Clock, SystemClock};
+
+/// What a destination is besides its URL.
+#[derive(Debug, Clone)]
+pub struct DestinationOptions {
+    /// Encrypts what is written, and decrypts what was encrypted.
+    pub key: Option<Key>,
+    /// What is tried again, and how often.
+    pub retry: RetryPolicy,
+    /// How long one request may take, a small one as a whole and a large one
+    /// between two of its bytes. 10 s.
+    pub request_timeout: Duration,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for DestinationOptions {
+    fn default() -> Self {
+        Self {
+            key: None,
+            retry: RetryPolicy::default(),
+            request_timeout: Duration::from_secs(10),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// A bucket and a prefix in it, or a folder: a cheap handle.
+#[derive(Clone)]
+pub struct Destination(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) name: String,
+    pub(super) prefix: String,
+    pub(super) place: Place,
+    pub(super) key: Option<Key>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Destination({})", self.0.name)
+    }
+}
+
+/// Folders of folders that are looked through for databases.
+const DEPTH: usize = 8;
+/// Lists that are under way at once.
+const LISTS: usize = 8;
+
+impl Destination {
+    /// A destination by its URL: `s3://bucket/prefix`, `gs://bucket/prefix`,
+    /// `az://container/prefix` (or `abs://`), `file:///path`, or a plain path.
+    ///
+    /// An S3 URL may say `endpoint`, `region` and more in its query; what it
+    /// does not say is taken from the variables that people have for this
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL_S3`, …), which `var` answers.
+    /// Nothing is asked of the network.
+    ///
+    /// # Errors
+    /// [`StorageError::Setting`](super::StorageError::Setting), which says what
+    /// to write instead, and repeats no secret.
+    ///
+    /// ```
+    /// use monolite_replica::Destination;
+    /// let var = |name: &str| match name {
+    ///     "AWS_ACCESS_KEY_ID" => Some("id".to_owned()),
+    ///     "AWS_SECRET_ACCESS_KEY" => Some("secret".to_owned()),
+    ///     _ => None,
+    /// };
+    /// let url = "s3://backups/shop?region=eu-west-1";
+    /// let destination = Destination::parse(url, &var, Default::default())?;
+    /// assert_eq!(destination.name(), "s3://backups/shop");
+    /// # Ok::<(), monolite_replica::StorageError>(())
+    /// ```
+    pub fn parse(
+        url: &str,
+        var: &dyn Fn(&str) -> Option<String>,
+        options: DestinationOptions,
+    ) -> Result<Self> {
+        Self::of(url::parse(url, var)?, options)
+    }
+
+    /// The bucket that the platform's variables name: `BUCKET_NAME`, as
+    /// Tigris on Fly sets it beside `AWS_ENDPOINT_URL_S3` and the keys. The
+    /// prefix is `monolite`. `None` without that variable.
+    ///
+    /// # Errors
+    /// As [`Destination::parse`].
+    pub fn from_variables(
+        var: &dyn Fn(&str) -> Option<String>,
+        options: DestinationOptions,
+    ) -> Result<Option<Self>> {
+        let setting = url::from_variables(var)?;
+        setting
+            .map(|setting| Self::of(setting, options))
+            .transpose()
+    }
+
+    fn of(setting: Setting, options: DestinationOptions) -> Result<Self> {
+        let clock = options.clock.clone();
+        let (name, prefix, place) = match setting {
+            Setting::Folder(path) => {
+                // Whatever the process's own folder is later.
+                let path = std::path::absolute(&path).unwrap_or(path);
+                let name = format!("file://{}", path.display());
+                let prefix = path.to_string_lossy().into_owned();
+                (name, prefix, Place::Folder(Folder::new(&path, clock)))
+            }
+            Setting::Objects(setting) => {
+                let (name, prefix) = (setting.name(), setting.prefix.clone());
+                (
+                    name,
+                    prefix,
+                    Place::Objects(Objects::new(*setting, &options)?),
+                )
+            }
+        };
+        Ok(Self(Arc::new(Inner {
+            name,
+            prefix,
+            place,
+            key: options.key,
+            clock: options.clock,
+        })))
+    }
+
+    /// For people, without secrets: `s3://bucket/prefix`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether what is written is encrypted.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.0.key.is_some()
+    }
+
+    /// One database's files; `database` is its path relative to the volume.
+    /// The empty one is the destination itself, for a URL that names a database.
+    #[must_use]
+    pub fn replica(&self, database: &str) -> Replica {
+        Replica::new(self.0.clone(), database.trim_matches('/'))
+    }
+
+    /// The right to write here.
+    #[must_use]
+    pub fn lease(&self) -> LeaseStore {
+        LeaseStore::new(self.0.clone())
+    }
+
+    /// The databases that have files here, sorted. Found by listing folders, so
+    /// that a long history costs nothing.
+    ///
+    /// # Errors
+    /// The place cannot be listed. That there are none is no error.
+    pub async fn databases(&self) -> Result<Vec<String>> {
+        let place = &self.0.place;
+        let mut databases = Vec::new();
+        let mut folders = vec![String::new()];
+        for _ in 0..DEPTH {
+            let lists = folders.into_iter().map(async |folder| {
+                let children = place.children(&folder).await?;
+                Ok((folder, children))
+            });
+            let lists = futures_util::stream::iter(lists).buffer_unordered(LISTS);
+            let listed: Vec<(String, Vec<String>)> = lists.try_collect().await?;
+            folders = Vec::new();
+            for (folder, children) in listed {
+                let layout = place.layout();
+                let (levels, others): (Vec<_>, Vec<_>) =
+                    children.into_iter().partition(|name| match layout {
+                        Layout::Objects => layout.parse_level(name).is_some(),
+                        Layout::Folder => name == "ltx",
+                    });
+                if !levels.is_empty() {
+                    databases.push(folder.clone());
+                }
+                let others = others.iter().filter(|name| *name != super::lease::FOLDER);
+                folders.extend(others.map(|name| join(&folder, name)));
+            }
+        }
+        databases.sort_unstable();
+        Ok(databases)
+    }
+}

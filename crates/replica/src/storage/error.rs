@@ -1,0 +1,221 @@
+//! What a bucket or a folder answers when it does not do what it was asked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::lease::Holder;
+
+/// What was being done, to what, and what mends it. No message holds a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// A URL, a variable or a key that cannot be used; nothing was tried.
+    #[error("{what}: {why}")]
+    Setting {
+        /// What was given.
+        what: String,
+        /// Why it is refused, and what to write instead.
+        why: String,
+    },
+    /// The file is not there; it may have been, when it was listed.
+    #[error("{name} is not there")]
+    NotFound {
+        /// The file.
+        name: String,
+    },
+    /// Another file has this name. Nothing was overwritten.
+    #[error("{name} is there already, with other content: nothing was overwritten")]
+    AlreadyExists {
+        /// The file.
+        name: String,
+    },
+    /// The file became another one while it was read.
+    #[error("{name} was replaced while it was read")]
+    Changed {
+        /// The file.
+        name: String,
+    },
+    /// More bytes than the reader allows for.
+    #[error("{name} has {size} bytes or more, and {limit} are allowed here")]
+    TooLarge {
+        /// The file.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// There is no such bucket.
+    #[error("{name}: the bucket does not exist; create it, or mend its name")]
+    NoBucket {
+        /// The destination.
+        name: String,
+    },
+    /// The provider knows who asks, or does not, and says no.
+    #[error("cannot {doing} {name}: the provider says {said}; {mend}")]
+    Denied {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        name: String,
+        /// The provider's words.
+        said: String,
+        /// What to do about it.
+        mend: String,
+    },
+    /// The provider will not do this, however often it is asked.
+    #[error("cannot {doing} {name}: the provider says {said}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        name: String,
+        /// The provider's words.
+        said: String,
+    },
+    /// The provider does not do conditional writes, so that nothing keeps two
+    /// machines apart.
+    #[error(
+        "{name}: this provider has no conditional writes ({said}), so that no lease can keep two \
+         machines from writing one replica"
+    )]
+    Unconditional {
+        /// The destination.
+        name: String,
+        /// What shows it.
+        said: String,
+    },
+    /// It did not work for as long as is tried; later it may. A write that was
+    /// being done may have been done.
+    #[error(
+        "cannot {doing} {name} now, tried {attempts} times in {:.1} s: {said}",
+        elapsed.as_secs_f32()
+    )]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        name: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// For how long.
+        elapsed: Duration,
+        /// The last answer.
+        said: String,
+    },
+    /// Another machine writes this replica.
+    #[error("{name} is written by {holder}; its lease lasts {:.0} s more. Stop that one, or give \
+             this one another prefix", remaining.as_secs_f32())]
+    Held {
+        /// The destination.
+        name: String,
+        /// Who has it.
+        holder: Box<Holder>,
+        /// How long its lease lasts if it is not renewed.
+        remaining: Duration,
+    },
+    /// The lease was ours and is no more: nothing may be written.
+    #[error("{name}: the lease is ours no more, {}", match holder {
+        Some(holder) => format!("{holder} writes here now"),
+        None => "it was given back or removed".into(),
+    })]
+    Lost {
+        /// The destination.
+        name: String,
+        /// Who has it now.
+        holder: Option<Box<Holder>>,
+    },
+    /// An encrypted file, and no key.
+    #[error("{name} is encrypted; give the key that it was written with")]
+    NoKey {
+        /// The file.
+        name: String,
+    },
+    /// An encrypted file that the key does not open.
+    #[error(
+        "{name} cannot be decrypted: the key is not the one it was written with, or the file was \
+         cut short, changed or given another name"
+    )]
+    Unsealable {
+        /// The file.
+        name: String,
+    },
+    /// A file whose beginning is no LTX header.
+    #[error("{name}: {source}")]
+    Header {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        source: monolite_ltx::Error,
+    },
+    /// A folder or a file of this machine.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl StorageError {
+    /// Whether the same may work later, without anybody doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            // A full disk is emptied, a network mount comes back.
+            Self::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
+    /// Whether a file was not there: plan anew from a new list.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::Changed { .. })
+    }
+
+    /// Whether this says that another machine writes the replica.
+    #[must_use]
+    pub fn is_lease(&self) -> bool {
+        matches!(self, Self::Held { .. } | Self::Lost { .. })
+    }
+
+    /// The error in an I/O error that a [`Body`](super::Body) gave, if that is
+    /// what it holds.
+    ///
+    /// # Errors
+    /// The I/O error, if it is another one.
+    pub fn from_io(error: io::Error) -> Result<Self, io::Error> {
+        error.downcast::<Self>()
+    }
+
+    pub(super) fn into_io(self) -> io::Error {
+        let kind = match &self {
+            Self::Io { source, .. } => source.kind(),
+            Self::NotFound { .. } => io::ErrorKind::NotFound,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, self)
+    }
+
+    pub(super) fn setting(what: impl Into<String>, why: impl Into<String>) -> Self {
+        let (what, why) = (what.into(), why.into());
+        Self::Setting { what, why }
+    }
+
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| {
+            let path = path.into();
+            Self::Io {
+                doing,
+                path,
+                source,
+            }
+        }
+    }
+}

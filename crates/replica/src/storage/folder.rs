@@ -1,0 +1,279 @@
+//! A replica in a local folder, or on a mounted disk.
+//!
+//! Every file appears whole or not at all, and stays through a power cut: a
+//! temporary name, fsync, a rename that replaces nothing, fsync of the folder.
+
+mod lease;
+mod temporary;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use self::temporary::{Sweeper, Temporary, make_dirs, sync_dir};
+use super::StorageError;
+use super::body::Body;
+use super::file_info::{FileInfo, Layout, join};
+use super::place::{Created, Order, QUICK, Result, Swapped, Version, Versioned, permitted};
+use super::source::Source;
+use crate::clock::Clock;
+
+/// Bytes read or written at a time.
+const STEP: usize = 256 * 1024;
+
+#[derive(Debug, Clone)]
+pub(super) struct Folder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    sweeper: Sweeper,
+}
+
+/// Runs what may block where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is going down.
+        Err(error) => Err(StorageError::io("finish", Path::new("work"))(error.into())),
+    }
+}
+
+impl Folder {
+    pub(super) fn new(root: &Path, clock: Arc<dyn Clock>) -> Self {
+        let sweeper = Sweeper::new(clock);
+        let root = root.into();
+        Self(Arc::new(Inner { root, sweeper }))
+    }
+
+    /// Like [`blocking`], with the folder and the path of `key`.
+    async fn at<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Self, PathBuf) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (this, path) = (self.clone(), self.path(key)?);
+        blocking(move || work(&this, path)).await
+    }
+
+    /// Where a key is; refused if that is outside.
+    fn path(&self, key: &str) -> Result<PathBuf> {
+        let inside = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if key.contains('\0') || !Path::new(key).components().all(inside) {
+            let why = "it must be a relative path without `..`";
+            return Err(StorageError::setting(format!("the name {key:?}"), why));
+        }
+        Ok(self.0.root.join(key))
+    }
+
+    pub(super) async fn children(&self, folder: &str) -> Result<Vec<String>> {
+        self.at(folder, |_, path| {
+            let folders = entries(&path)?.filter(|(_, is_dir)| *is_dir);
+            Ok(folders.map(|(name, _)| name).collect())
+        })
+        .await
+    }
+
+    pub(super) async fn list(&self, database: &str, level: Option<u8>) -> Result<Vec<FileInfo>> {
+        let levels = match level {
+            Some(level) => level..=level,
+            None => 0..=super::SNAPSHOT_LEVEL,
+        };
+        self.at(database, move |_, path| {
+            let mut files = Vec::new();
+            for folder in levels.map(|level| Layout::Folder.level(level)) {
+                let path = path.join(&folder);
+                for (name, _) in entries(&path)?.filter(|(_, is_dir)| !is_dir) {
+                    let key = join(&folder, &name);
+                    // A file that is no replica's is not even looked at.
+                    if Layout::Folder.parse(&key, 0, 0).is_none() {
+                        continue;
+                    }
+                    match stat(&path.join(&name)) {
+                        Ok((size, stored_ms)) => {
+                            files.extend(Layout::Folder.parse(&key, size, stored_ms));
+                        }
+                        // Deleted meanwhile.
+                        Err(error) if error.is_not_found() => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Ok(files)
+        })
+        .await
+    }
+
+    pub(super) async fn create(&self, order: Order, mut source: Source) -> Result<Created> {
+        let Order { key, sent, .. } = order;
+        let temporary = self.at(&key, move |this, path| {
+            // Looked at first to spare the work; the rename is what counts.
+            if path.exists() {
+                return Ok(None);
+            }
+            let dir = path.parent().unwrap_or(&this.0.root);
+            make_dirs(dir)?;
+            this.0.sweeper.sweep(dir);
+            let mut temporary = Temporary::create(&path)?;
+            let mut done = 0;
+            loop {
+                let bytes = source.next(STEP)?;
+                if bytes.is_empty() {
+                    break;
+                }
+                temporary.write(&bytes)?;
+                done += bytes.len() as u64;
+                sent(done);
+            }
+            temporary.finish(Some(order.timestamp_ms))?;
+            Ok(Some(temporary))
+        });
+        let Some(temporary) = temporary.await? else {
+            return Ok(Created::Exists);
+        };
+        permitted(order.permit.as_deref(), QUICK).await?;
+        blocking(|| temporary.publish_new()).await
+    }
+
+    pub(super) async fn stat(&self, key: &str) -> Result<(u64, i64)> {
+        self.at(key, |_, path| stat(&path)).await
+    }
+
+    pub(super) async fn open(&self, key: &str) -> Result<Body> {
+        let (file, path) = self.at(key, |_, path| Ok((open(&path)?, path))).await?;
+        let stream = futures_util::stream::try_unfold((file, path), |(mut file, path)| {
+            blocking(move || {
+                let bytes = read_step(&mut file, STEP).map_err(StorageError::io("read", &path))?;
+                Ok((!bytes.is_empty()).then(|| (bytes.into(), (file, path))))
+            })
+        });
+        Ok(Body::new(stream.boxed()))
+    }
+
+    pub(super) async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        self.at(key, move |_, path| {
+            let mut file = open(&path)?;
+            let size = range.end.saturating_sub(range.start);
+            let mut read = || {
+                file.seek(io::SeekFrom::Start(range.start))?;
+                read_step(&mut file, usize::try_from(size).unwrap_or(usize::MAX))
+            };
+            let bytes = read().map_err(StorageError::io("read", &path))?;
+            Ok(bytes.into())
+        })
+        .await
+    }
+
+    pub(super) async fn delete(&self, keys: Vec<String>) -> Result<()> {
+        let paths: Result<Vec<_>> = keys.iter().map(|key| self.path(key)).collect();
+        let paths = paths?;
+        blocking(move || {
+            let mut dirs: Vec<&Path> = Vec::new();
+            for path in &paths {
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(StorageError::io("delete", path)(error));
+                    }
+                    _ => {}
+                }
+                dirs.extend(path.parent());
+            }
+            dirs.sort_unstable();
+            dirs.dedup();
+            dirs.into_iter()
+                .filter(|dir| dir.exists())
+                .try_for_each(sync_dir)
+        })
+        .await
+    }
+
+    pub(super) async fn read_versioned(&self, key: &str, limit: u64) -> Result<Option<Versioned>> {
+        self.at(key, move |_, path| lease::read(&path, limit)).await
+    }
+
+    pub(super) async fn swap(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        expected: Option<&Version>,
+    ) -> Result<Swapped> {
+        let expected = expected.cloned();
+        self.at(key, move |this, path| {
+            if let Some(dir) = path.parent() {
+                make_dirs(dir)?;
+                this.0.sweeper.sweep(dir);
+            }
+            lease::swap(&path, bytes, expected.as_ref())
+        })
+        .await
+    }
+}
+
+/// The names in a folder, and whether each is a folder; none if it is not
+/// there. Names that are no UTF-8 are nobody's here.
+fn entries(path: &Path) -> Result<impl Iterator<Item = (String, bool)>> {
+    let read = || -> io::Result<Vec<_>> {
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().into_string() {
+                found.push((name, entry.file_type()?.is_dir()));
+            }
+        }
+        Ok(found)
+    };
+    let found = read().map_err(StorageError::io("list", path))?;
+    Ok(found.into_iter())
+}
+
+fn stat(path: &Path) -> Result<(u64, i64)> {
+    let found = fs::metadata(path).map_err(|error| absent_or(path, "look at", error))?;
+    let since = found
+        .modified()
+        .ok()
+        .map(|at| at.duration_since(UNIX_EPOCH));
+    let since = since
+        .and_then(std::result::Result::ok)
+        .unwrap_or(Duration::ZERO);
+    Ok((
+        found.len(),
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+    ))
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| absent_or(path, "read", error))
+}
+
+fn absent_or(path: &Path, doing: &'static str, error: io::Error) -> StorageError {
+    if error.kind() == io::ErrorKind::NotFound {
+        let name = path.display().to_string();
+        return StorageError::NotFound { name };
+    }
+    StorageError::io(doing, path)(error)
+}
+
+/// Up to `size` bytes, fewer only at the end.
+fn read_step(file: &mut File, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size.min(STEP));
+    file.take(size as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[path = "folder/tests.rs"]
+mod tests;

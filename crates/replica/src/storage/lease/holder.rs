@@ -1,0 +1,104 @@
+//! What the lease's file says.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Who wants to write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// The volume's own id, the same after a restart.
+    pub node: String,
+    /// The machine's name.
+    pub host: String,
+    /// The process, for people.
+    pub pid: Option<u32>,
+}
+
+/// Who has a lease, or had it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// How often the lease changed hands.
+    pub epoch: u64,
+    /// The volume's id.
+    pub node: String,
+    /// The machine's name.
+    pub host: String,
+    /// The process.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// When it took the lease, by its clock, in milliseconds since 1970.
+    pub taken_ms: i64,
+    /// When it renewed it last, by its clock.
+    pub renewed_ms: i64,
+    /// How long the lease lasts after a renewal, in milliseconds.
+    pub ttl_ms: u64,
+    /// Whether it was given back.
+    #[serde(default)]
+    pub released: bool,
+    /// Tells one taking from another.
+    #[serde(default)]
+    pub(super) token: String,
+}
+
+/// Characters of another's name that are shown.
+const SHOWN: usize = 100;
+
+impl Holder {
+    pub(super) fn new(epoch: u64, node: &Node, now_ms: i64, ttl: Duration, token: &str) -> Self {
+        Self {
+            epoch,
+            node: node.node.clone(),
+            host: node.host.clone(),
+            pid: node.pid,
+            taken_ms: now_ms,
+            renewed_ms: now_ms,
+            ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            released: false,
+            token: token.into(),
+        }
+    }
+
+    /// Reads a lease. Fields that a later version adds are passed over.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    pub(super) fn to_bytes(&self) -> Bytes {
+        // Cannot fail: strings and numbers.
+        serde_json::to_vec_pretty(self).unwrap_or_default().into()
+    }
+
+    /// How long the lease lasts after a renewal.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl_ms)
+    }
+
+    /// Whether this is an earlier life of `node`. A copy of the volume on
+    /// another machine is not.
+    pub(super) fn is(&self, node: &Node) -> bool {
+        self.node == node.node && self.host == node.host
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} on {}", shown(&self.node), shown(&self.host))?;
+        if let Some(pid) = self.pid {
+            write!(f, " (process {pid})")?;
+        }
+        match Timestamp::from_millisecond(self.taken_ms) {
+            Ok(taken) => write!(f, " since {taken:.0}"),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn shown(text: &str) -> String {
+    let printable = text.chars().filter(|c| !c.is_control());
+    printable.take(SHOWN).collect()
+}

@@ -1,0 +1,178 @@
+//! What a provider answered, beside what `object_store` makes of it.
+//!
+//! Its errors say neither status nor code, but as text; so the transport takes
+//! them down, for the request that is being made in this task.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use object_store::client::{
+    ClientOptions, HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService,
+    ReqwestConnector,
+};
+
+/// Bytes of a refusal that are read.
+const LIMIT: usize = 64 * 1024;
+/// Characters of what others say that are shown.
+const SHOWN: usize = 300;
+
+/// What was heard during one request.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The status, if it was no success.
+    pub(super) status: Option<u16>,
+    pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
+    /// Where Amazon says the bucket is.
+    pub(super) region: Option<String>,
+    /// The provider's clock.
+    pub(super) date_ms: Option<i64>,
+    /// Why there was no answer.
+    pub(super) broken: Option<String>,
+    /// Asked for: a completed upload overwrites nothing.
+    create_only: bool,
+}
+
+tokio::task_local! {
+    static HEARD: RefCell<Heard>;
+}
+
+/// Makes a request, within `timeout`; `None`: it took longer.
+pub(super) async fn listen<T>(
+    timeout: Duration,
+    create_only: bool,
+    request: impl Future<Output = T>,
+) -> (Option<T>, Heard) {
+    let heard = Heard {
+        create_only,
+        ..Heard::default()
+    };
+    let request = async {
+        let answer = tokio::time::timeout(timeout, request).await.ok();
+        (answer, HEARD.with(RefCell::take))
+    };
+    HEARD.scope(RefCell::new(heard), request).await
+}
+
+fn note<T>(take: impl FnOnce(&mut Heard) -> T) -> Option<T> {
+    HEARD.try_with(|heard| take(&mut heard.borrow_mut())).ok()
+}
+
+/// Makes transports that take down.
+#[derive(Debug)]
+pub(super) struct Listening;
+
+impl HttpConnector for Listening {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Transport(client)))
+    }
+}
+
+#[derive(Debug)]
+struct Transport(HttpClient);
+
+type Answer = Result<HttpResponse, HttpError>;
+
+impl HttpService for Transport {
+    fn call<'a, 'b>(
+        &'a self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(self.send(request))
+    }
+}
+
+impl Transport {
+    async fn send(&self, mut request: HttpRequest) -> Answer {
+        let completes = request.method() == "POST"
+            && request
+                .uri()
+                .query()
+                .is_some_and(|query| query.contains("uploadId="));
+        if completes && note(|heard| heard.create_only) == Some(true) {
+            // Not part of what is signed, which S3 leaves to the client.
+            if let Ok(any) = "*".parse() {
+                request.headers_mut().insert("if-none-match", any);
+            }
+        }
+        match self.0.execute(request).await {
+            Ok(answer) => take_down(answer).await,
+            Err(error) => {
+                note(|heard| heard.broken = Some(said(&error)));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// An error in one line, down to its last cause.
+pub(super) fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    shown(&text)
+}
+
+pub(super) fn shown(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(SHOWN).collect()
+}
+
+async fn take_down(answer: HttpResponse) -> Answer {
+    let header = |name: &str| {
+        let value = answer.headers().get(name)?;
+        Some(value.to_str().ok()?.to_owned())
+    };
+    let date_ms = header("date").and_then(|date| {
+        let date = jiff::fmt::rfc2822::parse(&date).ok()?;
+        Some(date.timestamp().as_millisecond())
+    });
+    note(|heard| heard.date_ms = date_ms);
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let (region, code) = (header("x-amz-bucket-region"), header("x-ms-error-code"));
+    let (parts, body) = answer.into_parts();
+    let text = start_of(body.bytes_stream()).await;
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(shown(rest.split_once("</")?.0))
+    };
+    note(|heard| {
+        heard.status = Some(status.as_u16());
+        heard.code = code.or_else(|| element("Code"));
+        heard.message = element("Message");
+        heard.region = region.or_else(|| element("Region"));
+    });
+    Ok(HttpResponse::from_parts(parts, text.into()))
+}
+
+/// What fits of it; where it breaks off, it ends.
+async fn start_of(mut stream: BoxStream<'static, Result<Bytes, HttpError>>) -> String {
+    let mut body = Vec::new();
+    while let Some(Ok(bytes)) = stream.next().await {
+        body.extend_from_slice(&bytes);
+        if body.len() > LIMIT {
+            body.truncate(LIMIT);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}

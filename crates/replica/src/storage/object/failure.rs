@@ -1,0 +1,164 @@
+//! Which answers pass with time, which do not, and what mends those.
+
+use object_store::Error;
+
+use super::super::StorageError;
+use super::super::retry::Failure;
+use super::super::url::Secrets;
+use super::answer::{Heard, said, shown};
+
+/// A request that failed: what `object_store` says, unless it took too long,
+/// and what was heard.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) error: Option<Error>,
+    pub(super) heard: Heard,
+}
+
+/// Amazon's codes for what time mends, whatever the status.
+const PASSING: [&str; 8] = [
+    "ConditionalRequestConflict",
+    "InternalError",
+    "OperationAborted",
+    "RequestCanceled",
+    "RequestTimeout",
+    "ServerBusy",
+    "ServiceUnavailable",
+    "SlowDown",
+];
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "InvalidBucketName"];
+const UNKNOWN_KEY: [&str; 6] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+    "InvalidSecurity",
+    "NotSignedUp",
+];
+const OLD_TOKEN: [&str; 4] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidToken",
+    "TokenRefreshRequired",
+];
+const OTHER_REGION: [&str; 4] = [
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+];
+
+impl Trouble {
+    fn code(&self) -> &str {
+        self.heard.code.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.heard.status.unwrap_or(0)
+    }
+
+    /// Whether a condition of the request did not hold.
+    pub(super) fn is_conflict(&self) -> bool {
+        match self.status() {
+            304 | 412 => true,
+            // Amazon's for two writes at once, others' for what is there.
+            409 => !PASSING.contains(&self.code()),
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status() == 404 && !NO_BUCKET.contains(&self.code())
+    }
+
+    /// Whether the provider does not know what was asked of it.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.status() == 501 || self.code() == "NotImplemented"
+    }
+
+    fn passes(&self) -> bool {
+        match self.status() {
+            // No answer, or none that could be read.
+            0 => !self.is_certificate(),
+            408 | 409 | 425 | 429 | 500 | 502..=599 => true,
+            _ => PASSING.contains(&self.code()),
+        }
+    }
+
+    fn is_certificate(&self) -> bool {
+        let broken = self.heard.broken.as_deref();
+        broken.is_some_and(|said| said.contains("certificate"))
+    }
+
+    /// The provider's words in one line.
+    fn said(&self) -> String {
+        let heard = &self.heard;
+        if let Some(status) = heard.status {
+            let words = [&heard.code, &heard.message];
+            let words = words.into_iter().flatten().cloned();
+            let words: Vec<_> = std::iter::once(status.to_string()).chain(words).collect();
+            return words.join(" ");
+        }
+        match (&heard.broken, &self.error) {
+            (Some(broken), _) => broken.clone(),
+            (None, Some(error)) => said(error),
+            (None, None) => "nothing: it did not answer in time".into(),
+        }
+    }
+
+    /// What to do about it. `place` is the destination.
+    pub(super) fn failure(
+        self,
+        doing: &'static str,
+        name: &str,
+        place: &str,
+        secrets: &Secrets,
+    ) -> Failure {
+        let said = shown(&secrets.redact(&self.said()));
+        let name = name.to_owned();
+        let denied = |mend: String| {
+            let (name, said) = (name.clone(), said.clone());
+            Failure::Lasting(StorageError::Denied {
+                doing,
+                name,
+                said,
+                mend,
+            })
+        };
+        let code = self.code();
+        if NO_BUCKET.contains(&code) {
+            let name = place.into();
+            return StorageError::NoBucket { name }.into();
+        }
+        if self.status() == 404 {
+            return StorageError::NotFound { name }.into();
+        }
+        if code == "RequestTimeTooSkewed" || code == "RequestExpired" {
+            return denied("set this machine's clock".into());
+        }
+        if UNKNOWN_KEY.contains(&code) {
+            return denied("check the access key and its secret".into());
+        }
+        if OLD_TOKEN.contains(&code) {
+            return denied("the session token is over; get a new one".into());
+        }
+        let moved = matches!(self.status(), 301 | 302 | 307);
+        if moved || OTHER_REGION.contains(&code) {
+            return denied(match &self.heard.region {
+                Some(region) => format!("add `region={}`", shown(region)),
+                None => "check the region and the endpoint".into(),
+            });
+        }
+        match self.status() {
+            401 => denied("check the credentials".into()),
+            403 => denied(
+                "allow these credentials to read, write, list and delete in the bucket".into(),
+            ),
+            _ if self.passes() => Failure::Passing(said),
+            _ if self.is_certificate() => {
+                denied("check the endpoint, and that the package ca-certificates is there".into())
+            }
+            _ => StorageError::Refused { doing, name, said }.into(),
+        }
+    }
+}

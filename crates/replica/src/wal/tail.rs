@@ -1,0 +1,381 @@
+//! Follows the log of a database that other processes write.
+//!
+//! # Why no frame is missed
+//! A read transaction ("pin") is always held, and the next one begins before it
+//! ends: begin B, take all committed frames, end A ("slide"). By SQLite's locks
+//! a pin is of one of two kinds.
+//!
+//! - On a read mark above 0, the log cannot be reset while it is held.
+//! - On mark 0, everything in the log had been copied into the database when
+//!   the pin began, and the slide that began it took all of that while the pin
+//!   before it was held. The log may be reset once, by whoever writes next;
+//!   but frames written since, in the old generation or the new, cannot be
+//!   copied into the database while this pin is held, so there is no second
+//!   reset, and nothing was appended to the old generation before the first.
+//!
+//! So at each slide the log is of the generation we know, or of the next one
+//! with the known one taken to its end. The next one's first salt is one higher,
+//! or both are random and the header says so (who wrote it had not reset a log
+//! before, and found one that was cut to nothing). Anything else shows that the
+//! locks did not hold, and continuity is lost ([`Slide::Lost`]): then the pages themselves
+//! are compared with what was sent.
+//!
+//! # Why the log stays short
+//! The pin keeps the app's own checkpoints from ever being complete, as each
+//! runs just after a commit that the pin does not cover yet. So once the log is
+//! as long as SQLite's own limit, [`Tail::checkpoint`] copies what it can
+//! without any lock, and the next slide finds mark 0. Under constant writes
+//! that never happens between two commits; then it asks for a `RESTART`, which
+//! holds the write lock and calls back while our pin is in the way: there it
+//! slides. It is given up after a few milliseconds, for a reader of the app may
+//! be in the way as well, and writers wait.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::changes::{Budget, Changes};
+use super::pin::{Pin, connect};
+use super::scan::{self, Position};
+use crate::error::{Error, Result};
+
+/// Frames after which the log is to be reset; SQLite's own default.
+const LONG_FRAMES: u64 = 1000;
+/// Frames after which writers may be made to wait for it …
+const TOO_LONG_FRAMES: u64 = 4000;
+/// … this long at most for anybody who is in the way.
+const LONGEST_WAIT: Duration = Duration::from_millis(6);
+/// Between two slides while SQLite waits.
+const SLIDE_PAUSE: Duration = Duration::from_micros(300);
+/// More than this between two calls: SQLite did something meanwhile.
+const STEP: Duration = Duration::from_millis(1);
+/// A log file of this size is cut when it is reset.
+const LARGE_FILE: u64 = 64 << 20;
+
+/// How a slide went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slide {
+    /// Nothing was committed.
+    Nothing,
+    /// Something was, and it is in [`Tail::changes`].
+    Taken,
+    /// What came after the last slide cannot be known from the log.
+    Lost,
+}
+
+impl Slide {
+    pub(crate) fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Lost, _) | (_, Self::Lost) => Self::Lost,
+            (Self::Taken, _) | (_, Self::Taken) => Self::Taken,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    wal: PathBuf,
+    /// The log itself, which may have no name any more.
+    file: Option<File>,
+    held: Pin,
+    spare: Pin,
+    /// `None`: the log had no header.
+    position: Option<Position>,
+    /// Bytes of a transaction that was not over at the last slide.
+    beyond: u64,
+    checkpointer: Option<Connection>,
+    path: PathBuf,
+    page: Vec<u8>,
+    changes: Changes,
+    /// All of the log is in the database, and the pin lets the next writer
+    /// begin it anew.
+    ready: bool,
+}
+
+impl Tail {
+    /// Begins to follow from now on. What was committed before is for a
+    /// [`Snapshot`](super::Snapshot) to read, which is to begin after this.
+    ///
+    /// # Errors
+    /// The database cannot be opened or read.
+    pub(crate) fn open(path: &Path, budget: &Budget) -> Result<Self> {
+        let held = Pin::new(path)?;
+        held.begin()?;
+        let mut tail = Self {
+            wal: beside(path, "-wal"),
+            file: None,
+            held,
+            spare: Pin::new(path)?,
+            position: None,
+            beyond: 0,
+            checkpointer: None,
+            path: path.into(),
+            page: Vec::new(),
+            changes: Changes::none(budget),
+            ready: false,
+        };
+        tail.forget()?;
+        Ok(tail)
+    }
+
+    /// Goes on from the log's present end, whatever came before.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(crate) fn forget(&mut self) -> Result<()> {
+        self.end().map_err(|error| Error::file(&self.wal, error))
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        self.position = None;
+        if let Some(file) = open(&mut self.file, &self.wal)?
+            && let Some(header) = scan::header(file)?
+        {
+            self.position = Some(scan::committed(file, Position::start(header))?.end);
+        }
+        Ok(())
+    }
+
+    /// Frames in the log, as far as it was taken.
+    fn frames(&self) -> u64 {
+        self.position.map_or(0, |position| position.frames())
+    }
+
+    /// Whether the log should have been reset, and was not.
+    pub(crate) fn is_long(&self) -> bool {
+        self.frames() >= LONG_FRAMES && !self.ready
+    }
+
+    /// Bytes of an unfinished transaction that each slide reads again.
+    pub(crate) fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    /// What was taken since this was called last.
+    pub(crate) fn changes(&mut self) -> Changes {
+        self.changes.take()
+    }
+
+    /// Takes what was committed since the last slide.
+    ///
+    /// # Errors
+    /// The database or its log cannot be read. Nothing is lost by that: the old
+    /// pin is still held, and the next slide begins where this one did.
+    pub(crate) fn slide(&mut self) -> Result<Slide> {
+        self.spare.begin()?;
+        let slide = match self.take() {
+            Ok(slide) => slide,
+            Err(error) => {
+                self.spare.end();
+                return Err(Error::file(&self.wal, error));
+            }
+        };
+        self.held.end();
+        std::mem::swap(&mut self.held, &mut self.spare);
+        Ok(slide)
+    }
+
+    fn take(&mut self) -> std::io::Result<Slide> {
+        self.beyond = 0;
+        let Some(file) = open(&mut self.file, &self.wal)? else {
+            // Nobody wrote yet.
+            return Ok(Slide::Nothing);
+        };
+        let Some(header) = scan::header(file)? else {
+            // Cut by a checkpoint: what comes is the next generation, and no
+            // other, for the pin that began before this look is on mark 0.
+            self.position = None;
+            return Ok(Slide::Nothing);
+        };
+        let from = match self.position {
+            Some(position) if position.salts() == header.salts => {
+                if file.metadata()?.len() < position.offset() {
+                    return Ok(Slide::Lost);
+                }
+                position
+            }
+            Some(position)
+                if position.salts().0.wrapping_add(1) == header.salts.0 || header.resets == 0 =>
+            {
+                Position::start(header)
+            }
+            Some(_) => return Ok(Slide::Lost),
+            // There was nothing to take, and one reset at most since.
+            None => Position::start(header),
+        };
+        let found = scan::committed(file, from)?;
+        self.beyond = found.beyond;
+        let Some(size) = found.size else {
+            self.position = Some(found.end);
+            return Ok(Slide::Nothing);
+        };
+        self.changes.begin(header.page_size, size, found.smallest);
+        self.page.resize(header.page_size as usize, 0);
+        // In the order of the log: the disk's order, should it have to be read.
+        let mut pages: Vec<(u64, u32)> = found.pages.iter().map(|(p, at)| (*at, *p)).collect();
+        pages.sort_unstable();
+        for (at, pgno) in pages {
+            scan::page(file, at, &mut self.page)?;
+            self.changes.page(pgno, &self.page);
+        }
+        self.ready = false;
+        // Only now: on an error above, everything is taken again.
+        self.position = Some(found.end);
+        Ok(Slide::Taken)
+    }
+
+    /// Has the log reset if it is long. Returns how the slides meanwhile went,
+    /// or `None` if nothing was to be done. `may_hold`: writers may be made to
+    /// wait for it.
+    ///
+    /// # Errors
+    /// The database cannot be opened, or its disk refuses.
+    pub(crate) fn checkpoint(mut self, may_hold: bool) -> (Self, Result<Option<Slide>>) {
+        if !self.is_long() {
+            return (self, Ok(None));
+        }
+        let checkpointer = match self
+            .checkpointer
+            .take()
+            .map_or_else(|| connect(&self.path), Ok)
+        {
+            Ok(conn) => conn,
+            Err(error) => return (self, Err(error)),
+        };
+        // No lock is held for this one, and it does nearly all of the work.
+        let mut result = match run(&checkpointer, "PASSIVE") {
+            Ok(complete) => {
+                let slide = self.slide();
+                self.ready = complete && matches!(slide, Ok(Slide::Nothing));
+                slide
+            }
+            Err(error) => Err(Error::database(&self.path, error)),
+        };
+        if may_hold && self.frames() >= TOO_LONG_FRAMES && !self.ready && result.is_ok() {
+            let (tail, slide) = restart(self, &checkpointer);
+            self = tail;
+            result = result.and_then(|before| Ok(before.worse(slide?)));
+        }
+        self.checkpointer = Some(checkpointer);
+        (self, result.map(Some))
+    }
+
+    #[cfg(test)]
+    pub(super) fn salts(&self) -> Option<super::format::Salts> {
+        self.position.map(|position| position.salts())
+    }
+
+    /// As if nobody had looked for a while.
+    #[cfg(test)]
+    pub(super) fn let_go(&self) {
+        self.held.end();
+    }
+}
+
+/// What the busy handler works on: SQLite's own callback takes no more than a
+/// plain function here, and runs on the thread that asked for the checkpoint.
+struct Waiting {
+    tail: Tail,
+    /// When SQLite began to wait for what it waits for now.
+    since: Option<Instant>,
+    called: Instant,
+    slid: Option<Instant>,
+    slide: Result<Slide>,
+}
+
+thread_local! {
+    static WAITING: RefCell<Option<Waiting>> = const { RefCell::new(None) };
+}
+
+/// Asks for a reset of the log, sliding while SQLite waits for our pin.
+///
+/// The handler is called while the write lock is waited for as well as when it
+/// is held. A slide is right in both, so they need not be told apart.
+fn restart(tail: Tail, conn: &Connection) -> (Tail, Result<Slide>) {
+    let large = std::fs::metadata(&tail.wal).is_ok_and(|file| file.len() > LARGE_FILE);
+    let path = tail.path.clone();
+    let waiting = Waiting {
+        tail,
+        since: None,
+        called: Instant::now(),
+        slid: None,
+        slide: Ok(Slide::Nothing),
+    };
+    WAITING.set(Some(waiting));
+    let done = conn
+        .busy_handler(Some(slide_and_wait))
+        .and_then(|()| run(conn, if large { "TRUNCATE" } else { "RESTART" }))
+        .and_then(|_| conn.busy_timeout(Duration::ZERO));
+    #[allow(clippy::expect_used, reason = "put there above, by this thread")]
+    let Waiting {
+        mut tail,
+        mut slide,
+        ..
+    } = WAITING.take().expect("what waits");
+    if slide.is_ok() {
+        slide = done
+            .map_err(|error| Error::database(&path, error))
+            .and_then(|()| tail.slide())
+            .and_then(|last| Ok(slide?.worse(last)));
+    }
+    (tail, slide)
+}
+
+/// Whether SQLite shall try again.
+fn slide_and_wait(_: i32) -> bool {
+    WAITING.with_borrow_mut(|waiting| waiting.as_mut().is_some_and(Waiting::goes_on))
+}
+
+impl Waiting {
+    fn goes_on(&mut self) -> bool {
+        let now = Instant::now();
+        if now - self.called > STEP {
+            // It got what it waited for, and worked: this is something else.
+            self.since = None;
+            self.slid = None;
+        }
+        let since = *self.since.get_or_insert(now);
+        let again = if self.slid.is_none_or(|slid| now - slid > SLIDE_PAUSE) {
+            let before = std::mem::replace(&mut self.slide, Ok(Slide::Nothing));
+            self.slide = before.and_then(|before| Ok(before.worse(self.tail.slide()?)));
+            self.slid = Some(Instant::now());
+            self.slide.is_ok()
+        } else {
+            // Hot writers leave the lock free for microseconds only.
+            std::hint::spin_loop();
+            true
+        };
+        self.called = Instant::now();
+        again && now - since < LONGEST_WAIT
+    }
+}
+
+/// The log, opened when it comes. It stays the same one: SQLite removes a log
+/// only with a database's last connection, and we have some. So what is
+/// committed to a database that was deleted under its app can still be read.
+fn open<'a>(file: &'a mut Option<File>, path: &Path) -> std::io::Result<Option<&'a File>> {
+    if file.is_none() {
+        *file = scan::open(path)?;
+    }
+    Ok(file.as_ref())
+}
+
+/// `path` with `suffix` after its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Whether all of the log is in the database now.
+fn run(conn: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        let (busy, frames, done): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(!busy && frames == done)
+    })
+}

@@ -1,0 +1,191 @@
+//! A bucket that fails in every way a bucket can.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{LONG, Volume, busy, dump, find, quick};
+use monolite_replica::{
+    Destination, DestinationOptions, FollowOptions, Follower, RestoreOptions, RetryPolicy, State,
+    restore,
+};
+use monolite_testkit::s3::{Fault, Operation, Rule, S3Server, View};
+use rusqlite::Connection;
+
+fn bucket(server: &S3Server) -> Destination {
+    bucket_with(server, server.secret_key())
+}
+
+fn bucket_with(server: &S3Server, secret: &str) -> Destination {
+    let variables = server.variables();
+    let var = |name: &str| {
+        if name == "AWS_SECRET_ACCESS_KEY" {
+            return Some(secret.to_owned());
+        }
+        let found = variables.iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let options = DestinationOptions {
+        request_timeout: Duration::from_secs(2),
+        retry: RetryPolicy {
+            attempts: 3,
+            ..RetryPolicy::default()
+        },
+        ..DestinationOptions::default()
+    };
+    let url = format!("s3://{}/shop", server.bucket());
+    Destination::parse(&url, &var, options).unwrap()
+}
+
+fn follow(volume: &Volume, destinations: Vec<Destination>, options: FollowOptions) -> Follower {
+    let (data, state) = (volume.path("data"), volume.path("state"));
+    Follower::start(&data, &state, destinations, find(&data), options).unwrap()
+}
+
+async fn assert_restores(volume: &Volume, from: &Destination, now: &Connection) {
+    let out = volume.path("restored.sqlite3");
+    let options = RestoreOptions {
+        overwrite: true,
+        ..RestoreOptions::default()
+    };
+    let restored = restore(&from.replica("app.sqlite3"), &out, options)
+        .await
+        .unwrap();
+    assert!(restored.checksum.is_some());
+    assert_eq!(dump(&Connection::open(&out).unwrap()), dump(now));
+}
+
+fn table(volume: &Volume) -> Connection {
+    let app = volume.database("app.sqlite3");
+    app.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, b)")
+        .unwrap();
+    app
+}
+
+fn write(app: &Connection, n: i64) {
+    app.execute(
+        "INSERT OR REPLACE INTO t VALUES (?1 % 50, randomblob(900 + ?1))",
+        [n],
+    )
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_and_caught_up_with() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    let follower = follow(&volume, vec![bucket(&server)], quick());
+    follower.sync(LONG).await.unwrap();
+    server.down();
+    for n in 0..200 {
+        write(&app, n);
+    }
+    let error = follower
+        .sync(Duration::from_secs(3))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("app.sqlite3"), "{error}");
+    assert!(!error.contains(server.secret_key()), "{error}");
+    let status = &follower.status()[0];
+    assert_eq!(status.state, State::Retrying);
+    assert!(status.lag_ms > 1000, "{status:?}");
+    server.up();
+    follower.sync(LONG).await.unwrap();
+    assert_eq!(follower.status()[0].lag_ms, 0);
+    follower.stop(LONG).await.unwrap();
+    assert_restores(&volume, &bucket(&server), &app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_destination_fails_alone() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    let destinations = vec![bucket(&server), volume.destination()];
+    server.down();
+    let follower = follow(&volume, destinations, quick());
+    for n in 0..20 {
+        write(&app, n);
+    }
+    follower.sync(Duration::from_secs(2)).await.unwrap_err();
+    assert_restores(&volume, &volume.destination(), &app).await;
+    server.up();
+    write(&app, 21);
+    follower.sync(LONG).await.unwrap();
+    follower.stop(LONG).await.unwrap();
+    assert_restores(&volume, &bucket(&server), &app).await;
+    assert_restores(&volume, &volume.destination(), &app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_faults_of_all_kinds_nothing_is_lost() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    let follower = follow(&volume, vec![bucket(&server)], busy());
+    let faults = [
+        Fault::Status(503),
+        Fault::Status(500),
+        Fault::Reset,
+        Fault::DoneThenStatus(500),
+        Fault::DoneThenReset,
+        Fault::TornUpload(100),
+        Fault::TornAnswer(50),
+        Fault::StaleList(View::WithoutNewest(2)),
+        Fault::Delay(Duration::from_millis(30)),
+    ];
+    for (seed, fault) in faults.into_iter().enumerate() {
+        server
+            .faults()
+            .add(Rule::new(fault).chance(0.05, seed as u64));
+    }
+    for n in 0..600 {
+        write(&app, n);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.faults().clear();
+    write(&app, 1000);
+    follower.sync(LONG).await.unwrap();
+    follower.stop(LONG).await.unwrap();
+    assert_restores(&volume, &bucket(&server), &app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_database_costs_no_request() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    let follower = follow(&volume, vec![bucket(&server)], quick());
+    write(&app, 1);
+    follower.sync(LONG).await.unwrap();
+    server.reset_counts();
+    // Longer than anything here that comes round again by itself.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.counts().requests, 0, "{:?}", server.log());
+    // One commit: one PUT.
+    write(&app, 2);
+    follower.sync(LONG).await.unwrap();
+    assert_eq!(server.counts().requests, 1, "{:?}", server.log());
+    assert_eq!(server.counts().of(Operation::PutObject), 1);
+    follower.stop(LONG).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_are_said_without_the_secret() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    write(&app, 1);
+    let secret = "wrong-and-very-secret";
+    let follower = follow(&volume, vec![bucket_with(&server, secret)], quick());
+    let error = follower
+        .sync(Duration::from_secs(3))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("s3://"), "{error}");
+    assert!(
+        !error.contains(secret) && !error.contains(server.access_key()),
+        "{error}"
+    );
+    follower.stop(Duration::from_secs(1)).await.unwrap_err();
+}
