@@ -5,7 +5,8 @@
 //! where it may not, and runs every test of the workspace, then those against
 //! programs written in Go. Without Go these are left out, and it says so last.
 //! `test workspace` and `test litestream` are the two halves; the second fails
-//! where it cannot run.
+//! where it cannot run. `test soak` takes half an hour: 500 kills of a
+//! replicator, and ten minutes beside a bucket that fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -24,6 +25,7 @@ const USAGE: &str = "\
 usage: cargo xtask test
        cargo xtask test workspace [-- ARGUMENTS OF cargo test]
        cargo xtask test litestream
+       cargo xtask test soak
        cargo xtask bench store|gate|cache|jobs|pubsub|replica";
 
 const BENCHES: [&str; 6] = ["store", "gate", "cache", "jobs", "pubsub", "replica"];
@@ -47,6 +49,7 @@ fn chore() -> Result<()> {
         ["test", "workspace"] => test_workspace(&[]),
         ["test", "--", rest @ ..] | ["test", "workspace", "--", rest @ ..] => test_workspace(rest),
         ["test", "litestream"] => go::test(&go::provide()?),
+        ["test", "soak"] => soak(),
         ["bench", name] if BENCHES.contains(name) => bench(name),
         _ => bail!("{USAGE}"),
     }
@@ -76,6 +79,25 @@ fn test_workspace(arguments: &[&str]) -> Result<()> {
             .args(["test", "--workspace", "--locked"])
             .args(arguments)
             .envs(provided)
+    })
+}
+
+fn soak() -> Result<()> {
+    run("cargo", |cargo| {
+        cargo.args([
+            "test",
+            "--locked",
+            "--package",
+            "monolite-replica",
+            "--test",
+            "kill",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+            "five_hundred",
+            "a_soak",
+        ])
     })
 }
 

@@ -52,6 +52,15 @@ pub enum Error {
         /// Pages that differ.
         pages: usize,
     },
+    /// A database that can be replicated only while its writers wait.
+    #[error(
+        "{}: not in WAL mode: it is replicated, but each time all of it is read while its writers \
+         wait; mend: run `PRAGMA journal_mode = WAL` in it, once", path.display()
+    )]
+    NotWal {
+        /// The database.
+        path: PathBuf,
+    },
     /// A replica whose newest state is not what its checksum says.
     #[error(
         "{name}: the database it leads to is not the one its checksum was made of; begin a new replica under another prefix, or go on here with --take-over"

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{LONG, Volume, busy};
-use monolite_replica::{Follower, RestoreOptions, restore, steps};
+use monolite_replica::{Destination, Follower, RestoreOptions, restore, steps};
+use monolite_testkit::s3::{Fault, Rule, S3Server};
 use rusqlite::Connection;
 
 /// Steps of a replicator's life.
@@ -135,19 +136,26 @@ fn replicator() {
     });
 }
 
+fn begin_log(conn: &Connection) {
+    conn.execute_batch(
+        "CREATE TABLE log (n INTEGER PRIMARY KEY, chain, ballast); INSERT INTO log VALUES (0, 0, 0)",
+    )
+    .unwrap();
+}
+
 fn newest(conn: &Connection) -> i64 {
     conn.query_row("SELECT max(n) FROM log", [], |row| row.get(0))
         .unwrap()
 }
 
 /// What is restored: checked to be a committed prefix; how long it is.
-async fn restored(volume: &Volume) -> i64 {
+async fn restored(volume: &Volume, from: &Destination) -> i64 {
     let out = volume.path("restored.sqlite3");
     let options = RestoreOptions {
         overwrite: true,
         ..RestoreOptions::default()
     };
-    let replica = volume.destination().replica("app.sqlite3");
+    let replica = from.replica("app.sqlite3");
     let restored = restore(&replica, &out, options).await.unwrap();
     assert!(restored.checksum.is_some());
     let conn = Connection::open(&out).unwrap();
@@ -171,10 +179,7 @@ async fn restored(volume: &Volume) -> i64 {
 async fn lives(turns: u64, seed: u64) {
     let volume = Volume::new();
     let conn = volume.database("app.sqlite3");
-    conn.execute_batch(
-        "CREATE TABLE log (n INTEGER PRIMARY KEY, chain, ballast); INSERT INTO log VALUES (0, 0, 0)",
-    )
-    .unwrap();
+    begin_log(&conn);
     let mut writer = Ended(child("writer", &volume).spawn().unwrap());
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut acknowledged, mut died_at) = (-1, std::collections::BTreeMap::new());
@@ -193,7 +198,7 @@ async fn lives(turns: u64, seed: u64) {
         let mut replicator = Ended(replicator.spawn().unwrap());
         let mut lines = BufReader::new(replicator.0.stdout.take().unwrap()).lines();
         // Long enough for what is rare, and not for ever.
-        let mut patience = random.u64(5..60);
+        let mut patience = random.u64(3..25);
         for line in lines.by_ref() {
             let line = line.unwrap();
             if let Some(n) = line.strip_prefix("stored ") {
@@ -211,7 +216,7 @@ async fn lives(turns: u64, seed: u64) {
             .entry(if patience == 0 { "any moment" } else { step })
             .or_insert(0) += 1;
         if acknowledged >= 0 {
-            let n = restored(&volume).await;
+            let n = restored(&volume, &volume.destination()).await;
             assert!(
                 n >= acknowledged,
                 "turn {turn}, {step}: {n} of {acknowledged}"
@@ -236,17 +241,64 @@ async fn lives(turns: u64, seed: u64) {
     let follower = volume.follow();
     follower.sync(LONG).await.unwrap();
     follower.stop(LONG).await.unwrap();
-    assert_eq!(restored(&volume).await, newest(&conn));
+    assert_eq!(restored(&volume, &volume.destination()).await, newest(&conn));
     assert!(died_at.len() > STEPS.len() / 2, "{died_at:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_kills_lose_nothing_that_was_stored() {
-    lives(60, 7).await;
+async fn forty_kills_lose_nothing_that_was_stored() {
+    lives(40, 7).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: run by `cargo xtask test soak`"]
 async fn five_hundred_kills_lose_nothing_that_was_stored() {
     lives(500, fastrand::u64(..)).await;
+}
+
+/// Ten minutes beside two writers and a bucket that fails now and then; or as
+/// many seconds as `MONOLITE_SOAK_SECONDS` says.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes ten minutes: run by `cargo xtask test soak`"]
+async fn a_soak() {
+    let seconds = std::env::var("MONOLITE_SOAK_SECONDS").map_or(600, |s| s.parse().unwrap());
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let bucket = common::bucket(&server);
+    let conn = volume.database("app.sqlite3");
+    begin_log(&conn);
+    let faults = [
+        Fault::Status(503),
+        Fault::Reset,
+        Fault::DoneThenReset,
+        Fault::TornAnswer(200),
+        Fault::Delay(Duration::from_millis(100)),
+    ];
+    for (seed, fault) in faults.into_iter().enumerate() {
+        server.faults().add(Rule::new(fault).chance(0.01, seed as u64));
+    }
+    let data = volume.path("data");
+    let follower = Follower::start(
+        &data,
+        &volume.path("state"),
+        vec![bucket.clone(), volume.destination()],
+        common::find(&data),
+        busy(),
+    )
+    .unwrap();
+    let _writers = [(); 2].map(|()| Ended(child("writer", &volume).spawn().unwrap()));
+    let end = std::time::Instant::now() + Duration::from_secs(seconds);
+    let mut rounds = 0;
+    while std::time::Instant::now() < end {
+        let before = newest(&conn);
+        follower.sync(LONG).await.unwrap();
+        for from in [&bucket, &volume.destination()] {
+            let n = restored(&volume, from).await;
+            assert!(n >= before, "{n} of {before}");
+        }
+        rounds += 1;
+        let log = std::fs::metadata(volume.path("data/app.sqlite3-wal")).unwrap();
+        assert!(log.len() < 256 << 20, "the log has {} bytes", log.len());
+    }
+    println!("{rounds} restores of each; {} rows", newest(&conn));
+    follower.stop(LONG).await.unwrap();
 }

@@ -6,38 +6,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LONG, Volume, busy, dump, find, quick};
+use common::{LONG, Volume, bucket, bucket_with, busy, dump, find, quick};
 use monolite_replica::{
-    Destination, DestinationOptions, FollowOptions, Follower, RestoreOptions, RetryPolicy, State,
-    restore,
+    Destination, FollowOptions, Follower, RestoreOptions, State, restore,
 };
 use monolite_testkit::s3::{Fault, Operation, Rule, S3Server, View};
 use rusqlite::Connection;
-
-fn bucket(server: &S3Server) -> Destination {
-    bucket_with(server, server.secret_key())
-}
-
-fn bucket_with(server: &S3Server, secret: &str) -> Destination {
-    let variables = server.variables();
-    let var = |name: &str| {
-        if name == "AWS_SECRET_ACCESS_KEY" {
-            return Some(secret.to_owned());
-        }
-        let found = variables.iter().find(|(n, _)| *n == name);
-        found.map(|(_, value)| value.clone())
-    };
-    let options = DestinationOptions {
-        request_timeout: Duration::from_secs(2),
-        retry: RetryPolicy {
-            attempts: 3,
-            ..RetryPolicy::default()
-        },
-        ..DestinationOptions::default()
-    };
-    let url = format!("s3://{}/shop", server.bucket());
-    Destination::parse(&url, &var, options).unwrap()
-}
 
 fn follow(volume: &Volume, destinations: Vec<Destination>, options: FollowOptions) -> Follower {
     let (data, state) = (volume.path("data"), volume.path("state"));

@@ -141,7 +141,14 @@ impl Database {
             }
             let began = Instant::now();
             let result = self.look().await;
-            (self.problem)(result.as_ref().err());
+            match (&result, &self.journal) {
+                (Err(error), _) => (self.problem)(Some(error)),
+                (Ok(_), Some(Journal::Rollback)) => {
+                    let path = self.path.clone();
+                    (self.problem)(Some(&Error::NotWal { path }));
+                }
+                (Ok(_), _) => (self.problem)(None),
+            }
             let took = began.elapsed();
             // Somebody reads for long, so that the log stays long: ask less often.
             patience = match result {

@@ -13,6 +13,9 @@ use crate::wal::{Budget, Changes, Snapshot};
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    /// Bytes that are better sent than waited with.
+    many: usize,
+    full: Notify,
 }
 
 #[derive(Debug)]
@@ -32,7 +35,8 @@ impl Waiting {
 }
 
 impl Inbox {
-    pub(super) fn new(budget: &Budget) -> Self {
+    /// More than `many` bytes are not to wait for the interval.
+    pub(super) fn new(budget: &Budget, many: usize) -> Self {
         Self {
             waiting: Mutex::new(Waiting {
                 changes: Changes::none(budget),
@@ -40,6 +44,8 @@ impl Inbox {
                 sending_ms: None,
             }),
             filled: Notify::new(),
+            many,
+            full: Notify::new(),
         }
     }
 
@@ -51,8 +57,12 @@ impl Inbox {
         let mut waiting = self.lock();
         waiting.changes.add(changes);
         waiting.since_ms.get_or_insert(now_ms);
+        let full = waiting.changes.bytes() > self.many;
         drop(waiting);
         self.filled.notify_one();
+        if full {
+            self.full.notify_one();
+        }
     }
 
     /// Something was committed, and nobody knows what.
@@ -67,6 +77,11 @@ impl Inbox {
     /// Waits until something may be there.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;
+    }
+
+    /// Waits until there is so much that it should be sent.
+    pub(super) async fn full(&self) {
+        self.full.notified().await;
     }
 
     /// Whether there is nothing to send.

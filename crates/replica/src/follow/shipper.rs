@@ -136,6 +136,7 @@ impl Shipper {
                         // A flush does not wait for the interval.
                         tokio::select! {
                             () = tokio::time::sleep_until(next) => {}
+                            () = self.inbox.full() => {}
                             flush = self.flushes.recv() => match flush {
                                 Some(flush) => waiting.push(flush),
                                 None => break,

@@ -49,7 +49,7 @@ pub struct FollowOptions {
     /// Default: 5 minutes.
     pub tend_every: Duration,
     /// Bytes of memory for pages on their way, for all databases together.
-    /// Default 64 MiB. What does not fit is read from the database later.
+    /// Default 32 MiB. What does not fit is read from the database later.
     pub memory: usize,
     /// Send this volume's databases also where the replica holds a state that
     /// is not an older one of theirs. That state stays restorable.
@@ -67,7 +67,7 @@ impl Default for FollowOptions {
             snapshot_every: Duration::from_secs(24 * 3600),
             policy: Policy::default(),
             tend_every: Duration::from_secs(300),
-            memory: 64 << 20,
+            memory: 32 << 20,
             take_over: false,
             host: String::new(),
             clock: Arc::new(SystemClock),
@@ -334,7 +334,7 @@ impl Inner {
         let problem: Arc<Mutex<Option<String>>> = Arc::default();
         let told = problem.clone();
         let inboxes: Vec<_> = (self.destinations.iter())
-            .map(|_| Arc::new(Inbox::new(&self.shared.budget)))
+            .map(|_| Arc::new(Inbox::new(&self.shared.budget, self.options.memory / 4)))
             .collect();
         let pause = (self.options.sync_interval / 4).clamp(SLIDE_PAUSE.0, SLIDE_PAUSE.1);
         let tell = move |error: Option<&Error>| {

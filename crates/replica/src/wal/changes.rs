@@ -104,6 +104,11 @@ impl Changes {
         pages
     }
 
+    /// Bytes of the pages.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pages.len() * self.page_size as usize
+    }
+
     pub(crate) fn has(&self, pgno: u32) -> bool {
         self.pages.contains_key(&pgno)
     }

@@ -27,9 +27,10 @@ fn on(mkfs: &str) {
     let image = dir.path().join("image");
     let file = std::fs::File::create(&image).unwrap();
     file.set_len(600 << 20).unwrap();
-    let made = Command::new(mkfs).arg("-q").arg(&image).status();
+    let made = Command::new(mkfs).arg("-q").arg(&image).output();
     let made = made.expect("xfsprogs and btrfs-progs are needed");
-    assert!(made.success(), "{mkfs}");
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{mkfs}: {said}");
     let mount = dir.path().join("mount");
     std::fs::create_dir(&mount).unwrap();
     // Unmounted with the namespace, and the loop device is free again.
@@ -48,7 +49,7 @@ fn shared() {
         let dir = volume.join("snapshots");
         one_state_shared(&db, &dir);
         locks_survive(&db, &dir);
-        beside_writers(&db, &dir, 15, "cloning");
+        beside_writers(&db, &dir, 6, "cloning");
         let (wal, rest) = (
             ["snapshot.created", "snapshot.cloned", "snapshot.wal-copied"],
             ["snapshot.absorbed", "snapshot.synced", "backup.publishing"],

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use monolite_replica::{
-    Destination, Find, FollowOptions, Follower, Policy, RestoreOptions, restore,
+    Destination, DestinationOptions, Find, FollowOptions, Follower, Policy, RestoreOptions,
+    RetryPolicy, restore,
 };
+use monolite_testkit::s3::S3Server;
 use rusqlite::Connection;
 
 /// What never takes so long.
@@ -123,6 +125,33 @@ impl Volume {
         assert_eq!(check, "ok");
         assert_eq!(dump(&restored), dump(now));
     }
+}
+
+/// The server's bucket, as somebody with its keys sees it.
+pub(crate) fn bucket(server: &S3Server) -> Destination {
+    bucket_with(server, server.secret_key())
+}
+
+/// The same with a secret of one's own.
+pub(crate) fn bucket_with(server: &S3Server, secret: &str) -> Destination {
+    let variables = server.variables();
+    let var = |name: &str| {
+        if name == "AWS_SECRET_ACCESS_KEY" {
+            return Some(secret.to_owned());
+        }
+        let found = variables.iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let options = DestinationOptions {
+        request_timeout: Duration::from_secs(2),
+        retry: RetryPolicy {
+            attempts: 3,
+            ..RetryPolicy::default()
+        },
+        ..DestinationOptions::default()
+    };
+    let url = format!("s3://{}/shop", server.bucket());
+    Destination::parse(&url, &var, options).unwrap()
 }
 
 pub(crate) fn find(volume: &Path) -> Find {

@@ -1,5 +1,7 @@
 //! What the tests share.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,4 +163,36 @@ pub(crate) async fn all(mut body: Body) -> Vec<u8> {
 
 pub(crate) fn unwatched() -> Arc<dyn Fn(u64) + Send + Sync> {
     Arc::new(|_| ())
+}
+
+/// The URL of a server that is no S3: it answers each request with what
+/// `answer` says to its head, in lower case.
+pub(crate) fn answering(answer: fn(&str) -> &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            std::thread::spawn(move || serve(stream, answer));
+        }
+    });
+    url
+}
+
+fn serve(mut stream: TcpStream, answer: fn(&str) -> &'static str) -> Option<()> {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).ok()?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
+        let mut lines = head.lines();
+        let length = lines.find_map(|line| line.strip_prefix("content-length:"));
+        let length = length.map_or(0, |length| length.trim().parse().unwrap_or(0));
+        stream.read_exact(&mut vec![0; length]).ok()?;
+        let answer = format!("HTTP/1.1 {}", answer(&head));
+        stream.write_all(answer.as_bytes()).ok()?;
+    }
 }

@@ -1,7 +1,5 @@
 //! The lease in a bucket: two machines, lost answers, providers that cannot.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,7 +9,7 @@ use monolite_replica::{
 };
 use monolite_testkit::s3::{Fault, Operation, Rule, S3Options, S3Server};
 
-use crate::bench::{TIME, destination, file, hasty, impatient, open};
+use crate::bench::{TIME, answering, destination, file, hasty, impatient, open};
 
 const TTL: Duration = Duration::from_secs(30);
 const KEY: &str = "p/.monolite/lease";
@@ -273,13 +271,9 @@ async fn a_provider_that_refuses_conditions_has_no_lease() {
 
 #[tokio::test]
 async fn a_provider_that_does_not_heed_conditions_has_none_either() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            std::thread::spawn(move || takes_everything(stream));
-        }
+    let url = answering(|head| match head.starts_with("put") {
+        true => "200 OK\r\netag: \"1\"\r\ncontent-length: 0\r\n\r\n",
+        false => "404 Not Found\r\ncontent-length: 0\r\n\r\n",
     });
     let variables = [
         ("AWS_ACCESS_KEY_ID", "id-of-someone".to_owned()),
@@ -296,28 +290,4 @@ async fn a_provider_that_does_not_heed_conditions_has_none_either() {
         error.to_string().contains("in spite of If-None-Match"),
         "{error}"
     );
-}
-
-/// A server that has nothing and stores everything.
-fn takes_everything(mut stream: TcpStream) -> Option<()> {
-    loop {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).ok()?;
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"));
-        let length = length.map_or(0, |length| length.trim().parse().unwrap_or(0));
-        stream.read_exact(&mut vec![0; length]).ok()?;
-        let answer = match head.starts_with("put") {
-            true => "200 OK\r\netag: \"1\"",
-            false => "404 Not Found",
-        };
-        let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
-        stream.write_all(answer.as_bytes()).ok()?;
-    }
 }

@@ -3,7 +3,7 @@
 use monolite_replica::{Destination, DestinationOptions, StorageError};
 use monolite_testkit::s3::{Fault, Operation, Rule, S3Server};
 
-use crate::bench::{TIME, destination, file, hasty, open, replica};
+use crate::bench::{TIME, answering, destination, file, hasty, open, replica};
 
 /// The error of a put, which must have been tried once only, and of a list.
 async fn refused(server: &S3Server, destination: &Destination) -> StorageError {
@@ -178,4 +178,25 @@ async fn what_is_not_an_answer_of_s3_is_tried_again() {
     let rule = server.faults().add(torn.next(1));
     assert_eq!(replica.list_all().await.unwrap().len(), 1);
     assert_eq!(rule.hits(), 1);
+}
+
+#[tokio::test]
+async fn a_page_that_is_no_list_is_not_an_empty_one() {
+    for answer in [
+        |_: &str| "200 OK\r\ncontent-length: 26\r\n\r\n<html><p>log in</p></html>\n",
+        |_: &str| "200 OK\r\ncontent-length: 0\r\n\r\n",
+        // Well formed as far as it goes.
+        |_: &str| "200 OK\r\ncontent-length: 18\r\n\r\n<ListBucketResult>",
+    ] {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "id-of-someone".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "a-secret".to_owned()),
+            ("AWS_ENDPOINT_URL", answering(answer)),
+        ];
+        let destination = open("s3://test/p", &variables, hasty());
+        let error = destination.replica("app").list_all().await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("no whole list of a bucket"), "{text}");
+        assert!(destination.databases().await.is_err());
+    }
 }

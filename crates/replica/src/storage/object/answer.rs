@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::client::{
-    ClientOptions, HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService,
-    ReqwestConnector,
+    ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpService, ReqwestConnector,
 };
 
 /// Bytes of a refusal that are read.
 const LIMIT: usize = 64 * 1024;
+/// Bytes of a page of a list, which has a few thousand names at most.
+const LIST: usize = 32 << 20;
 /// Characters of what others say that are shown.
 const SHOWN: usize = 300;
 
@@ -105,7 +108,9 @@ impl Transport {
                 request.headers_mut().insert("if-none-match", any);
             }
         }
+        let lists = is_list(&request);
         match self.0.execute(request).await {
+            Ok(answer) if lists && answer.status().is_success() => list(answer).await,
             Ok(answer) => take_down(answer).await,
             Err(error) => {
                 note(|heard| heard.broken = Some(said(&error)));
@@ -113,6 +118,26 @@ impl Transport {
             }
         }
     }
+}
+
+fn is_list(request: &HttpRequest) -> bool {
+    let asks = |query: &str| query.contains("list-type=2") || query.contains("comp=list");
+    request.method() == "GET" && request.uri().query().is_some_and(asks)
+}
+
+/// A whole list, or an error: what is no list, as a login page, must not pass
+/// for an empty one, for then a replica would seem not to be there.
+async fn list(answer: HttpResponse) -> Answer {
+    let (parts, body) = answer.into_parts();
+    let text = start_of(body.bytes_stream(), LIST).await;
+    let end = text.trim_end();
+    let whole = ["</ListBucketResult>", "</EnumerationResults>"];
+    if whole.iter().any(|whole| end.ends_with(whole)) {
+        return Ok(HttpResponse::from_parts(parts, text.into()));
+    }
+    let error = io::Error::other("the answer is no whole list of a bucket");
+    note(|heard| heard.broken = Some(error.to_string()));
+    Err(HttpError::new(HttpErrorKind::Decode, error))
 }
 
 /// An error in one line, down to its last cause.
@@ -150,7 +175,7 @@ async fn take_down(answer: HttpResponse) -> Answer {
     }
     let (region, code) = (header("x-amz-bucket-region"), header("x-ms-error-code"));
     let (parts, body) = answer.into_parts();
-    let text = start_of(body.bytes_stream()).await;
+    let text = start_of(body.bytes_stream(), LIMIT).await;
     let element = |name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
         Some(shown(rest.split_once("</")?.0))
@@ -165,12 +190,15 @@ async fn take_down(answer: HttpResponse) -> Answer {
 }
 
 /// What fits of it; where it breaks off, it ends.
-async fn start_of(mut stream: BoxStream<'static, Result<Bytes, HttpError>>) -> String {
+async fn start_of(
+    mut stream: BoxStream<'static, Result<Bytes, HttpError>>,
+    limit: usize,
+) -> String {
     let mut body = Vec::new();
     while let Some(Ok(bytes)) = stream.next().await {
         body.extend_from_slice(&bytes);
-        if body.len() > LIMIT {
-            body.truncate(LIMIT);
+        if body.len() > limit {
+            body.truncate(limit);
             break;
         }
     }
