@@ -52,6 +52,35 @@ pub enum Error {
         /// Pages that differ.
         pages: usize,
     },
+    /// A database that this process may only read.
+    #[error("{}: this process may only read it; replication needs to lock it as a writer does", path.display())]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A replica that somebody else wrote and that cannot be restored to its
+    /// end.
+    #[error(
+        "{name}: what it holds cannot be restored to its newest state, and was written by another \
+         volume; begin a replica under another prefix, or go on here with --take-over"
+    )]
+    Broken {
+        /// The replica.
+        name: String,
+    },
+    /// A file that has to be made first does not fit beside the databases.
+    #[error(
+        "{}: a file of up to {needed} bytes has to be made here before it is sent, and only {free} \
+         are free; make room", dir.display()
+    )]
+    NoRoom {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes it may need.
+        needed: u64,
+        /// Bytes that are free, less a reserve.
+        free: u64,
+    },
     /// A database that can be replicated only while its writers wait.
     #[error(
         "{}: not in WAL mode: it is replicated, but each time all of it is read while its writers \
@@ -60,14 +89,6 @@ pub enum Error {
     NotWal {
         /// The database.
         path: PathBuf,
-    },
-    /// A replica whose newest state is not what its checksum says.
-    #[error(
-        "{name}: the database it leads to is not the one its checksum was made of; begin a new replica under another prefix, or go on here with --take-over"
-    )]
-    Checksum {
-        /// The newest file.
-        name: String,
     },
     /// What was committed is not stored everywhere, in the time given.
     #[error("not everything is stored: {why}")]
@@ -92,7 +113,7 @@ impl Error {
     /// Whether somebody has to decide before anything more is sent.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Behind { .. } | Self::Checksum { .. } => true,
+            Self::Behind { .. } | Self::Broken { .. } => true,
             Self::Storage(error) => error.is_lease(),
             _ => false,
         }

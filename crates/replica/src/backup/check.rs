@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
@@ -30,10 +31,10 @@ pub enum Check {
 /// Statements of SQLite's machine between two looks at whether to go on.
 const STEPS: i32 = 10_000;
 
-/// Checks the copy of `db` in `file`, which nobody writes any more.
+/// Checks the copy of `db` in `copy`, which nobody writes any more.
 pub(super) fn check(
     db: &Path,
-    file: &Path,
+    copy: &Temporary,
     check: Check,
     progress: &dyn Progress,
     cancel: &Cancel,
@@ -43,8 +44,9 @@ pub(super) fn check(
         Check::Quick => "PRAGMA quick_check(10)",
         Check::Full => "PRAGMA integrity_check(10)",
     };
+    read_ahead(copy, progress, cancel)?;
     progress.begin("checking", None);
-    let findings = open_immutable(file).and_then(|conn| {
+    let findings = open_immutable(copy.path()).and_then(|conn| {
         let cancel = cancel.clone();
         conn.progress_handler(STEPS, Some(move || cancel.is_cancelled()))?;
         conn.execute_batch("PRAGMA temp_store = MEMORY")?;
@@ -65,6 +67,26 @@ pub(super) fn check(
     };
     let path = db.into();
     Err(Error::Damaged { path, findings })
+}
+
+/// Reads the whole file once. SQLite checks a table from its end to its start,
+/// page by page, which the system's own reading ahead does not foresee: on a
+/// file that is not in memory that takes ten times as long.
+fn read_ahead(copy: &Temporary, progress: &dyn Progress, cancel: &Cancel) -> Result<()> {
+    let at = |error| Error::file("read", copy.path(), error);
+    let bytes = copy.file().metadata().map_err(at)?.len();
+    progress.begin("reading", Some(bytes));
+    let (mut buffer, mut read) = (vec![0; 1 << 20], 0);
+    loop {
+        cancel.check()?;
+        match copy.file().read_at(&mut buffer, read).map_err(at)? {
+            0 => return Ok(()),
+            more => {
+                read += more as u64;
+                progress.advance(more as u64);
+            }
+        }
+    }
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
@@ -115,5 +137,5 @@ pub(super) fn check_compressed(
             findings: vec![format!("{unpacked} bytes instead of {bytes}")],
         });
     }
-    check(db, plain.path(), how, progress, cancel)
+    check(db, &plain, how, progress, cancel)
 }

@@ -40,6 +40,8 @@ impl<'a> DirectFile<'a> {
         self.write_pending()?;
         if self.direct {
             self.file.set_len(self.bytes)?;
+            // Whoever reads it does so as any other.
+            set_direct(self.file, false)?;
         }
         self.file.sync_all()?;
         Ok(self.bytes)

@@ -91,7 +91,7 @@ pub fn to_file(
     match (options.check, compression) {
         (Check::None, _) => {}
         (how, Compression::None) => {
-            check(&db, temporary.path(), how, progress, &options.cancel)?;
+            check(&db, &temporary, how, progress, &options.cancel)?;
         }
         (how, _) => {
             let (bytes, cancel) = (backup.bytes(), &options.cancel);

@@ -27,9 +27,11 @@ use super::temporary::{Temporary, make_directory, remove, sweep, sync_directory}
 use crate::{Progress, steps};
 
 const DAY_MS: i64 = 86_400_000;
-/// Free space below which no snapshot is taken: the larger of this and a tenth
-/// of the filesystem. The app needs it more.
+/// Free space below which no snapshot is taken: a tenth of the filesystem, and
+/// no less than this …
 const KEPT_BYTES: u64 = 64 << 20;
+/// … nor more than this. The app needs it more.
+const KEPT_BYTES_AT_MOST: u64 = 1 << 30;
 
 /// How [`take`] works.
 #[derive(Debug, Clone)]
@@ -107,13 +109,7 @@ pub fn take(
     }
     let bytes = sync(&temporary)?;
     steps::reached("snapshot.synced");
-    check(
-        &db,
-        temporary.path(),
-        options.check,
-        progress,
-        &options.cancel,
-    )?;
+    check(&db, &temporary, options.check, progress, &options.cancel)?;
     options.cancel.check()?;
     temporary.publish(false)?;
     Ok(Snapshot {
@@ -194,7 +190,7 @@ fn is_unwanted(times: &[i64], taken_ms: i64, now_ms: i64, days: u32) -> bool {
 }
 
 fn kept(total: u64) -> u64 {
-    KEPT_BYTES.max(total / 10)
+    (total / 10).clamp(KEPT_BYTES, KEPT_BYTES_AT_MOST)
 }
 
 /// Gives the copy back where blocks cannot be shared.

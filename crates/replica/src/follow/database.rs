@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -16,9 +16,6 @@ use crate::wal::{Budget, Slide, Tail};
 
 /// Requests for a slide that may wait: one of each destination, and a few.
 const REQUESTS: usize = 16;
-/// A scan that found an unfinished transaction is not repeated before this
-/// many times as long as it took.
-const UNFINISHED_PAUSE: u32 = 10;
 /// Between two tries to have a log reset that somebody still reads.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to open a database that cannot be opened.
@@ -36,6 +33,8 @@ pub(super) struct Shared {
     pub(super) budget: Budget,
     /// Threads that may read databases at once.
     pub(super) readers: Semaphore,
+    /// Comparisons of all pages of a database that may run at once.
+    pub(super) comparers: Semaphore,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -84,6 +83,8 @@ pub(super) struct Database {
     journal: Option<Journal>,
     /// Of the file that is open: another one may get its name.
     inode: Option<(u64, u64)>,
+    /// Size and time of a database without a log, when it was compared last.
+    stamp: Option<(u64, SystemTime)>,
     /// Since when the file that is open has no name.
     gone: Option<Instant>,
     problem: Arc<dyn Fn(Option<&Error>) + Send + Sync>,
@@ -114,6 +115,7 @@ impl Database {
             journal: None,
             inode: None,
             gone: None,
+            stamp: None,
             problem,
         };
         (database, handle)
@@ -121,26 +123,44 @@ impl Database {
 
     /// Until all handles are gone.
     pub(super) async fn run(mut self) {
+        // When the next look is allowed, and when one is due without a word.
         let mut next = Instant::now();
-        let mut again = true;
+        let mut due = Some(next);
         let mut patience = self.pause;
+        let mut answers = Vec::new();
         loop {
-            let mut answers = Vec::new();
-            tokio::select! {
+            let again = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let written = tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(request) => answers.push(request),
+                    Some(request) => {
+                        answers.push(request);
+                        false
+                    }
                     None => break,
                 },
-                () = self.written.notified() => tokio::time::sleep_until(next).await,
-                // A log that had to stay long, a database that did not open.
-                () = tokio::time::sleep_until(next), if again => {}
-            }
-            // All that asked before this slide are answered by it.
+                () = self.written.notified() => {
+                    // A request does not wait for the pause.
+                    tokio::select! {
+                        () = tokio::time::sleep_until(next) => {}
+                        request = self.requests.recv() => match request {
+                            Some(request) => answers.push(request),
+                            None => break,
+                        },
+                    }
+                    true
+                }
+                () = again => true,
+            };
+            // All that asked before this look are answered by it.
             while let Ok(request) = self.requests.try_recv() {
                 answers.push(request);
             }
-            let began = Instant::now();
-            let result = self.look().await;
+            let result = self.look(written).await;
             match (&result, &self.journal) {
                 (Err(error), _) => (self.problem)(Some(error)),
                 (Ok(_), Some(Journal::Rollback)) => {
@@ -149,28 +169,24 @@ impl Database {
                 }
                 (Ok(_), _) => (self.problem)(None),
             }
-            let took = began.elapsed();
+            let now = Instant::now();
+            next = now + self.pause;
             // Somebody reads for long, so that the log stays long: ask less often.
             patience = match result {
                 Ok(Looked::Again) => (patience * 2).min(LONGEST_PATIENCE),
                 _ => self.pause,
             };
-            (next, again) = match result {
-                Ok(Looked::Done) => (Instant::now() + self.pause, false),
-                Ok(Looked::Unfinished) => {
-                    let pause = self.pause.max(took * UNFINISHED_PAUSE);
-                    (Instant::now() + pause, false)
-                }
-                Ok(Looked::Again) => (Instant::now() + patience, true),
+            due = match result {
+                Ok(Looked::Done) => None,
+                Ok(Looked::Again) => Some(now + patience),
                 // Nobody tells of writes to what has no name.
-                Ok(Looked::Gone) => (Instant::now() + REOPEN, self.journal.is_some()),
-                Err(_) => (Instant::now() + REOPEN, true),
+                Ok(Looked::Gone) => self.journal.is_some().then_some(next),
+                Err(_) => Some(now + REOPEN),
             };
             // Of a file that is gone there is nothing more to take.
-            if self.journal.is_some() || self.inode.is_none() {
-                for answer in answers {
-                    let _ = answer.send(());
-                }
+            let well = result.is_ok() && (self.journal.is_some() || self.inode.is_none());
+            for answer in answers.drain(..).filter(|_| well) {
+                let _ = answer.send(());
             }
         }
         // SQLite's close may wait for the disk.
@@ -178,8 +194,8 @@ impl Database {
         let _ = tokio::task::spawn_blocking(|| drop(journal)).await;
     }
 
-    /// Takes what there is to take.
-    async fn look(&mut self) -> Result<Looked> {
+    /// Takes what there is to take. `written`: somebody may have written.
+    async fn look(&mut self, written: bool) -> Result<Looked> {
         let inode = inode(&self.path);
         if inode != self.inode {
             // Another file, or none. What is open has no name any more, and
@@ -201,7 +217,7 @@ impl Database {
         }
         match self.journal.take() {
             None => self.open().await,
-            Some(Journal::Rollback) => self.compare().await,
+            Some(Journal::Rollback) => self.compare(written).await,
             Some(Journal::Wal(tail)) => self.slide(tail, true).await,
         }
     }
@@ -214,19 +230,24 @@ impl Database {
             }
             Ok(Journal::Wal(Box::new(Tail::open(&path, &budget)?)))
         });
-        let opened = opened.await?;
-        self.journal = Some(opened);
+        self.stamp = stamp(&self.path);
+        self.journal = Some(opened.await?);
         self.lost();
         Ok(Looked::Done)
     }
 
-    async fn compare(&mut self) -> Result<Looked> {
+    async fn compare(&mut self, written: bool) -> Result<Looked> {
+        self.journal = Some(Journal::Rollback);
+        let now = stamp(&self.path);
+        if !written && now == self.stamp {
+            return Ok(Looked::Done);
+        }
         tokio::time::sleep(QUIET).await;
         let path = self.path.clone();
         if self.blocking(move || is_wal(&path)).await? {
             return Box::pin(self.open()).await;
         }
-        self.journal = Some(Journal::Rollback);
+        self.stamp = now;
         self.lost();
         Ok(Looked::Done)
     }
@@ -234,36 +255,31 @@ impl Database {
     /// `named`: the database is where its path says, and may be checkpointed.
     async fn slide(&mut self, mut tail: Box<Tail>, named: bool) -> Result<Looked> {
         let slid = self.blocking(move || {
-            let mut slide = tail.slide()?;
-            let (mut tail, more) = if named {
-                tail.checkpoint(true)
-            } else {
-                (*tail, Ok(None))
-            };
-            if let Some(more) = more? {
-                slide = slide.worse(more);
+            let mut slide = tail.slide();
+            if named && slide.is_ok() {
+                let (back, more) = tail.checkpoint(true);
+                tail = Box::new(back);
+                slide = slide.and_then(|slide| Ok(slide.worse(more?.unwrap_or(Slide::Nothing))));
             }
-            if slide == Slide::Lost {
+            if matches!(slide, Ok(Slide::Lost)) {
                 tail.forget()?;
             }
-            let (changes, long) = (tail.changes(), tail.is_long());
-            let beyond = tail.beyond();
-            Ok((Box::new(tail), slide, changes, long, beyond))
+            Ok((tail, slide))
         });
-        let (back, slide, changes, long, beyond) = slid.await?;
-        self.journal = Some(Journal::Wal(back));
+        let (mut tail, slide) = slid.await?;
+        let (changes, long) = (tail.changes(), tail.is_long());
+        // Also after an error: its pin is held, and it goes on where it was.
+        self.journal = Some(Journal::Wal(tail));
         let now = self.shared.clock.now_ms();
-        for inbox in &self.inboxes {
-            inbox.add(&changes, now);
-        }
-        if slide == Slide::Lost {
+        if matches!(slide, Ok(Slide::Lost)) {
             self.lost();
+        } else {
+            for inbox in &self.inboxes {
+                inbox.add(&changes, now);
+            }
         }
-        Ok(match (long, beyond) {
-            (true, _) => Looked::Again,
-            (false, 0) => Looked::Done,
-            (false, _) => Looked::Unfinished,
-        })
+        slide?;
+        Ok(if long { Looked::Again } else { Looked::Done })
     }
 
     /// A future that borrows nothing of this: SQLite's connections may change
@@ -299,8 +315,6 @@ async fn blocking<T: Send + 'static>(
 
 enum Looked {
     Done,
-    /// A transaction is not over.
-    Unfinished,
     /// The log is long still.
     Again,
     /// There is no such file.
@@ -312,6 +326,11 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
     let file = std::fs::metadata(path).ok()?;
     // A file without a byte is not a database yet.
     (file.len() > 0).then(|| (file.dev(), file.ino()))
+}
+
+fn stamp(path: &Path) -> Option<(u64, SystemTime)> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.len(), file.modified().ok()?))
 }
 
 fn is_wal(path: &Path) -> Result<bool> {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::error::Result;
-use crate::wal::{Budget, Changes, Snapshot};
+use crate::wal::{Budget, Changes, Opened, Snapshot};
 
 /// Between the task that reads a database and the one that sends: bounded by
 /// the budget, beyond which it only says that something is missing.
@@ -74,6 +74,14 @@ impl Inbox {
         self.filled.notify_one();
     }
 
+    /// Keeps no pages of what cannot be sent for long: they are in the database.
+    pub(super) fn give_up(&self) {
+        let mut waiting = self.lock();
+        if !waiting.changes.is_none() {
+            waiting.changes.lose();
+        }
+    }
+
     /// Waits until something may be there.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;
@@ -110,9 +118,9 @@ impl Inbox {
     /// Forgets what waits and begins a snapshot in its place. What comes in
     /// from now on may be older than the snapshot, until the next slide that
     /// begins after this: only then is it fit to be sent after the snapshot.
-    pub(super) fn replace(&self, begin: impl FnOnce() -> Result<Snapshot>) -> Result<Snapshot> {
+    pub(super) fn replace(&self, opened: Opened) -> Result<Snapshot> {
         let mut waiting = self.lock();
-        let snapshot = begin()?;
+        let snapshot = opened.begin()?;
         waiting.changes.take();
         waiting.taken();
         Ok(snapshot)

@@ -1,10 +1,15 @@
 //! Keeps the lease of one destination, for all databases that are sent there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use crate::storage::{Destination, Lease, LeaseStore, Node, Permission, Permit, StorageError};
+use crate::storage::{
+    Destination, Holder, Lease, LeaseStore, Node, Permission, Permit, StorageError,
+};
 
 /// How long a lease lasts without renewal. Another machine waits that long
 /// before it takes over from one that died.
@@ -12,54 +17,101 @@ const TTL: Duration = Duration::from_secs(30);
 /// What a lease must have left for anything to begin, beyond what it takes.
 const MARGIN: Duration = Duration::from_secs(2);
 
+/// Who refused us last is believed for so long before it is asked again, by
+/// whichever database.
+const REFUSAL: Duration = Duration::from_secs(3);
+
 /// Renews only when something is to be sent, so that an idle volume causes no
 /// request. Another machine may then take the lease; we find out before the
 /// next write.
 pub(super) struct Keeper {
+    name: String,
     store: LeaseStore,
     node: Node,
     held: Mutex<Held>,
+    /// How often the lease was taken: what was known of the replicas before the
+    /// last time may not be so any more.
+    taken: AtomicU64,
 }
 
 enum Held {
     Not,
     Lease(Lease),
-    /// The provider cannot do it; said once, and done without.
+    /// The provider cannot do it; done without.
     Impossible,
+    Refused {
+        since: Instant,
+        name: String,
+        holder: Box<Holder>,
+        remaining: Duration,
+    },
 }
 
 impl Keeper {
     pub(super) fn new(destination: &Destination, node: Node) -> Self {
         Self {
+            name: destination.name().into(),
             store: destination.lease(),
             node,
             held: Mutex::new(Held::Not),
+            taken: AtomicU64::new(0),
         }
     }
 
-    /// Returns with the right to write for as long as `within`.
+    /// Returns with the right to write for as long as `within`, and which
+    /// holding of the lease that is.
     ///
     /// # Errors
     /// Another machine has it, or the destination cannot be reached.
-    pub(super) async fn hold(&self, within: Duration) -> Result<(), StorageError> {
+    pub(super) async fn hold(&self, within: Duration) -> Result<u64, StorageError> {
         let mut held = self.held.lock().await;
-        if let Held::Lease(lease) = &*held {
-            let lasts = lease.valid_for((within + MARGIN).min(TTL / 2));
-            let renewed = if lasts { Ok(()) } else { lease.renew().await };
-            if matches!(renewed, Err(StorageError::Lost { .. })) {
-                *held = Held::Not;
+        match &*held {
+            Held::Impossible => return Ok(self.taken.load(Ordering::Relaxed)),
+            Held::Lease(lease) => {
+                let lasts = lease.valid_for((within + MARGIN).min(TTL / 2));
+                let renewed = if lasts { Ok(()) } else { lease.renew().await };
+                if matches!(renewed, Err(StorageError::Lost { .. })) {
+                    *held = Held::Not;
+                }
+                return renewed.map(|()| self.taken.load(Ordering::Relaxed));
             }
-            return renewed;
+            Held::Refused {
+                since,
+                name,
+                holder,
+                remaining,
+            } if since.elapsed() < REFUSAL => {
+                return Err(StorageError::Held {
+                    name: name.clone(),
+                    holder: holder.clone(),
+                    remaining: remaining.saturating_sub(since.elapsed()),
+                });
+            }
+            Held::Refused { .. } | Held::Not => {}
         }
-        if matches!(*held, Held::Impossible) {
-            return Ok(());
-        }
-        match self.store.acquire(&self.node, TTL).await {
-            Ok(lease) => *held = Held::Lease(lease),
-            Err(StorageError::Unconditional { .. }) => *held = Held::Impossible,
+        *held = match self.store.acquire(&self.node, TTL).await {
+            Ok(lease) => Held::Lease(lease),
+            Err(StorageError::Unconditional { .. }) => Held::Impossible,
+            Err(StorageError::Held {
+                name,
+                holder,
+                remaining,
+            }) => {
+                *held = Held::Refused {
+                    since: Instant::now(),
+                    name: name.clone(),
+                    holder: holder.clone(),
+                    remaining,
+                };
+                return Err(StorageError::Held {
+                    name,
+                    holder,
+                    remaining,
+                });
+            }
             Err(error) => return Err(error),
-        }
-        Ok(())
+        };
+        Ok(self.taken.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Whether nothing keeps another machine from writing there.
@@ -77,8 +129,50 @@ impl Keeper {
     }
 }
 
+/// One replica's permit: good for the holding of the lease under which the
+/// replica was looked at, and no other.
+pub(super) struct Turn {
+    keeper: Arc<Keeper>,
+    holding: AtomicU64,
+}
+
+impl Turn {
+    pub(super) fn new(keeper: Arc<Keeper>) -> Self {
+        Self {
+            keeper,
+            holding: AtomicU64::new(0),
+        }
+    }
+
+    /// What is looked at from now on may be gone on from.
+    ///
+    /// # Errors
+    /// Another machine has the lease, or the destination cannot be reached.
+    pub(super) async fn begin(&self) -> Result<(), StorageError> {
+        let holding = self.keeper.hold(Duration::ZERO).await?;
+        self.holding.store(holding, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) async fn hold(&self, within: Duration) -> Result<(), StorageError> {
+        let holding = self.keeper.hold(within).await?;
+        if holding == self.holding.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Somebody may have written here in between.
+        Err(StorageError::Lost {
+            name: self.keeper.name.clone(),
+            holder: None,
+        })
+    }
+
+    pub(super) async fn is_impossible(&self) -> bool {
+        self.keeper.is_impossible().await
+    }
+}
+
 /// Each try of each write asks.
-impl Permit for Keeper {
+impl Permit for Turn {
     fn permit(&self, within: Duration) -> Permission<'_> {
         Box::pin(self.hold(within))
     }

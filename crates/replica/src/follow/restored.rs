@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use monolite_ltx::Txid;
+use monolite_ltx::{Checksum, Txid};
 
-use super::intent;
+use super::intent::Intent;
 use super::volume::map_file;
 use crate::error::{Error, Result};
 use crate::map::PageMap;
@@ -34,7 +34,15 @@ pub fn leads_on(
         map.save(&path).map_err(|error| Error::file(&path, error))?;
     }
     let path = file(&path);
-    intent::write(&path, txid).map_err(|error| Error::file(&path, error))
+    // Files are never overwritten: their number alone tells the state.
+    let point = (txid, map.map_or(Checksum::EMPTY, PageMap::checksum));
+    let intent = Intent {
+        from: point,
+        to: point,
+    };
+    intent
+        .write(&path)
+        .map_err(|error| Error::file(&path, error))
 }
 
 /// Beside the map.

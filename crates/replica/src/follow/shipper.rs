@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use monolite_ltx::{Header, Txid};
+use monolite_ltx::{DatabaseChecksums, Header, Txid};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::database::{Handle, Shared};
 use super::encode::{self, By, Sums};
 use super::inbox::Inbox;
-use super::intent;
-use super::keeper::Keeper;
+use super::intent::Intent;
+use super::keeper::Turn;
 use super::restored;
 use super::start::{self, Before, Found};
 use super::status::{Board, State};
@@ -31,7 +32,7 @@ use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
 use crate::steps;
 use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
-use crate::wal::{Changes, Snapshot};
+use crate::wal::{Changes, Opened, Snapshot};
 
 /// The map is saved this often while there are changes: after a crash, what
 /// was sent since is read back.
@@ -43,6 +44,11 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Before what the replica holds is read once more, to see whether it is what
 /// this volume has.
 const BEHIND_PAUSE: Duration = Duration::from_secs(600);
+/// A file of more bytes is not kept while it cannot be sent: it is made anew
+/// from the database.
+const KEPT: usize = 256 << 10;
+/// After so long without success, no pages are kept in memory either.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests for a flush that may wait.
 const FLUSHES: usize = 16;
 
@@ -62,7 +68,7 @@ pub(super) struct Settings {
 pub(super) struct Shipper {
     pub(super) path: PathBuf,
     pub(super) replica: Replica,
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) turn: Arc<Turn>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) database: Handle,
     pub(super) shared: Arc<Shared>,
@@ -85,11 +91,23 @@ struct Known {
     anew: bool,
     /// A snapshot is due.
     whole: bool,
+    /// One is being sent.
+    sending: Option<JoinHandle<Option<FileInfo>>>,
+    /// The timestamp of the newest file: no later one is before it, whatever
+    /// the clock does.
+    newest_ms: i64,
     saved: Instant,
     tended: Instant,
     dirty: bool,
     /// Encoded, and not stored for sure.
     unsent: Option<Unsent>,
+}
+
+/// Where large files are made.
+#[derive(Clone)]
+struct Files {
+    difference: PathBuf,
+    whole: PathBuf,
 }
 
 struct Unsent {
@@ -125,6 +143,7 @@ impl Shipper {
         let mut pause = RETRY.0;
         // At once: what happened while nobody followed.
         let mut due = true;
+        let mut well = Instant::now();
         loop {
             if !due {
                 tokio::select! {
@@ -152,6 +171,7 @@ impl Shipper {
             let began = Instant::now();
             match self.round(&mut known).await {
                 Ok(()) => {
+                    well = Instant::now();
                     self.works(&known).await;
                     for flush in waiting.drain(..asked) {
                         let _ = flush.send(());
@@ -167,8 +187,11 @@ impl Shipper {
                         known = None;
                     }
                     self.fails(&error, refused);
+                    if well.elapsed() > PATIENCE {
+                        self.inbox.give_up();
+                    }
                     let rest = match &error {
-                        Error::Behind { .. } => BEHIND_PAUSE,
+                        Error::Behind { .. } | Error::Broken { .. } => BEHIND_PAUSE,
                         _ if refused => REFUSED_PAUSE,
                         _ => jitter(pause),
                     };
@@ -207,7 +230,7 @@ impl Shipper {
         if known.is_none() {
             self.board.update(|board| board.state = State::Starting);
             // Before anything is believed that another machine may change.
-            self.keeper.hold(Duration::ZERO).await?;
+            self.turn.begin().await?;
             *known = Some(self.look().await?);
         }
         let Some(known) = known else {
@@ -218,6 +241,10 @@ impl Shipper {
         }
         if known.compare {
             self.compare(known).await?;
+        }
+        if known.compare {
+            // Not a database yet.
+            return Ok(());
         }
         let changes = self.inbox.take();
         if !changes.is_none() {
@@ -240,8 +267,8 @@ impl Shipper {
         let scratch = self.map_file.parent().unwrap_or(Path::new("."));
         let catalog = Catalog::load(&self.replica).await?.scratch_in(scratch);
         let scratch = self.map_file.with_extension("read");
-        let node_id = self.settings.node_id;
-        let found = start::find(&self.replica, &catalog, before, node_id, &scratch).await?;
+        let take_over = self.settings.take_over;
+        let found = start::find(&self.replica, &catalog, before, take_over, &scratch).await?;
         let (map, anew, must_equal) = match found {
             Found::Nothing { last } => (none(0, last), true, false),
             Found::Ours(map) => (map, false, false),
@@ -255,6 +282,8 @@ impl Shipper {
             must_equal,
             anew,
             whole: false,
+            sending: None,
+            newest_ms: 0,
             saved: now,
             tended: now,
             dirty: true,
@@ -267,21 +296,26 @@ impl Shipper {
     async fn compare(&mut self, known: &mut Known) -> Result<()> {
         known.compare = true;
         self.board.update(|board| board.state = State::Comparing);
+        let shared = self.shared.clone();
+        let _permit = shared.comparers.acquire().await;
         let (path, inbox) = (self.path.clone(), self.inbox.clone());
         let snapshot = self
-            .blocking(move || inbox.replace(|| Snapshot::begin(&path)))
+            .blocking(move || inbox.replace(Opened::new(&path)?))
             .await?;
         if snapshot.pages() == 0 {
             // Not a database yet.
             return Ok(());
         }
-        let file = self.map_file.with_extension("ltx-new");
-        let sent = if known.anew || snapshot.page_size() != known.map.page_size() {
-            self.send_anew(known, snapshot, &file).await
-        } else {
-            self.send_difference(known, snapshot, &file).await
+        let files = Files {
+            difference: self.map_file.with_extension("ltx-new"),
+            whole: self.map_file.with_extension("snapshot-new"),
         };
-        let _ = std::fs::remove_file(&file);
+        let sent = if known.anew || snapshot.page_size() != known.map.page_size() {
+            self.send_anew(known, snapshot, &files.whole).await
+        } else {
+            self.send_difference(known, snapshot, &files).await
+        };
+        let _ = std::fs::remove_file(&files.difference);
         sent?;
         // What came into the inbox since the snapshot began may be older than
         // it: until a slide that begins now.
@@ -293,10 +327,11 @@ impl Shipper {
 
     /// Sends all pages as the replica's next state.
     async fn send_anew(&self, known: &mut Known, snapshot: Snapshot, file: &Path) -> Result<()> {
-        let (by, path) = (self.by(), file.to_owned());
+        let (by, path) = (self.by(known), file.to_owned());
         let mut map = none(snapshot.page_size(), known.map.txid());
         let (map, header) = self
             .blocking(move || {
+                room(&path, &snapshot)?;
                 let sums = encode::compare(&snapshot, &map)?;
                 map.apply(&sums, snapshot.pages(), Txid(map.txid().0 + 1));
                 let header = encode::whole(&snapshot, &map, by, &path)?;
@@ -304,57 +339,83 @@ impl Shipper {
             })
             .await?;
         steps::reached("snapshot.encoded");
-        self.put_file(known, SNAPSHOT_LEVEL, &header, file).await?;
+        let stored = self.put_file(known, SNAPSHOT_LEVEL, &header, file).await;
+        let _ = std::fs::remove_file(file);
+        stored?;
         known.map = Arc::new(map);
         known.anew = false;
         known.whole = false;
         Ok(())
     }
 
-    /// Sends the pages that are not as the map says.
+    /// Sends the pages that are not as the map says; and, if one is due, makes
+    /// a snapshot and begins to send it.
     async fn send_difference(
         &self,
         known: &mut Known,
         snapshot: Snapshot,
-        file: &Path,
+        files: &Files,
     ) -> Result<()> {
-        let (by, path, map) = (self.by(), file.to_owned(), known.map.clone());
+        let (by, files, map) = (self.by(known), files.clone(), known.map.clone());
         let (database, must_equal) = (self.path.clone(), known.must_equal);
-        let (snapshot, sums, header) = self
+        let whole = known.whole && known.sending.is_none();
+        // Whatever becomes of it, the next one is tried with the next day.
+        known.whole = false;
+        let (path, made) = (files.difference.clone(), files.whole.clone());
+        let (sums, header, snapshot) = self
             .blocking(move || {
                 let sums = encode::compare(&snapshot, &map)?;
                 let same = sums.is_empty() && snapshot.pages() == map.len();
-                if same {
-                    return Ok((snapshot, sums, None));
-                }
-                if must_equal {
+                if !same && must_equal {
                     return Err(Error::Behind {
                         path: database,
                         pages: sums.len(),
                     });
                 }
-                let header = encode::difference(&snapshot, &map, &sums, by, &path)?;
-                Ok((snapshot, sums, Some(header)))
+                let header = match same {
+                    true => None,
+                    false => Some(encode::difference(&snapshot, &map, &sums, by, &path)?),
+                };
+                let whole = match whole && room(&made, &snapshot).is_ok() {
+                    true => {
+                        let mut map = PageMap::clone(&map);
+                        if let Some(header) = &header {
+                            map.apply(&sums, header.commit, header.max);
+                        }
+                        Some(encode::whole(&snapshot, &map, by, &made)?)
+                    }
+                    false => None,
+                };
+                // The log may be reset while that is sent.
+                drop(snapshot);
+                Ok((sums, header, whole))
             })
             .await?;
         steps::reached("sync.compared");
         if let Some(header) = header {
-            self.put_file(known, 0, &header, file).await?;
+            self.put_file(known, 0, &header, &files.difference).await?;
             Arc::make_mut(&mut known.map).apply(&sums, header.commit, header.max);
         }
-        if known.whole {
-            let (map, path) = (known.map.clone(), file.to_owned());
-            let header = self
-                .blocking(move || encode::whole(&snapshot, &map, by, &path))
-                .await?;
+        if let Some(header) = snapshot {
             steps::reached("snapshot.encoded");
-            self.put_file(known, SNAPSHOT_LEVEL, &header, file).await?;
-            known.whole = false;
+            known.sending = Some(self.send_snapshot(header, files.whole));
         }
         Ok(())
     }
 
-    /// Stores a file of the disk, however long that takes.
+    /// Sends a snapshot beside everything else, however long that takes.
+    fn send_snapshot(&self, header: Header, file: PathBuf) -> JoinHandle<Option<FileInfo>> {
+        let replica = self.replica.clone();
+        tokio::spawn(async move {
+            let put = replica.put_file(SNAPSHOT_LEVEL, &header, &file, Arc::new(|_| ()));
+            // Without it, restores begin with the one before.
+            let stored = put.await.ok();
+            let _ = tokio::fs::remove_file(&file).await;
+            stored
+        })
+    }
+
+    /// Stores a file of the disk.
     async fn put_file(
         &self,
         known: &mut Known,
@@ -362,7 +423,7 @@ impl Shipper {
         header: &Header,
         file: &Path,
     ) -> Result<()> {
-        self.intend(header.max).await?;
+        self.intend(&known.map, header).await?;
         let stored = self.replica.put_file(level, header, file, Arc::new(|_| ()));
         let stored = stored.await?;
         steps::reached("sync.stored");
@@ -371,7 +432,7 @@ impl Shipper {
     }
 
     async fn encode(&self, known: &Known, changes: Changes) -> Result<Unsent> {
-        let (by, map) = (self.by(), known.map.clone());
+        let (by, map) = (self.by(known), known.map.clone());
         let encoded = self
             .blocking(move || encode::changes(&changes, &map, by))
             .await?;
@@ -384,7 +445,7 @@ impl Shipper {
 
     async fn send(&mut self, known: &mut Known, unsent: Unsent) -> Result<()> {
         let result = async {
-            self.intend(unsent.header.max).await?;
+            self.intend(&known.map, &unsent.header).await?;
             steps::reached("sync.sending");
             let put = self.replica.put(0, &unsent.header, unsent.body.clone());
             put.await.map_err(Error::from)
@@ -399,8 +460,12 @@ impl Shipper {
             }
             Err(error) => {
                 // It may be stored all the same: only this very file may be
-                // sent under its name.
-                known.unsent = Some(unsent);
+                // sent under its name, or all is looked at anew.
+                if unsent.body.len() <= KEPT {
+                    known.unsent = Some(unsent);
+                } else {
+                    known.compare = true;
+                }
                 Err(error)
             }
         }
@@ -408,6 +473,7 @@ impl Shipper {
 
     fn stored(&self, known: &mut Known, header: &Header, file: FileInfo, body: Option<Bytes>) {
         known.dirty = true;
+        known.newest_ms = known.newest_ms.max(header.timestamp_ms);
         self.board.update(|board| {
             board.sent_bytes += file.size;
             board.sent_files += 1;
@@ -422,6 +488,12 @@ impl Shipper {
 
     /// What is to be done now and then; only after something was sent.
     async fn tend(&mut self, known: &mut Known) -> Result<()> {
+        if let Some(sending) = known.sending.take_if(|sending| sending.is_finished())
+            && let Ok(Some(file)) = sending.await
+        {
+            let time_ms = file.stored_ms;
+            known.catalog.add(file, time_ms);
+        }
         if !known.dirty {
             return Ok(());
         }
@@ -445,17 +517,17 @@ impl Shipper {
         Ok(())
     }
 
-    fn by(&self) -> By {
+    fn by(&self, known: &Known) -> By {
         By {
             node_id: self.settings.node_id,
-            timestamp_ms: self.shared.clock.now_ms(),
+            timestamp_ms: self.shared.clock.now_ms().max(known.newest_ms),
         }
     }
 
     async fn works(&self, known: &Option<Known>) {
         self.inbox.stored();
         let txid = known.as_ref().map(|known| known.map.txid());
-        let leased = !self.keeper.is_impossible().await;
+        let leased = !self.turn.is_impossible().await;
         self.board.update(|board| {
             board.state = State::Following;
             board.error = None;
@@ -481,8 +553,10 @@ impl Shipper {
         self.blocking(move || {
             Ok(Before {
                 map: PageMap::load(&path).map_err(|error| Error::file(&path, error))?,
-                intent: intent::read(&intent).map_err(|error| Error::file(&intent, error))?,
-                restored: intent::read(&restored).map_err(|e| Error::file(&restored, e))?,
+                intent: Intent::read(&intent).map_err(|error| Error::file(&intent, error))?,
+                restored: Intent::read(&restored)
+                    .map_err(|error| Error::file(&restored, error))?
+                    .map(|restored| restored.to.0),
             })
         })
         .await
@@ -492,10 +566,17 @@ impl Shipper {
         self.map_file.with_extension("sent")
     }
 
-    /// Nothing is sent before it is known here that it would be.
-    async fn intend(&self, txid: Txid) -> Result<()> {
-        let path = self.intent_file();
-        self.blocking(move || intent::write(&path, txid).map_err(|e| Error::file(&path, e)))
+    /// Nothing is sent before it is known here that it would be, and nothing is
+    /// known here that may not be sent.
+    async fn intend(&self, map: &PageMap, header: &Header) -> Result<()> {
+        self.turn.hold(Duration::ZERO).await?;
+        let from = (map.txid(), map.checksum());
+        let to = match header.checksums {
+            DatabaseChecksums::Reserved { post, .. } => (header.max, post),
+            _ => from,
+        };
+        let (path, intent) = (self.intent_file(), Intent { from, to });
+        self.blocking(move || intent.write(&path).map_err(|e| Error::file(&path, e)))
             .await
     }
 
@@ -529,4 +610,25 @@ fn jitter(pause: Duration) -> Duration {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Leaves a tenth of the disk to the databases, between 64 MiB and 1 GiB.
+fn room(file: &Path, snapshot: &Snapshot) -> Result<()> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let stat = rustix::fs::statvfs(dir).map_err(|error| Error::file(dir, error.into()))?;
+    let needed = u64::from(snapshot.pages()) * u64::from(snapshot.page_size());
+    let tenth = (stat.f_blocks / 10).saturating_mul(stat.f_frsize);
+    let kept = tenth.clamp(64 << 20, 1 << 30);
+    let free = stat
+        .f_bavail
+        .saturating_mul(stat.f_frsize)
+        .saturating_sub(kept);
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Error::NoRoom {
+        dir: dir.into(),
+        needed,
+        free,
+    })
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use monolite_ltx::{Checksum, DatabaseChecksums, Decoder, Header, Txid};
 use tokio::io::AsyncSeekExt;
 
+use super::intent::{Intent, Point};
 use crate::error::{Error, Result};
 use crate::history::{Catalog, plan};
 use crate::map::PageMap;
@@ -29,9 +30,9 @@ pub(super) enum Found {
 pub(super) struct Before {
     /// The map it saved last.
     pub(super) map: Option<PageMap>,
-    /// The last transaction it set out to send.
-    pub(super) intent: Option<Txid>,
-    /// The replica's state that what is here was restored from, or leads on from.
+    /// What it stored and set out to store.
+    pub(super) intent: Option<Intent>,
+    /// The state of the replica that the database was restored to.
     pub(super) restored: Option<Txid>,
 }
 
@@ -40,23 +41,20 @@ pub(super) async fn find(
     replica: &Replica,
     catalog: &Catalog,
     before: Before,
-    node_id: u64,
+    take_over: bool,
     scratch: &Path,
 ) -> Result<Found> {
     let files = catalog.files();
-    let last = files.iter().map(|file| file.max).max().unwrap_or(Txid(0));
-    let whole = match plan(files, None, None) {
-        Ok(plan) if plan.files.last().is_some_and(|file| file.max == last) => plan.files,
-        // A gap, or no snapshot: nothing that could be restored to the end.
-        _ => return Ok(Found::Nothing { last }),
+    let Some(newest) = files.iter().max_by_key(|file| (file.max, file.level)) else {
+        return Ok(Found::Nothing { last: Txid(0) });
     };
-    let Some(newest) = whole.last() else {
-        return Ok(Found::Nothing { last });
-    };
+    let last = newest.max;
     let header = replica.header(newest).await?;
-    // A copy of this volume has its number as well, but not its intents.
-    let ours =
-        header.node_id == node_id && before.intent >= Some(last) || before.restored == Some(last);
+    let ours = match (point(&header), &before.intent) {
+        (Some(point), Some(intent)) => intent.includes(point),
+        _ => false,
+    };
+    let ours = ours || before.restored == Some(last);
     if let Some(mut map) = before.map {
         if map.txid() == last && is(&map, &header) {
             return Ok(Found::Ours(map));
@@ -75,18 +73,34 @@ pub(super) async fn find(
         }
     }
     let mut map = PageMap::empty(header.page_size);
-    match apply(replica, &whole, &mut map, scratch).await {
-        Ok(()) if !says_otherwise(&map, &header) => Ok(match ours {
-            true => Found::Ours(map),
-            false => Found::Foreign(map),
+    let restored = match plan(files, None, None) {
+        Ok(plan) if plan.files.last().is_some_and(|file| file.max == last) => {
+            match apply(replica, &plan.files, &mut map, scratch).await {
+                Ok(()) => !says_otherwise(&map, &header),
+                // What is damaged stays so; what cannot be read now may be later.
+                Err(Error::Ltx { .. }) => false,
+                Err(error) => return Err(error),
+            }
+        }
+        // A gap, or no snapshot.
+        _ => false,
+    };
+    match (restored, ours) {
+        (true, true) => Ok(Found::Ours(map)),
+        (true, false) => Ok(Found::Foreign(map)),
+        // No state to go on from; a new snapshot is.
+        (false, true) => Ok(Found::Nothing { last }),
+        (false, false) if take_over => Ok(Found::Nothing { last }),
+        (false, false) => Err(Error::Broken {
+            name: replica.name(),
         }),
-        // What cannot be restored is no state to go on from; a new snapshot is.
-        Ok(()) if ours => Ok(Found::Nothing { last }),
-        Err(Error::Ltx { .. }) if ours => Ok(Found::Nothing { last }),
-        Ok(()) => Err(Error::Checksum {
-            name: replica.name_of(newest),
-        }),
-        Err(error) => Err(error),
+    }
+}
+
+fn point(header: &Header) -> Option<Point> {
+    match header.checksums {
+        DatabaseChecksums::Reserved { post, .. } => Some((header.max, post)),
+        _ => None,
     }
 }
 
@@ -162,6 +176,15 @@ fn decode(source: impl Read, map: &mut PageMap) -> Result<(), monolite_ltx::Erro
         sums.push((pgno, Checksum::of_page(pgno, &page)));
     }
     decoder.finish()?;
+    // Every page that came with growth is in the file: no size is believed that
+    // nobody sent pages for.
+    let pages = u64::from(map.len()) + sums.len() as u64 + 1;
+    if u64::from(header.commit) > pages {
+        return Err(monolite_ltx::Error::Refused {
+            what: "believe the size of the database",
+            why: "pages are missing",
+        });
+    }
     if header.is_snapshot() || map.page_size() != header.page_size {
         *map = PageMap::empty(header.page_size);
     }

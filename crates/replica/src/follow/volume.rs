@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::database::{Database, Handle, Shared};
 use super::inbox::Inbox;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Turn};
 use super::node;
 use super::shipper::{Flusher, Settings, Shipper};
 use super::status::{Board, Status};
@@ -26,6 +26,8 @@ use crate::wal::Budget;
 const MAX_DATABASES: usize = 5000;
 /// Databases that are read at the same moment.
 const READERS: usize = 4;
+/// Databases whose pages are all compared at the same moment.
+const COMPARERS: usize = 2;
 /// The pause between two looks at a log that is written all the time.
 const SLIDE_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// The shortest sync interval.
@@ -129,7 +131,8 @@ impl Follower {
     ) -> Result<Self> {
         let node_id = node::id(state)?;
         let node = Node {
-            node: format!("{node_id:016x}"),
+            // A copy of the volume on another machine has the same number.
+            node: format!("{node_id:016x}-{}", node::boot()),
             host: options.host.clone(),
             pid: Some(std::process::id()),
         };
@@ -146,6 +149,7 @@ impl Follower {
             shared: Arc::new(Shared {
                 budget: Budget::new(options.memory),
                 readers: Semaphore::new(READERS),
+                comparers: Semaphore::new(COMPARERS),
                 clock: options.clock.clone(),
             }),
             options,
@@ -350,10 +354,11 @@ impl Inner {
             let (flusher, flushes) = Flusher::new();
             let board = Board::new(name.clone(), destination.name().into());
             let board = Arc::new(board);
+            let turn = Arc::new(Turn::new(keeper.clone()));
             let shipper = Shipper {
                 path: path.into(),
-                replica: destination.replica(&name).with_permit(keeper.clone()),
-                keeper: keeper.clone(),
+                replica: destination.replica(&name).with_permit(turn.clone()),
+                turn,
                 inbox: inbox.clone(),
                 database: handle.clone(),
                 shared: self.shared.clone(),

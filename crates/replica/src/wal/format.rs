@@ -86,6 +86,13 @@ pub(crate) fn frame(header: &Header, sum: Sum, bytes: &[u8]) -> Option<(FrameHea
     ))
 }
 
+/// The sum that makes a frame sound.
+#[cfg(test)]
+pub(super) fn frame_sum(header: &Header, sum: Sum, frame: &[u8]) -> Sum {
+    let sum = checksum(header.big_endian, sum, &frame[..8]);
+    checksum(header.big_endian, sum, &frame[FRAME_HEADER_SIZE..])
+}
+
 fn words(bytes: &[u8]) -> [u32; 8] {
     let mut words = [0; 8];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {

@@ -8,7 +8,7 @@ mod snapshot;
 mod tail;
 
 pub(crate) use changes::{Budget, Changes};
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Opened, Snapshot};
 pub(crate) use tail::{Slide, Tail};
 
 #[cfg(test)]

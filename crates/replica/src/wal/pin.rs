@@ -14,6 +14,10 @@ pub(crate) fn connect(path: &Path) -> Result<Connection> {
     // Not created: the name may be gone by now.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(at)?;
+    // SQLite falls back to reading, and then its locks do not keep the log.
+    if conn.is_readonly("main").map_err(at)? {
+        return Err(Error::ReadOnly { path: path.into() });
+    }
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(at)?;
     conn.execute_batch(

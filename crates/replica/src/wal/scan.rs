@@ -38,7 +38,13 @@ impl Position {
         (self.offset - HEADER_SIZE) / self.header.frame_size() as u64
     }
 
+    #[cfg(test)]
+    pub(super) fn sum(&self) -> Sum {
+        self.sum
+    }
+
     /// Bytes from the beginning of the log to here.
+    #[cfg(test)]
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
@@ -55,8 +61,6 @@ pub(crate) struct Committed {
     pub(crate) size: Option<u32>,
     /// The smallest the database was after any of the commits.
     pub(crate) smallest: u32,
-    /// Bytes looked at beyond the last commit.
-    pub(crate) beyond: u64,
 }
 
 /// The header of the log at `path`; `None` if there is no valid one, as before
@@ -80,17 +84,21 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Reads from `from` to the last commit. A frame counts when its salts are the
-/// header's and its checksum continues the chain; frames after the last commit
-/// belong to a transaction that is not over, or was rolled back.
-pub(crate) fn committed(file: &File, from: Position) -> io::Result<Committed> {
+/// Reads from `from` to the frame with number `last`, the last one that SQLite
+/// says is committed.
+///
+/// The file alone does not tell: a writer puts the frame that ends a
+/// transaction there, syncs it, and only then commits by the log's index. One
+/// that died in between leaves frames with a sound checksum that were never
+/// committed, and that the next writer overwrites. Beyond that, a frame counts
+/// when its salts are the header's and its checksum continues the chain.
+pub(crate) fn committed(file: &File, from: Position, last: u64) -> io::Result<Committed> {
     let size = from.header.frame_size();
     let mut found = Committed {
         end: from,
         pages: HashMap::new(),
         size: None,
         smallest: u32::MAX,
-        beyond: 0,
     };
     let mut open: Vec<(u32, u64)> = Vec::new();
     let (mut at, mut sum) = (from.offset, from.sum);
@@ -103,6 +111,9 @@ pub(crate) fn committed(file: &File, from: Position) -> io::Result<Committed> {
             break;
         }
         for bytes in frames {
+            if (at - HEADER_SIZE) / size as u64 >= last {
+                break 'log;
+            }
             let Some((head, next)) = frame(&from.header, sum, bytes) else {
                 break 'log;
             };
@@ -125,7 +136,6 @@ pub(crate) fn committed(file: &File, from: Position) -> io::Result<Committed> {
             chunk.resize(wanted, 0);
         }
     }
-    found.beyond = at - found.end.offset;
     // What a transaction wrote beyond the end it left is gone.
     if let Some(size) = found.size {
         found.pages.retain(|pgno, _| *pgno <= size);

@@ -7,6 +7,47 @@ use rusqlite::OptionalExtension;
 use super::pin::Pin;
 use crate::error::{Error, Result};
 
+/// A connection that a snapshot can begin on at once.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pin: Pin,
+    path: PathBuf,
+}
+
+impl Opened {
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        Ok(Self {
+            pin: Pin::new(path)?,
+            path: path.into(),
+        })
+    }
+
+    /// The state of now.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(crate) fn begin(self) -> Result<Snapshot> {
+        let Self { pin, path } = self;
+        pin.begin()?;
+        let number = |what: &str| {
+            pin.conn()
+                .pragma_query_value(None, what, |row| row.get(0))
+                .map_err(|error| Error::database(&path, error))
+        };
+        let (page_size, pages) = (number("page_size")?, number("page_count")?);
+        Ok(Snapshot {
+            pin,
+            path,
+            page_size,
+            pages,
+        })
+    }
+}
+
 /// A read transaction of its own. Writers go on; only the log cannot be reset
 /// while it lasts.
 #[derive(Debug)]
@@ -22,21 +63,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// The database cannot be opened or read.
+    #[cfg(test)]
     pub(crate) fn begin(path: &Path) -> Result<Self> {
-        let pin = Pin::new(path)?;
-        pin.begin()?;
-        let number = |what: &str| {
-            pin.conn()
-                .pragma_query_value(None, what, |row| row.get(0))
-                .map_err(|error| Error::database(path, error))
-        };
-        let (page_size, pages) = (number("page_size")?, number("page_count")?);
-        Ok(Self {
-            pin,
-            path: path.into(),
-            page_size,
-            pages,
-        })
+        Opened::new(path)?.begin()
     }
 
     /// Bytes of a page.

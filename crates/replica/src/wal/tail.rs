@@ -20,6 +20,10 @@
 //! locks did not hold, and continuity is lost ([`Slide::Lost`]): then the pages themselves
 //! are compared with what was sent.
 //!
+//! What is committed is asked of SQLite (`wal_checkpoint(NOOP)` reads the log's
+//! index, which the locks above keep in step): the file alone does not tell,
+//! see [`scan::committed`].
+//!
 //! # Why the log stays short
 //! The pin keeps the app's own checkpoints from ever being complete, as each
 //! runs just after a commit that the pin does not cover yet. So once the log is
@@ -38,6 +42,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::changes::{Budget, Changes};
+use super::format::Header;
 use super::pin::{Pin, connect};
 use super::scan::{self, Position};
 use crate::error::{Error, Result};
@@ -48,8 +53,12 @@ const LONG_FRAMES: u64 = 1000;
 const TOO_LONG_FRAMES: u64 = 4000;
 /// … this long at most for anybody who is in the way.
 const LONGEST_WAIT: Duration = Duration::from_millis(6);
+/// For all of them, and what SQLite does in between.
+const LONGEST_IN_ALL: Duration = Duration::from_millis(15);
 /// Between two slides while SQLite waits.
 const SLIDE_PAUSE: Duration = Duration::from_micros(300);
+/// Tries to find a log that stands still for two looks.
+const LOOKS: usize = 100;
 /// More than this between two calls: SQLite did something meanwhile.
 const STEP: Duration = Duration::from_millis(1);
 /// A log file of this size is cut when it is reset.
@@ -86,8 +95,8 @@ pub(crate) struct Tail {
     spare: Pin,
     /// `None`: the log had no header.
     position: Option<Position>,
-    /// Bytes of a transaction that was not over at the last slide.
-    beyond: u64,
+    /// Asks how far the log is committed; never in a transaction.
+    index: Connection,
     checkpointer: Option<Connection>,
     path: PathBuf,
     page: Vec<u8>,
@@ -95,6 +104,9 @@ pub(crate) struct Tail {
     /// All of the log is in the database, and the pin lets the next writer
     /// begin it anew.
     ready: bool,
+    /// Only some pages of the last commits are in `changes`.
+    torn: bool,
+    budget: Budget,
 }
 
 impl Tail {
@@ -112,12 +124,14 @@ impl Tail {
             held,
             spare: Pin::new(path)?,
             position: None,
-            beyond: 0,
+            index: connect(path)?,
             checkpointer: None,
             path: path.into(),
             page: Vec::new(),
             changes: Changes::none(budget),
             ready: false,
+            torn: false,
+            budget: budget.clone(),
         };
         tail.forget()?;
         Ok(tail)
@@ -128,17 +142,34 @@ impl Tail {
     /// # Errors
     /// The log cannot be read.
     pub(crate) fn forget(&mut self) -> Result<()> {
-        self.end().map_err(|error| Error::file(&self.wal, error))
-    }
-
-    fn end(&mut self) -> std::io::Result<()> {
         self.position = None;
-        if let Some(file) = open(&mut self.file, &self.wal)?
-            && let Some(header) = scan::header(file)?
+        if let Some((header, last)) = self.log()?
+            && let Some(file) = &self.file
         {
-            self.position = Some(scan::committed(file, Position::start(header))?.end);
+            let all = scan::committed(file, Position::start(header), last);
+            let all = all.map_err(|error| Error::file(&self.wal, error))?;
+            self.position = Some(all.end);
         }
         Ok(())
+    }
+
+    /// The log's header, and the last of its frames that is committed; `None`
+    /// if it has no header. Both are of one generation.
+    fn log(&mut self) -> Result<Option<(Header, u64)>> {
+        let at = |error| Error::file(&self.wal, error);
+        let Some(file) = open(&mut self.file, &self.wal).map_err(at)? else {
+            return Ok(None);
+        };
+        for _ in 0..LOOKS {
+            let header = scan::header(file).map_err(at)?;
+            let last = committed(&self.index).map_err(|e| Error::database(&self.path, e))?;
+            if header == scan::header(file).map_err(at)? {
+                // After a reset that nobody wrote after, this is the header of
+                // the generation before, and `last` 0: nothing is to be taken.
+                return Ok(header.map(|header| (header, last)));
+            }
+        }
+        Err(at(std::io::Error::other("it is reset all the time")))
     }
 
     /// Frames in the log, as far as it was taken.
@@ -151,14 +182,13 @@ impl Tail {
         self.frames() >= LONG_FRAMES && !self.ready
     }
 
-    /// Bytes of an unfinished transaction that each slide reads again.
-    pub(crate) fn beyond(&self) -> u64 {
-        self.beyond
-    }
-
-    /// What was taken since this was called last.
+    /// What was taken since this was called last. Nothing after a slide that
+    /// failed half way: the next one makes it whole.
     pub(crate) fn changes(&mut self) -> Changes {
-        self.changes.take()
+        match self.torn {
+            true => Changes::none(&self.budget),
+            false => self.changes.take(),
+        }
     }
 
     /// Takes what was committed since the last slide.
@@ -172,7 +202,7 @@ impl Tail {
             Ok(slide) => slide,
             Err(error) => {
                 self.spare.end();
-                return Err(Error::file(&self.wal, error));
+                return Err(error);
             }
         };
         self.held.end();
@@ -180,25 +210,16 @@ impl Tail {
         Ok(slide)
     }
 
-    fn take(&mut self) -> std::io::Result<Slide> {
-        self.beyond = 0;
-        let Some(file) = open(&mut self.file, &self.wal)? else {
-            // Nobody wrote yet.
-            return Ok(Slide::Nothing);
-        };
-        let Some(header) = scan::header(file)? else {
-            // Cut by a checkpoint: what comes is the next generation, and no
-            // other, for the pin that began before this look is on mark 0.
+    fn take(&mut self) -> Result<Slide> {
+        let Some((header, last)) = self.log()? else {
+            // None yet, or cut by a checkpoint: what comes is the next
+            // generation, and no other, for the pin that began before this look
+            // is on mark 0.
             self.position = None;
             return Ok(Slide::Nothing);
         };
         let from = match self.position {
-            Some(position) if position.salts() == header.salts => {
-                if file.metadata()?.len() < position.offset() {
-                    return Ok(Slide::Lost);
-                }
-                position
-            }
+            Some(position) if position.salts() == header.salts => position,
             Some(position)
                 if position.salts().0.wrapping_add(1) == header.salts.0 || header.resets == 0 =>
             {
@@ -208,12 +229,24 @@ impl Tail {
             // There was nothing to take, and one reset at most since.
             None => Position::start(header),
         };
-        let found = scan::committed(file, from)?;
-        self.beyond = found.beyond;
+        let taken = self.take_from(header, from, last);
+        taken.map_err(|error| Error::file(&self.wal, error))
+    }
+
+    fn take_from(&mut self, header: Header, from: Position, last: u64) -> std::io::Result<Slide> {
+        let Some(file) = &self.file else {
+            return Ok(Slide::Nothing);
+        };
+        let found = scan::committed(file, from, last)?;
+        if found.end.frames() < last {
+            // SQLite says they are there, and they are not what continues ours.
+            return Ok(Slide::Lost);
+        }
         let Some(size) = found.size else {
             self.position = Some(found.end);
             return Ok(Slide::Nothing);
         };
+        self.torn = true;
         self.changes.begin(header.page_size, size, found.smallest);
         self.page.resize(header.page_size as usize, 0);
         // In the order of the log: the disk's order, should it have to be read.
@@ -223,6 +256,7 @@ impl Tail {
             scan::page(file, at, &mut self.page)?;
             self.changes.page(pgno, &self.page);
         }
+        self.torn = false;
         self.ready = false;
         // Only now: on an error above, everything is taken again.
         self.position = Some(found.end);
@@ -242,7 +276,7 @@ impl Tail {
         let checkpointer = match self
             .checkpointer
             .take()
-            .map_or_else(|| connect(&self.path), Ok)
+            .map_or_else(|| checkpointer(&self.path), Ok)
         {
             Ok(conn) => conn,
             Err(error) => return (self, Err(error)),
@@ -252,6 +286,10 @@ impl Tail {
             Ok(complete) => {
                 let slide = self.slide();
                 self.ready = complete && matches!(slide, Ok(Slide::Nothing));
+                if self.ready && large(&self.wal) {
+                    // Nobody waits for anybody: it is done now, or another time.
+                    let _ = run(&checkpointer, "TRUNCATE");
+                }
                 slide
             }
             Err(error) => Err(Error::database(&self.path, error)),
@@ -283,6 +321,7 @@ struct Waiting {
     tail: Tail,
     /// When SQLite began to wait for what it waits for now.
     since: Option<Instant>,
+    first: Option<Instant>,
     called: Instant,
     slid: Option<Instant>,
     slide: Result<Slide>,
@@ -297,11 +336,12 @@ thread_local! {
 /// The handler is called while the write lock is waited for as well as when it
 /// is held. A slide is right in both, so they need not be told apart.
 fn restart(tail: Tail, conn: &Connection) -> (Tail, Result<Slide>) {
-    let large = std::fs::metadata(&tail.wal).is_ok_and(|file| file.len() > LARGE_FILE);
+    let large = large(&tail.wal);
     let path = tail.path.clone();
     let waiting = Waiting {
         tail,
         since: None,
+        first: None,
         called: Instant::now(),
         slid: None,
         slide: Ok(Slide::Nothing),
@@ -351,8 +391,21 @@ impl Waiting {
             true
         };
         self.called = Instant::now();
-        again && now - since < LONGEST_WAIT
+        let first = *self.first.get_or_insert(now);
+        again && now - since < LONGEST_WAIT && now - first < LONGEST_IN_ALL
     }
+}
+
+fn large(wal: &Path) -> bool {
+    std::fs::metadata(wal).is_ok_and(|file| file.len() > LARGE_FILE)
+}
+
+/// How many frames of the log are committed, by its index. Takes no lock.
+fn committed(index: &Connection) -> rusqlite::Result<u64> {
+    let mut noop = index.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    let frames: i64 = noop.query_row([], |row| row.get(1))?;
+    // Negative: there is no log.
+    Ok(u64::try_from(frames).unwrap_or(0))
 }
 
 /// The log, opened when it comes. It stays the same one: SQLite removes a log
@@ -370,6 +423,14 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// A connection that waits for nobody, unless told to.
+fn checkpointer(path: &Path) -> Result<Connection> {
+    let conn = connect(path)?;
+    conn.busy_timeout(Duration::ZERO)
+        .map_err(|error| Error::database(path, error))?;
+    Ok(conn)
 }
 
 /// Whether all of the log is in the database now.

@@ -276,6 +276,59 @@ fn a_log_whose_resets_were_missed_is_lost_not_guessed() {
     shadow.assert_is(&path);
 }
 
+/// Frames as a writer leaves them that died between the write of its last one
+/// and the commit: sound, and not committed.
+fn leave_a_ghost(path: &Path, page: u8) {
+    use std::os::unix::fs::FileExt;
+    let wal = super::tail::beside(path, "-wal");
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(wal)
+        .unwrap();
+    let header = super::scan::header(&file).unwrap().unwrap();
+    let begin = super::scan::Position::start(header);
+    let end = super::scan::committed(&file, begin, u64::MAX).unwrap().end;
+    let mut frame = vec![page; 24 + header.page_size as usize];
+    frame[..4].copy_from_slice(&2u32.to_be_bytes());
+    frame[4..8].copy_from_slice(&9u32.to_be_bytes());
+    frame[8..12].copy_from_slice(&header.salts.0.to_be_bytes());
+    frame[12..16].copy_from_slice(&header.salts.1.to_be_bytes());
+    let sum = super::format::frame_sum(&header, end.sum(), &frame);
+    frame[16..20].copy_from_slice(&sum.0.to_be_bytes());
+    frame[20..24].copy_from_slice(&sum.1.to_be_bytes());
+    file.write_all_at(&frame, end.offset()).unwrap();
+}
+
+#[test]
+fn what_was_written_and_not_committed_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = database(dir.path(), "");
+    let app = Connection::open(&path).unwrap();
+    let mut tail = Tail::open(&path, &Budget::new(BUDGET)).unwrap();
+    let mut shadow = Shadow::of(&Snapshot::begin(&path).unwrap());
+    app.execute_batch("INSERT INTO t VALUES (1, 1, 1)").unwrap();
+    leave_a_ghost(&path, 7);
+    assert_eq!(tail.slide().unwrap(), Slide::Taken);
+    assert_eq!(tail.slide().unwrap(), Slide::Nothing);
+    // The next writer writes over it.
+    for n in 2..60 {
+        app.execute("INSERT INTO t VALUES (?1, 1, randomblob(2000))", [n])
+            .unwrap();
+        leave_a_ghost(&path, 8);
+        assert_eq!(tail.slide().unwrap(), Slide::Taken);
+    }
+    shadow.apply(&tail.changes());
+    shadow.assert_is(&path);
+    leave_a_ghost(&path, 9);
+    tail.forget().unwrap();
+    app.execute_batch("INSERT INTO t VALUES (100, 1, 1)")
+        .unwrap();
+    assert_eq!(tail.slide().unwrap(), Slide::Taken);
+    shadow.apply(&tail.changes());
+    shadow.assert_is(&path);
+}
+
 #[test]
 fn what_is_committed_to_a_deleted_database_is_taken() {
     let dir = tempfile::tempdir().unwrap();

@@ -70,7 +70,7 @@ fn one_state_shared(db: &Path, dir: &Path) {
     let noted = Noted::default();
     let options = TakeOptions::default();
     let snapshot = local::take(db, dir, 0, &options, &noted).unwrap();
-    assert_eq!(noted.names(), ["cloning", "checking"]);
+    assert_eq!(noted.names(), ["cloning", "reading", "checking"]);
     assert_eq!(state(&snapshot.path), last(db));
     // It is not changed by what comes later.
     for _ in 0..200 {

@@ -133,7 +133,7 @@ pub(crate) fn beside_writers(db: &Path, dir: &Path, count: i64, way: &str) {
         let noted = Noted::default();
         let options = TakeOptions::default();
         let snapshot = local::take(db, dir, n * 1000, &options, &noted).unwrap();
-        assert!(noted.names().ends_with(&[way, "checking"]));
+        assert!(noted.names().ends_with(&[way, "reading", "checking"]));
         let state = state(&snapshot.path);
         assert!((before..=last(db)).contains(&state));
         assert_eq!(names(dir).len(), 1);

@@ -55,11 +55,16 @@ fn compressed_by_name_or_by_option() {
         let total = Some(bytes.len() as u64);
         let packed = expected != Compression::None;
         let steps: &[_] = match packed {
-            true => &[("copying", total), ("unpacking", total), ("checking", None)],
-            false => &[("copying", total), ("checking", None)],
+            true => &[
+                ("copying", total),
+                ("unpacking", total),
+                ("reading", total),
+                ("checking", None),
+            ],
+            false => &[("copying", total), ("reading", total), ("checking", None)],
         };
         assert_eq!(*progress.steps.lock().unwrap(), steps);
-        let done = bytes.len() as u64 * (1 + u64::from(packed));
+        let done = bytes.len() as u64 * (2 + u64::from(packed));
         assert_eq!(*progress.bytes.lock().unwrap(), done);
 
         let mut written = Vec::new();

@@ -48,6 +48,8 @@ struct Habits {
     outages: u32,
     /// Of a hundred turns of upkeep, how many end in the middle.
     broken: u32,
+    /// Of a thousand changes, how many need a whole database.
+    jumps: u32,
     /// Whether a second machine merges too, by an old list.
     second: bool,
 }
@@ -79,7 +81,7 @@ impl World {
             most_files: 0,
         };
         world.change();
-        world.snapshot();
+        world.snapshot_of(1);
         world.sent = 1;
         world
     }
@@ -151,17 +153,21 @@ impl World {
         self.stored.entry(key(&stored.0.file)).or_insert(stored);
     }
 
-    fn snapshot(&mut self) {
-        let txid = self.states.len() as u64;
+    fn snapshot_of(&mut self, txid: u64) {
         self.snapshots.push(txid);
-        let content = self.states.last().unwrap().content.clone();
+        let content = self.states[txid as usize - 1].content.clone();
         self.put(SNAPSHOT_LEVEL, 1, txid, content);
     }
 
     fn send(&mut self) {
         for txid in self.sent + 1..=self.states.len() as u64 {
-            let content = self.changes(txid, txid);
-            self.put(0, txid, txid, content);
+            if self.random.u32(0..1_000) < self.habits.jumps {
+                // As after a change of the page size: no changes lead there.
+                self.snapshot_of(txid);
+            } else {
+                let content = self.changes(txid, txid);
+                self.put(0, txid, txid, content);
+            }
             self.sent = txid;
         }
         let last = self
@@ -170,7 +176,7 @@ impl World {
             .map(|txid| self.states[*txid as usize - 1].time_ms);
         let changed = self.snapshots.last() < Some(&self.sent);
         if changed && last.is_some_and(|last| self.now_ms - last >= DAY) {
-            self.snapshot();
+            self.snapshot_of(self.sent);
         }
     }
 
@@ -230,7 +236,13 @@ impl World {
             assert_eq!(of_span(&pair[0]), of_span(&pair[1]));
         }
         assert!(merge.files.iter().all(|file| file.level < merge.level));
-        assert!(of_span(&merge.files[0]) < self.now_ms.div_euclid(span));
+        // Before the span is over only what nothing can join any more.
+        let last = merge.files.last().unwrap().max;
+        let leads_on =
+            |(level, min, max): &Key| *level < merge.level && *min <= last.next() && *max > last;
+        let cut_off = self.stored.keys().any(|(_, min, _)| *min > last.next())
+            && !self.stored.keys().any(leads_on);
+        assert!(of_span(&merge.files[0]) < self.now_ms.div_euclid(span) || cut_off);
     }
 
     fn delete(&mut self, file: &FileInfo) {
@@ -343,14 +355,15 @@ impl World {
 }
 
 fn habits() -> impl Strategy<Value = Habits> {
-    let chances = (0_u32..10, 0_u32..15, 0_u32..40);
+    let chances = (0_u32..10, 0_u32..15, 0_u32..40, 0_u32..4);
     (3_i64..8, 60_i64..600, chances, any::<bool>()).prop_map(
-        |(days, pause_s, (still, outages, broken), second)| Habits {
+        |(days, pause_s, (still, outages, broken, jumps), second)| Habits {
             days,
             pause_s,
             still,
             outages,
             broken,
+            jumps,
             second,
         },
     )
@@ -372,6 +385,7 @@ fn the_number_of_files_stays_bounded() {
         still: 0,
         outages: 0,
         broken: 0,
+        jumps: 0,
         second: false,
     };
     let mut world = World::new(7, calm);
