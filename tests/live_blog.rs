@@ -1,15 +1,12 @@
 //! The bundled demo, seen through a real browser.
 
-#[path = "devtools.rs"]
-mod devtools;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use monolite_testkit::{Process, Signal, disk_dir, free_port, provided};
 
-use devtools::{Chromium, Tab};
+use crate::devtools::{Chromium, Tab};
 
 /// "At once", for a person; a machine that compiles beside us is allowed for.
 const SOON: Duration = Duration::from_secs(5);

@@ -7,6 +7,10 @@
 
 mod checks;
 mod clumsy;
+mod devtools;
 mod django;
 mod life;
 mod live_blog;
+mod lost_volume;
+mod replica_run;
+mod replica_verbs;

@@ -21,6 +21,7 @@ mod place;
 mod process;
 mod pubsub;
 mod random;
+mod replica;
 mod report;
 mod rounds;
 mod store;
@@ -57,6 +58,8 @@ enum Bench {
     Jobs(Choice),
     /// Pub/sub beside Redis and honker
     Pubsub(Choice),
+    /// Replication, restore and backup beside Litestream
+    Replica(Choice),
     /// One process of the contention bench
     #[command(hide = true)]
     Worker(contest::worker::Arguments),
@@ -69,6 +72,12 @@ enum Bench {
     /// The process that publishes to a subscriber in another one
     #[command(hide = true)]
     Publisher(pubsub::ours::PublisherArguments),
+    /// Our side of the replication bench
+    #[command(hide = true)]
+    ReplicaChild(replica::child::Arguments),
+    /// The app whose database is replicated
+    #[command(hide = true)]
+    ReplicaWriter(replica::writer::Arguments),
     /// The nginx that `monolite run` starts as its app
     #[command(hide = true)]
     Upstream(gate::nginx::UpstreamArguments),
@@ -134,10 +143,13 @@ fn main() -> anyhow::Result<()> {
         Bench::Cache(choice) => cache::run(&choice),
         Bench::Jobs(choice) => jobs::run(&choice),
         Bench::Pubsub(choice) => pubsub::run(&choice),
+        Bench::Replica(choice) => replica::run(&choice),
         Bench::Worker(arguments) => contest::worker::run(&arguments),
         Bench::Writer(arguments) => store::wakeup::write(&arguments),
         Bench::Enqueuer(arguments) => jobs::ours_working::enqueue(&arguments),
         Bench::Publisher(arguments) => pubsub::ours::publish(&arguments),
+        Bench::ReplicaChild(arguments) => replica::child::run(arguments),
+        Bench::ReplicaWriter(arguments) => replica::writer::run(&arguments),
         Bench::Upstream(arguments) => gate::nginx::become_upstream(&arguments),
         Bench::TinyApp(arguments) => gate::tiny_app::run(&arguments, entered_ns),
         Bench::GateServer(arguments) => gate::front::serve(&arguments),

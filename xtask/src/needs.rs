@@ -29,6 +29,17 @@ const PROGRAMS: &[Program] = &[
         check: &["--version"],
         package: "procps",
     },
+    // Filesystems that share blocks, on loop devices.
+    Program {
+        name: "mkfs.xfs",
+        check: &["-V"],
+        package: "xfsprogs",
+    },
+    Program {
+        name: "mkfs.btrfs",
+        check: &["--version"],
+        package: "btrfs-progs",
+    },
     Program {
         name: "unshare",
         check: &["--version"],

@@ -5,13 +5,27 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod backup;
+mod bar;
 mod check;
 mod demo;
+mod descriptors;
+mod heartbeat;
+mod human;
 mod log;
+mod moment;
+mod print;
+mod replicate;
+mod replication;
 mod report;
+mod restore;
 mod run;
 mod settings;
+mod snapshots;
+mod subject;
 mod surroundings;
+mod task;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -33,6 +47,16 @@ enum Verb {
     Run(Box<run::Arguments>),
     /// Is this volume fit for production? Each finding with its mend.
     Check(check::Arguments),
+    /// Store every commit of a volume elsewhere, for as long as it runs.
+    Replicate(Box<replicate::Arguments>),
+    /// Make a consistent copy of a live database: a file, a pipe, object storage.
+    Backup(Box<backup::Arguments>),
+    /// Bring databases back, as they are now or were at any moment.
+    Restore(Box<restore::Arguments>),
+    /// What can be restored, from when to when, how large.
+    Snapshots(Box<snapshots::Arguments>),
+    /// Prove that a replica can be restored, before it has to be.
+    Verify(Box<verify::Arguments>),
     /// Kills the app should monolite itself be killed.
     #[command(hide = true)]
     Keeper,
@@ -63,6 +87,11 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::demo(arguments),
         Verb::Run(arguments) => run::run(*arguments),
         Verb::Check(arguments) => check::check(&arguments),
+        Verb::Replicate(arguments) => replicate::replicate(*arguments),
+        Verb::Backup(arguments) => backup::backup(*arguments),
+        Verb::Restore(arguments) => restore::restore(*arguments),
+        Verb::Snapshots(arguments) => snapshots::snapshots(*arguments),
+        Verb::Verify(arguments) => verify::verify(*arguments),
         Verb::Keeper => monolite_supervisor::keep(std::io::stdin().lock()).map_err(Into::into),
         Verb::DemoApp => demo::app(),
     };
@@ -75,6 +104,6 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    log::last_words(&format!("monolite: {error:#}\n"));
+    log::last_words(&format!("monolite: {}\n", print::said(error)));
     ExitCode::from(code)
 }

@@ -1,5 +1,7 @@
 //! `monolite run`: serve an app.
 
+pub(crate) mod replicated;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::Ipv4Addr;
@@ -10,13 +12,9 @@ use clap::Args;
 use monolite_gate::TrustForwarded;
 use monolite_supervisor::{Config, Error, Stream};
 use monolite_volume::{Finding, Level};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::{Settings, Trust};
-use crate::{Failure, log, report, surroundings};
-
-/// Open files wanted: each connection takes two.
-const DESCRIPTORS: u64 = 65_536;
+use crate::{Failure, descriptors, log, report, surroundings};
 
 #[derive(Args)]
 #[command(
@@ -27,6 +25,8 @@ const DESCRIPTORS: u64 = 65_536;
         The app is told PORT, and where its database is in the variable its framework reads.\n\
         SIGTERM or Ctrl-C stops it all, a second one at once; SIGUSR2 restarts the app while\n\
         requests wait. GET /_monolite/health answers 200 while requests pass.\n\n\
+        With --replica, every commit is stored there too; what is missing on the volume comes\n\
+        back from there before the app starts, and what is deleted under it while it runs.\n\n\
         Exit code: the app's own; 1 failed, 2 wrong usage, 3 the volume is not fit."
 )]
 pub(crate) struct Arguments {
@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         );
         return Err(Failure::Usage(error));
     }
-    let config = config(&settings, command, Ipv4Addr::UNSPECIFIED).map_err(Failure::Usage)?;
+    let mut config = config(&settings, command, Ipv4Addr::UNSPECIFIED).map_err(Failure::Usage)?;
+    config.replication = replicated::replication(&settings, &config.place.dir)?;
     serve(config, &settings)
 }
 
@@ -137,6 +138,7 @@ fn validate(settings: &Settings, port: u16) -> anyhow::Result<()> {
             "the database is {name:?}; it must be a plain file name in the data directory"
         );
     }
+    settings.following.validate()?;
     settings.check_allowed()
 }
 
@@ -164,7 +166,7 @@ fn pass_on(stream: Stream, bytes: &[u8]) {
 
 pub(crate) fn serve(config: Config, settings: &Settings) -> Result<(), Failure> {
     log::start(settings.log.unwrap_or_default()).map_err(Failure::Usage)?;
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     // Only the supervisor lives here; the gate has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -221,22 +223,5 @@ fn warn(found: &[Finding], allowed: &[String]) {
             Level::Fail if allowed => tracing::warn!(check, "allowed: {what}"),
             Level::Pass | Level::Fail => {}
         }
-    }
-}
-
-/// As far as this user may; the rest shows as connections that wait.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit
-        .maximum
-        .map_or(DESCRIPTORS, |max| max.min(DESCRIPTORS));
-    if limit.current.is_some_and(|current| current < wanted) {
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(wanted),
-                maximum: limit.maximum,
-            },
-        );
     }
 }

@@ -3,6 +3,9 @@
 //! A flag wins over its `MONOLITE_*` variable, that over the file, that over
 //! the default.
 
+mod mending;
+mod replication;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +13,9 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use monolite_volume::CHECKS;
 use serde::Deserialize;
+
+pub(crate) use self::mending::Mending;
+pub(crate) use self::replication::{Following, Replicas};
 
 /// The name looked for in the current directory.
 const FILE: &str = "monolite.toml";
@@ -103,6 +109,18 @@ pub(crate) struct Settings {
     /// Monolite's own log lines, on standard error [default: text]
     #[arg(long, env = "MONOLITE_LOG", value_name = "FORMAT")]
     pub(crate) log: Option<LogFormat>,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) replicas: Replicas,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) following: Following,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) mending: Mending,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
@@ -147,6 +165,22 @@ const KEYS: &[&str] = &[
     "trust_forwarded",
     "allow",
     "log",
+    "replica",
+    "replica_key_file",
+    "replica_exclude",
+    "replica_host",
+    "sync_interval",
+    "sync_timeout",
+    "snapshot_interval",
+    "keep_all",
+    "keep_hourly",
+    "keep_daily",
+    "take_over",
+    "heartbeat_url",
+    "restore_timeout",
+    "heal",
+    "verify_every",
+    "local_snapshot_interval",
     "command",
 ];
 
@@ -222,12 +256,19 @@ impl Settings {
                 self.allow
             },
             log: self.log.or(below.log),
+            replicas: self.replicas.over(below.replicas),
+            following: self.following.over(below.following),
+            mending: self.mending.over(below.mending),
         }
     }
 }
 
 fn parse(text: &str) -> anyhow::Result<File> {
-    let table: toml::Table = text.parse().map_err(|e| anyhow!("{e}"))?;
+    let said = |error: toml::de::Error| match error.span() {
+        Some(span) => anyhow!("{}: {}", line(text, span.start), error.message()),
+        None => anyhow!("{}", error.message().trim_end()),
+    };
+    let table: toml::Table = toml::from_str(text).map_err(said)?;
     for key in table.keys() {
         if !KEYS.contains(&key.as_str()) {
             match nearest(key, KEYS) {
@@ -236,7 +277,20 @@ fn parse(text: &str) -> anyhow::Result<File> {
             }
         }
     }
-    toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))
+    toml::from_str(text).map_err(said)
+}
+
+/// Which line, and which key; not what it is set to, which may be a secret.
+fn line(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let number = 1 + before.matches('\n').count();
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    let key = line.split('=').next().unwrap_or_default().trim();
+    let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match line.contains('=') && key.chars().all(is_key) {
+        true => format!("line {number}, {key}"),
+        false => format!("line {number}"),
+    }
 }
 
 /// The known name most like `word`, if any is like it.
@@ -300,6 +354,25 @@ mod tests {
     }
 
     #[test]
+    fn replicas_are_one_or_a_list() {
+        let replicas = |text| parse(text).unwrap().settings.replicas.replica;
+        assert_eq!(replicas("replica = 's3://a/b'"), ["s3://a/b"]);
+        assert_eq!(replicas("replica = ['s3://a', '/b']"), ["s3://a", "/b"]);
+        let file = parse("keep_all = '2h'\ntake_over = true\nreplica_exclude = 'x.db'").unwrap();
+        let flags = Settings {
+            replicas: Replicas {
+                replica: vec![String::new()],
+                ..Replicas::default()
+            },
+            ..Settings::default()
+        };
+        let following = flags.over(file.settings).following;
+        assert_eq!(following.keep_all, Some(Duration::from_secs(7200)));
+        assert_eq!(following.take_over, Some(true));
+        assert_eq!(following.replica_exclude, ["x.db"]);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let error = |text| parse(text).unwrap_err().to_string();
         assert_eq!(
@@ -314,5 +387,18 @@ mod tests {
         );
         assert!(error("start_timeout = 'soon'").contains("start_timeout"));
         assert!(error("port = ").contains("line 1"));
+        assert_eq!(
+            error("replcia = 's3://a'"),
+            "unknown key `replcia`; did you mean `replica`?"
+        );
+        let replica = error("replica = 7");
+        assert!(
+            replica.contains("replica: ") && replica.contains("a list"),
+            "{replica}"
+        );
+        assert!(error("keep_all = 'for ever'").contains("keep_all"));
+        let secret = error("port = 1\nreplica = s3://id:hunter2@bucket");
+        assert!(secret.starts_with("line 2, replica: "), "{secret}");
+        assert!(!secret.contains("hunter2"), "{secret}");
     }
 }

@@ -45,6 +45,7 @@
     source.addEventListener("pulse", (event) => pulse(JSON.parse(event.data)));
     source.addEventListener("told", (event) => told(JSON.parse(event.data)));
     source.addEventListener("discussed", (event) => discussed(JSON.parse(event.data)));
+    source.addEventListener("story", (event) => story(JSON.parse(event.data)));
   }
 
   function disconnect() {
@@ -143,6 +144,20 @@
     if (box) box.innerHTML = html; // Escaped by the server.
   }
 
+  // What became of the volume, once it was lost.
+  let telling = false;
+  function story({ html }) {
+    const box = $("story");
+    if (!box || telling) return;
+    const told = document.createElement("div");
+    told.innerHTML = html; // Escaped by the server.
+    // Only the words about the time change by themselves.
+    const facts = (element) => element.querySelector("dl")?.textContent;
+    if (facts(told) === facts(box)) return;
+    box.replaceChildren(...told.childNodes);
+    flash(box);
+  }
+
   function flash(element) {
     element.classList.remove("flash");
     void element.offsetWidth; // Starts the animation again.
@@ -218,6 +233,50 @@
       }
     }
     if ("refused" in form.dataset) form.scrollIntoView({ block: "center" });
+  }
+
+  // ---- The volume is lost -------------------------------------------------
+  const lose = $("lose");
+  if (lose) {
+    const button = lose.querySelector("button");
+    const box = $("story");
+    const json = { headers: { Accept: "application/json" } };
+    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    lose.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (button.disabled) return;
+      button.disabled = true;
+      telling = true;
+      const began = performance.now();
+      const waited = () => ((performance.now() - began) / 1000).toFixed(1) + " s";
+      const say = (text) => {
+        const line = document.createElement("p");
+        line.className = "verdict";
+        line.textContent = text;
+        box.replaceChildren(line);
+      };
+      say("The database is gone. Requests wait …");
+      let answer = {};
+      try {
+        const response = await fetch(lose.action, { ...json, method: "POST" });
+        if (!response.ok) throw new Error();
+        do {
+          await pause(50);
+          // Waits at the gate until the app is back.
+          const response = await fetch("/lost", json);
+          if (!response.ok) throw new Error();
+          answer = await response.json();
+        } while (answer.gone);
+      } catch {
+        say("It has not come back yet. The log of monolite says why.");
+      }
+      telling = false;
+      button.disabled = false;
+      if (answer.html === undefined) return;
+      story(answer);
+      const how = box.querySelector(".how");
+      if (how) how.append(` This page waited ${waited()}.`);
+    });
   }
 
   // ---- Time passes --------------------------------------------------------

@@ -13,7 +13,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = monolite_demo::Config { data: "/data".into() };
+//! let config = monolite_demo::Config::new("/data");
 //! let app = monolite_demo::app(config).await?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! app.serve(listener, std::future::pending()).await?;
@@ -31,6 +31,7 @@ mod failure;
 mod front;
 mod guard;
 mod live;
+mod loss;
 mod moment;
 mod notification;
 mod pages;
@@ -54,6 +55,7 @@ pub use crate::error::Error;
 
 use crate::facts::Origin;
 use crate::live::Live;
+use crate::loss::Loss;
 use crate::routes::Site;
 
 /// The database in the directory.
@@ -69,6 +71,20 @@ pub struct Config {
     /// The directory, which must exist. `app.sqlite3` in it is created and
     /// seeded when it is not there; the cache and the messages are beside it.
     pub data: PathBuf,
+    /// The folder of a replica that whoever runs this restores the database
+    /// from when its file is gone. With one, every page has a button that
+    /// deletes the database.
+    pub replica: Option<PathBuf>,
+}
+
+impl Config {
+    /// A blog in `data`, without a replica.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            replica: None,
+        }
+    }
 }
 
 /// The running blog.
@@ -87,8 +103,15 @@ pub async fn app(config: Config) -> Result<App, Error> {
     let path = config.data.join(FILE);
     let check = tokio::task::spawn_blocking(move || schema::check(&path));
     check.await.map_err(Error::Runtime)??;
-    let app = Monolite::open(config.data).await?;
+    let app = Monolite::open(&config.data).await?;
     schema::prepare(&app).await?;
+    let loss = match config.replica {
+        Some(replica) => {
+            let loss = Loss::look(&app, &config.data, replica).await;
+            Some(loss.map_err(monolite::Error::from)?)
+        }
+        None => None,
+    };
     let origin = Origin {
         process: std::process::id(),
         file: FILE.into(),
@@ -96,7 +119,7 @@ pub async fn app(config: Config) -> Result<App, Error> {
         started: Instant::now(),
     };
     let worker = work::start(&app).await.map_err(monolite::Error::from)?;
-    let live = Live::start(app, origin).map_err(monolite::Error::from)?;
+    let live = Live::start(app, origin, loss).map_err(monolite::Error::from)?;
     Ok(App {
         site: Site { live },
         worker,

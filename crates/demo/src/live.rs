@@ -12,6 +12,7 @@ use monolite::store::{Error, Result, Watch};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::facts::{Counts, Facts, Origin};
+use crate::loss::Loss;
 
 /// Open `/live` streams; one more is answered 503.
 const SEATS: usize = 1_024;
@@ -21,6 +22,8 @@ const PULSE_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Live {
     pub(crate) app: Monolite,
     pub(crate) origin: Origin,
+    /// Whether the volume may be lost, and what came of it.
+    pub(crate) loss: Option<Loss>,
     /// The facts in JSON, once somebody listened.
     pulse: watch::Sender<Option<Arc<str>>>,
     stirred: Arc<Notify>,
@@ -45,11 +48,12 @@ impl Drop for Seat {
 impl Live {
     /// Starts the pulse. It ends with [`Live::stop`], with the database, or
     /// with the last handle on this.
-    pub(crate) fn start(app: Monolite, origin: Origin) -> Result<Arc<Self>> {
+    pub(crate) fn start(app: Monolite, origin: Origin, loss: Option<Loss>) -> Result<Arc<Self>> {
         let commits = app.db().watch()?;
         let live = Arc::new(Self {
             app,
             origin,
+            loss,
             pulse: watch::Sender::new(None),
             stirred: Arc::new(Notify::new()),
             seats: Arc::new(Semaphore::new(SEATS)),

@@ -1,6 +1,8 @@
 //! The pages: one struct for each template. Templates escape what they are
 //! given; none of them marks anything as safe but lists of posts rendered here.
 
+use std::sync::Arc;
+
 use askama::Template;
 use serde::Serialize;
 
@@ -11,6 +13,8 @@ use crate::draft::{CommentDraft, Complaints, PostDraft};
 use crate::facts::Facts;
 use crate::failure::Failure;
 use crate::front::List;
+use crate::live::Live;
+use crate::loss::{Loss, Story};
 use crate::moment::Moment;
 use crate::notification::Told;
 use crate::post::Post;
@@ -25,6 +29,7 @@ pub(crate) struct Frame {
     pub(crate) after: i64,
     /// The last notification.
     pub(crate) told: Told,
+    pub(crate) live: Option<Arc<Live>>,
 }
 
 impl Frame {
@@ -38,6 +43,11 @@ impl Frame {
 
     fn icon(&self) -> &'static str {
         &ICON.href
+    }
+
+    /// The button, where there is one.
+    fn loss(&self) -> Option<&Loss> {
+        self.live.as_ref()?.loss.as_ref()
     }
 }
 
@@ -68,6 +78,13 @@ struct ListItems<'a> {
 #[template(path = "discussed.html")]
 struct DiscussedItems<'a> {
     discussed: Option<&'a Discussed>,
+    now: Moment,
+}
+
+#[derive(Template)]
+#[template(path = "story.html")]
+struct StoryTemplate<'a> {
+    story: Option<&'a Story>,
     now: Moment,
 }
 
@@ -129,6 +146,13 @@ pub(crate) fn discussed(discussed: Option<&Discussed>) -> askama::Result<Fragmen
     Ok(Fragment { html })
 }
 
+/// What became of the volume, as on every page.
+pub(crate) fn story(story: Option<&Story>) -> askama::Result<Fragment> {
+    let now = Moment::now();
+    let html = StoryTemplate { story, now }.render()?;
+    Ok(Fragment { html })
+}
+
 /// Needs nothing that could fail in turn.
 pub(crate) fn failure(failure: Failure) -> askama::Result<String> {
     let frame = Frame {
@@ -136,6 +160,7 @@ pub(crate) fn failure(failure: Failure) -> askama::Result<String> {
         facts: None,
         after: 0,
         told: Told::new(None),
+        live: None,
     };
     FailurePage { frame, failure }.render()
 }

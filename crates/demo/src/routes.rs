@@ -1,6 +1,7 @@
 //! What each address answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, State};
@@ -21,7 +22,10 @@ use crate::moment::Moment;
 use crate::notification::{self, NotifyAuthor, Told};
 use crate::pages::{First, Frame, Index, NewPost, PostPage};
 use crate::post::{id_in, path};
-use crate::{assets, comment, discussed, front, stream};
+use crate::{assets, comment, discussed, front, pages, stream};
+
+/// Between two questions what became of the volume.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// Most bytes of a form.
 const FORM_MAX: usize = 64 << 10;
@@ -41,6 +45,8 @@ pub(crate) fn router(site: Site) -> Router {
         .route("/posts", post(publish).get(async || Redirect::to("/")))
         .route("/posts/{post}", get(show))
         .route("/posts/{post}/comments", get(list).post(say))
+        .route("/lose", post(lose).get(async || Redirect::to("/")))
+        .route("/lost", get(lost))
         .route("/live", get(stream::live))
         .route("/up", get(up))
         .route("/style.css", get(assets::style))
@@ -73,6 +79,7 @@ impl Site {
             facts: Some(self.live.facts(counts)),
             after,
             told: Told::new(told.as_ref()),
+            live: Some(Arc::clone(&self.live)),
         };
         Ok((frame, more))
     }
@@ -257,6 +264,36 @@ async fn publish(State(site): State<Site>, form: FormOf<PostDraft>) -> Answer {
     let id = site.live.app.db().write(insert).await?;
     front::forget(&site.live.app).await;
     Ok(Redirect::to(&path(id, &title)).into_response())
+}
+
+/// Deletes the database under this process, where it can be brought back.
+async fn lose(State(site): State<Site>, headers: HeaderMap) -> Answer {
+    let loss = site.live.loss.as_ref().ok_or(Failure::NotFound)?;
+    loss.lose(&site.live.app).await?;
+    if accepts(&headers, "application/json") {
+        let body = serde_json::json!({ "gone": true });
+        return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
+    }
+    Ok(Redirect::to("/lost").into_response())
+}
+
+/// What became of it: told by the process that comes after the one that lost
+/// the database. That one has nothing to say, and sends its callers round.
+async fn lost(State(site): State<Site>, headers: HeaderMap) -> Answer {
+    let loss = site.live.loss.as_ref().ok_or(Failure::NotFound)?;
+    let json = accepts(&headers, "application/json");
+    if loss.is_gone() {
+        tokio::time::sleep(ROUND).await;
+    }
+    Ok(match (loss.is_gone(), json) {
+        (true, true) => {
+            let body = serde_json::json!({ "gone": true });
+            (StatusCode::ACCEPTED, Json(body)).into_response()
+        }
+        (true, false) => Redirect::to("/lost").into_response(),
+        (false, true) => Json(pages::story(loss.story.as_ref())?).into_response(),
+        (false, false) => Redirect::to("/#volume").into_response(),
+    })
 }
 
 /// Healthy means that the file can be read.

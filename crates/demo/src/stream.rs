@@ -134,6 +134,7 @@ impl Reader {
             }
             if !std::mem::replace(&mut self.greeted, true) {
                 // Opens the page's state at once, even if nothing ever comes.
+                self.tell_story();
                 return Some(Event::default().event("hello").data("live").retry(RETRY));
             }
             if let Some(event) = self.waiting.pop_front() {
@@ -163,6 +164,15 @@ impl Reader {
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(self.here().comment("")),
             }
         }
+    }
+
+    /// To a page that was open while the volume was lost.
+    fn tell_story(&mut self) {
+        let story = self.seat.live.loss.as_ref().filter(|loss| loss.is_new);
+        let story = story.and_then(|loss| pages::story(loss.story.as_ref()).ok());
+        let event = Event::default().event("story");
+        self.waiting
+            .extend(story.and_then(|story| json(event, &story)));
     }
 
     /// An event after which nothing is missing.

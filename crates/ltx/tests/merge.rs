@@ -5,7 +5,7 @@ mod common;
 
 use common::history::{History, changes};
 use common::{Content, Pages, checksum, decode, encode};
-use monolite_ltx::{Checksum, DatabaseChecksums, Decoder, Error, Header, MergeFault, Txid, merge};
+use monolite_ltx::{Checksum, DatabaseChecksums, Decoder, Error, MergeFault, Txid, merge};
 use proptest::prelude::*;
 
 fn merged(files: &[Vec<u8>]) -> Result<Vec<u8>, Error> {

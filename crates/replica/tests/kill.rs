@@ -5,7 +5,12 @@
 //! are 1 to n and the chain holds. The replicator prints what it knows to be
 //! stored; nothing restored may be older.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod common;
 
@@ -241,7 +246,10 @@ async fn lives(turns: u64, seed: u64) {
     let follower = volume.follow();
     follower.sync(LONG).await.unwrap();
     follower.stop(LONG).await.unwrap();
-    assert_eq!(restored(&volume, &volume.destination()).await, newest(&conn));
+    assert_eq!(
+        restored(&volume, &volume.destination()).await,
+        newest(&conn)
+    );
     assert!(died_at.len() > STEPS.len() / 2, "{died_at:?}");
 }
 
@@ -274,7 +282,9 @@ async fn a_soak() {
         Fault::Delay(Duration::from_millis(100)),
     ];
     for (seed, fault) in faults.into_iter().enumerate() {
-        server.faults().add(Rule::new(fault).chance(0.01, seed as u64));
+        server
+            .faults()
+            .add(Rule::new(fault).chance(0.01, seed as u64));
     }
     let data = volume.path("data");
     let follower = Follower::start(

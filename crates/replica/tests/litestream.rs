@@ -68,11 +68,11 @@ async fn live(source: &mut Source, replica: &Replica, states: u64) {
         source.change(&mut random);
         let file = source.send(replica).await;
         catalog.add(file, source.time_ms);
-        if source.txid().0 % 50 == 0 {
+        if source.txid().0.is_multiple_of(50) {
             let file = source.send_whole(replica).await;
             catalog.add(file, source.time_ms);
         }
-        if source.txid().0 % 6 == 0 {
+        if source.txid().0.is_multiple_of(6) {
             let now = source.time_ms;
             catalog.tend(replica, &policy, now).await.unwrap();
         }
@@ -190,7 +190,7 @@ impl Theirs {
         );
         std::fs::write(&config, text).unwrap();
         let arguments = ["replicate", "-config", config.to_str().unwrap()];
-        let process = Process::start(&litestream(), &arguments, |_| ());
+        let process = Process::start(litestream(), arguments, |_| ());
         process.line("replicating to");
         Self { dir, conn, process }
     }
@@ -304,7 +304,7 @@ async fn we_restore_a_database_it_follows_over_a_restart() {
         theirs.write(10, 2_000);
         let config = theirs.dir.path().join("litestream.yml");
         let arguments = ["replicate", "-config", config.to_str().unwrap()];
-        let process = Process::start(&litestream(), &arguments, |_| ());
+        let process = Process::start(litestream(), arguments, |_| ());
         process.line("replicating to");
         std::mem::replace(&mut theirs.process, process).end();
     }

@@ -7,9 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{LONG, Volume, bucket, bucket_with, busy, dump, find, quick};
-use monolite_replica::{
-    Destination, FollowOptions, Follower, RestoreOptions, State, restore,
-};
+use monolite_replica::{Destination, FollowOptions, Follower, RestoreOptions, State, restore};
 use monolite_testkit::s3::{Fault, Operation, Rule, S3Server, View};
 use rusqlite::Connection;
 

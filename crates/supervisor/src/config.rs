@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use monolite_volume::Place;
 
+use crate::replication::Replication;
+
 /// Where a line of output came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -63,6 +65,8 @@ pub struct Config {
     pub drain_time: Duration,
     /// The gate's bounds.
     pub gate: monolite_gate::Config,
+    /// Where else every commit goes; `None`: nowhere.
+    pub replication: Option<Replication>,
     /// How this program starts its keeper: see [`keep`](crate::keep).
     pub keeper: Vec<OsString>,
     /// Where the app's output goes.
@@ -90,6 +94,7 @@ impl Config {
             stop_time: Duration::from_secs(10),
             drain_time: Duration::from_secs(10),
             gate: monolite_gate::Config::default(),
+            replication: None,
             keeper: Vec::new(),
             output: Arc::new(|_, _| {}),
         }

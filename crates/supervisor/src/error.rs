@@ -36,6 +36,29 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A database is missing, and it cannot be found out who has it.
+    #[error(
+        "{database} is not on the volume, and what its replica holds cannot be found out: {why}; the app was not started. Mend that, or go without a replica: --replica none"
+    )]
+    NoStock {
+        /// The database.
+        database: String,
+        /// Why not.
+        why: String,
+    },
+    /// A database is missing, and cannot be restored.
+    #[error(
+        "{database} is not on the volume, and cannot be restored: {why}; the app was not started"
+    )]
+    Restore {
+        /// The database.
+        database: String,
+        /// Why not.
+        why: String,
+    },
+    /// The volume cannot be followed.
+    #[error("cannot replicate the volume: {0}")]
+    Replicate(monolite_replica::Error),
     /// The program cannot be started at all.
     #[error("cannot start `{program}`: {reason}")]
     Spawn {

@@ -1,13 +1,16 @@
 //! The life of a run, from the first bind to the last exit.
 //!
 //! ```text
-//! listen → check volume → lock → migrate → start → healthy → open
-//!             (requests wait from here on)          │          │
-//!                                       ┌── hold ◄──┴── died ──┤
-//!                                       └─► start again        │
-//!                        stop accepting ◄── SIGTERM ───────────┘
-//!                              └─► drain → stop the app → exit
+//! listen → check volume → lock → restore → migrate → start → healthy → open
+//!             (requests wait from here on)              │          │
+//!                                           ┌── hold ◄──┴── died ──┤
+//!                                           └─► start again        │
+//!                            stop accepting ◄── SIGTERM ───────────┘
+//!                       └─► drain → stop the app → last sync → exit
 //! ```
+//!
+//! A database whose file is deleted meanwhile is a death of the app that we
+//! bring about: `mend.rs`.
 //!
 //! Dying at any point leaves nothing behind: the lock and the port go with
 //! the process, the app with the keeper.
@@ -16,21 +19,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use monolite_gate::Gate;
-use monolite_volume::{Finding, Level, Lock, LockInfo};
-use tokio::net::{TcpListener, TcpSocket};
+use monolite_volume::Finding;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::backoff::Backoff;
+use crate::begin::{listen, take_volume};
 use crate::children::Children;
 use crate::keeper::Keeper;
+use crate::mend::{Mended, lost};
+use crate::replication::Replicated;
 use crate::signals::{Request, Signals};
 use crate::{Config, Error, Exit};
 
 /// After a failure, for the refusals to reach the clients.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// Connections the kernel holds for us before they are accepted.
-const BACKLOG: u32 = 4096;
 
 /// Serves the app of `config` until asked to stop or until it cannot go on.
 /// Answers with the exit code to end with.
@@ -60,12 +63,14 @@ pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8
     });
 
     let keeper = Keeper::start(&children, &config.keeper).map_err(io("start the keeper"))?;
+    let replicated = Replicated::new(&config)?;
     let mut run = Run {
         config,
         gate,
         children,
         keeper,
         signals,
+        replicated,
         stopping: false,
         hurry: false,
     };
@@ -76,60 +81,8 @@ pub async fn run(config: Config, findings: impl FnOnce(&[Finding])) -> Result<u8
         run.gate.stop_accepting();
         run.gate.closed(LAST_WORD).await;
     }
+    run.last_sync().await;
     result
-}
-
-fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
-    let bind = || {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    bind().map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => Error::PortInUse(address),
-        _ => Error::Listen { address, source },
-    })
-}
-
-/// Checks the volume and takes it for this run alone.
-async fn take_volume(config: &Config, tell: impl FnOnce(&[Finding])) -> Result<Lock, Error> {
-    let place = config.place.clone();
-    let info = LockInfo {
-        command: "monolite run".into(),
-        port: Some(config.listen.port()),
-    };
-    // Disk work: not on the runtime's threads.
-    let blocking = tokio::task::spawn_blocking(move || {
-        let findings = monolite_volume::inspect(&place);
-        (place, findings)
-    });
-    let failed = |error: tokio::task::JoinError| Error::Io {
-        what: "check the volume",
-        source: std::io::Error::other(error),
-    };
-    let (place, found) = blocking.await.map_err(failed)?;
-    tell(&found);
-    let refused: Vec<Finding> = found
-        .into_iter()
-        .filter(|finding| finding.level == Level::Fail)
-        .filter(|finding| !config.allow.iter().any(|name| name == finding.name))
-        .collect();
-    if !refused.is_empty() {
-        return Err(Error::NotFit(refused));
-    }
-    let blocking = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&place.dir).map_err(|source| Error::CreateData {
-            path: place.dir.clone(),
-            source,
-        })?;
-        Ok(Lock::acquire(&place.dir, &info)?)
-    });
-    blocking.await.map_err(failed)?
 }
 
 /// Comes when the keeper ends; never, if there is none.
@@ -140,16 +93,17 @@ async fn keeper_ended(keeper: Option<&mut Keeper>) {
     }
 }
 
-struct Run {
-    config: Config,
-    gate: Gate,
+pub(crate) struct Run {
+    pub(crate) config: Config,
+    pub(crate) gate: Gate,
     children: Arc<Children>,
     keeper: Option<Keeper>,
-    signals: Signals,
+    pub(crate) signals: Signals,
+    pub(crate) replicated: Option<Replicated>,
     /// Asked to stop.
-    stopping: bool,
+    pub(crate) stopping: bool,
     /// Asked to stop again: at once.
-    hurry: bool,
+    pub(crate) hurry: bool,
 }
 
 /// Why an app that was started does not serve.
@@ -157,16 +111,22 @@ enum NotHealthy {
     Died(Exit),
     Stop,
     Late(String),
+    Lost,
 }
 
 /// Why an app that served does not any more.
 enum Ended {
     Died(Exit),
     Asked(Request),
+    /// The file of a database is gone.
+    Lost,
 }
 
 impl Run {
     async fn serve(&mut self) -> Result<u8, Error> {
+        if !self.bring_back().await? {
+            return Ok(0);
+        }
         if let Some(command) = self.config.migrate.clone()
             && let Some(stopped) = self.migrate(&command).await?
         {
@@ -174,6 +134,10 @@ impl Run {
         }
         let mut backoff = Backoff::default();
         loop {
+            // While there was no app.
+            if !self.heal().await {
+                return Ok(0);
+            }
             let mut app = self.start_app(None)?;
             let died = match self.until_healthy(&mut app).await {
                 Ok(()) => {
@@ -181,15 +145,24 @@ impl Run {
                     match self.until_ended(&mut app).await {
                         Ended::Asked(Request::Stop) => return Ok(self.shut_down(app).await),
                         Ended::Asked(Request::Restart) => {
+                            tracing::info!("restarting the app; requests wait");
                             self.retire(&mut app).await;
                             if self.stopping {
                                 return Ok(0);
                             }
                             continue;
                         }
+                        Ended::Lost => match self.heal_under(&mut app).await {
+                            Mended::Yes => continue,
+                            Mended::Stopping => return Ok(0),
+                        },
                         Ended::Died(exit) => exit,
                     }
                 }
+                Err(NotHealthy::Lost) => match self.heal_under(&mut app).await {
+                    Mended::Yes => continue,
+                    Mended::Stopping => return Ok(0),
+                },
                 Err(NotHealthy::Died(exit)) => exit,
                 Err(NotHealthy::Stop) => {
                     self.gate.refuse();
@@ -274,6 +247,7 @@ impl Run {
             exit = app.exited() => Err(NotHealthy::Died(exit)),
             () = self.signals.stop() => Err(NotHealthy::Stop),
             () = self.config.health.wait(address, &mut last) => Ok(()),
+            () = lost(self.replicated.as_ref()) => Err(NotHealthy::Lost),
             () = tokio::time::sleep_until(deadline) => Err(NotHealthy::Late(String::new())),
         };
         match outcome {
@@ -293,6 +267,11 @@ impl Run {
                 exit = app.exited() => return Ended::Died(exit),
                 request = self.signals.next() => return Ended::Asked(request),
                 () = keeper_ended(self.keeper.as_mut()) => self.replace_keeper(app),
+                () = lost(self.replicated.as_ref()) => {
+                    if self.is_lost(app).await {
+                        return Ended::Lost;
+                    }
+                }
             }
         }
     }
@@ -312,9 +291,8 @@ impl Run {
         }
     }
 
-    /// A planned restart: requests wait, those in the app finish, the app ends.
-    async fn retire(&mut self, app: &mut App) {
-        tracing::info!("restarting the app; requests wait");
+    /// A planned end: requests wait, those in the app finish, the app ends.
+    pub(crate) async fn retire(&mut self, app: &mut App) {
         self.gate.hold();
         tokio::select! {
             drained = self.gate.drain(self.config.drain_time) => {
@@ -346,7 +324,7 @@ impl Run {
 
     /// Closes the port and waits for the connections; a further wish to stop
     /// cuts that short.
-    async fn close_gate(&mut self) {
+    pub(crate) async fn close_gate(&mut self) {
         self.gate.stop_accepting();
         tokio::select! {
             closed = self.gate.closed(self.config.drain_time) => {

@@ -6,6 +6,7 @@ mod background;
 mod crash;
 mod front;
 mod live;
+mod loss;
 mod pages;
 mod refusals;
 mod serve;
@@ -76,8 +77,7 @@ impl Blog {
 }
 
 async fn open(data: &std::path::Path) -> App {
-    let data = data.into();
-    monolite_demo::app(Config { data }).await.unwrap()
+    monolite_demo::app(Config::new(data)).await.unwrap()
 }
 
 /// Waits for commits until there is what `read` looks for.

@@ -124,9 +124,7 @@ async fn files_of_others_are_left_alone() {
     let conn = Connection::open(&database).unwrap();
     conn.execute_batch("CREATE TABLE users (id)").unwrap();
     let before = std::fs::read(&database).unwrap();
-    let config = Config {
-        data: dir.path().into(),
-    };
+    let config = Config::new(dir.path());
     let error = monolite_demo::app(config.clone()).await.unwrap_err();
     assert!(
         matches!(&error, Error::Foreign { table, .. } if table == "users"),
@@ -147,6 +145,6 @@ async fn files_of_others_are_left_alone() {
     assert!(matches!(&error, Error::Foreign { .. }), "{error}");
 
     let data = dir.path().join("missing");
-    let error = monolite_demo::app(Config { data }).await.unwrap_err();
+    let error = monolite_demo::app(Config::new(data)).await.unwrap_err();
     assert!(error.to_string().contains("is not a directory"), "{error}");
 }

@@ -63,6 +63,9 @@ impl Handle {
     }
 }
 
+/// Is told why a database cannot be read, and when it can be.
+pub(super) type Tell = Arc<dyn Fn(Option<&Error>) + Send + Sync>;
+
 /// How the database keeps its changes.
 enum Journal {
     /// In a log, which is followed.
@@ -87,7 +90,7 @@ pub(super) struct Database {
     stamp: Option<(u64, SystemTime)>,
     /// Since when the file that is open has no name.
     gone: Option<Instant>,
-    problem: Arc<dyn Fn(Option<&Error>) + Send + Sync>,
+    problem: Tell,
 }
 
 impl Database {
@@ -97,7 +100,7 @@ impl Database {
         inboxes: Vec<Arc<Inbox>>,
         shared: Arc<Shared>,
         pause: Duration,
-        problem: Arc<dyn Fn(Option<&Error>) + Send + Sync>,
+        problem: Tell,
     ) -> (Self, Handle) {
         let (requests, receiver) = mpsc::channel(REQUESTS);
         let written = Arc::new(Notify::new());
@@ -257,8 +260,8 @@ impl Database {
         let slid = self.blocking(move || {
             let mut slide = tail.slide();
             if named && slide.is_ok() {
-                let (back, more) = tail.checkpoint(true);
-                tail = Box::new(back);
+                let (back, more) = (*tail).checkpoint(true);
+                tail = back.into();
                 slide = slide.and_then(|slide| Ok(slide.worse(more?.unwrap_or(Slide::Nothing))));
             }
             if matches!(slide, Ok(Slide::Lost)) {

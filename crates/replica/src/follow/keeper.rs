@@ -36,7 +36,7 @@ pub(super) struct Keeper {
 
 enum Held {
     Not,
-    Lease(Lease),
+    Lease(Box<Lease>),
     /// The provider cannot do it; done without.
     Impossible,
     Refused {
@@ -90,7 +90,7 @@ impl Keeper {
             Held::Refused { .. } | Held::Not => {}
         }
         *held = match self.store.acquire(&self.node, TTL).await {
-            Ok(lease) => Held::Lease(lease),
+            Ok(lease) => Held::Lease(Box::new(lease)),
             Err(StorageError::Unconditional { .. }) => Held::Impossible,
             Err(StorageError::Held {
                 name,

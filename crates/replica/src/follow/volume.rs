@@ -290,13 +290,18 @@ impl Follower {
     }
 }
 
+/// Between two looks for new databases, however many files come and go.
+const FIND_PAUSE: Duration = Duration::from_millis(250);
 /// For what is under way to end at a stop.
 const END: Duration = Duration::from_secs(5);
 
 async fn find_databases(inner: Arc<Inner>) {
     loop {
-        inner.find_new();
+        let finder = inner.clone();
+        // Directories may be large, and disks slow.
+        let _ = tokio::task::spawn_blocking(move || finder.find_new()).await;
         inner.names.notified().await;
+        tokio::time::sleep(FIND_PAUSE).await;
     }
 }
 
@@ -311,7 +316,8 @@ impl Inner {
                     None => self.names.notify_one(),
                 }
             }
-            Event::Names | Event::All => {
+            Event::Names => self.names.notify_one(),
+            Event::All => {
                 for followed in self.followed().values() {
                     followed.handle.written();
                 }
@@ -324,10 +330,11 @@ impl Inner {
     fn find_new(self: &Arc<Self>) {
         for path in (self.find)() {
             let mut followed = self.followed();
-            if followed.len() < MAX_DATABASES && !followed.contains_key(&path) {
-                if let Some(new) = self.follow(&path) {
-                    followed.insert(path, new);
-                }
+            if followed.len() < MAX_DATABASES
+                && !followed.contains_key(&path)
+                && let Some(new) = self.follow(&path)
+            {
+                followed.insert(path, new);
             }
         }
     }

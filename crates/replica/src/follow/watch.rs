@@ -19,6 +19,8 @@ use rustix::io::Errno;
 
 /// Between two looks at the kernel's queue.
 const AT_MOST_EVERY: Duration = Duration::from_millis(10);
+/// Between two looks at all databases while some directory is not watched.
+const BLINDLY: Duration = Duration::from_secs(1);
 /// Levels of directories below the volume that are watched.
 const DEPTH: usize = 3;
 /// Directories watched, altogether.
@@ -53,6 +55,7 @@ impl Watch {
             inotify: inotify::init(flags)?,
             volume: volume.into(),
             watched: HashMap::new(),
+            blind: false,
         };
         directories.find()?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -82,6 +85,8 @@ struct Directories {
     inotify: OwnedFd,
     volume: PathBuf,
     watched: HashMap<i32, PathBuf>,
+    /// Some directory is not watched.
+    blind: bool,
 }
 
 impl Directories {
@@ -102,14 +107,21 @@ impl Directories {
             for dir in level {
                 let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
                 for entry in entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
-                    if entry.file_name() != ".monolite" && self.watched.len() < MAX_DIRECTORIES {
-                        // One that is gone again, or is not ours to read.
-                        let Ok(n) = inotify::add_watch(&self.inotify, entry.path(), what) else {
-                            continue;
-                        };
-                        self.watched.insert(n, entry.path());
-                        below.push(entry.path());
+                    if entry.file_name() == ".monolite" {
+                        continue;
                     }
+                    if self.watched.len() >= MAX_DIRECTORIES {
+                        self.blind = true;
+                        continue;
+                    }
+                    match inotify::add_watch(&self.inotify, entry.path(), what) {
+                        Ok(n) => drop(self.watched.insert(n, entry.path())),
+                        // Gone again, or not ours to read.
+                        Err(Errno::NOENT | Errno::ACCESS) => continue,
+                        // The system's limit of watches.
+                        Err(_) => self.blind = true,
+                    }
+                    below.push(entry.path());
                 }
             }
             level = below;
@@ -119,16 +131,23 @@ impl Directories {
 
     fn run(mut self, stop: &OwnedFd, tell: &dyn Fn(Event)) {
         let pause = Timespec::try_from(AT_MOST_EVERY).ok();
+        let blindly = Timespec::try_from(BLINDLY).ok();
         loop {
             let mut fds = [
                 PollFd::from_borrowed_fd(self.inotify.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
             ];
-            let waited = poll(&mut fds, None);
+            let patience = self.blind.then_some(&blindly).and_then(Option::as_ref);
+            let waited = poll(&mut fds, patience);
             if !fds[1].revents().is_empty() {
                 return;
             }
             match waited {
+                // Some directory could not be watched: look everywhere.
+                Ok(0) => {
+                    tell(Event::All);
+                    continue;
+                }
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 // Cannot happen with two good descriptors; never spin.
@@ -160,15 +179,21 @@ impl Directories {
                 events.insert(Event::All);
             } else if flags.contains(inotify::ReadFlags::IGNORED) {
                 self.watched.remove(&event.wd());
-            } else if flags.contains(inotify::ReadFlags::MODIFY) {
+            } else if flags.contains(inotify::ReadFlags::ISDIR) {
+                events.insert(Event::All);
+            } else {
                 let name = event
                     .file_name()
                     .map(|name| OsStr::from_bytes(name.to_bytes()));
                 if let (Some(name), Some(dir)) = (name, self.watched.get(&event.wd())) {
-                    events.insert(Event::Written(dir.join(database(name))));
+                    let database = database(name);
+                    // What lies beside a database comes and goes with its
+                    // transactions.
+                    if !flags.contains(inotify::ReadFlags::MODIFY) && database == name {
+                        events.insert(Event::Names);
+                    }
+                    events.insert(Event::Written(dir.join(database)));
                 }
-            } else {
-                events.insert(Event::Names);
             }
         }
         events
@@ -178,7 +203,7 @@ impl Directories {
 /// The name of the database whose file or log this is.
 fn database(name: &OsStr) -> &OsStr {
     let bytes = name.as_bytes();
-    let bytes = [b"-wal".as_slice(), b"-journal"]
+    let bytes = [b"-wal".as_slice(), b"-journal", b"-shm"]
         .iter()
         .find_map(|suffix| bytes.strip_suffix(*suffix))
         .unwrap_or(bytes);
@@ -206,7 +231,7 @@ mod tests {
         wait(&Event::Written(dir.path().join("app.sqlite3")));
         let below = dir.path().join("tenants");
         std::fs::create_dir(&below).unwrap();
-        wait(&Event::Names);
+        wait(&Event::All);
         let of_tenant = below.join("one.db");
         // The new directory is watched before its coming is told.
         std::fs::write(&of_tenant, "1").unwrap();

@@ -4,8 +4,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use futures_util::stream::FuturesUnordered;
 use futures_util::TryStreamExt;
+use futures_util::stream::FuturesUnordered;
 use monolite_ltx::{Checksum, DatabaseChecksums, Decoder, Header};
 use tokio::sync::mpsc;
 

@@ -38,11 +38,11 @@ async fn live(source: &mut Source, replica: &Replica, states: u64, seed: u64) {
         source.change(&mut random);
         let file = source.send(replica).await;
         catalog.add(file, source.time_ms);
-        if source.txid().0 % 40 == 0 {
+        if source.txid().0.is_multiple_of(40) {
             let file = source.send_whole(replica).await;
             catalog.add(file, source.time_ms);
         }
-        if source.txid().0 % 6 == 0 {
+        if source.txid().0.is_multiple_of(6) {
             catalog
                 .tend(replica, &quick(), source.time_ms)
                 .await

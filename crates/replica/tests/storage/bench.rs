@@ -134,10 +134,10 @@ pub(crate) fn hasty() -> DestinationOptions {
     }
 }
 
-/// The same, and nothing is waited for.
+/// The same, and no answer is waited for long.
 pub(crate) fn impatient() -> DestinationOptions {
     DestinationOptions {
-        request_timeout: Duration::from_millis(150),
+        request_timeout: Duration::from_millis(500),
         ..hasty()
     }
 }

@@ -165,6 +165,24 @@ async fn nothing_shows_a_secret() {
     for secret in ["very", "AKID", server.secret_key()] {
         assert!(!all.contains(secret), "{all}");
     }
+
+    // Also if the provider repeats it.
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "id-of-someone".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "very/secret".to_owned()),
+        (
+            "AWS_ENDPOINT_URL",
+            answering(|_| {
+                "403 Forbidden\r\ncontent-length: 93\r\n\r\n<Error><Code>AccessDenied</Code>\
+                 <Message>not id-of-someone with very/secret</Message></Error>"
+            }),
+        ),
+    ];
+    let replica = open("s3://test/p", &variables, hasty()).replica("app");
+    let error = replica.list_all().await.unwrap_err();
+    let all = format!("{error} {error:?}");
+    assert!(all.contains("403 AccessDenied not *** with ***"), "{all}");
+    assert!(!all.contains("someone") && !all.contains("secret"), "{all}");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn a_put_whose_answer_is_lost_is_known_again() {
             let stored = replica.put(0, &header, body.clone().into()).await;
             let stored = stored.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
             assert_eq!(stored.sealed, sealed);
-            assert_eq!(server.counts().of(Operation::PutObject), 2);
+            assert!(server.counts().of(Operation::PutObject) >= 2);
             assert_eq!(replica.get_bytes(&stored).await.unwrap(), body);
         }
     }

@@ -1,0 +1,162 @@
+//! Tells a service, once a minute, that everything is stored; when it is not
+//! told any more, that one tells people.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use monolite_replica::{Follower, State, Status};
+use tokio::time::{Instant, sleep};
+
+use crate::replication;
+
+/// Between two of them.
+const EVERY: Duration = Duration::from_secs(60);
+/// Between two looks whether the first one can be sent.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A commit that waits for longer is not on its way, it is late.
+const LATE_MS: u64 = 60_000;
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+const REQUEST_TIME: Duration = Duration::from_secs(20);
+
+/// Where to, and how it went.
+pub(crate) struct Heartbeat {
+    client: reqwest::Client,
+    url: reqwest::Url,
+    /// The last one was not taken.
+    failing: bool,
+}
+
+impl Heartbeat {
+    /// Sends nothing yet.
+    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
+        // Whoever is first in the process decides; another's choice is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIME)
+            .timeout(REQUEST_TIME)
+            .user_agent(concat!("monolite/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("cannot send heartbeats")?;
+        Ok(Self {
+            client,
+            url: url.parse().context("heartbeat_url")?,
+            failing: false,
+        })
+    }
+
+    /// Sends one a minute for as long as all is well with `follower`, until
+    /// this is dropped.
+    pub(crate) async fn beat(mut self, follower: &Follower) {
+        loop {
+            if !is_well(&follower.status()) {
+                sleep(LOOK_EVERY).await;
+                continue;
+            }
+            let began = Instant::now();
+            self.send().await;
+            tokio::time::sleep_until(began + EVERY).await;
+        }
+    }
+
+    async fn send(&mut self) {
+        let answer = self.client.get(self.url.clone()).send().await;
+        match answer.and_then(reqwest::Response::error_for_status) {
+            Ok(_) if self.failing => {
+                self.failing = false;
+                tracing::info!("heartbeats are taken again");
+            }
+            Ok(_) => {}
+            Err(error) if !self.failing => {
+                self.failing = true;
+                // The path is often what knows it can pretend that all is well.
+                let error = error_chain(error.without_url());
+                let host = self.url.host_str().unwrap_or_default();
+                tracing::warn!(host, error, "a heartbeat was not taken, trying on");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn error_chain(error: reqwest::Error) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+/// Whether all that was committed is stored, or on its way.
+fn is_well(all: &[Status]) -> bool {
+    let well = |status: &Status| {
+        let works = replication::trouble(status).is_none() && status.state == State::Following;
+        works && status.lag_ms < LATE_MS
+    };
+    // No database at all: the wrong directory is no success.
+    !all.is_empty() && all.iter().all(well)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use monolite_ltx::Txid;
+
+    use super::*;
+
+    fn status(state: State, error: Option<&str>, lag_ms: u64) -> Status {
+        Status {
+            database: "a".into(),
+            destination: "b".into(),
+            state,
+            txid: Txid(1),
+            stored_ms: Some(1),
+            lag_ms,
+            sent_bytes: 0,
+            sent_files: 0,
+            leased: true,
+            error: error.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn well_is_when_everything_is() {
+        let good = status(State::Following, None, 900);
+        assert!(is_well(&[good.clone(), good.clone()]));
+        assert!(!is_well(&[]));
+        for bad in [
+            status(State::Following, None, LATE_MS),
+            status(State::Following, Some("cannot read"), 0),
+            status(State::Starting, None, 0),
+            status(State::Refused, Some("held"), 0),
+        ] {
+            assert!(!is_well(&[good.clone(), bad]));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_request_and_what_became_of_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/ping/secret", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let mut heads = Vec::new();
+            for status in ["404 Not Found", "200 OK"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = [0; 1024];
+                let read = stream.read(&mut head).unwrap();
+                heads.push(String::from_utf8_lossy(&head[..read]).into_owned());
+                let answer =
+                    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            heads
+        });
+        let mut heartbeat = Heartbeat::new(&url).unwrap();
+        heartbeat.send().await;
+        assert!(heartbeat.failing);
+        heartbeat.send().await;
+        assert!(!heartbeat.failing);
+        for head in server.join().unwrap() {
+            assert!(head.starts_with("GET /ping/secret HTTP/1.1\r\n"), "{head}");
+        }
+        // Nobody is there any more.
+        heartbeat.send().await;
+        assert!(heartbeat.failing);
+    }
+}

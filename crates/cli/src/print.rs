@@ -1,0 +1,66 @@
+//! Facts on standard output; whoever has read enough may close it.
+
+use std::io::{self, ErrorKind, Write};
+
+use serde::Serialize;
+
+use crate::Failure;
+
+/// One JSON value, for programs.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)?;
+    lines([text])
+}
+
+/// Lines for people.
+pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = lines
+        .into_iter()
+        .try_for_each(|line| writeln!(out, "{line}"));
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says all errors, the last one as the verb's own; none is success.
+pub(crate) fn failures(mut errors: Vec<anyhow::Error>) -> Result<(), Failure> {
+    let Some(last) = errors.pop() else {
+        return Ok(());
+    };
+    for error in errors {
+        warning(&error);
+    }
+    Err(Failure::Error(last))
+}
+
+/// What does not end the verb, on standard error.
+pub(crate) fn warning(error: &anyhow::Error) {
+    eprintln!("monolite: {}", said(error));
+}
+
+/// An error with its causes, each that is not in the words before it.
+pub(crate) fn said(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let error = anyhow!("disk full").context("cannot write x: disk full");
+        assert_eq!(super::said(&error), "cannot write x: disk full");
+        let error = anyhow!("disk full").context("cannot write x");
+        assert_eq!(super::said(&error), "cannot write x: disk full");
+    }
+}

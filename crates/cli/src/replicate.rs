@@ -1,0 +1,264 @@
+//! `monolite replicate`: every commit of a volume to its replicas.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use monolite_replica::{Destination, Find, FollowOptions, Follower, Status};
+use serde::Serialize;
+
+use crate::bar::Bar;
+use crate::heartbeat::Heartbeat;
+use crate::replication::{self, once, report};
+use crate::settings::{Following, LogFormat, Settings};
+use crate::subject::Where;
+use crate::{Failure, descriptors, human, log, moment, print, task};
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  monolite replicate --data /data --replica s3://bucket/shop\n  \
+        monolite replicate --once --replica /mnt/backup\n\n\
+        Every database of the volume is followed, also those that come later; cache.sqlite3,\n\
+        pubsub.sqlite3 and metrics.sqlite3 are not. SIGTERM or Ctrl-C ends it with a last sync,\n\
+        a second one at once. `monolite run` does the same while it serves the app.\n\n\
+        Exit code: 0 everything is stored, 1 not everything, 2 wrong usage."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    place: Where,
+
+    /// Store everything that is committed now, and exit
+    #[arg(long)]
+    once: bool,
+
+    /// With --once, print what is stored as JSON
+    #[arg(long, requires = "once")]
+    json: bool,
+
+    /// Log lines, on standard error [default: text]
+    #[arg(long, env = "MONOLITE_LOG", value_name = "FORMAT")]
+    log: Option<LogFormat>,
+
+    #[command(flatten)]
+    following: Following,
+}
+
+/// For the last sync, unless told.
+pub(crate) const LAST_SYNC: Duration = Duration::from_secs(10);
+/// To end what is under way, when there is no more to wait for.
+const NO_TIME: Duration = Duration::from_millis(1);
+
+pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
+    let settings = arguments.place.settings_over(Settings {
+        following: arguments.following,
+        log: arguments.log,
+        ..Settings::default()
+    })?;
+    let destinations = replication::required(&settings.replicas)?;
+    let volume = replication::volume(&settings)?;
+    let _lock = replication::lock(&volume, "replicate")?;
+    let start = Start {
+        state: replication::state(&volume),
+        find: replication::find(&volume, &settings.following),
+        options: replication::follow_options(&settings.following),
+        volume,
+        destinations,
+    };
+    descriptors::raise_limit();
+    if arguments.once {
+        return task::block_on(start.once(arguments.json));
+    }
+    log::start(settings.log.unwrap_or_default()).map_err(Failure::Usage)?;
+    let heartbeat = settings.following.heartbeat_url.as_deref();
+    let heartbeat = heartbeat.map(Heartbeat::new).transpose()?;
+    let limit = settings.following.sync_timeout.unwrap_or(LAST_SYNC);
+    let runtime = task::runtime()?;
+    let result = runtime.block_on(start.follow(heartbeat, limit));
+    runtime.shutdown_background();
+    result
+}
+
+/// All that replication begins with.
+pub(crate) struct Start {
+    pub(crate) volume: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) find: Find,
+    pub(crate) options: FollowOptions,
+}
+
+impl Start {
+    fn follower(&self) -> Result<Follower, Failure> {
+        Ok(Follower::start(
+            &self.volume,
+            &self.state,
+            self.destinations.clone(),
+            Arc::clone(&self.find),
+            self.options.clone(),
+        )?)
+    }
+
+    async fn follow(self, heartbeat: Option<Heartbeat>, limit: Duration) -> Result<(), Failure> {
+        let stop = task::asked_to_stop()?;
+        self.announce();
+        let follower = self.follower()?;
+        let beat = async {
+            match heartbeat {
+                Some(heartbeat) => heartbeat.beat(&follower).await,
+                None => std::future::pending().await,
+            }
+        };
+        let signal = tokio::select! {
+            signal = stop => signal,
+            () = report::watch(&follower) => return Ok(()),
+            () = beat => return Ok(()),
+        };
+        let again = task::asked_to_stop()?;
+        tracing::info!(
+            signal,
+            limit_s = limit.as_secs_f32(),
+            "stopping: a last sync"
+        );
+        tokio::select! {
+            stopped = follower.stop(limit) => match stopped {
+                Ok(()) => tracing::info!("stopped: everything is stored"),
+                Err(error) => {
+                    tracing::error!(%error, "stopped");
+                    log::last_words("");
+                    return Err(Failure::Code(1));
+                }
+            },
+            signal = again => {
+                tracing::error!(signal, "asked again: not waiting for what is not stored");
+                log::last_words("");
+                return Err(Failure::Code(1));
+            }
+        }
+        log::last_words("");
+        Ok(())
+    }
+
+    fn announce(&self) {
+        let (volume, found) = (self.volume.display(), (self.find)().len());
+        for destination in &self.destinations {
+            let (to, encrypted) = (destination.name(), destination.is_sealed());
+            tracing::info!(%volume, to, encrypted, databases = found, "replication begins");
+            if replication::is_beside(destination, &self.volume) {
+                tracing::warn!(
+                    to,
+                    "this folder is on the volume's own disk, and lost with it"
+                );
+            }
+        }
+        if found == 0 {
+            tracing::warn!(%volume, "no database there yet: it is replicated once it is");
+        }
+    }
+
+    /// Stores what is committed now, and ends.
+    pub(crate) async fn store(&self, bar: &Bar) -> Result<Stored, Failure> {
+        bar.say("asking the replica");
+        let (mut reached, mut failed) = (Vec::new(), Vec::new());
+        for destination in &self.destinations {
+            // What cannot work is better said now than tried for a minute.
+            match destination.databases().await {
+                Ok(_) => reached.push(destination.clone()),
+                Err(error) => failed.push(error.into()),
+            }
+        }
+        let mut status = Vec::new();
+        if !reached.is_empty() {
+            let start = Self {
+                volume: self.volume.clone(),
+                state: self.state.clone(),
+                destinations: reached,
+                find: Arc::clone(&self.find),
+                options: self.options.clone(),
+            };
+            let follower = start.follower()?;
+            if let Err(errors) = once::sync(&follower, bar).await {
+                failed.extend(errors);
+            }
+            status = follower.status();
+            // All is stored, or it cannot be.
+            let _ = follower.stop(NO_TIME).await;
+        }
+        Ok(Stored { status, failed })
+    }
+
+    async fn once(self, json: bool) -> Result<(), Failure> {
+        if (self.find)().is_empty() {
+            let volume = self.volume.display();
+            return Err(Failure::Error(anyhow!(
+                "there is no database in {volume}; name the volume with --data"
+            )));
+        }
+        let bar = Bar::new(self.volume.display().to_string());
+        let stored = self.store(&bar).await?;
+        drop(bar);
+        stored.print(json)?;
+        stored.verdict()
+    }
+}
+
+/// What became of it.
+pub(crate) struct Stored {
+    pub(crate) status: Vec<Status>,
+    pub(crate) failed: Vec<anyhow::Error>,
+}
+
+#[derive(Serialize)]
+struct Line<'s> {
+    database: &'s str,
+    destination: &'s str,
+    stored: bool,
+    txid: String,
+    timestamp: Option<String>,
+    sent_bytes: u64,
+    sent_files: u64,
+    error: Option<&'s str>,
+}
+
+impl Stored {
+    pub(crate) fn print(&self, json: bool) -> Result<(), Failure> {
+        if json {
+            let lines: Vec<Line<'_>> = self.status.iter().map(line).collect();
+            return print::json(&lines);
+        }
+        let stored = |status: &&Status| replication::trouble(status).is_none();
+        for advice in self.status.iter().filter_map(replication::advice) {
+            print::warning(&anyhow!("{advice}"));
+        }
+        print::lines(self.status.iter().filter(stored).map(|status| {
+            let sent = match status.sent_files {
+                0 => "nothing new".into(),
+                _ => format!("{} sent", human::size(status.sent_bytes)),
+            };
+            let (database, destination) = (&status.database, &status.destination);
+            format!(
+                "stored {database} in {destination}: {sent}, transaction {}",
+                status.txid
+            )
+        }))
+    }
+
+    /// Each problem in a line of its own, the last by `main`.
+    pub(crate) fn verdict(self) -> Result<(), Failure> {
+        print::failures(self.failed)
+    }
+}
+
+fn line(status: &Status) -> Line<'_> {
+    Line {
+        database: &status.database,
+        destination: &status.destination,
+        stored: replication::trouble(status).is_none(),
+        txid: status.txid.to_string(),
+        timestamp: status.stored_ms.map(moment::show),
+        sent_bytes: status.sent_bytes,
+        sent_files: status.sent_files,
+        error: status.error.as_deref(),
+    }
+}

@@ -1,0 +1,97 @@
+//! Which databases of a volume are replicated.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use monolite_replica::Find;
+
+use crate::settings::Following;
+
+/// What is made anew when it is lost, by its path in the volume.
+const CACHES: [&str; 3] = ["cache.sqlite3", "pubsub.sqlite3", "metrics.sqlite3"];
+
+/// Finds the databases of a volume that are replicated: all but caches, and
+/// what the configuration leaves out.
+pub(crate) fn find(volume: &Path, following: &Following) -> Find {
+    let (volume, exclude) = (volume.to_owned(), following.replica_exclude.clone());
+    Arc::new(move || {
+        // That the volume is gone shows in the databases that were found before.
+        let found = monolite_volume::databases(&volume).unwrap_or_default();
+        let wanted = |path: &PathBuf| match name_in(&volume, path) {
+            Some(name) => is_replicated(&name, &exclude),
+            None => false,
+        };
+        found.into_iter().filter(wanted).collect()
+    })
+}
+
+/// A database's path in the volume, as replicas name it; `None` for what lies
+/// elsewhere, or has a name that no object can have.
+pub(crate) fn name_in(volume: &Path, path: &Path) -> Option<String> {
+    Some(path.strip_prefix(volume).ok()?.to_str()?.to_owned())
+}
+
+/// Whether a database is replicated, by its path in the volume.
+pub(crate) fn is_replicated(name: &str, exclude: &[String]) -> bool {
+    !CACHES.contains(&name) && !exclude.iter().any(|pattern| matches(pattern, name))
+}
+
+/// `*` stands for any characters, of other directories, too.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(after) = name.strip_prefix(start) else {
+        return false;
+    };
+    let ends = after.char_indices().map(|(at, _)| at);
+    ends.chain([after.len()])
+        .any(|at| matches(rest, &after[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_anything() {
+        for (pattern, name, is_match) in [
+            ("app.sqlite3", "app.sqlite3", true),
+            ("app.sqlite3", "x/app.sqlite3", false),
+            ("tenants/*", "tenants/a/b.db", true),
+            ("tenants/*", "tenants", false),
+            ("*.db", "é/x.db", true),
+            ("*queue*", "solid_queue.sqlite3", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("", "a", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, name), is_match, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn caches_and_what_is_excluded_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("sub")).unwrap();
+        for name in [
+            "app.sqlite3",
+            "cache.sqlite3",
+            "sub/cache.sqlite3",
+            "log.db",
+        ] {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+        }
+        let following = Following {
+            replica_exclude: vec!["log.*".into()],
+            ..Following::default()
+        };
+        let found = find(dir.path(), &following)();
+        let names: Vec<_> = found
+            .iter()
+            .filter_map(|path| name_in(dir.path(), path))
+            .collect();
+        assert_eq!(names, ["app.sqlite3", "sub/cache.sqlite3"]);
+    }
+}

@@ -1,0 +1,218 @@
+//! From a snapshot on the volume.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use monolite_replica::Target;
+use monolite_replica::backup::{self, BackupOptions, Cancel, local};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{Done, Line, Orders};
+use crate::bar::Bar;
+use crate::subject::Subject;
+use crate::{Failure, moment};
+
+/// How long another process may have a lock on the database to be replaced.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A snapshot of a database.
+pub(super) struct Snapshot {
+    pub(super) database: String,
+    snapshot: local::Snapshot,
+}
+
+/// The snapshots that are meant, one of each database.
+pub(super) fn find(
+    subject: &Subject,
+    volume: &Path,
+    target: Target,
+) -> Result<Vec<Snapshot>, Failure> {
+    let names = match subject {
+        Subject::Url(url) => {
+            return Err(Failure::Usage(anyhow!(
+                "{url}: --local restores from the volume itself; leave one of them out"
+            )));
+        }
+        Subject::Database(name) => vec![name.clone()],
+        Subject::All => databases(volume)?,
+    };
+    let mut found = Vec::new();
+    for database in names {
+        let all = list(volume, &database)?;
+        let wanted = |one: &&local::Snapshot| match target {
+            Target::Time(time_ms) => one.taken_ms <= time_ms,
+            _ => true,
+        };
+        let Some(snapshot) = all.iter().rfind(wanted).cloned() else {
+            let why = match all.first() {
+                Some(oldest) => format!("the oldest is of {}", moment::show(oldest.taken_ms)),
+                None => "there is none; `monolite backup --local` takes one".into(),
+            };
+            return Err(Failure::Error(anyhow!(
+                "{database}: no snapshot on the volume {}: {why}",
+                volume.display()
+            )));
+        };
+        found.push(Snapshot { database, snapshot });
+    }
+    Ok(found)
+}
+
+/// The snapshots of one database, the oldest first.
+pub(crate) fn list(volume: &Path, database: &str) -> Result<Vec<local::Snapshot>, Failure> {
+    Ok(local::list(&local::directory(volume, Path::new(database)))?)
+}
+
+/// The databases that have snapshots on the volume.
+pub(crate) fn databases(volume: &Path) -> Result<Vec<String>, Failure> {
+    let root = local::directory(volume, Path::new(""));
+    let mut names = Vec::new();
+    let mut below = vec![root.clone()];
+    while let Some(dir) = below.pop() {
+        let listing = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            listing => listing.with_context(|| format!("cannot list {}", dir.display()))?,
+        };
+        for entry in listing.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                below.push(entry.path());
+            }
+        }
+        if dir != root
+            && !local::list(&dir)?.is_empty()
+            && let Ok(name) = dir.strip_prefix(&root)
+        {
+            names.extend(name.to_str().map(str::to_owned));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+pub(super) async fn restore(orders: Orders, found: Vec<Snapshot>) -> Result<Done, Failure> {
+    let mut done = Done::default();
+    for (order, found) in orders.all.into_iter().zip(found) {
+        if order.skip {
+            done.lines.push(Line::skipped(order));
+            continue;
+        }
+        let began = Instant::now();
+        let (out, overwrite, bar) = (
+            order.out.clone(),
+            order.overwrite,
+            Bar::new(&order.database),
+        );
+        let from = found.snapshot.path.clone();
+        // Dropped when a signal ends this: then the copy ends, too.
+        let cancel = Cancelled(Cancel::default());
+        let token = cancel.0.clone();
+        let work = move || one(&from, &out, overwrite, &bar, token);
+        match tokio::task::spawn_blocking(work).await? {
+            Ok(()) => done.lines.push(Line {
+                skipped: false,
+                from: Some(found.snapshot.path.display().to_string()),
+                timestamp: Some(moment::show(found.snapshot.taken_ms)),
+                size: Some(found.snapshot.bytes),
+                seconds: Some(began.elapsed().as_secs_f64()),
+                ..Line::skipped(order)
+            }),
+            Err(error) => done.failed.push(error),
+        }
+    }
+    Ok(done)
+}
+
+struct Cancelled(Cancel);
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// A copy of the snapshot beside, and then in its place: whenever the machine
+/// dies, there is the old database, whole, or the new one.
+fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: Cancel) -> anyhow::Result<()> {
+    let old = match fs::metadata(out) {
+        Ok(old) if !old.is_file() => bail!("{} is not a regular file", out.display()),
+        Ok(_) if !overwrite => bail!("{} exists already", out.display()),
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).context(format!("cannot look at {}", out.display())),
+    };
+    let dir = match out.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let copy = beside(out, &format!(".restoring-{}", std::process::id()));
+    let options = BackupOptions {
+        overwrite: true,
+        cancel,
+        ..BackupOptions::default()
+    };
+    backup::to_file(from, &copy, &options, bar)?;
+    let swapped = old
+        .map_or(Ok(()), |old| match old.len() {
+            0 => Ok(()),
+            _ => take_in(out),
+        })
+        .and_then(|()| swap(&copy, out, dir));
+    if swapped.is_err() {
+        let _ = fs::remove_file(&copy);
+    }
+    swapped
+}
+
+/// Has SQLite take in what lies beside the old database, which also finds out
+/// whether another process has it open.
+fn take_in(old: &Path) -> anyhow::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let taken = Connection::open_with_flags(old, flags).and_then(|conn| {
+        conn.busy_timeout(PATIENCE)?;
+        let _: String = conn.query_row("PRAGMA locking_mode = EXCLUSIVE", (), |row| row.get(0))?;
+        conn.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
+        let () = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+        conn.close().map_err(|(_, error)| error)
+    });
+    let Err(error) = taken else {
+        return Ok(());
+    };
+    let old = old.display();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            bail!("{old} is in use by another process; stop it before its database is replaced")
+        }
+        // What no SQLite can read has nothing that could be kept.
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Ok(()),
+        _ => bail!("cannot make {old} ready to be replaced: {error}; it was left as it is"),
+    }
+}
+
+fn swap(copy: &Path, out: &Path, dir: &Path) -> anyhow::Result<()> {
+    let sync = || File::open(dir).and_then(|dir| dir.sync_all());
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let path = beside(out, suffix);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).context(format!("cannot remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    // The removal must not come after the renaming on the disk.
+    let renamed = sync()
+        .and_then(|()| fs::rename(copy, out))
+        .and_then(|()| sync());
+    renamed.with_context(|| format!("cannot write {}", out.display()))
+}
+
+fn beside(out: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = out.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

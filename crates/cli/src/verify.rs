@@ -1,0 +1,184 @@
+//! `monolite verify`: can it be restored, found out before it has to be.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use monolite_replica::{
+    Integrity, IntegrityCheck, Replica, RestoreError, Restored, Target, VerifyOptions,
+};
+use serde::Serialize;
+
+use crate::bar::Bar;
+use crate::moment::Moment;
+use crate::subject::{Search, Subject, Where};
+use crate::{Failure, human, moment, print, surroundings, task};
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  monolite verify                 # every database, in every replica\n  \
+        monolite verify app.sqlite3 --timestamp '1 day ago'\n  \
+        monolite verify s3://bucket/shop/app.sqlite3\n\n\
+        Each is restored into a temporary file that is removed again: the checksum of every file\n\
+        and of the whole database, and SQLite's integrity_check.\n\n\
+        Exit code: 0 all can be restored, 1 one cannot, 2 wrong usage."
+)]
+pub(crate) struct Arguments {
+    /// A database by its path in the volume, or the URL of a replica [default: every one]
+    #[arg(value_name = "DB|URL")]
+    what: Option<String>,
+
+    /// As it was at this moment, as for `monolite restore` [default: the newest state]
+    #[arg(long, value_name = "TIME")]
+    timestamp: Option<Moment>,
+
+    /// The checksums alone: nothing is written to the disk
+    #[arg(long)]
+    quick: bool,
+
+    /// The directory of the temporary file [default: $TMPDIR, else /tmp]
+    #[arg(long, value_name = "DIR", conflicts_with = "quick")]
+    scratch: Option<PathBuf>,
+
+    /// Print what was found as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    place: Where,
+}
+
+pub(crate) fn verify(arguments: Arguments) -> Result<(), Failure> {
+    let settings = arguments.place.settings()?;
+    let volume = surroundings::place(&settings).dir;
+    let subject = Subject::parse(arguments.what.as_deref(), &volume)?;
+    let options = |name: &str| VerifyOptions {
+        target: match arguments.timestamp {
+            Some(Moment(time_ms)) => Target::Time(time_ms),
+            None => Target::Latest,
+        },
+        integrity_check: match arguments.quick {
+            true => IntegrityCheck::None,
+            false => IntegrityCheck::Full,
+        },
+        scratch: arguments.scratch.clone().unwrap_or_else(std::env::temp_dir),
+        progress: Arc::new(Bar::new(name)),
+        ..VerifyOptions::default()
+    };
+    let json = arguments.json;
+    task::block_on(async {
+        let mut search = Search::of(&subject, &settings.replicas).await?;
+        let failed = std::mem::take(&mut search.failed);
+        if search.found.is_empty() && failed.is_empty() {
+            return Err(Failure::Error(search.nothing(&subject)));
+        }
+        let mut lines = Vec::new();
+        for found in &search.found {
+            for replica in &found.replicas {
+                let began = Instant::now();
+                let result = monolite_replica::verify(replica, options(&found.database)).await;
+                let seconds = began.elapsed().as_secs_f64();
+                let line = Line::of(&found.database, replica, result, seconds);
+                if !json {
+                    print::lines([line.shown()])?;
+                }
+                lines.push(line);
+            }
+        }
+        if json {
+            print::json(&lines)?;
+        }
+        let bad = lines.iter().any(|line| !line.restorable);
+        match print::failures(failed) {
+            Ok(()) if bad => Err(Failure::Code(1)),
+            result => result,
+        }
+    })
+}
+
+#[derive(Serialize)]
+struct Line {
+    database: String,
+    replica: String,
+    restorable: bool,
+    error: Option<String>,
+    txid: Option<String>,
+    timestamp: Option<String>,
+    size: Option<u64>,
+    fetched_bytes: Option<u64>,
+    fetched_files: Option<usize>,
+    /// By the checksum of the whole database.
+    proven: bool,
+    /// What integrity_check said: `ok`, or why it could not tell.
+    integrity: Option<String>,
+    seconds: f64,
+}
+
+impl Line {
+    fn of(
+        database: &str,
+        replica: &Replica,
+        result: Result<Restored, RestoreError>,
+        seconds: f64,
+    ) -> Self {
+        let mut line = Self {
+            database: database.into(),
+            replica: replica.name(),
+            restorable: result.is_ok(),
+            error: None,
+            txid: None,
+            timestamp: None,
+            size: None,
+            fetched_bytes: None,
+            fetched_files: None,
+            proven: false,
+            integrity: None,
+            seconds,
+        };
+        match result {
+            Err(error) => line.error = Some(error.to_string()),
+            Ok(restored) => {
+                line.txid = Some(restored.txid.to_string());
+                line.timestamp = Some(moment::show(restored.timestamp_ms));
+                line.size = Some(u64::from(restored.pages) * u64::from(restored.page_size));
+                line.fetched_bytes = Some(restored.bytes);
+                line.fetched_files = Some(restored.files);
+                line.proven = restored.checksum.is_some();
+                line.integrity = match restored.integrity {
+                    Integrity::Unchecked => None,
+                    Integrity::Ok => Some("ok".into()),
+                    Integrity::Unknown(words) => Some(words),
+                };
+            }
+        }
+        line
+    }
+
+    fn shown(&self) -> String {
+        if let Some(error) = &self.error {
+            return format!("FAIL  {}  {error}", self.database);
+        }
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let mut proof = vec!["the checksum of each file"];
+        if self.proven {
+            proof.push("that of the whole database");
+        }
+        let told = self.integrity.as_deref().filter(|said| *said != "ok");
+        if self.integrity.is_some() && told.is_none() {
+            proof.push("integrity_check");
+        }
+        let untold = told.map(|said| format!("; integrity_check could not tell: {said}"));
+        format!(
+            "ok    {}  {}, transaction {} of {}, {} in {:.1} s: {}{}",
+            self.database,
+            self.replica,
+            text(&self.txid),
+            text(&self.timestamp),
+            human::size(self.size.unwrap_or(0)),
+            self.seconds,
+            proof.join(", "),
+            untold.unwrap_or_default(),
+        )
+    }
+}
