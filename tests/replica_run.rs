@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use monolite_testkit::s3::{Operation, S3Server};
+use monolite_testkit::s3::{Fault, Operation, Rule, S3Server};
 use monolite_testkit::{Browser, Process, Signal, disk_dir, free_port, wait_until};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -258,29 +259,49 @@ fn an_app_is_not_started_on_nothing_where_a_replica_may_have_it() {
 }
 
 #[test]
-fn of_several_replicas_one_that_is_damaged_does_no_harm() {
+fn of_several_replicas_the_newest_whole_one_is_restored_and_all_are_gone_on_with() {
+    let server = S3Server::start();
     let machine = Machine::new();
-    let [one, two] = ["one", "two"].map(|name| machine.path(name));
-    let run = machine.run_to(&[&one, &two], &[]);
+    let folder = machine.path("replica");
+    let run_to = |both: bool, options: &[&str]| {
+        machine.run(options, |command| {
+            server.lead(command);
+            let mut replicas = folder.display().to_string();
+            if both {
+                replicas.push_str(&format!(",s3://{}/shop", server.bucket()));
+            }
+            command.env("MONOLITE_REPLICA", replicas);
+        })
+    };
+    let lose = || std::fs::remove_dir_all(machine.path("data")).expect("the volume is lost");
+    let run = run_to(true, &[]);
     run.line("app healthy");
     machine.say("in both");
     end(run);
-
-    // Both are gone on with, whichever it was restored from.
-    std::fs::remove_dir_all(machine.path("data")).expect("the volume is lost");
-    let run = machine.run_to(&[&one, &two], &[]);
-    run.line("app healthy");
-    machine.say("in both again");
-    run.nth_line("INFO replicating", 2);
-    end(run);
-
-    // The newest state is in a replica that is damaged.
-    let run = machine.run_to(&[&one], &[]);
+    let run = run_to(false, &[]);
     run.line("app healthy");
     machine.say("in one");
     end(run);
+    lose();
+
+    // The older one is slow: the app writes before it can be looked at.
+    let slow = Fault::Delay(Duration::from_millis(200));
+    server.faults().add(Rule::new(slow));
+    let run = run_to(true, &[]);
+    run.line("app healthy");
+    assert_eq!(machine.said(), ["in both", "in one"]);
+    machine.say("in both again");
+    run.nth_line("INFO replicating", 2);
+    assert!(end(run).contains("all commits are stored"));
+    server.faults().clear();
+
+    // The newest state of all is in a replica that is damaged.
+    let run = run_to(false, &[]);
+    run.line("app healthy");
+    machine.say("nowhere");
+    end(run);
     for level in ["0", "9"] {
-        let files = std::fs::read_dir(one.join("app.sqlite3/ltx").join(level));
+        let files = std::fs::read_dir(folder.join("app.sqlite3/ltx").join(level));
         for file in files.expect("the replica's files").flatten() {
             let mut bytes = std::fs::read(file.path()).expect("a file");
             let middle = bytes.len() / 2;
@@ -288,17 +309,17 @@ fn of_several_replicas_one_that_is_damaged_does_no_harm() {
             std::fs::write(file.path(), bytes).expect("damaged");
         }
     }
-    std::fs::remove_dir_all(machine.path("data")).expect("the volume is lost");
+    lose();
     // That one cannot be gone on with: the last sync does not end.
-    let run = machine.run_to(&[&one, &two], &["--sync-timeout", "500ms"]);
+    let run = run_to(true, &["--sync-timeout", "500ms"]);
     run.line("app healthy");
-    assert_eq!(machine.said(), ["in both", "in both again"]);
+    assert_eq!(machine.said(), ["in both", "in one", "in both again"]);
     let output = end(run);
+    assert!(output.contains("not restored from there"), "{output}");
     assert!(
         output.contains("stopped before all commits were stored"),
         "{output}"
     );
-    assert!(output.contains("not restored from there"), "{output}");
 }
 
 #[test]
@@ -322,6 +343,39 @@ fn a_database_that_goes_while_its_replica_is_away_comes_back_whole() {
     run.nth_line("app healthy", 2);
     machine.say("afterwards");
     assert_eq!(machine.said(), ["stored", "not stored", "afterwards"]);
+    end(run);
+}
+
+#[test]
+fn a_stop_is_a_stop_also_while_a_database_cannot_be_restored() {
+    let server = S3Server::start();
+    let machine = Machine::new();
+    let run = machine.run_in(&server, &["--sync-timeout", "1s"]);
+    run.line("app healthy");
+    wait_until("it is stored", || snapshots(&server) > 0);
+    server.down();
+    std::fs::remove_file(machine.database()).expect("deleted");
+    run.line("cannot restore it, trying on; requests wait");
+    run.signal(Signal::TERM);
+    let (status, output) = run.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(
+        output.contains("stopped before all databases were there"),
+        "{output}"
+    );
+    assert!(!machine.database().exists());
+    // The next start knows what is missing, without being told.
+    let run = machine.run_in(&server, &["--restore-timeout", "1s"]);
+    let (status, output) = run.end();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(
+        output.contains("monolite: app.sqlite3 is not on the volume"),
+        "{output}"
+    );
+    server.up();
+    let run = machine.run_in(&server, &[]);
+    run.line("INFO restored");
+    run.line("app healthy");
     end(run);
 }
 

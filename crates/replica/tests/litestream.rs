@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use monolite_ltx::Txid;
 use monolite_replica::{
-    Catalog, Destination, DestinationOptions, Integrity, IntegrityCheck, Policy, Replica,
-    RestoreOptions, Target, restore,
+    Catalog, Integrity, IntegrityCheck, Policy, Replica, RestoreOptions, Target, restore,
 };
 use monolite_testkit::s3::S3Server;
 use monolite_testkit::{Process, Signal, wait_until};
 use rusqlite::Connection;
 
-use world::{Source, folder, names};
+use world::{Source, bucket, folder, names};
 
 fn litestream() -> PathBuf {
     match std::env::var_os("MONOLITE_TEST_LITESTREAM") {
@@ -138,16 +137,9 @@ async fn it_restores_our_folder() {
 #[ignore = "needs litestream"]
 async fn it_restores_our_bucket() {
     let server = S3Server::start();
-    let variables = server.variables();
-    let var = |name: &str| {
-        let found = variables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.clone())
-    };
-    let url = format!("s3://{}/some/prefix", server.bucket());
-    let destination = Destination::parse(&url, &var, DestinationOptions::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut source = Source::new(dir.path(), 4096);
-    live(&mut source, &destination.replica("app.sqlite3"), 130).await;
+    live(&mut source, &bucket(&server), 130).await;
     let config = dir.path().join("litestream.yml");
     let text = format!(
         "dbs: [{{path: /app.sqlite3, replica: {{type: s3, bucket: {}, path: \

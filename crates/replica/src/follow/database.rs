@@ -16,6 +16,11 @@ use crate::wal::{Budget, Slide, Tail};
 
 /// Requests for a slide that may wait: one of each destination, and a few.
 const REQUESTS: usize = 16;
+/// The pauses between two looks whether frames were committed that were there:
+/// doubled from the first to the last.
+const PENDING: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// No commit takes longer to be synced.
+const PENDING_AT_MOST: Duration = Duration::from_secs(300);
 /// Between two tries to have a log reset that somebody still reads.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to open a database that cannot be opened.
@@ -130,6 +135,7 @@ impl Database {
         let mut next = Instant::now();
         let mut due = Some(next);
         let mut patience = self.pause;
+        let mut pending = (PENDING.0, Instant::now());
         let mut answers = Vec::new();
         loop {
             let again = async {
@@ -138,6 +144,7 @@ impl Database {
                     None => std::future::pending().await,
                 }
             };
+            let mut again_pending = false;
             let written = tokio::select! {
                 request = self.requests.recv() => match request {
                     Some(request) => {
@@ -157,7 +164,10 @@ impl Database {
                     }
                     true
                 }
-                () = again => true,
+                () = again => {
+                    again_pending = true;
+                    true
+                }
             };
             // All that asked before this look are answered by it.
             while let Ok(request) = self.requests.try_recv() {
@@ -179,8 +189,16 @@ impl Database {
                 Ok(Looked::Again) => (patience * 2).min(LONGEST_PATIENCE),
                 _ => self.pause,
             };
+            if written && !again_pending {
+                pending = (PENDING.0, now);
+            }
             due = match result {
                 Ok(Looked::Done) => None,
+                Ok(Looked::Pending) => {
+                    let (pause, since) = pending;
+                    pending = ((pause * 2).min(PENDING.1), since);
+                    (since.elapsed() < PENDING_AT_MOST).then(|| now + pause)
+                }
                 Ok(Looked::Again) => Some(now + patience),
                 // Nobody tells of writes to what has no name.
                 Ok(Looked::Gone) => self.journal.is_some().then_some(next),
@@ -270,7 +288,7 @@ impl Database {
             Ok((tail, slide))
         });
         let (mut tail, slide) = slid.await?;
-        let (changes, long) = (tail.changes(), tail.is_long());
+        let (changes, long, pending) = (tail.changes(), tail.is_long(), tail.is_pending());
         // Also after an error: its pin is held, and it goes on where it was.
         self.journal = Some(Journal::Wal(tail));
         let now = self.shared.clock.now_ms();
@@ -282,7 +300,11 @@ impl Database {
             }
         }
         slide?;
-        Ok(if long { Looked::Again } else { Looked::Done })
+        Ok(match (pending, long) {
+            (true, _) => Looked::Pending,
+            (false, true) => Looked::Again,
+            (false, false) => Looked::Done,
+        })
     }
 
     /// A future that borrows nothing of this: SQLite's connections may change
@@ -318,6 +340,8 @@ async fn blocking<T: Send + 'static>(
 
 enum Looked {
     Done,
+    /// A commit is about to be, or never will.
+    Pending,
     /// The log is long still.
     Again,
     /// There is no such file.

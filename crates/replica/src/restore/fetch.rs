@@ -1,13 +1,14 @@
 //! Downloading the files of a plan, and decoding them.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::TryStreamExt;
 use futures_util::stream::FuturesUnordered;
 use monolite_ltx::{Checksum, DatabaseChecksums, Decoder, Header};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::error::RestoreError;
 use super::pages::Pages;
@@ -94,7 +95,7 @@ impl Job {
             drop(sender);
             Ok::<_, RestoreError>(())
         };
-        let decode = blocking(move || self.decode(Pieces::new(receiver)));
+        let decode = on_a_thread(move || self.decode(Pieces::new(receiver)));
         // A download that broke is why the file ends early for the decoder.
         let (fed, decoded) = tokio::join!(feed, decode);
         fed?;
@@ -192,6 +193,29 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, RestoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is going down.
         Err(_) => Err(RestoreError::Ended),
     }
+}
+
+/// Runs what waits for a download, which may itself need one of the threads for
+/// what may block: those could all be taken by such as this.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
+) -> Result<T, RestoreError> {
+    let (sender, receiver) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("monolite-restore".into());
+    let spawned = thread.spawn(move || {
+        // Whoever waited may have given up.
+        let _ = sender.send(work());
+    });
+    if let Err(error) = spawned {
+        return Err(RestoreError::file(
+            "start a thread for",
+            Path::new("a download"),
+            error,
+        ));
+    }
+    receiver.await.unwrap_or(Err(RestoreError::Ended))
 }

@@ -13,6 +13,7 @@ mod error;
 mod fetch;
 mod output;
 mod pages;
+mod place;
 mod swap;
 mod target;
 mod temporary;
@@ -30,6 +31,7 @@ pub use self::verify::{VerifyOptions, verify};
 use self::build::Build;
 use self::fetch::blocking;
 use self::output::{Durability, Output};
+use self::place::folder;
 use self::temporary::Temporary;
 use crate::history::Target;
 use crate::map::PageMap;
@@ -44,7 +46,7 @@ pub struct RestoreOptions {
     pub target: Target,
     /// Whether a file that is there may be replaced. Default: no.
     pub overwrite: bool,
-    /// How many files are fetched at a time; each needs up to 4 MiB of memory.
+    /// How many files are fetched at a time; each needs up to 5 MiB of memory.
     /// Default: 8.
     pub parallel: usize,
     /// What SQLite is asked afterwards.
@@ -126,8 +128,7 @@ async fn restore_once(
     let build = Build::plan(replica, options.target, &options.progress).await?;
     let (path, overwrite, size) = (out.to_owned(), options.overwrite, build.size());
     let begun = blocking(move || {
-        let dir = folder(&path);
-        std::fs::create_dir_all(dir).map_err(|error| RestoreError::file("make", dir, error))?;
+        place::make(folder(&path))?;
         let old = swap::check(&path, overwrite)?;
         let made = Temporary::beside(&path, old.as_ref());
         let made = made.map_err(|error| RestoreError::file("write beside", &path, error))?;
@@ -149,12 +150,4 @@ async fn restore_once(
     let out = out.to_owned();
     blocking(move || swap::swap(temporary, &out, overwrite)).await?;
     Ok(restored)
-}
-
-/// The folder that a file is in.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
 }

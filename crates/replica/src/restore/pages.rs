@@ -152,3 +152,106 @@ impl Pages {
         Ok(map)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::fs::File;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::restore::output::Durability;
+
+    const SIZE: usize = 512;
+
+    fn open() -> (tempfile::TempDir, Arc<File>, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pages");
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).open(&path);
+        (dir, Arc::new(file.unwrap()), path)
+    }
+
+    proptest! {
+        /// Files with runs of pages, taken in any order.
+        #[test]
+        fn the_order_does_not_matter(
+            commit in 1_u32..5_000,
+            files in prop::collection::vec(prop::collection::vec((1_u32..5_000, 1_u32..400), 1..6), 1..6),
+            order in any::<u64>(),
+        ) {
+            let mut truth = vec![0_u8; commit as usize * SIZE];
+            let mut takes = vec![(1, 1, commit)];
+            for (number, runs) in (2_u32..).zip(&files) {
+                for (first, length) in runs {
+                    let length = (*length).min(commit.saturating_sub(first - 1));
+                    takes.push((number, *first, length));
+                }
+            }
+            for (number, first, length) in &takes {
+                let at = (*first as usize - 1) * SIZE;
+                for byte in truth.iter_mut().skip(at).take(*length as usize * SIZE) {
+                    *byte = (*number as u8).max(*byte);
+                }
+            }
+            let (_dir, file, path) = open();
+            let size = truth.len() as u64;
+            let output = Output::new(&file, path.clone(), size, Durability::Fleeting).unwrap();
+            let pages = Pages::new(SIZE as u32, commit, Some(output));
+            fastrand::Rng::with_seed(order).shuffle(&mut takes);
+            for (number, first, length) in takes {
+                let page = [number as u8; SIZE];
+                let mut run: Option<u32> = None;
+                let mut bytes = Vec::new();
+                for pgno in first..first + length {
+                    if bytes.is_empty() || !pages.adjoin(pgno - 1, pgno) {
+                        if let Some(first) = run {
+                            pages.take(number, first, &bytes).unwrap();
+                        }
+                        bytes.clear();
+                        run = Some(pgno);
+                    }
+                    bytes.extend_from_slice(&page);
+                }
+                if let Some(first) = run {
+                    pages.take(number, first, &bytes).unwrap();
+                }
+            }
+            let commits = vec![commit; files.len() + 1];
+            let map = pages.finish(&commits, Txid(9)).unwrap();
+            prop_assert!(std::fs::read(&path).unwrap() == truth);
+            for (pgno, page) in (1..).zip(truth.chunks(SIZE)) {
+                prop_assert_eq!(map.get(pgno), Some(Checksum::of_page(pgno, page)));
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_lock_page_may_be_missing() {
+        let (page_size, commit) = (65_536, 16_390);
+        let pages = Pages::new(page_size, commit, None);
+        let lock = lock_page(page_size);
+        assert!(lock < commit);
+        let all = |pages: &Pages, but: &[u32]| {
+            for (at, stripe) in pages.stripes.iter().enumerate() {
+                let mut stripe = stripe.lock().unwrap();
+                let first = at as u32 * pages.per_stripe + 1;
+                for (at, pgno) in (first..).take(stripe.from.len()).enumerate() {
+                    let there = !but.contains(&pgno);
+                    stripe.from[at] = u32::from(there);
+                    stripe.sums[at] = if there { Checksum::EMPTY.get() } else { 0 };
+                }
+            }
+        };
+        all(&pages, &[lock]);
+        assert_eq!(pages.finish(&[commit], Txid(1)).unwrap().get(lock), None);
+        all(&pages, &[lock, 77]);
+        assert_eq!(pages.finish(&[commit], Txid(1)), Err(77));
+        all(&pages, &[lock]);
+        // The database was shorter once after that.
+        assert_eq!(pages.finish(&[commit, 900, commit], Txid(1)), Err(901));
+    }
+}

@@ -8,7 +8,7 @@
 //! dies, there is either the old database, whole, or the new one.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::error::RestoreError;
-use super::folder;
+use super::place::{folder, sync};
 use super::temporary::Temporary;
 use crate::steps;
 
@@ -118,9 +118,4 @@ fn rename(from: &Path, out: &Path, overwrite: bool) -> Result<(), RestoreError> 
         }
         Err(error) => Err(failed(error.into())),
     }
-}
-
-fn sync(dir: &Path) -> Result<(), RestoreError> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(|error| RestoreError::file("write", dir, error))
 }

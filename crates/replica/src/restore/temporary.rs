@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::place::folder;
+
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A file beside the one it is to become; removed with this value, unless it
@@ -66,8 +68,8 @@ impl Temporary {
         let (uid, gid) = match old {
             Some(old) => (old.uid(), old.gid()),
             None if rustix::process::geteuid().is_root() => {
-                let folder = std::fs::metadata(super::folder(out))?;
-                (folder.uid(), folder.gid())
+                let dir = std::fs::metadata(folder(out))?;
+                (dir.uid(), dir.gid())
             }
             None => return Ok(()),
         };
@@ -113,7 +115,7 @@ fn prefix(out: &Path) -> OsString {
 
 fn sweep(out: &Path) {
     let prefix = prefix(out);
-    let Ok(entries) = std::fs::read_dir(super::folder(out)) else {
+    let Ok(entries) = std::fs::read_dir(folder(out)) else {
         return;
     };
     for entry in entries.flatten() {

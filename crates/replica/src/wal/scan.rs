@@ -143,6 +143,14 @@ pub(crate) fn committed(file: &File, from: Position, last: u64) -> io::Result<Co
     Ok(found)
 }
 
+/// Whether sound frames follow `from`: a transaction that is not over, that is
+/// being synced, or whose writer died.
+pub(crate) fn goes_on(file: &File, from: Position) -> io::Result<bool> {
+    let mut bytes = vec![0; from.header.frame_size()];
+    let filled = read_up_to(file, &mut bytes, from.offset)?;
+    Ok(filled == bytes.len() && frame(&from.header, from.sum, &bytes).is_some())
+}
+
 /// The content of the page at `offset`, as found by [`committed`].
 pub(crate) fn page(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
     file.read_exact_at(into, offset)

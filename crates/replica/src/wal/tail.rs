@@ -106,6 +106,8 @@ pub(crate) struct Tail {
     ready: bool,
     /// Only some pages of the last commits are in `changes`.
     torn: bool,
+    /// Frames were there that are not committed yet.
+    pending: bool,
     budget: Budget,
 }
 
@@ -131,6 +133,7 @@ impl Tail {
             changes: Changes::none(budget),
             ready: false,
             torn: false,
+            pending: false,
             budget: budget.clone(),
         };
         tail.forget()?;
@@ -182,6 +185,12 @@ impl Tail {
         self.frames() >= LONG_FRAMES && !self.ready
     }
 
+    /// Whether a commit may come without a word: a writer that syncs writes its
+    /// frames, which is told, and commits by the log's index, which is not.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending
+    }
+
     /// What was taken since this was called last. Nothing after a slide that
     /// failed half way: the next one makes it whole.
     pub(crate) fn changes(&mut self) -> Changes {
@@ -211,6 +220,7 @@ impl Tail {
     }
 
     fn take(&mut self) -> Result<Slide> {
+        self.pending = false;
         let Some((header, last)) = self.log()? else {
             // None yet, or cut by a checkpoint: what comes is the next
             // generation, and no other, for the pin that began before this look
@@ -238,6 +248,7 @@ impl Tail {
             return Ok(Slide::Nothing);
         };
         let found = scan::committed(file, from, last)?;
+        self.pending = scan::goes_on(file, found.end)?;
         if found.end.frames() < last {
             // SQLite says they are there, and they are not what continues ours.
             return Ok(Slide::Lost);

@@ -10,7 +10,9 @@ use monolite_replica::{
     VerifyOptions, restore, verify,
 };
 
-use crate::world::{START, Source, encode, folder, names};
+use monolite_testkit::s3::{Fault, Operation, Rule, S3Server};
+
+use crate::world::{START, Source, bucket, encode, folder, names};
 
 /// A replica with a snapshot and the changes of transactions 2 to 9.
 async fn nine(dir: &Path) -> (Source, Replica) {
@@ -425,4 +427,62 @@ async fn files_that_are_merged_and_deleted_meanwhile_are_planned_anew_once() {
         std::fs::read(&out).unwrap() == source.state(9).bytes,
         "the old one is gone"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_network_costs_time_and_wrong_bytes_are_refused() {
+    let server = S3Server::start();
+    let replica = bucket(&server);
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = Source::new(dir.path(), 4096);
+    // Larger than what is fetched at once.
+    source.sql("INSERT INTO item (body) VALUES (randomblob(5000000))");
+    source.send_whole(&replica).await;
+    for n in 0..20 {
+        source.sql(&format!(
+            "INSERT INTO item (body) VALUES (randomblob({}))",
+            3_000 + n
+        ));
+        source.send(&replica).await;
+    }
+    let gets = |fault| Rule::new(fault).operation(Operation::GetObject);
+    let faults = server.faults();
+    let troubles = [
+        faults.add(gets(Fault::Status(503)).next(4)),
+        faults.add(gets(Fault::Reset).skip(3).next(3)),
+        faults.add(gets(Fault::TornAnswer(1_000)).key("/0000/").skip(8).next(3)),
+        faults.add(
+            gets(Fault::TornAnswer(2_000_000))
+                .key("/0009/")
+                .skip(1)
+                .next(2),
+        ),
+    ];
+    let out = dir.path().join("out.sqlite3");
+    restore(&replica, &out, RestoreOptions::default())
+        .await
+        .unwrap();
+    assert!(std::fs::read(&out).unwrap() == source.state(21).bytes);
+    assert!(troubles.iter().all(|trouble| trouble.hits() > 0));
+    for trouble in troubles {
+        faults.remove(&trouble);
+    }
+
+    for (at, key) in [(3_000_000, "/0009/"), (150, "/0000/")] {
+        let wrong = faults.add(gets(Fault::WrongByte(at)).key(key));
+        let out = dir.path().join("other.sqlite3");
+        let error = restore(&replica, &out, RestoreOptions::default())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, RestoreError::Damaged { name, .. } if name.contains(key)),
+            "{error}"
+        );
+        assert!(
+            !names(dir.path())
+                .iter()
+                .any(|name| name.starts_with("other"))
+        );
+        faults.remove(&wrong);
+    }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use monolite_replica::{Progress, Replica, RestoreError, RestoreOptions, restore};
+use monolite_replica::{
+    Integrity, IntegrityCheck, Progress, Replica, RestoreError, RestoreOptions, restore,
+};
 use rusqlite::Connection;
 
 use crate::world::{Source, folder, names};
@@ -191,6 +193,25 @@ async fn what_dead_restores_left_is_removed_and_a_living_ones_is_not() {
         .await
         .unwrap();
     assert_eq!(names(&place), ["app.sqlite3", "b.sqlite3.restoring-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_may_be_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, replica) = replica(dir.path()).await;
+    let place = dir.path().join("place");
+    for name in ["a b?c#d%20&mode=rw", "ä\u{1f600}", "-wal", "x'y\"z"] {
+        let out = place.join(name);
+        let options = RestoreOptions {
+            integrity_check: IntegrityCheck::Full,
+            ..RestoreOptions::default()
+        };
+        let restored = restore(&replica, &out, options).await.unwrap();
+        assert_eq!(restored.integrity, Integrity::Ok);
+        assert_eq!(names(&place), [name]);
+        assert!(std::fs::read(&out).unwrap() == source.states.last().unwrap().bytes);
+        std::fs::remove_file(&out).unwrap();
+    }
 }
 
 /// Tells when the download has begun, and lets it go no further.

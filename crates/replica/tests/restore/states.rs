@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use monolite_ltx::Txid;
 use monolite_replica::{
-    Catalog, Destination, DestinationOptions, Integrity, IntegrityCheck, Key, Policy, Replica,
-    RestoreError, RestoreOptions, Target, VerifyOptions, history, restore, verify,
+    Catalog, DestinationOptions, Integrity, IntegrityCheck, Key, Policy, Replica, RestoreError,
+    RestoreOptions, Target, VerifyOptions, history, restore, verify,
 };
 use monolite_testkit::s3::S3Server;
 
-use crate::world::{START, Source, folder, folder_with, names};
+use crate::world::{START, Source, bucket, folder, folder_with, names};
 
 fn at(target: Target) -> RestoreOptions {
     RestoreOptions {
@@ -100,16 +100,9 @@ async fn every_state_comes_back_from_a_folder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_state_comes_back_from_a_bucket() {
     let server = S3Server::start();
-    let variables = server.variables();
-    let var = |name: &str| {
-        let found = variables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.clone())
-    };
-    let url = format!("s3://{}/some/prefix", server.bucket());
-    let destination = Destination::parse(&url, &var, DestinationOptions::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut source = Source::new(dir.path(), 4096);
-    let replica = destination.replica("app.sqlite3");
+    let replica = bucket(&server);
     live(&mut source, &replica, 70, 3).await;
     check_all(&source, &replica, 4).await;
 }

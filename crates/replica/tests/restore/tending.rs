@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use monolite_ltx::Txid;
 use monolite_replica::{
-    Catalog, Destination, DestinationOptions, FileInfo, IntegrityCheck, Policy, Replica,
-    RestoreOptions, Target, VerifyOptions, restore, verify,
+    Catalog, FileInfo, IntegrityCheck, Policy, Replica, RestoreOptions, Target, VerifyOptions,
+    restore, verify,
 };
 use monolite_testkit::s3::{Operation, S3Server};
 
-use crate::world::{Source, folder, names};
+use crate::world::{Source, bucket, folder, names};
 
 const MINUTE: i64 = 60_000;
 
@@ -240,14 +240,7 @@ async fn large_files_are_merged_through_the_disk() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_is_made_for_what_is_known() {
     let server = S3Server::start();
-    let variables = server.variables();
-    let var = |name: &str| {
-        let found = variables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.clone())
-    };
-    let url = format!("s3://{}/p", server.bucket());
-    let destination = Destination::parse(&url, &var, DestinationOptions::default()).unwrap();
-    let replica = destination.replica("app.sqlite3");
+    let replica = bucket(&server);
     let dir = tempfile::tempdir().unwrap();
     let mut source = Source::new(dir.path(), 1024);
     source.send_whole(&replica).await;

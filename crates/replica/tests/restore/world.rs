@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use monolite_ltx::{Checksum, DatabaseChecksums, Encoder, Header, Txid};
 use monolite_replica::{Destination, DestinationOptions, FileInfo, PageMap, Replica};
+use monolite_testkit::s3::S3Server;
 use rusqlite::Connection;
 
 /// Some Sunday noon.
@@ -166,6 +167,18 @@ pub(crate) fn folder(dir: &Path) -> Replica {
 pub(crate) fn folder_with(dir: &Path, options: DestinationOptions) -> Replica {
     let url = format!("file://{}/copy", dir.display());
     let destination = Destination::parse(&url, &|_| None, options).unwrap();
+    destination.replica("app.sqlite3")
+}
+
+/// A replica in the server's bucket.
+pub(crate) fn bucket(server: &S3Server) -> Replica {
+    let variables = server.variables();
+    let var = |name: &str| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let url = format!("s3://{}/some/prefix", server.bucket());
+    let destination = Destination::parse(&url, &var, DestinationOptions::default()).unwrap();
     destination.replica("app.sqlite3")
 }
 

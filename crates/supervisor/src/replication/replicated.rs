@@ -14,8 +14,10 @@ use super::record::Record;
 use super::{Beside, Replication, chores, heal, restore};
 use crate::{Config, Error};
 
-/// For ended tasks to let go of the follower.
-const WAY_OUT: Duration = Duration::from_secs(2);
+/// For leases to be given back.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// For what was ended to let go.
+const WAY_OUT: Duration = Duration::from_secs(1);
 /// Between two looks whether a replica holds what is gone.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -152,10 +154,13 @@ impl Replicated {
                 beside.abort();
                 let _ = beside.await;
             }
-            let synced = match alone(running.follower).await {
-                Ok(follower) => follower.stop(limit).await,
-                Err(shared) => shared.sync(limit).await,
-            };
+            let synced = running.follower.sync(limit).await;
+            // Nothing is written any more: what is left is to let go, which a
+            // place that does not answer may not hold up.
+            let farewell = if synced.is_ok() { FAREWELL } else { WAY_OUT };
+            if let Some(follower) = alone(running.follower).await {
+                let _ = tokio::time::timeout(farewell, follower.stop(WAY_OUT)).await;
+            }
             let took_ms = began.elapsed().as_millis() as u64;
             match synced {
                 Ok(()) => tracing::info!(took_ms, "all commits are stored in the replicas"),
@@ -210,12 +215,12 @@ impl<T> Drop for Ended<T> {
 
 /// The follower, once nobody else has it: what was ended a moment ago may
 /// still be on its way out.
-async fn alone(mut follower: Arc<Follower>) -> Result<Follower, Arc<Follower>> {
+async fn alone(mut follower: Arc<Follower>) -> Option<Follower> {
     let until = Instant::now() + WAY_OUT;
     loop {
         follower = match Arc::try_unwrap(follower) {
-            Ok(follower) => return Ok(follower),
-            Err(shared) if Instant::now() >= until => return Err(shared),
+            Ok(follower) => return Some(follower),
+            Err(_) if Instant::now() >= until => return None,
             Err(shared) => shared,
         };
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod days;
+mod merges;
 mod plans;
 
 use monolite_ltx::Txid;
