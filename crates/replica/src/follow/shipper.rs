@@ -5,7 +5,7 @@
 //!   it is changed only after a file was stored.
 //! - A file says the database's checksum before and after it, and each file's
 //!   "before" is the "after" of the one it follows.
-//! - If we die anywhere, [`start`](super::start) finds out from the replica
+//! - If we die anywhere, [`start`](super::start::find) finds out from the replica
 //!   what was stored, and all pages are compared: nothing is assumed.
 //! - Nothing is sent without the lease.
 
