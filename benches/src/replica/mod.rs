@@ -9,6 +9,7 @@ mod cost;
 mod data;
 mod lag;
 mod litestream;
+mod log;
 mod markdown;
 mod memory;
 mod restore;

@@ -1,10 +1,9 @@
 //! The longest that a writer waits, beside snapshots and while the log is begun
 //! anew.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::log::Log;
 use super::site::{NAME, SNAPSHOTS, Site};
 use super::who::{Ours, Who};
 use super::writer::{Writer, Wrote};
@@ -135,48 +134,5 @@ impl Outcome {
             self.first.map_or(0.0, |first| first.as_secs_f64()),
             slow.join(", ")
         );
-    }
-}
-
-/// The database's log, seen from outside.
-struct Log {
-    path: PathBuf,
-    largest: u64,
-    resets: usize,
-    /// From its header; another with each reset.
-    salt: Option<[u8; 8]>,
-}
-
-impl Log {
-    fn new(database: &Path) -> Self {
-        let mut name = database.as_os_str().to_owned();
-        name.push("-wal");
-        Self {
-            path: name.into(),
-            largest: 0,
-            resets: 0,
-            salt: None,
-        }
-    }
-
-    fn watch(&mut self, time: Duration) {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            self.look();
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// No lock is on the log itself, so that to close it does no harm.
-    fn look(&mut self) {
-        let mut header = [0; 24];
-        let read = std::fs::File::open(&self.path).and_then(|mut file| {
-            self.largest = self.largest.max(file.metadata()?.len());
-            file.read_exact(&mut header)
-        });
-        let salt: [u8; 8] = header[16..].try_into().unwrap();
-        if read.is_ok() && self.salt.replace(salt).is_some_and(|before| before != salt) {
-            self.resets += 1;
-        }
     }
 }

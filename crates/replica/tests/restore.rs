@@ -4,6 +4,8 @@
 
 #[path = "restore/damage.rs"]
 mod damage;
+#[path = "restore/handmade.rs"]
+mod handmade;
 #[path = "restore/places.rs"]
 mod places;
 #[path = "restore/states.rs"]

@@ -2,8 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// How they are called, before the number of the process.
 const PREFIX: &str = "monolite-merging-";
@@ -21,17 +25,24 @@ pub(super) struct Named {
 impl Named {
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
         sweep(dir);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = dir.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        // Without the lock it may be swept away: then nothing was lost yet.
-        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-        Ok(Self { path, file })
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = dir.join(format!("{PREFIX}{}-{number}", std::process::id()));
+            let mut options = OpenOptions::new();
+            let file = match options.read(true).write(true).create_new(true).open(&path) {
+                Ok(file) => file,
+                // Of another process with our number, in another container.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            };
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // Somebody sweeps, and takes it for a dead one's.
+                Err(Errno::WOULDBLOCK) => continue,
+                Ok(()) if file.metadata()?.nlink() == 0 => continue,
+                // Not every filesystem can.
+                Ok(()) | Err(_) => return Ok(Self { path, file }),
+            }
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -67,7 +78,7 @@ fn sweep(dir: &Path) {
         let Ok(file) = File::open(entry.path()) else {
             continue;
         };
-        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::place::folder;
 
@@ -48,9 +49,12 @@ impl Temporary {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
-            let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-            if locked && file.metadata()?.nlink() == 0 {
-                continue; // Swept away between the two.
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // Somebody sweeps, and takes it for a dead one's.
+                Err(Errno::WOULDBLOCK) => continue,
+                Ok(()) if file.metadata()?.nlink() == 0 => continue,
+                // Not every filesystem can.
+                Ok(()) | Err(_) => {}
             }
             let made = Self {
                 path,

@@ -5,6 +5,8 @@
 mod days;
 mod merges;
 mod plans;
+mod promises;
+mod world;
 
 use monolite_ltx::Txid;
 
