@@ -131,7 +131,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if the file is damaged, or is not what it should be: made anew, it
+    /// True if the file is damaged, gone, or not what it should be: made anew, it
     /// serves again.
     pub fn is_corruption(&self) -> bool {
         match self {
@@ -142,7 +142,8 @@ impl Error {
             Self::Store(error) => match error {
                 monolite_store::Error::Sqlite(error) => corrupt(error),
                 monolite_store::Error::Commit(error) => corrupt(error),
-                monolite_store::Error::NotADatabase { .. } => true,
+                monolite_store::Error::NotADatabase { .. }
+                | monolite_store::Error::Moved { .. } => true,
                 _ => false,
             },
             _ => false,

@@ -238,7 +238,13 @@ impl Both {
                 self.model.retain(|key, _| key % 2 != namespace);
             }
             Step::Wait(ms) => self.clock.advance(Duration::from_millis(ms)),
-            Step::SetClock(ms) => self.clock.step(ms),
+            Step::SetClock(ms) => {
+                // What is over but not swept out yet may live again once the
+                // clock was set. The model keeps nothing that is over.
+                self.cache.remove_expired().await.unwrap();
+                self.clock.step(ms);
+                self.cache.remove_expired().await.unwrap();
+            }
             Step::RemoveExpired => {
                 self.cache.remove_expired().await.unwrap();
                 let stats = self.cache.stats().await.unwrap();

@@ -4,6 +4,7 @@
 //! SQLite answers an unknown or refused one with silence.
 
 use std::cell::Cell;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,16 +22,36 @@ const STATEMENT_CACHE: usize = 128;
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// The first one: makes the file, if there is none.
     Writer,
-    Reader,
+    /// Of the file that the writer has open: makes none.
+    Reader(FileId),
+}
+
+/// Device and inode of the file with a database's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(Option<(u64, u64)>);
+
+impl FileId {
+    pub(crate) fn of(path: &Path) -> Self {
+        let found = std::fs::metadata(path).ok();
+        Self(found.map(|found| (found.dev(), found.ino())))
+    }
 }
 
 pub(crate) fn open(path: &Path, options: &Options, role: Role) -> Result<Connection> {
     check_version(rusqlite::version_number(), rusqlite::version())?;
     let since = Instant::now();
     loop {
-        let opened = connect(path, options)
+        let opened = connect(path, options, role)
             .and_then(|conn| configure(&conn, path, options, role).map(|()| conn));
+        // A reader that is opened later than the writer may find another file
+        // under the name, or none: what it would read is not what is written.
+        if let Role::Reader(writers) = role
+            && FileId::of(path) != writers
+        {
+            return Err(Error::Moved { path: path.into() });
+        }
         let error = match opened {
             Ok(conn) => return Ok(conn),
             Err(error) => error.classify_open(path, since.elapsed().as_millis()),
@@ -54,12 +75,11 @@ fn check_version(number: i32, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn connect(path: &Path, options: &Options) -> Result<Connection> {
+fn connect(path: &Path, options: &Options, role: Role) -> Result<Connection> {
     // Without URI: a file named `file:x?mode=memory` is only a file.
     // NO_MUTEX: each connection is used by one thread at a time.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, role == Role::Writer);
     let conn = match &options.vfs {
         None => Connection::open_with_flags(path, flags)?,
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
@@ -87,7 +107,7 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
             conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?
         }
         // Writes nothing: a full disk is no reason not to read.
-        Role::Reader => conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?,
+        Role::Reader(_) => conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?,
     };
     if mode != "wal" {
         return Err(Error::NoWal {
@@ -117,7 +137,7 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
             // would commit statement by statement: refused, as true says.
             conn.commit_hook(Some(|| IN_CLOSURE.get()))?;
         }
-        Role::Reader => {
+        Role::Reader(_) => {
             set("query_only", 1)?;
             conn.authorizer(Some(guard_query_only))?;
         }

@@ -49,6 +49,13 @@ pub enum Error {
         /// The journal mode SQLite stayed in.
         mode: String,
     },
+    /// The file that the store has open has its name no more: it was deleted,
+    /// or another is in its place.
+    #[error("{} is not the file that was opened any more: it was deleted, moved or replaced; close the store and open it again", .path.display())]
+    Moved {
+        /// The database's path.
+        path: PathBuf,
+    },
     /// A setting did not take.
     #[error("PRAGMA {name} did not take on {}: asked for {wanted}, SQLite answers {got}", .path.display())]
     Pragma {

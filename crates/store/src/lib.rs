@@ -60,6 +60,7 @@ pub use crate::watch::Watch;
 /// The version of rusqlite whose types appear in this crate's functions.
 pub use rusqlite;
 
+use crate::connection::FileId;
 use crate::readers::Readers;
 use crate::watch::Watches;
 use crate::writer::Writer;
@@ -117,13 +118,14 @@ impl Store {
         })?;
         let (commits, _) = tokio::sync::watch::channel(0);
         let writer = Writer::start(&path, &options, commits.clone())?;
-        let readers = Readers::open(&path, &options)?;
+        let file = FileId::of(&path);
+        let readers = Readers::open(&path, file, &options)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 pid: std::process::id(),
                 busy_timeout_ms: options.busy_timeout.as_millis(),
                 write_queue: options.write_queue,
-                watches: Watches::new(&path, &options, commits),
+                watches: Watches::new(&path, file, &options, commits),
                 writer,
                 readers,
                 path,

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mps
 use rusqlite::Connection;
 use tokio::sync::{Notify, oneshot};
 
-use crate::connection::{self, Role};
+use crate::connection::{self, FileId, Role};
 use crate::park::block_on;
 use crate::writer::run_caught;
 use crate::{Error, Options, Result};
@@ -38,6 +38,7 @@ struct Shared {
     freed: Notify,
     closed: AtomicBool,
     path: PathBuf,
+    file: FileId,
     options: Options,
 }
 
@@ -51,12 +52,12 @@ thread_local! {
 }
 
 impl Readers {
-    pub(crate) fn open(path: &Path, options: &Options) -> Result<Self> {
+    pub(crate) fn open(path: &Path, file: FileId, options: &Options) -> Result<Self> {
         let count = options.readers.max(1);
         let slots: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
         // One now, so that a file that cannot be read is known at open.
         if let Some(slot) = slots.first() {
-            *lock(slot) = Some(connection::open(path, options, Role::Reader)?);
+            *lock(slot) = Some(connection::open(path, options, Role::Reader(file))?);
         }
         Ok(Self {
             shared: Arc::new(Shared {
@@ -65,6 +66,7 @@ impl Readers {
                 freed: Notify::new(),
                 closed: AtomicBool::new(false),
                 path: path.into(),
+                file,
                 options: options.clone(),
             }),
             threads: OnceLock::new(),
@@ -237,7 +239,11 @@ impl Shared {
         }
         let conn = match &**guard {
             Some(conn) => conn,
-            None => guard.insert(connection::open(&self.path, &self.options, Role::Reader)?),
+            None => guard.insert(connection::open(
+                &self.path,
+                &self.options,
+                Role::Reader(self.file),
+            )?),
         };
         let outer = READING.replace(self.id());
         let result = run_caught(closure, conn);

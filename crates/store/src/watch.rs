@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use crate::connection::{self, Role};
+use crate::connection::{self, FileId, Role};
 use crate::park::block_on_until;
 use crate::{Error, Options, Result};
 
@@ -86,6 +86,7 @@ impl Watch {
 /// with the last.
 pub(crate) struct Watches {
     path: PathBuf,
+    file: FileId,
     options: Options,
     state: Mutex<State>,
 }
@@ -100,9 +101,15 @@ struct State {
 }
 
 impl Watches {
-    pub(crate) fn new(path: &Path, options: &Options, commits: watch::Sender<u64>) -> Self {
+    pub(crate) fn new(
+        path: &Path,
+        file: FileId,
+        options: &Options,
+        commits: watch::Sender<u64>,
+    ) -> Self {
         Self {
             path: path.into(),
+            file,
             options: options.clone(),
             state: Mutex::new(State {
                 commits: Some(commits),
@@ -123,7 +130,8 @@ impl Watches {
         let watcher = match state.running.upgrade() {
             Some(watcher) => watcher,
             None => {
-                let (started, thread) = Watcher::start(&self.path, &self.options, commits)?;
+                let (started, thread) =
+                    Watcher::start(&self.path, self.file, &self.options, commits)?;
                 state.threads.retain(|thread| !thread.is_finished());
                 state.threads.push(thread);
                 let watcher = Arc::new(started);
@@ -193,10 +201,11 @@ impl Drop for Watcher {
 impl Watcher {
     fn start(
         path: &Path,
+        file: FileId,
         options: &Options,
         commits: watch::Sender<u64>,
     ) -> Result<(Self, JoinHandle<()>)> {
-        let conn = connection::open(path, options, Role::Reader)?;
+        let conn = connection::open(path, options, Role::Reader(file))?;
         let mut version = Version {
             last: Version::read(&conn)?,
             conn,

@@ -438,6 +438,44 @@ fn what_cannot_be_opened_is_named_and_left_alone() {
 }
 
 #[test]
+fn a_connection_opened_later_meets_the_same_file_or_says_that_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        readers: 2,
+        ..Options::default()
+    };
+    let path = dir.path().join("app.sqlite3");
+    let remove_all = || {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(dir.path().join(format!("app.sqlite3{suffix}")));
+        }
+    };
+    // Two at once: one of them needs a connection of its own.
+    let two_reads = |store: &Store| -> Result<()> {
+        let other = store.clone();
+        store.read_blocking(move |_| {
+            std::thread::spawn(move || other.read_blocking(|_| Ok(())))
+                .join()
+                .unwrap()
+        })
+    };
+
+    let store = Store::open(&path, options.clone()).unwrap();
+    remove_all();
+    let error = two_reads(&store).unwrap_err();
+    assert!(matches!(error, Error::Moved { .. }), "{error}");
+    assert!(matches!(store.watch(), Err(Error::Moved { .. })));
+    assert!(!path.exists(), "nothing is made at its place");
+
+    let store = Store::open(&path, options.clone()).unwrap();
+    remove_all();
+    let replaced = Store::open(&path, options).unwrap();
+    let error = two_reads(&store).unwrap_err();
+    assert!(matches!(error, Error::Moved { .. }), "{error}");
+    two_reads(&replaced).unwrap();
+}
+
+#[test]
 fn every_setting_is_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
