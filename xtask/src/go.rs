@@ -12,8 +12,9 @@ use crate::shell::{install, run, works};
 const LITESTREAM: &str = "v0.5.17";
 
 /// Their tests are ignored unless asked for.
-const TESTS: [&str; 3] = [
+const TESTS: [&str; 4] = [
     "crates/ltx/tests/go.rs",
+    "crates/replica/tests/large.rs",
     "crates/replica/tests/litestream.rs",
     "crates/testkit/tests/litestream.rs",
 ];

@@ -76,7 +76,8 @@ fn test_workspace(arguments: &[&str]) -> Result<()> {
     let provided = needs::for_tests()?;
     run("cargo", |cargo| {
         cargo
-            .args(["test", "--workspace", "--locked"])
+            // All that fails is worth knowing at once.
+            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
             .args(arguments)
             .envs(provided)
     })

@@ -7,8 +7,6 @@ use anyhow::Context;
 use monolite_replica::{Follower, State, Status};
 use tokio::time::{Instant, sleep};
 
-use crate::replication;
-
 /// Between two of them.
 const EVERY: Duration = Duration::from_secs(60);
 /// Between two looks whether the first one can be sent.
@@ -85,7 +83,7 @@ fn error_chain(error: reqwest::Error) -> String {
 /// Whether all that was committed is stored, or on its way.
 fn is_well(all: &[Status]) -> bool {
     let well = |status: &Status| {
-        let works = replication::trouble(status).is_none() && status.state == State::Following;
+        let works = status.error.is_none() && status.state == State::Following;
         works && status.lag_ms < LATE_MS
     };
     // No database at all: the wrong directory is no success.
@@ -112,6 +110,7 @@ mod tests {
             sent_files: 0,
             leased: true,
             error: error.map(str::to_owned),
+            advice: None,
         }
     }
 

@@ -219,6 +219,7 @@ struct Line<'s> {
     sent_bytes: u64,
     sent_files: u64,
     error: Option<&'s str>,
+    advice: Option<&'s str>,
 }
 
 impl Stored {
@@ -227,8 +228,12 @@ impl Stored {
             let lines: Vec<Line<'_>> = self.status.iter().map(line).collect();
             return print::json(&lines);
         }
-        let stored = |status: &&Status| replication::trouble(status).is_none();
-        for advice in self.status.iter().filter_map(replication::advice) {
+        let stored = |status: &&Status| status.error.is_none();
+        for advice in self
+            .status
+            .iter()
+            .filter_map(|status| status.advice.as_deref())
+        {
             print::warning(&anyhow!("{advice}"));
         }
         print::lines(self.status.iter().filter(stored).map(|status| {
@@ -254,11 +259,12 @@ fn line(status: &Status) -> Line<'_> {
     Line {
         database: &status.database,
         destination: &status.destination,
-        stored: replication::trouble(status).is_none(),
+        stored: status.error.is_none(),
         txid: status.txid.to_string(),
         timestamp: status.stored_ms.map(moment::show),
         sent_bytes: status.sent_bytes,
         sent_files: status.sent_files,
         error: status.error.as_deref(),
+        advice: status.advice.as_deref(),
     }
 }

@@ -9,9 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use monolite_replica::{
-    Destination, DestinationOptions, FollowOptions, Key, Policy, Status, StorageError,
-};
+use monolite_replica::{Destination, DestinationOptions, FollowOptions, Key, Policy, StorageError};
 use monolite_volume::{Lock, LockInfo};
 
 pub(crate) use self::which::{find, is_replicated, name_in};
@@ -20,6 +18,8 @@ use crate::settings::{Following, Replicas, Settings};
 
 /// The value that turns replication off, also where `BUCKET_NAME` is set.
 const NOWHERE: &str = "none";
+/// Holds the key that replicas are encrypted with.
+pub(crate) const KEY_VARIABLE: &str = "MONOLITE_REPLICA_KEY";
 /// A key file is a line; what is larger is another file.
 const MAX_KEY_BYTES: u64 = 4096;
 
@@ -90,7 +90,7 @@ fn options(replicas: &Replicas) -> Result<DestinationOptions, Failure> {
 
 /// The key that replicas are encrypted with, if they are.
 pub(crate) fn key(replicas: &Replicas) -> anyhow::Result<Option<Key>> {
-    match (&replicas.replica_key_file, variable("MONOLITE_REPLICA_KEY")) {
+    match (&replicas.replica_key_file, variable(KEY_VARIABLE)) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => bail!(
             "the replica's key is given twice, by a file and by MONOLITE_REPLICA_KEY; leave one of them"
@@ -149,22 +149,6 @@ pub(crate) fn follow_options(following: &Following) -> FollowOptions {
 fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
-}
-
-/// What keeps a database from being stored.
-pub(crate) fn trouble(status: &Status) -> Option<&str> {
-    status.error.as_deref().filter(|error| !is_advice(error))
-}
-
-/// What could be better about a database that is stored.
-pub(crate) fn advice(status: &Status) -> Option<&str> {
-    status.error.as_deref().filter(|error| is_advice(error))
-}
-
-/// Told in the place of an error: that it could be done with less effort.
-fn is_advice(error: &str) -> bool {
-    let path = PathBuf::new();
-    error.ends_with(&monolite_replica::Error::NotWal { path }.to_string())
 }
 
 /// Where what has to be known after a restart is kept on the volume.

@@ -14,7 +14,7 @@ use monolite_supervisor::{Config, Error, Stream};
 use monolite_volume::{Finding, Level};
 
 use crate::settings::{Settings, Trust};
-use crate::{Failure, descriptors, log, report, surroundings};
+use crate::{Failure, descriptors, log, replication, report, surroundings};
 
 #[derive(Args)]
 #[command(
@@ -77,7 +77,9 @@ pub(crate) fn config(
     config.app_port = settings.app_port;
     config.allow = settings.allow.clone();
     config.app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
-    config.environment = std::env::vars_os().collect();
+    // What opens the replicas is not for the app to know, or to print.
+    let environment = std::env::vars_os().filter(|(name, _)| name != replication::KEY_VARIABLE);
+    config.environment = environment.collect();
     config.health.path = settings.health_path.clone();
     config.health.host = settings.health_host.clone();
     if let Some(name) = &settings.database {

@@ -43,8 +43,9 @@ pub enum Error {
     /// what this one holds.
     #[error(
         "{}: the replica holds a state of another volume, and {pages} pages here are not as in \
-         it; restore it here with `monolite restore --overwrite`, or go on from what is here with \
-         --take-over (what the replica holds stays restorable by --timestamp)", path.display()
+         it; restore it here with `monolite restore --overwrite {}`, or go on from what is here with \
+         --take-over (what the replica holds stays restorable by --timestamp)", path.display(),
+        path.display()
     )]
     Behind {
         /// The database.

@@ -11,6 +11,7 @@
 //! renamed; one that is torn or of another database is refused, and made anew
 //! from the replica.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -23,12 +24,25 @@ const HEAD: usize = 8 + 4 + 4 + 8 + 8;
 const MAX_PAGES: u32 = u32::MAX - 1;
 
 /// The checksum of each page of a database at one TXID.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PageMap {
     page_size: u32,
     txid: Txid,
     sum: Checksum,
     pages: Vec<u64>,
+}
+
+impl fmt::Debug for PageMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            page_size,
+            txid,
+            sum,
+            pages,
+        } = self;
+        let pages = pages.len();
+        write!(f, "PageMap({pages} pages of {page_size}, {txid}, {sum})")
+    }
 }
 
 impl PageMap {

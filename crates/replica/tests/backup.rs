@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, reason = "what the other processes say")]
 
+mod common;
 #[path = "backup/kill.rs"]
 mod kill;
 #[path = "backup/large.rs"]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use monolite_replica::{Follower, State, Status};
 
-use super::trouble;
 use crate::bar::Bar;
 
 /// A problem that lasts for so long is given up on.
@@ -31,7 +30,7 @@ pub(crate) async fn sync(follower: &Follower, bar: &Bar) -> Result<(), Vec<anyho
         let mut errors = Vec::new();
         for status in &status {
             let key = (status.database.clone(), status.destination.clone());
-            match trouble(status) {
+            match &status.error {
                 Some(error) => {
                     let since = *since.entry(key).or_insert_with(Instant::now);
                     let lasts = since.elapsed() >= GIVE_UP;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use monolite_replica::{Follower, State, Status};
 
 use super::news::News;
-use super::{advice, trouble};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -118,12 +117,11 @@ impl Reporter {
 impl Known {
     fn look(&mut self, status: &Status, now: Instant, news: &mut Vec<News>) {
         let refused = status.state == State::Refused;
-        if let Some(advice) = advice(status).filter(|_| !self.advised) {
+        if let Some(advice) = status.advice.as_ref().filter(|_| !self.advised) {
             self.advised = true;
-            news.push(News::Slow(status.clone(), advice.into()));
+            news.push(News::Slow(status.clone(), advice.clone()));
         }
-        let trouble = trouble(status);
-        match (trouble, self.problem.take()) {
+        match (&status.error, self.problem.take()) {
             (Some(_), None) => {
                 let (since, more) = (Duration::ZERO, 0);
                 let status = status.clone();
@@ -161,7 +159,7 @@ impl Known {
             (None, None) => {}
         }
         let is_stored = status.txid.0 > 0 && status.state == State::Following;
-        if trouble.is_none() && is_stored && !self.follows {
+        if status.error.is_none() && is_stored && !self.follows {
             self.follows = true;
             news.push(News::Follows(status.clone()));
         }
@@ -197,6 +195,7 @@ mod tests {
             sent_files: lag_ms,
             leased: true,
             error: error.map(str::to_owned),
+            advice: None,
         }
     }
 
@@ -261,9 +260,8 @@ mod tests {
     fn advice_is_no_problem() {
         let start = Instant::now();
         let mut reporter = Reporter::new(start);
-        let path = "/data/a".into();
-        let advice = monolite_replica::Error::NotWal { path }.to_string();
-        let all = [status("a", State::Following, Some(&advice), 0)];
+        let mut all = [status("a", State::Following, None, 0)];
+        all[0].advice = Some("not in WAL mode".into());
         assert_eq!(words(reporter.news(&all, start)), ["a slow", "a follows"]);
         assert!(reporter.news(&all, start).is_empty());
     }

@@ -274,6 +274,7 @@ impl Shipper {
             Found::Ours(map) => (map, false, false),
             Found::Foreign(map) => (map, false, !self.settings.take_over),
         };
+        steps::reached("replica.looked");
         let now = Instant::now();
         Ok(Known {
             map: Arc::new(map),

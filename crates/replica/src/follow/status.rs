@@ -29,6 +29,9 @@ pub struct Status {
     pub leased: bool,
     /// The last error, until something works again.
     pub error: Option<String>,
+    /// What could be better about a database that is stored all the same: one
+    /// that is not in WAL mode.
+    pub advice: Option<String>,
 }
 
 /// What is being done for a database.
@@ -64,6 +67,7 @@ impl Board {
             sent_files: 0,
             leased: true,
             error: None,
+            advice: None,
         }))
     }
 

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use monolite_ltx::Checksum;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::database::{Database, Handle, Shared};
 use super::inbox::Inbox;
@@ -102,8 +104,15 @@ struct Inner {
 struct Followed {
     handle: Handle,
     shipped: Vec<Shipped>,
+    problem: Arc<Mutex<Problem>>,
+}
+
+/// What its reader has to say.
+#[derive(Default, Clone)]
+struct Problem {
     /// Why it cannot be read.
-    problem: Arc<Mutex<Option<String>>>,
+    error: Option<String>,
+    advice: Option<String>,
 }
 
 #[derive(Clone)]
@@ -181,7 +190,8 @@ impl Follower {
                 let mut status = shipped.board.read();
                 let since = shipped.inbox.since_ms();
                 status.lag_ms = since.map_or(0, |ms| u64::try_from(now - ms).unwrap_or(0));
-                status.error = problem.clone().or(status.error);
+                status.error = problem.error.clone().or(status.error);
+                status.advice.clone_from(&problem.advice);
                 all.push(status);
             }
         }
@@ -267,12 +277,15 @@ impl Follower {
         }
     }
 
-    /// Stores what is committed, gives the leases back, and ends.
+    /// Stores what is committed, gives the leases back, and ends: all of it
+    /// within `limit`, of which a quarter, and at most 5 s, are for the end.
     ///
     /// # Errors
     /// As [`sync`](Self::sync); it has ended all the same.
     pub async fn stop(self, limit: Duration) -> Result<()> {
-        let synced = self.sync(limit).await;
+        let end = Instant::now() + limit;
+        let reserve = (limit / 4).min(END);
+        let synced = self.sync(limit.saturating_sub(reserve)).await;
         self.finder.abort();
         let _ = self.finder.await;
         drop(self.watch);
@@ -281,18 +294,17 @@ impl Follower {
         let mut tasks = std::mem::take(&mut *self.inner.tasks());
         let ended = async { while tasks.join_next().await.is_some() {} };
         // What hangs in a request that is not answered is not waited for.
-        let _ = tokio::time::timeout(END, ended).await;
+        let _ = tokio::time::timeout_at(end - reserve / 2, ended).await;
         tasks.abort_all();
-        for (_, keeper) in &self.inner.destinations {
-            let _ = tokio::time::timeout(END, keeper.release()).await;
-        }
+        let releases = self.inner.destinations.iter().map(|(_, k)| k.release());
+        let _ = tokio::time::timeout_at(end, join_all(releases)).await;
         synced
     }
 }
 
 /// Between two looks for new databases, however many files come and go.
 const FIND_PAUSE: Duration = Duration::from_millis(250);
-/// For what is under way to end at a stop.
+/// The most of a stop's time that is kept for what is under way to end.
 const END: Duration = Duration::from_secs(5);
 
 async fn find_databases(inner: Arc<Inner>) {
@@ -342,14 +354,20 @@ impl Inner {
     fn follow(self: &Arc<Self>, path: &Path) -> Option<Followed> {
         // Another name cannot be a key everywhere.
         let name = path.strip_prefix(&self.volume).ok()?.to_str()?.to_owned();
-        let problem: Arc<Mutex<Option<String>>> = Arc::default();
+        let problem: Arc<Mutex<Problem>> = Arc::default();
         let told = problem.clone();
         let inboxes: Vec<_> = (self.destinations.iter())
             .map(|_| Arc::new(Inbox::new(&self.shared.budget, self.options.memory / 4)))
             .collect();
         let pause = (self.options.sync_interval / 4).clamp(SLIDE_PAUSE.0, SLIDE_PAUSE.1);
         let tell = move |error: Option<&Error>| {
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = error.map(Error::to_string);
+            let said = error.map(Error::to_string);
+            let (error, advice) = match error {
+                Some(Error::NotWal { .. }) => (None, said),
+                _ => (said, None),
+            };
+            let mut problem = told.lock().unwrap_or_else(PoisonError::into_inner);
+            *problem = Problem { error, advice };
         };
         let shared = self.shared.clone();
         let (database, handle) =

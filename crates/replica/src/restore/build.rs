@@ -16,6 +16,10 @@ use crate::progress::Progress;
 use crate::steps;
 use crate::storage::Replica;
 
+/// No page takes fewer bytes in a file, however well it compresses: its number
+/// and flags, its length, and what the compression adds to it.
+const PAGE_FRAME_MIN: u64 = 11;
+
 /// One state of a replica that is being put together.
 pub(super) struct Build<'a> {
     replica: &'a Replica,
@@ -38,6 +42,16 @@ impl<'a> Build<'a> {
             return Err(RestoreError::Ended);
         };
         let newest = replica.header(newest).await?;
+        // Each page was sent once at least, but the lock page: no memory is
+        // taken, and no file made, for more than can be there.
+        let bytes = plan.bytes();
+        if u64::from(newest.commit) > bytes / PAGE_FRAME_MIN + 1 {
+            return Err(RestoreError::Oversized {
+                replica: replica.name(),
+                pages: newest.commit,
+                bytes,
+            });
+        }
         steps::reached("restore.planned");
         Ok(Self {
             replica,

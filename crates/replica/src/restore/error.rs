@@ -91,6 +91,18 @@ pub enum RestoreError {
         /// The state.
         txid: Txid,
     },
+    /// A header says more than its file, and all the others, can hold.
+    #[error(
+        "{replica} says that its database has {pages} pages, which its {bytes} bytes cannot hold: its newest file was not made by replication"
+    )]
+    Oversized {
+        /// The replica.
+        replica: String,
+        /// Pages.
+        pages: u32,
+        /// Bytes of all files of the state.
+        bytes: u64,
+    },
     /// The pages are not the database that was replicated.
     #[error(
         "the pages of {replica} at transaction {txid} have the checksum {computed}, and it should be {expected}: they are not the state that was replicated; an earlier state, or another replica, may be whole"

@@ -1,6 +1,7 @@
 //! One place that holds replicas.
 
 use std::fmt;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,7 +169,9 @@ impl Destination {
     }
 
     /// The databases that have files here, sorted. Found by listing folders, so
-    /// that a long history costs nothing.
+    /// that a long history costs nothing. Each name stays inside a volume, and
+    /// is none of a file that SQLite keeps beside a database; the destination
+    /// itself has the empty one.
     ///
     /// # Errors
     /// The place cannot be listed. That there are none is no error.
@@ -198,7 +201,42 @@ impl Destination {
                 folders.extend(others.map(|name| join(&folder, name)));
             }
         }
+        databases.retain(|name| name.is_empty() || is_inside(name));
         databases.sort_unstable();
         Ok(databases)
+    }
+}
+
+/// Whether a name that comes from outside names a database on a volume.
+fn is_inside(name: &str) -> bool {
+    let beside = ["-wal", "-shm", "-journal"];
+    let normal = |part: Component<'_>| matches!(part, Component::Normal(part) if part != super::lease::FOLDER);
+    !name.contains('\0')
+        && !name.ends_with('/')
+        && !beside.iter().any(|suffix| name.ends_with(suffix))
+        && Path::new(name).components().all(normal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_outside_stay_inside() {
+        for name in ["app.sqlite3", "tenants/a b.db", "a/..b/c"] {
+            assert!(is_inside(name), "{name}");
+        }
+        for name in [
+            "../app.sqlite3",
+            "/etc/passwd",
+            "a/../../b",
+            ".monolite/lock",
+            "a/.monolite/b",
+            "app.sqlite3-wal",
+            "a\0b",
+            "a/",
+        ] {
+            assert!(!is_inside(name), "{name}");
+        }
     }
 }

@@ -7,19 +7,14 @@ use std::path::Path;
 use monolite_replica::backup::{self, BackupOptions, Copy};
 use rusqlite::Connection;
 
+use super::common::{LARGE_PAGE as PAGE, fill_large};
+
 const GIBIBYTE: u64 = 1 << 30;
-const PAGE: u64 = 65_536;
 
 /// One of 1 GiB and some pages, mostly of nothing.
 fn large(dir: &Path) -> std::path::PathBuf {
     let db = dir.join("large.sqlite3");
-    let conn = Connection::open(&db).unwrap();
-    conn.execute_batch(&format!(
-        "PRAGMA page_size = {PAGE}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
-         PRAGMA cache_size = 10; CREATE TABLE t (x);
-         INSERT INTO t VALUES (zeroblob(540000000)), (zeroblob(540000000)), ('the end');"
-    ))
-    .unwrap();
+    fill_large(&Connection::open(&db).unwrap());
     db
 }
 

@@ -1,9 +1,10 @@
 //! A disk that is full: a file system of a few megabytes, in a mount namespace
 //! of its own.
 
-use monolite_replica::Progress;
 use monolite_replica::backup::{self, BackupOptions, Check, Compression, Error, local};
+use monolite_replica::{Progress, RestoreError, RestoreOptions, restore};
 
+use super::common::{LONG, Volume};
 use super::place::{AS_ANYBODY, database, in_namespace, names, place, state};
 
 #[test]
@@ -82,4 +83,46 @@ fn full_disk() {
     };
     assert_eq!(kept, 64 << 20);
     assert_eq!(names(&place().join("snapshots")), [""; 0]);
+}
+
+#[test]
+fn a_restore_to_a_full_disk_leaves_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = "mount -t tmpfs -o size=6m none \"$PLACE\"";
+    in_namespace(AS_ANYBODY, mount, "space::full_for_a_restore", dir.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the other half of a_restore_to_a_full_disk_leaves_what_was_there"]
+async fn full_for_a_restore() {
+    let volume = Volume::new();
+    let app = volume.database("app.sqlite3");
+    app.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(4000000))")
+        .unwrap();
+    let follower = volume.follow();
+    follower.sync(LONG).await.unwrap();
+    follower.stop(LONG).await.unwrap();
+    let replica = volume.destination().replica("app.sqlite3");
+
+    let out = place().join("app.sqlite3");
+    let old = database(&place(), "WAL", 3);
+    assert_eq!(old, out);
+    let options = || RestoreOptions {
+        overwrite: true,
+        ..RestoreOptions::default()
+    };
+    let ballast = place().join("ballast");
+    std::fs::write(&ballast, vec![1; 4 << 20]).unwrap();
+    let error = restore(&replica, &out, options()).await.unwrap_err();
+    assert!(matches!(error, RestoreError::DiskFull { .. }), "{error}");
+    assert_eq!(state(&out), 3);
+    assert_eq!(names(&place()), ["app.sqlite3", "ballast"]);
+    std::fs::remove_file(&ballast).unwrap();
+    // The room is taken before anything is fetched: nobody can fill it.
+    let mut filling = options();
+    filling.progress = std::sync::Arc::new(Fills);
+    restore(&replica, &out, filling).await.unwrap();
+    assert!(ballast.metadata().unwrap().len() < 4 << 20);
+    std::fs::remove_file(&ballast).unwrap();
+    assert_eq!(names(&place()), ["app.sqlite3"]);
 }

@@ -57,6 +57,13 @@ impl Volume {
         Self::at(dir, own.join("copy"), own)
     }
 
+    /// For what is large: not in memory, where that is what `/tmp` is.
+    pub(crate) fn on_disk() -> Self {
+        let dir = Arc::new(monolite_testkit::disk_dir());
+        let own = dir.path().to_owned();
+        Self::at(dir, own.join("copy"), own)
+    }
+
     /// Another volume, with the same destination.
     pub(crate) fn another(&self) -> Self {
         let own = self.own.join("another");
@@ -185,4 +192,17 @@ pub(crate) fn dump(conn: &Connection) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Bytes of a page of [`fill_large`].
+pub(crate) const LARGE_PAGE: u64 = 65_536;
+
+/// 1 GiB and some pages, mostly of nothing.
+pub(crate) fn fill_large(conn: &Connection) {
+    conn.execute_batch(&format!(
+        "PRAGMA page_size = {LARGE_PAGE}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
+         PRAGMA cache_size = 10; CREATE TABLE t (x);
+         INSERT INTO t VALUES (zeroblob(540000000)), (zeroblob(540000000)), ('the end');"
+    ))
+    .unwrap();
 }

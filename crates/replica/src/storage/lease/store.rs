@@ -9,6 +9,7 @@ use super::super::StorageError;
 use super::super::destination::Inner;
 use super::super::place::{Result, Swapped, Version, Versioned};
 use super::{Holder, KEY, LIMIT, LONGEST, Lease, Node, RACES, TICK};
+use crate::steps;
 
 /// The lease of one destination: who has it, and how to get it.
 ///
@@ -73,10 +74,12 @@ impl LeaseStore {
                     (epoch, Some(found.version))
                 }
             };
+            steps::reached("lease.read");
             let now_ms = self.inner.clock.now_ms();
             let holder = Holder::new(epoch, node, now_ms, ttl.min(LONGEST), &token);
             let started = self.inner.clock.monotonic();
             if let Swapped::Yes(version) = self.swap(&holder, version.as_ref()).await? {
+                steps::reached("lease.taken");
                 self.prove(&holder).await?;
                 return Ok(Lease::new(self.clone(), holder, version, started));
             }
