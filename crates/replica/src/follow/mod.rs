@@ -20,6 +20,7 @@ mod restored;
 mod shipper;
 mod start;
 mod status;
+mod tending;
 mod volume;
 mod watch;
 

@@ -27,11 +27,12 @@ use super::keeper::Turn;
 use super::restored;
 use super::start::{self, Before, Found};
 use super::status::{Board, State};
+use super::tending::Tending;
 use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
 use crate::steps;
-use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
+use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL, StorageError};
 use crate::wal::{Changes, Opened, Snapshot};
 
 /// The map is saved this often while there are changes: after a crash, what
@@ -49,6 +50,8 @@ const BEHIND_PAUSE: Duration = Duration::from_secs(600);
 const KEPT: usize = 256 << 10;
 /// After so long without success, no pages are kept in memory either.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest that a last look at the log may take before something is sent.
+const FRESHLY: Duration = Duration::from_millis(100);
 /// Requests for a flush that may wait.
 const FLUSHES: usize = 16;
 
@@ -79,10 +82,13 @@ pub(super) struct Shipper {
     pub(super) flushes: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
+/// A snapshot on its way. Without it, restores begin with the one before.
+type Upload = JoinHandle<Result<FileInfo, StorageError>>;
+
 /// What is known of the replica once it was looked at.
 struct Known {
     map: Arc<PageMap>,
-    catalog: Catalog,
+    files: Tending,
     /// All pages are to be compared before anything else is sent.
     compare: bool,
     /// A compare must find nothing: the state there is not known to be ours.
@@ -92,12 +98,13 @@ struct Known {
     /// A snapshot is due.
     whole: bool,
     /// One is being sent.
-    sending: Option<JoinHandle<Option<FileInfo>>>,
+    sending: Option<Upload>,
     /// The timestamp of the newest file: no later one is before it, whatever
     /// the clock does.
     newest_ms: i64,
     saved: Instant,
-    tended: Instant,
+    /// Not since the start: what runs for a moment each hour tends as well.
+    tended: Option<Instant>,
     dirty: bool,
     /// Encoded, and not stored for sure.
     unsent: Option<Unsent>,
@@ -203,9 +210,10 @@ impl Shipper {
                 }
             }
         }
-        if let Some(known) = known {
+        if let Some(mut known) = known {
             // The next start is quicker with it, and right without.
             let _ = self.save(known.map).await;
+            known.files.end().await;
         }
     }
 
@@ -246,6 +254,12 @@ impl Shipper {
             // Not a database yet.
             return Ok(());
         }
+        if !self.inbox.is_empty() {
+            // What was committed since the last look goes along, in the place of
+            // waiting for another interval.
+            let freshly = self.settings.sync_interval.min(FRESHLY);
+            let _ = tokio::time::timeout(freshly, self.database.slide()).await;
+        }
         let changes = self.inbox.take();
         if !changes.is_none() {
             // Until they are encoded, they are nowhere else.
@@ -278,7 +292,7 @@ impl Shipper {
         let now = Instant::now();
         Ok(Known {
             map: Arc::new(map),
-            catalog,
+            files: Tending::new(catalog),
             compare: true,
             must_equal,
             anew,
@@ -286,7 +300,7 @@ impl Shipper {
             sending: None,
             newest_ms: 0,
             saved: now,
-            tended: now,
+            tended: None,
             dirty: true,
             unsent: None,
         })
@@ -405,12 +419,11 @@ impl Shipper {
     }
 
     /// Sends a snapshot beside everything else, however long that takes.
-    fn send_snapshot(&self, header: Header, file: PathBuf) -> JoinHandle<Option<FileInfo>> {
+    fn send_snapshot(&self, header: Header, file: PathBuf) -> Upload {
         let replica = self.replica.clone();
         tokio::spawn(async move {
             let put = replica.put_file(SNAPSHOT_LEVEL, &header, &file, Arc::new(|_| ()));
-            // Without it, restores begin with the one before.
-            let stored = put.await.ok();
+            let stored = put.await;
             let _ = tokio::fs::remove_file(&file).await;
             stored
         })
@@ -481,19 +494,22 @@ impl Shipper {
             board.txid = header.max;
             board.stored_ms = Some(header.timestamp_ms);
         });
-        match body {
-            Some(body) => known.catalog.add_with(file, header.timestamp_ms, body),
-            None => known.catalog.add(file, header.timestamp_ms),
-        }
+        known.files.add(file, header.timestamp_ms, body);
     }
 
     /// What is to be done now and then; only after something was sent.
     async fn tend(&mut self, known: &mut Known) -> Result<()> {
-        if let Some(sending) = known.sending.take_if(|sending| sending.is_finished())
-            && let Ok(Some(file)) = sending.await
-        {
-            let time_ms = file.stored_ms;
-            known.catalog.add(file, time_ms);
+        if let Some(sending) = known.sending.take_if(|sending| sending.is_finished()) {
+            match sending.await {
+                Ok(Ok(file)) => {
+                    let time_ms = file.stored_ms;
+                    known.files.add(file, time_ms, None);
+                    self.advise(None);
+                }
+                Ok(Err(error)) => self.advise(Some(format!("a snapshot was not stored: {error}"))),
+                // The runtime is going down.
+                Err(_) => {}
+            }
         }
         if !known.dirty {
             return Ok(());
@@ -502,19 +518,34 @@ impl Shipper {
             self.save(known.map.clone()).await?;
             known.saved = Instant::now();
         }
-        if known.tended.elapsed() > self.settings.tend_every {
-            known.tended = Instant::now();
-            let now = self.shared.clock.now_ms();
-            if known.catalog.snapshot_age_ms(now) >= millis(self.settings.snapshot_every) {
-                known.whole = true;
-                self.compare(known).await?;
+        match known.files.look() {
+            Some(Ok(_)) => self.advise(None),
+            Some(Err(error)) => {
+                known.dirty = true;
+                self.advise(Some(format!(
+                    "old files were not merged or deleted: {error}"
+                )));
             }
-            known
-                .catalog
-                .tend(&self.replica, &self.settings.policy, now)
-                .await?;
-            known.dirty = false;
+            None => {}
         }
+        let now = self.shared.clock.now_ms();
+        if known
+            .tended
+            .is_some_and(|at| at.elapsed() <= self.settings.tend_every)
+        {
+            return Ok(());
+        }
+        let Some(age_ms) = known.files.snapshot_age_ms(now) else {
+            // The last time is not over yet.
+            return Ok(());
+        };
+        known.tended = Some(Instant::now());
+        if age_ms >= millis(self.settings.snapshot_every) {
+            known.whole = true;
+            self.compare(known).await?;
+        }
+        known.files.tend(&self.replica, &self.settings.policy, now);
+        known.dirty = false;
         Ok(())
     }
 
@@ -535,6 +566,10 @@ impl Shipper {
             board.leased = leased;
             board.txid = txid.unwrap_or(board.txid);
         });
+    }
+
+    fn advise(&self, advice: Option<String>) {
+        self.board.update(|board| board.advice = advice);
     }
 
     fn fails(&self, error: &Error, refused: bool) {

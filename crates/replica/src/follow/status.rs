@@ -29,8 +29,8 @@ pub struct Status {
     pub leased: bool,
     /// The last error, until something works again.
     pub error: Option<String>,
-    /// What could be better about a database that is stored all the same: one
-    /// that is not in WAL mode.
+    /// What could be better about a database that is stored all the same: it is
+    /// not in WAL mode, or its old files could not be merged.
     pub advice: Option<String>,
 }
 

@@ -191,7 +191,7 @@ impl Follower {
                 let since = shipped.inbox.since_ms();
                 status.lag_ms = since.map_or(0, |ms| u64::try_from(now - ms).unwrap_or(0));
                 status.error = problem.error.clone().or(status.error);
-                status.advice.clone_from(&problem.advice);
+                status.advice = problem.advice.clone().or(status.advice);
                 all.push(status);
             }
         }
