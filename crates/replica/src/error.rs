@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use monolite_ltx::Txid;
+
 use crate::storage::StorageError;
 
 /// What this crate returns.
@@ -52,6 +54,17 @@ pub enum Error {
         path: PathBuf,
         /// Pages that differ.
         pages: usize,
+    },
+    /// What is known to be stored is not in the list of what is.
+    #[error(
+        "{name}: transaction {txid} is stored, and not in the list that the provider gives; it is \
+         asked again until it is"
+    )]
+    Unlisted {
+        /// The replica.
+        name: String,
+        /// The transaction.
+        txid: Txid,
     },
     /// A database that this process may only read.
     #[error("{}: this process may only read it; replication needs to lock it as a writer does", path.display())]

@@ -124,6 +124,29 @@ async fn through_faults_of_all_kinds_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_behind_is_not_taken_for_another_volumes_work() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    let follower = follow(&volume, vec![bucket(&server)], quick());
+    for n in 0..5 {
+        write(&app, n);
+        follower.sync(LONG).await.unwrap();
+    }
+    follower.stop(LONG).await.unwrap();
+    write(&app, 6);
+    let faults = server.faults();
+    let stale = Rule::new(Fault::StaleList(View::WithoutNewest(2)));
+    let stale = faults.add(stale.operation(Operation::ListObjects));
+    let follower = follow(&volume, vec![bucket(&server)], quick());
+    let error = follower.sync(Duration::from_secs(2)).await.unwrap_err();
+    assert!(error.to_string().contains("not in the list"), "{error}");
+    faults.remove(&stale);
+    follower.sync(LONG).await.unwrap();
+    follower.stop(LONG).await.unwrap();
+    assert_restores(&volume, &bucket(&server), &app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_database_costs_no_request() {
     let (volume, server) = (Volume::new(), S3Server::start());
     let app = table(&volume);

@@ -12,6 +12,7 @@
 
 mod database;
 mod encode;
+mod flusher;
 mod inbox;
 mod intent;
 mod keeper;

@@ -9,18 +9,21 @@
 //!   what was stored, and all pages are compared: nothing is assumed.
 //! - Nothing is sent without the lease.
 
+mod compare;
+mod send;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use monolite_ltx::{DatabaseChecksums, Header, Txid};
+use monolite_ltx::Txid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::send::Unsent;
 use super::database::{Handle, Shared};
-use super::encode::{self, By, Sums};
+use super::encode::By;
 use super::inbox::Inbox;
 use super::intent::Intent;
 use super::keeper::Turn;
@@ -32,8 +35,7 @@ use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
 use crate::steps;
-use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL, StorageError};
-use crate::wal::{Changes, Opened, Snapshot};
+use crate::storage::{FileInfo, Replica, StorageError};
 
 /// The map is saved this often while there are changes: after a crash, what
 /// was sent since is read back.
@@ -45,15 +47,10 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Before what the replica holds is read once more, to see whether it is what
 /// this volume has.
 const BEHIND_PAUSE: Duration = Duration::from_secs(600);
-/// A file of more bytes is not kept while it cannot be sent: it is made anew
-/// from the database.
-const KEPT: usize = 256 << 10;
 /// After so long without success, no pages are kept in memory either.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest that a last look at the log may take before something is sent.
 const FRESHLY: Duration = Duration::from_millis(100);
-/// Requests for a flush that may wait.
-const FLUSHES: usize = 16;
 
 /// What all shippers of a volume have alike.
 #[derive(Clone)]
@@ -108,37 +105,6 @@ struct Known {
     dirty: bool,
     /// Encoded, and not stored for sure.
     unsent: Option<Unsent>,
-}
-
-/// Where large files are made.
-#[derive(Clone)]
-struct Files {
-    difference: PathBuf,
-    whole: PathBuf,
-}
-
-struct Unsent {
-    header: Header,
-    body: Bytes,
-    sums: Sums,
-}
-
-/// Asks a shipper to send all it has.
-#[derive(Clone, Debug)]
-pub(super) struct Flusher(mpsc::Sender<oneshot::Sender<()>>);
-
-impl Flusher {
-    pub(super) fn new() -> (Self, mpsc::Receiver<oneshot::Sender<()>>) {
-        let (sender, receiver) = mpsc::channel(FLUSHES);
-        (Self(sender), receiver)
-    }
-
-    /// Returns once all that is in the inbox is stored, however long it takes.
-    pub(super) async fn flush(&self) -> Result<(), ()> {
-        let (done, answer) = oneshot::channel();
-        self.0.send(done).await.map_err(|_| ())?;
-        answer.await.map_err(|_| ())
-    }
 }
 
 impl Shipper {
@@ -306,197 +272,6 @@ impl Shipper {
         })
     }
 
-    /// Compares all pages with the map and sends those that differ; all of
-    /// them if there is nothing to go on from, or if a snapshot is due.
-    async fn compare(&mut self, known: &mut Known) -> Result<()> {
-        known.compare = true;
-        self.board.update(|board| board.state = State::Comparing);
-        let shared = self.shared.clone();
-        let _permit = shared.comparers.acquire().await;
-        let (path, inbox) = (self.path.clone(), self.inbox.clone());
-        let snapshot = self
-            .blocking(move || inbox.replace(Opened::new(&path)?))
-            .await?;
-        if snapshot.pages() == 0 {
-            // Not a database yet.
-            return Ok(());
-        }
-        let files = Files {
-            difference: self.map_file.with_extension("ltx-new"),
-            whole: self.map_file.with_extension("snapshot-new"),
-        };
-        let sent = if known.anew || snapshot.page_size() != known.map.page_size() {
-            self.send_anew(known, snapshot, &files.whole).await
-        } else {
-            self.send_difference(known, snapshot, &files).await
-        };
-        let _ = std::fs::remove_file(&files.difference);
-        sent?;
-        // What came into the inbox since the snapshot began may be older than
-        // it: until a slide that begins now.
-        self.database.slide().await.map_err(|()| Error::Closed)?;
-        known.compare = false;
-        known.must_equal = false;
-        Ok(())
-    }
-
-    /// Sends all pages as the replica's next state.
-    async fn send_anew(&self, known: &mut Known, snapshot: Snapshot, file: &Path) -> Result<()> {
-        let (by, path) = (self.by(known), file.to_owned());
-        let mut map = none(snapshot.page_size(), known.map.txid());
-        let (map, header) = self
-            .blocking(move || {
-                room(&path, &snapshot)?;
-                let sums = encode::compare(&snapshot, &map)?;
-                map.apply(&sums, snapshot.pages(), Txid(map.txid().0 + 1));
-                let header = encode::whole(&snapshot, &map, by, &path)?;
-                Ok((map, header))
-            })
-            .await?;
-        steps::reached("snapshot.encoded");
-        let stored = self.put_file(known, SNAPSHOT_LEVEL, &header, file).await;
-        let _ = std::fs::remove_file(file);
-        stored?;
-        known.map = Arc::new(map);
-        known.anew = false;
-        known.whole = false;
-        Ok(())
-    }
-
-    /// Sends the pages that are not as the map says; and, if one is due, makes
-    /// a snapshot and begins to send it.
-    async fn send_difference(
-        &self,
-        known: &mut Known,
-        snapshot: Snapshot,
-        files: &Files,
-    ) -> Result<()> {
-        let (by, files, map) = (self.by(known), files.clone(), known.map.clone());
-        let (database, must_equal) = (self.path.clone(), known.must_equal);
-        let whole = known.whole && known.sending.is_none();
-        // Whatever becomes of it, the next one is tried with the next day.
-        known.whole = false;
-        let (path, made) = (files.difference.clone(), files.whole.clone());
-        let (sums, header, snapshot) = self
-            .blocking(move || {
-                let sums = encode::compare(&snapshot, &map)?;
-                let same = sums.is_empty() && snapshot.pages() == map.len();
-                if !same && must_equal {
-                    return Err(Error::Behind {
-                        path: database,
-                        pages: sums.len(),
-                    });
-                }
-                let header = match same {
-                    true => None,
-                    false => Some(encode::difference(&snapshot, &map, &sums, by, &path)?),
-                };
-                let whole = match whole && room(&made, &snapshot).is_ok() {
-                    true => {
-                        let mut map = PageMap::clone(&map);
-                        if let Some(header) = &header {
-                            map.apply(&sums, header.commit, header.max);
-                        }
-                        Some(encode::whole(&snapshot, &map, by, &made)?)
-                    }
-                    false => None,
-                };
-                // The log may be reset while that is sent.
-                drop(snapshot);
-                Ok((sums, header, whole))
-            })
-            .await?;
-        steps::reached("sync.compared");
-        if let Some(header) = header {
-            self.put_file(known, 0, &header, &files.difference).await?;
-            Arc::make_mut(&mut known.map).apply(&sums, header.commit, header.max);
-        }
-        if let Some(header) = snapshot {
-            steps::reached("snapshot.encoded");
-            known.sending = Some(self.send_snapshot(header, files.whole));
-        }
-        Ok(())
-    }
-
-    /// Sends a snapshot beside everything else, however long that takes.
-    fn send_snapshot(&self, header: Header, file: PathBuf) -> Upload {
-        let replica = self.replica.clone();
-        tokio::spawn(async move {
-            let put = replica.put_file(SNAPSHOT_LEVEL, &header, &file, Arc::new(|_| ()));
-            let stored = put.await;
-            let _ = tokio::fs::remove_file(&file).await;
-            stored
-        })
-    }
-
-    /// Stores a file of the disk.
-    async fn put_file(
-        &self,
-        known: &mut Known,
-        level: u8,
-        header: &Header,
-        file: &Path,
-    ) -> Result<()> {
-        self.intend(&known.map, header).await?;
-        let stored = self.replica.put_file(level, header, file, Arc::new(|_| ()));
-        let stored = stored.await?;
-        steps::reached("sync.stored");
-        self.stored(known, header, stored, None);
-        Ok(())
-    }
-
-    async fn encode(&self, known: &Known, changes: Changes) -> Result<Unsent> {
-        let (by, map) = (self.by(known), known.map.clone());
-        let encoded = self
-            .blocking(move || encode::changes(&changes, &map, by))
-            .await?;
-        Ok(Unsent {
-            header: encoded.header,
-            body: encoded.body.into(),
-            sums: encoded.sums,
-        })
-    }
-
-    async fn send(&mut self, known: &mut Known, unsent: Unsent) -> Result<()> {
-        let result = async {
-            self.intend(&known.map, &unsent.header).await?;
-            steps::reached("sync.sending");
-            let put = self.replica.put(0, &unsent.header, unsent.body.clone());
-            put.await.map_err(Error::from)
-        };
-        match result.await {
-            Ok(stored) => {
-                steps::reached("sync.stored");
-                let (commit, max) = (unsent.header.commit, unsent.header.max);
-                Arc::make_mut(&mut known.map).apply(&unsent.sums, commit, max);
-                self.stored(known, &unsent.header, stored, Some(unsent.body));
-                Ok(())
-            }
-            Err(error) => {
-                // It may be stored all the same: only this very file may be
-                // sent under its name, or all is looked at anew.
-                if unsent.body.len() <= KEPT {
-                    known.unsent = Some(unsent);
-                } else {
-                    known.compare = true;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn stored(&self, known: &mut Known, header: &Header, file: FileInfo, body: Option<Bytes>) {
-        known.dirty = true;
-        known.newest_ms = known.newest_ms.max(header.timestamp_ms);
-        self.board.update(|board| {
-            board.sent_bytes += file.size;
-            board.sent_files += 1;
-            board.txid = header.max;
-            board.stored_ms = Some(header.timestamp_ms);
-        });
-        known.files.add(file, header.timestamp_ms, body);
-    }
-
     /// What is to be done now and then; only after something was sent.
     async fn tend(&mut self, known: &mut Known) -> Result<()> {
         if let Some(sending) = known.sending.take_if(|sending| sending.is_finished()) {
@@ -602,20 +377,6 @@ impl Shipper {
         self.map_file.with_extension("sent")
     }
 
-    /// Nothing is sent before it is known here that it would be, and nothing is
-    /// known here that may not be sent.
-    async fn intend(&self, map: &PageMap, header: &Header) -> Result<()> {
-        self.turn.hold(Duration::ZERO).await?;
-        let from = (map.txid(), map.checksum());
-        let to = match header.checksums {
-            DatabaseChecksums::Reserved { post, .. } => (header.max, post),
-            _ => from,
-        };
-        let (path, intent) = (self.intent_file(), Intent { from, to });
-        self.blocking(move || intent.write(&path).map_err(|e| Error::file(&path, e)))
-            .await
-    }
-
     async fn save(&self, map: Arc<PageMap>) -> Result<()> {
         let path = self.map_file.clone();
         self.blocking(move || map.save(&path).map_err(|error| Error::file(&path, error)))
@@ -646,25 +407,4 @@ fn jitter(pause: Duration) -> Duration {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Leaves a tenth of the disk to the databases, between 64 MiB and 1 GiB.
-fn room(file: &Path, snapshot: &Snapshot) -> Result<()> {
-    let dir = file.parent().unwrap_or(Path::new("."));
-    let stat = rustix::fs::statvfs(dir).map_err(|error| Error::file(dir, error.into()))?;
-    let needed = u64::from(snapshot.pages()) * u64::from(snapshot.page_size());
-    let tenth = (stat.f_blocks / 10).saturating_mul(stat.f_frsize);
-    let kept = tenth.clamp(64 << 20, 1 << 30);
-    let free = stat
-        .f_bavail
-        .saturating_mul(stat.f_frsize)
-        .saturating_sub(kept);
-    if free >= needed {
-        return Ok(());
-    }
-    Err(Error::NoRoom {
-        dir: dir.into(),
-        needed,
-        free,
-    })
 }

@@ -45,10 +45,22 @@ pub(super) async fn find(
     scratch: &Path,
 ) -> Result<Found> {
     let files = catalog.files();
-    let Some(newest) = files.iter().max_by_key(|file| (file.max, file.level)) else {
-        return Ok(Found::Nothing { last: Txid(0) });
+    let newest = files.iter().max_by_key(|file| (file.max, file.level));
+    let last = newest.map_or(Txid(0), |file| file.max);
+    if let Some(Intent { from, .. }) = before.intent
+        && last < from.0
+        && replica.has(from.0).await?
+    {
+        // Some providers' lists are behind. A state of ours would pass for
+        // another volume's, or the replica for an empty one.
+        return Err(Error::Unlisted {
+            name: replica.name(),
+            txid: from.0,
+        });
+    }
+    let Some(newest) = newest else {
+        return Ok(Found::Nothing { last });
     };
-    let last = newest.max;
     let header = replica.header(newest).await?;
     let ours = match (point(&header), &before.intent) {
         (Some(point), Some(intent)) => intent.includes(point),

@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::database::{Database, Handle, Shared};
+use super::flusher::Flusher;
 use super::inbox::Inbox;
 use super::keeper::{Keeper, Turn};
 use super::node;
-use super::shipper::{Flusher, Settings, Shipper};
+use super::shipper::{Settings, Shipper};
 use super::status::{Board, Status};
 use super::watch::{Event, Watch};
 use crate::clock::{Clock, SystemClock};

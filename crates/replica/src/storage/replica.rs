@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use monolite_ltx::Header;
+use monolite_ltx::{Header, Txid};
 
 use super::StorageError;
 use super::body::Body;
 use super::destination::Inner;
-use super::file_info::{FileInfo, join};
+use super::file_info::{FileInfo, SNAPSHOT_LEVEL, join};
 use super::key::Key;
 use super::place::{Created, Order, Permit, Place, Result, Sent};
 use super::seal::{self, HEAD, Label, Opener, SEALED_CHUNK, Sealer};
@@ -232,6 +232,30 @@ impl Replica {
             let name = self.name_of(file);
             StorageError::Header { name, source }
         })
+    }
+
+    /// Whether the file that leads to `txid` by itself is there, whatever a list
+    /// says: what one sync sent, or a snapshot.
+    ///
+    /// # Errors
+    /// As [`Replica::get`], but not that it is not there.
+    pub(crate) async fn has(&self, txid: Txid) -> Result<bool> {
+        for (level, min) in [(0, txid), (SNAPSHOT_LEVEL, Txid(1))] {
+            let file = FileInfo {
+                level,
+                min,
+                max: txid,
+                size: 0,
+                stored_ms: 0,
+                sealed: self.inner.key.is_some(),
+            };
+            match self.first(&file, 0..1).await {
+                Ok(_) => return Ok(true),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     async fn first(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes> {
