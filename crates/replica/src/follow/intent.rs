@@ -1,9 +1,13 @@
-//! The state that this volume stored last, and the one it set out to store
+//! The state that this volume stored last, and those that it set out to store
 //! after it, known after a crash.
 //!
-//! Written before a file is sent. A replica whose newest state is neither was
-//! written by somebody else, as by the machine this volume is a copy of: then
-//! what is here may be older, and must not be sent as if it were newer.
+//! Written before a file is sent. A replica whose newest state is none of them
+//! was written by somebody else, as by the machine this volume is a copy of:
+//! then what is here may be older, and must not be sent as if it were newer.
+//!
+//! Several, because a file may be stored though its answer is lost. What is
+//! sent then may be another, for the app has gone on: it meets the first, which
+//! has to be known for ours.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -15,29 +19,71 @@ use monolite_ltx::{Checksum, Txid};
 /// A state of a database: its transaction, and the checksum of all its pages.
 pub(super) type Point = (Txid, Checksum);
 
-/// What a file leads from, and what to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How many tries to store the next state are remembered, the last ones.
+const TRIES: usize = 32;
+/// Bytes of a point.
+const POINT: usize = 16;
+/// A point, the tries, and a checksum.
+const SIZE: usize = (1 + TRIES) * POINT + 8;
+
+/// What files lead from, and what to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Intent {
-    pub(super) from: Point,
-    pub(super) to: Point,
+    from: Point,
+    /// The last try last.
+    to: Vec<Point>,
 }
 
-/// Two points of sixteen bytes, and a checksum.
-const SIZE: usize = 40;
-
 impl Intent {
+    /// The state `from` is stored.
+    pub(super) fn new(from: Point) -> Self {
+        Self {
+            from,
+            to: Vec::new(),
+        }
+    }
+
+    /// `to` is to be stored after `from`; what was tried after the same before
+    /// is not forgotten.
+    pub(super) fn and(before: Option<Self>, from: Point, to: Point) -> Self {
+        let mut intent = before
+            .filter(|before| before.from == from)
+            .unwrap_or_else(|| Self::new(from));
+        intent.to.retain(|tried| *tried != to);
+        if intent.to.len() >= TRIES {
+            intent.to.remove(0);
+        }
+        intent.to.push(to);
+        intent
+    }
+
     /// Whether this volume wrote the state, or may have.
     pub(super) fn includes(&self, point: Point) -> bool {
-        self.from == point || self.to == point
+        self.from == point || self.to.contains(&point)
+    }
+
+    /// The transaction that is stored.
+    pub(super) fn stored(&self) -> Txid {
+        self.from.0
+    }
+
+    /// The transactions that may be stored, the latest first.
+    pub(super) fn txids(&self) -> Vec<Txid> {
+        let tries = self.to.iter().map(|(txid, _)| *txid);
+        let mut txids: Vec<Txid> = tries.chain([self.from.0]).collect();
+        txids.sort_unstable_by(|a, b| b.cmp(a));
+        txids.dedup();
+        txids
     }
 
     /// Returns once the disk has it.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(SIZE);
-        for (txid, checksum) in [self.from, self.to] {
+        for (txid, checksum) in [self.from].iter().chain(&self.to) {
             bytes.extend_from_slice(&txid.0.to_be_bytes());
             bytes.extend_from_slice(&checksum.get().to_be_bytes());
         }
+        bytes.resize(SIZE - 8, 0);
         let check = Checksum::of_page(0, &bytes).get();
         bytes.extend_from_slice(&check.to_be_bytes());
         let mut options = OpenOptions::new();
@@ -64,11 +110,16 @@ impl Intent {
         if bytes.len() != SIZE || Checksum::of_page(0, body).get() != u64::from_be_bytes(*check) {
             return None;
         }
-        let number = |at: usize| Some(u64::from_be_bytes(body.get(at..at + 8)?.try_into().ok()?));
-        let point = |at| Some((Txid(number(at)?), Checksum::from_bits(number(at + 8)?)?));
+        let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
+        // An empty place has no checksum: those have their highest bit set.
+        let point = |bytes: &[u8]| {
+            let (txid, checksum) = bytes.split_at_checked(8)?;
+            Some((Txid(number(txid)?), Checksum::from_bits(number(checksum)?)?))
+        };
+        let mut points = body.chunks_exact(POINT).map_while(point);
         Some(Self {
-            from: point(0)?,
-            to: point(16)?,
+            from: points.next()?,
+            to: points.collect(),
         })
     }
 }
@@ -78,19 +129,19 @@ impl Intent {
 mod tests {
     use super::*;
 
+    fn point(n: u64) -> Point {
+        (Txid(n), Checksum::of_page(1, &n.to_be_bytes()))
+    }
+
     #[test]
     fn what_was_written_is_read_and_what_is_torn_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.sent");
         assert_eq!(Intent::read(&path).unwrap(), None);
-        let point = |n: u64| (Txid(n), Checksum::of_page(1, &n.to_be_bytes()));
         for n in 7..9 {
-            let intent = Intent {
-                from: point(n),
-                to: point(n + 1),
-            };
+            let intent = Intent::and(None, point(n), point(n + 1));
             intent.write(&path).unwrap();
-            assert_eq!(Intent::read(&path).unwrap(), Some(intent));
+            assert_eq!(Intent::read(&path).unwrap(), Some(intent.clone()));
             assert!(intent.includes(point(n)) && intent.includes(point(n + 1)));
             assert!(!intent.includes(point(n + 2)) && !intent.includes((Txid(n), point(0).1)));
         }
@@ -101,5 +152,28 @@ mod tests {
             assert_eq!(Intent::parse(&bytes), None);
             assert_eq!(Intent::parse(&bytes[..at]), None);
         }
+    }
+
+    #[test]
+    fn every_try_since_the_last_state_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.sent");
+        let tried = |n: u64| (Txid(8), point(100 + n).1);
+        let mut intent = Intent::new(point(7));
+        for n in 0..40 {
+            intent = Intent::and(Some(intent), point(7), tried(n));
+            intent = Intent::and(Some(intent), point(7), tried(n));
+        }
+        intent.write(&path).unwrap();
+        let intent = Intent::read(&path).unwrap().unwrap();
+        assert!((8..40).all(|n| intent.includes(tried(n))));
+        assert!(!intent.includes(tried(7)), "as many as there is room for");
+        assert_eq!(
+            (intent.stored(), intent.txids()),
+            (Txid(7), vec![Txid(8), Txid(7)])
+        );
+        // One of them was stored.
+        let next = Intent::and(Some(intent), tried(12), point(9));
+        assert!(next.includes(tried(12)) && !next.includes(tried(13)));
     }
 }

@@ -36,11 +36,7 @@ pub fn leads_on(
     let path = file(&path);
     // Files are never overwritten: their number alone tells the state.
     let point = (txid, map.map_or(Checksum::EMPTY, PageMap::checksum));
-    let intent = Intent {
-        from: point,
-        to: point,
-    };
-    intent
+    Intent::new(point)
         .write(&path)
         .map_err(|error| Error::file(&path, error))
 }

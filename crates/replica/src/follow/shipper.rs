@@ -86,6 +86,7 @@ type Upload = JoinHandle<Result<FileInfo, StorageError>>;
 struct Known {
     map: Arc<PageMap>,
     files: Tending,
+    intent: Option<Intent>,
     /// All pages are to be compared before anything else is sent.
     compare: bool,
     /// A compare must find nothing: the state there is not known to be ours.
@@ -248,6 +249,7 @@ impl Shipper {
         let catalog = Catalog::load(&self.replica).await?.scratch_in(scratch);
         let scratch = self.map_file.with_extension("read");
         let take_over = self.settings.take_over;
+        let intent = before.intent.clone();
         let found = start::find(&self.replica, &catalog, before, take_over, &scratch).await?;
         let (map, anew, must_equal) = match found {
             Found::Nothing { last } => (none(0, last), true, false),
@@ -259,6 +261,7 @@ impl Shipper {
         Ok(Known {
             map: Arc::new(map),
             files: Tending::new(catalog),
+            intent,
             compare: true,
             must_equal,
             anew,
@@ -367,7 +370,7 @@ impl Shipper {
                 intent: Intent::read(&intent).map_err(|error| Error::file(&intent, error))?,
                 restored: Intent::read(&restored)
                     .map_err(|error| Error::file(&restored, error))?
-                    .map(|restored| restored.to.0),
+                    .map(|restored| restored.stored()),
             })
         })
         .await

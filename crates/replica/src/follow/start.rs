@@ -47,16 +47,15 @@ pub(super) async fn find(
     let files = catalog.files();
     let newest = files.iter().max_by_key(|file| (file.max, file.level));
     let last = newest.map_or(Txid(0), |file| file.max);
-    if let Some(Intent { from, .. }) = before.intent
-        && last < from.0
-        && replica.has(from.0).await?
-    {
-        // Some providers' lists are behind. A state of ours would pass for
-        // another volume's, or the replica for an empty one.
-        return Err(Error::Unlisted {
-            name: replica.name(),
-            txid: from.0,
-        });
+    if let Some(intent) = &before.intent {
+        for txid in intent.txids() {
+            if last < txid && replica.has(txid).await? {
+                // Some providers' lists are behind. A state of ours would pass
+                // for another volume's, or the replica for an empty one.
+                let name = replica.name();
+                return Err(Error::Unlisted { name, txid });
+            }
+        }
     }
     let Some(newest) = newest else {
         return Ok(Found::Nothing { last });

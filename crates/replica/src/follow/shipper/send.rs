@@ -11,7 +11,6 @@ use super::{Known, Shipper};
 use crate::error::{Error, Result};
 use crate::follow::encode::{self, Sums};
 use crate::follow::intent::Intent;
-use crate::map::PageMap;
 use crate::steps;
 use crate::storage::FileInfo;
 use crate::wal::Changes;
@@ -36,7 +35,7 @@ impl Shipper {
         header: &Header,
         file: &Path,
     ) -> Result<()> {
-        self.intend(&known.map, header).await?;
+        self.intend(known, header).await?;
         let stored = self.replica.put_file(level, header, file, Arc::new(|_| ()));
         let stored = stored.await?;
         steps::reached("sync.stored");
@@ -58,7 +57,7 @@ impl Shipper {
 
     pub(super) async fn send(&mut self, known: &mut Known, unsent: Unsent) -> Result<()> {
         let result = async {
-            self.intend(&known.map, &unsent.header).await?;
+            self.intend(known, &unsent.header).await?;
             steps::reached("sync.sending");
             let put = self.replica.put(0, &unsent.header, unsent.body.clone());
             put.await.map_err(Error::from)
@@ -98,14 +97,18 @@ impl Shipper {
 
     /// Nothing is sent before it is known here that it would be, and nothing is
     /// known here that may not be sent.
-    async fn intend(&self, map: &PageMap, header: &Header) -> Result<()> {
+    async fn intend(&self, known: &mut Known, header: &Header) -> Result<()> {
         self.turn.hold(Duration::ZERO).await?;
-        let from = (map.txid(), map.checksum());
+        let from = (known.map.txid(), known.map.checksum());
         let to = match header.checksums {
             DatabaseChecksums::Reserved { post, .. } => (header.max, post),
             _ => from,
         };
-        let (path, intent) = (self.intent_file(), Intent { from, to });
+        let (path, intent) = (
+            self.intent_file(),
+            Intent::and(known.intent.take(), from, to),
+        );
+        known.intent = Some(intent.clone());
         self.blocking(move || intent.write(&path).map_err(|e| Error::file(&path, e)))
             .await
     }
