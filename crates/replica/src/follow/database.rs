@@ -21,6 +21,9 @@ const REQUESTS: usize = 16;
 const PENDING: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// No commit takes longer to be synced.
 const PENDING_AT_MOST: Duration = Duration::from_secs(300);
+/// The pause after a slide that found nothing in the log: the first commit
+/// after that is to be met soon.
+const SOON: Duration = Duration::from_millis(2);
 /// Between two tries to have a log reset that somebody still reads.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to open a database that cannot be opened.
@@ -91,6 +94,8 @@ pub(super) struct Database {
     journal: Option<Journal>,
     /// Of the file that is open: another one may get its name.
     inode: Option<(u64, u64)>,
+    /// The next look is worth more than its pause.
+    soon: bool,
     /// Size and time of a database without a log, when it was compared last.
     stamp: Option<(u64, SystemTime)>,
     /// Since when the file that is open has no name.
@@ -122,6 +127,7 @@ impl Database {
             requests: receiver,
             journal: None,
             inode: None,
+            soon: false,
             gone: None,
             stamp: None,
             problem,
@@ -183,7 +189,7 @@ impl Database {
                 (Ok(_), _) => (self.problem)(None),
             }
             let now = Instant::now();
-            next = now + self.pause;
+            next = now + if self.soon { SOON } else { self.pause };
             // Somebody reads for long, so that the log stays long: ask less often.
             patience = match result {
                 Ok(Looked::Again) => (patience * 2).min(LONGEST_PATIENCE),
@@ -289,6 +295,7 @@ impl Database {
         });
         let (mut tail, slide) = slid.await?;
         let (changes, long, pending) = (tail.changes(), tail.is_long(), tail.is_pending());
+        self.soon = tail.is_reset();
         // Also after an error: its pin is held, and it goes on where it was.
         self.journal = Some(Journal::Wal(tail));
         let now = self.shared.clock.now_ms();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use monolite_ltx::{Checksum, DatabaseChecksums, Encoder, Header, Txid, lock_page};
 
+use super::aside::Paced;
 use crate::error::{Error, Result};
 use crate::map::PageMap;
 use crate::wal::{Changes, Snapshot};
@@ -138,11 +139,11 @@ fn next(map: &PageMap, sums: &Sums, page_size: u32, size: u32, by: By) -> Header
 fn write(
     path: &Path,
     header: Header,
-    pages: impl FnOnce(&mut Encoder<BufWriter<File>>) -> Result<()>,
+    pages: impl FnOnce(&mut Encoder<BufWriter<Paced>>) -> Result<()>,
 ) -> Result<Header> {
     let file = File::create(path).map_err(|error| Error::file(path, error))?;
-    let mut encoder =
-        Encoder::new(BufWriter::with_capacity(1 << 20, file), header).map_err(of(&header))?;
+    let file = BufWriter::with_capacity(1 << 20, Paced::new(file));
+    let mut encoder = Encoder::new(file, header).map_err(of(&header))?;
     pages(&mut encoder)?;
     let (mut file, ..) = encoder.finish(None).map_err(of(&header))?;
     file.flush().map_err(|error| Error::file(path, error))?;

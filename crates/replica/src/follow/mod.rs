@@ -10,6 +10,7 @@
 //!               s3://bucket/shop              file:///backup
 //! ```
 
+mod aside;
 mod database;
 mod encode;
 mod flusher;

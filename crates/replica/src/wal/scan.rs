@@ -38,6 +38,11 @@ impl Position {
         (self.offset - HEADER_SIZE) / self.header.frame_size() as u64
     }
 
+    /// Bytes of a frame.
+    pub(crate) fn frame_size(&self) -> u64 {
+        self.header.frame_size() as u64
+    }
+
     #[cfg(test)]
     pub(super) fn sum(&self) -> Sum {
         self.sum

@@ -33,6 +33,13 @@
 //! holds the write lock and calls back while our pin is in the way: there it
 //! slides. It is given up after a few milliseconds, for a reader of the app may
 //! be in the way as well, and writers wait.
+//!
+//! An app whose log is longer than its limit tries a checkpoint at each commit.
+//! With the pin on a higher mark that is cheap, once the log is copied up to it.
+//! With the pin on mark 0 each try sorts thousands of frames, in vain: most of
+//! the time of an app that commits ten thousand times a second. So after a
+//! reset the next slide is to come soon ([`Tail::is_reset`]). And while the log
+//! grows fast, copying is left to the app, which would be faster in any case.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -51,7 +58,14 @@ use crate::error::{Error, Result};
 const LONG_FRAMES: u64 = 1000;
 /// Frames after which writers may be made to wait for it …
 const TOO_LONG_FRAMES: u64 = 4000;
-/// … this long at most for anybody who is in the way.
+/// … or bytes, while the log grows fast: so that they wait seldom.
+const TOO_LONG_BYTES: u64 = 24 << 20;
+/// Frames from one slide to the next of a log that grows fast.
+const FAST_FRAMES: u64 = 500;
+/// For a checkpoint of somebody else to end, and between two looks at it.
+/// Nobody waits for us meanwhile.
+const ELSEWHERE: (Duration, Duration) = (Duration::from_millis(60), Duration::from_micros(20));
+/// How long writers wait at most for anybody who is in the way.
 const LONGEST_WAIT: Duration = Duration::from_millis(6);
 /// For all of them, and what SQLite does in between.
 const LONGEST_IN_ALL: Duration = Duration::from_millis(15);
@@ -62,7 +76,7 @@ const LOOKS: usize = 100;
 /// More than this between two calls: SQLite did something meanwhile.
 const STEP: Duration = Duration::from_millis(1);
 /// A log file of this size is cut when it is reset.
-const LARGE_FILE: u64 = 64 << 20;
+const LARGE_FILE: u64 = 128 << 20;
 
 /// How a slide went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +122,8 @@ pub(crate) struct Tail {
     torn: bool,
     /// Frames were there that are not committed yet.
     pending: bool,
+    /// Frames of the last slide.
+    taken: u64,
     budget: Budget,
 }
 
@@ -134,6 +150,7 @@ impl Tail {
             ready: false,
             torn: false,
             pending: false,
+            taken: 0,
             budget: budget.clone(),
         };
         tail.forget()?;
@@ -185,6 +202,17 @@ impl Tail {
         self.frames() >= LONG_FRAMES && !self.ready
     }
 
+    /// Whether all of the log was in the database at the last slide: as soon as
+    /// somebody writes, another one makes his commits cheaper.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.ready || self.frames() == 0
+    }
+
+    /// Whether the log grows fast.
+    fn is_fast(&self) -> bool {
+        self.taken >= FAST_FRAMES
+    }
+
     /// Whether a commit may come without a word: a writer that syncs writes its
     /// frames, which is told, and commits by the log's index, which is not.
     pub(crate) fn is_pending(&self) -> bool {
@@ -220,7 +248,7 @@ impl Tail {
     }
 
     fn take(&mut self) -> Result<Slide> {
-        self.pending = false;
+        (self.pending, self.taken) = (false, 0);
         let Some((header, last)) = self.log()? else {
             // None yet, or cut by a checkpoint: what comes is the next
             // generation, and no other, for the pin that began before this look
@@ -269,6 +297,7 @@ impl Tail {
         }
         self.torn = false;
         self.ready = false;
+        self.taken = found.end.frames() - from.frames();
         // Only now: on an error above, everything is taken again.
         self.position = Some(found.end);
         Ok(Slide::Taken)
@@ -292,26 +321,42 @@ impl Tail {
             Ok(conn) => conn,
             Err(error) => return (self, Err(error)),
         };
-        // No lock is held for this one, and it does nearly all of the work.
-        let mut result = match run(&checkpointer, "PASSIVE") {
-            Ok(complete) => {
-                let slide = self.slide();
-                self.ready = complete && matches!(slide, Ok(Slide::Nothing));
-                if self.ready && large(&self.wal) {
-                    // Nobody waits for anybody: it is done now, or another time.
-                    let _ = run(&checkpointer, "TRUNCATE");
-                }
-                slide
-            }
-            Err(error) => Err(Error::database(&self.path, error)),
+        let too_long = self.frames() >= self.too_long();
+        let mut result = match self.is_fast() && !too_long {
+            true => Ok(Slide::Nothing),
+            false => self.copy(&checkpointer),
         };
-        if may_hold && self.frames() >= TOO_LONG_FRAMES && !self.ready && result.is_ok() {
+        if may_hold && too_long && !self.ready && result.is_ok() {
             let (tail, slide) = restart(self, &checkpointer);
             self = tail;
             result = result.and_then(|before| Ok(before.worse(slide?)));
         }
         self.checkpointer = Some(checkpointer);
         (self, result.map(Some))
+    }
+
+    /// Copies into the database what may be, and slides. No lock is held for
+    /// this, and it does nearly all of the work.
+    fn copy(&mut self, checkpointer: &Connection) -> Result<Slide> {
+        let complete =
+            run(checkpointer, "PASSIVE").map_err(|error| Error::database(&self.path, error))?;
+        let slide = self.slide();
+        self.ready = complete && matches!(slide, Ok(Slide::Nothing));
+        if self.ready && large(&self.wal) {
+            // Nobody waits for anybody: it is done now, or another time.
+            let _ = run(checkpointer, "TRUNCATE");
+        }
+        slide
+    }
+
+    /// Frames after which writers may be made to wait.
+    fn too_long(&self) -> u64 {
+        match self.position {
+            Some(position) if self.is_fast() => {
+                (TOO_LONG_BYTES / position.frame_size()).max(TOO_LONG_FRAMES)
+            }
+            _ => TOO_LONG_FRAMES,
+        }
     }
 
     #[cfg(test)]
@@ -446,8 +491,15 @@ fn checkpointer(path: &Path) -> Result<Connection> {
 
 /// Whether all of the log is in the database now.
 fn run(conn: &Connection, mode: &str) -> rusqlite::Result<bool> {
-    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-        let (busy, frames, done): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(!busy && frames == done)
-    })
+    let begun = Instant::now();
+    let mut checkpoint = conn.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
+    loop {
+        let (busy, frames, done): (bool, i64, i64) =
+            checkpoint.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let elsewhere = busy && frames < 0;
+        if !elsewhere || begun.elapsed() > ELSEWHERE.0 {
+            return Ok(!busy && frames == done);
+        }
+        std::thread::sleep(ELSEWHERE.1);
+    }
 }

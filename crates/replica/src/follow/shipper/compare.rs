@@ -7,6 +7,7 @@ use monolite_ltx::{Header, Txid};
 
 use super::{Known, Shipper, Upload, none};
 use crate::error::{Error, Result};
+use crate::follow::aside::aside;
 use crate::follow::encode;
 use crate::follow::status::State;
 use crate::map::PageMap;
@@ -60,15 +61,14 @@ impl Shipper {
     async fn send_anew(&self, known: &mut Known, snapshot: Snapshot, file: &Path) -> Result<()> {
         let (by, path) = (self.by(known), file.to_owned());
         let mut map = none(snapshot.page_size(), known.map.txid());
-        let (map, header) = self
-            .blocking(move || {
-                room(&path, &snapshot)?;
-                let sums = encode::compare(&snapshot, &map)?;
-                map.apply(&sums, snapshot.pages(), Txid(map.txid().0 + 1));
-                let header = encode::whole(&snapshot, &map, by, &path)?;
-                Ok((map, header))
-            })
-            .await?;
+        let (map, header) = aside(move || {
+            room(&path, &snapshot)?;
+            let sums = encode::compare(&snapshot, &map)?;
+            map.apply(&sums, snapshot.pages(), Txid(map.txid().0 + 1));
+            let header = encode::whole(&snapshot, &map, by, &path)?;
+            Ok((map, header))
+        })
+        .await?;
         steps::reached("snapshot.encoded");
         let stored = self.put_file(known, SNAPSHOT_LEVEL, &header, file).await;
         let _ = std::fs::remove_file(file);
@@ -93,35 +93,34 @@ impl Shipper {
         // Whatever becomes of it, the next one is tried with the next day.
         known.whole = false;
         let (path, made) = (files.difference.clone(), files.whole.clone());
-        let (sums, header, snapshot) = self
-            .blocking(move || {
-                let sums = encode::compare(&snapshot, &map)?;
-                let same = sums.is_empty() && snapshot.pages() == map.len();
-                if !same && must_equal {
-                    return Err(Error::Behind {
-                        path: database,
-                        pages: sums.len(),
-                    });
-                }
-                let header = match same {
-                    true => None,
-                    false => Some(encode::difference(&snapshot, &map, &sums, by, &path)?),
-                };
-                let whole = match whole && room(&made, &snapshot).is_ok() {
-                    true => {
-                        let mut map = PageMap::clone(&map);
-                        if let Some(header) = &header {
-                            map.apply(&sums, header.commit, header.max);
-                        }
-                        Some(encode::whole(&snapshot, &map, by, &made)?)
+        let (sums, header, snapshot) = aside(move || {
+            let sums = encode::compare(&snapshot, &map)?;
+            let same = sums.is_empty() && snapshot.pages() == map.len();
+            if !same && must_equal {
+                return Err(Error::Behind {
+                    path: database,
+                    pages: sums.len(),
+                });
+            }
+            let header = match same {
+                true => None,
+                false => Some(encode::difference(&snapshot, &map, &sums, by, &path)?),
+            };
+            let whole = match whole && room(&made, &snapshot).is_ok() {
+                true => {
+                    let mut map = PageMap::clone(&map);
+                    if let Some(header) = &header {
+                        map.apply(&sums, header.commit, header.max);
                     }
-                    false => None,
-                };
-                // The log may be reset while that is sent.
-                drop(snapshot);
-                Ok((sums, header, whole))
-            })
-            .await?;
+                    Some(encode::whole(&snapshot, &map, by, &made)?)
+                }
+                false => None,
+            };
+            // The log may be reset while that is sent.
+            drop(snapshot);
+            Ok((sums, header, whole))
+        })
+        .await?;
         steps::reached("sync.compared");
         if let Some(header) = header {
             self.put_file(known, 0, &header, &files.difference).await?;
