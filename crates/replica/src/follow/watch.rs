@@ -168,7 +168,8 @@ impl Directories {
         }
     }
 
-    /// What waits in the kernel's queue, each thing once.
+    /// What waits in the kernel's queue, as much as goes in at once, each thing
+    /// once.
     fn read(&mut self) -> HashSet<Event> {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 16 << 10];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
@@ -194,6 +195,11 @@ impl Directories {
                     }
                     events.insert(Event::Written(dir.join(database)));
                 }
+            }
+            // A fast writer makes them faster than they are read: the rest
+            // waits, and becomes less meanwhile, for what is told twice is one.
+            if reader.is_buffer_empty() {
+                break;
             }
         }
         events
