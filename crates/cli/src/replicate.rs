@@ -47,8 +47,8 @@ pub(crate) struct Arguments {
 
 /// For the last sync, unless told.
 pub(crate) const LAST_SYNC: Duration = Duration::from_secs(10);
-/// To end what is under way, when there is no more to wait for.
-const NO_TIME: Duration = Duration::from_millis(1);
+/// To write down what is known for the next time, and to give the lease back.
+const WAY_OUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
     let settings = arguments.place.settings_over(Settings {
@@ -175,7 +175,10 @@ impl Start {
                 state: self.state.clone(),
                 destinations: reached,
                 find: Arc::clone(&self.find),
-                options: self.options.clone(),
+                options: FollowOptions {
+                    finish: true,
+                    ..self.options.clone()
+                },
             };
             let follower = start.follower()?;
             if let Err(errors) = once::sync(&follower, bar).await {
@@ -183,7 +186,7 @@ impl Start {
             }
             status = follower.status();
             // All is stored, or it cannot be.
-            let _ = follower.stop(NO_TIME).await;
+            let _ = follower.stop(WAY_OUT).await;
         }
         Ok(Stored { status, failed })
     }

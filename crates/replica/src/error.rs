@@ -110,6 +110,12 @@ pub enum Error {
         /// Which databases, and why.
         why: String,
     },
+    /// Something of ours went wrong; it is begun anew.
+    #[error("merging broke off ({what}) and is begun anew")]
+    Broke {
+        /// What.
+        what: String,
+    },
     /// The database is not followed any more.
     #[error("the database is not followed any more")]
     Closed,
@@ -135,7 +141,10 @@ impl Error {
 
     /// Whether what the replica holds is not what was believed.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Storage(StorageError::AlreadyExists { .. }))
+        matches!(
+            self,
+            Self::Broke { .. } | Self::Storage(StorageError::AlreadyExists { .. })
+        )
     }
 
     pub(crate) fn database(path: &Path, source: rusqlite::Error) -> Self {

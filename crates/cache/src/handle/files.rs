@@ -122,17 +122,17 @@ pub(crate) fn open(
 
     let found = identity(path);
     let mut rebuilt = None;
-    if let Some((suspect, reason)) = suspect {
+    if found.is_none() {
+        // Whatever is left beside it belongs to nothing.
+        take_away(path).map_err(|source| io("remove", path, source))?;
+        rebuilt = Some(Rebuilt::Missing);
+    } else if let Some((suspect, reason)) = suspect {
         if found == Some(suspect) {
             take_away(path).map_err(|source| io("remove", path, source))?;
             rebuilt = Some(Rebuilt::Damaged { reason });
         } else {
             rebuilt = Some(Rebuilt::Elsewhere);
         }
-    } else if found.is_none() {
-        // Whatever is left beside it belongs to nothing.
-        take_away(path).map_err(|source| io("remove", path, source))?;
-        rebuilt = Some(Rebuilt::Missing);
     } else if is_foreign(path) {
         let set_aside = set_aside(path).map_err(|source| io("set aside", path, source))?;
         rebuilt = Some(Rebuilt::Foreign { set_aside });

@@ -45,7 +45,7 @@ struct Known {
     follows: bool,
     problem: Option<Problem>,
     is_behind: bool,
-    advised: bool,
+    advised: Option<String>,
 }
 
 struct Problem {
@@ -117,8 +117,10 @@ impl Reporter {
 impl Known {
     fn look(&mut self, status: &Status, now: Instant, news: &mut Vec<News>) {
         let refused = status.state == State::Refused;
-        if let Some(advice) = status.advice.as_ref().filter(|_| !self.advised) {
-            self.advised = true;
+        if status.advice != self.advised
+            && let Some(advice) = &status.advice
+        {
+            self.advised.clone_from(&status.advice);
             news.push(News::Slow(status.clone(), advice.clone()));
         }
         match (&status.error, self.problem.take()) {

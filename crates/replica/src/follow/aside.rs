@@ -13,33 +13,44 @@ use crate::error::{Error, Result};
 
 /// The work's niceness: a core is the app's, if it wants it.
 const NICE: i32 = 10;
-/// Bytes that may wait to be written to the disk.
-const UNWRITTEN: usize = 8 << 20;
+/// Bytes of a snapshot that may wait to be written to the disk.
+pub(super) const UNWRITTEN: usize = 8 << 20;
 
-/// Runs `work` on a thread of its own that lets others go first.
+/// Runs `work` on a thread of its own.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (done, answer) = oneshot::channel();
     let thread = std::thread::Builder::new().name("monolite-aside".into());
     let started = thread.spawn(move || {
-        // Without it the work is as good. On Linux it is the thread's alone.
-        let _ = rustix::process::setpriority_process(None, NICE);
         let _ = done.send(work());
     });
     started.map_err(|error| Error::file("a thread".as_ref(), error))?;
     answer.await.unwrap_or(Err(Error::Closed))
 }
 
+/// Lets others go first, on this thread, from now on. Not for what has to be
+/// read from a database before its log can be reset, more than once a day.
+pub(super) fn step_back() {
+    // Without it the work is as good. On Linux it is the thread's alone.
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 /// A file that is written to the disk piece by piece.
 pub(super) struct Paced {
     file: File,
     unwritten: usize,
+    most: usize,
 }
 
 impl Paced {
-    pub(super) fn new(file: File) -> Self {
-        Self { file, unwritten: 0 }
+    /// `most`: bytes that may wait to be written to the disk.
+    pub(super) fn new(file: File, most: usize) -> Self {
+        Self {
+            file,
+            unwritten: 0,
+            most,
+        }
     }
 }
 
@@ -47,7 +58,7 @@ impl Write for Paced {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.unwritten += written;
-        if self.unwritten >= UNWRITTEN {
+        if self.unwritten >= self.most {
             self.unwritten = 0;
             self.file.sync_data()?;
         }

@@ -223,6 +223,7 @@ impl Database {
 
     /// Takes what there is to take. `written`: somebody may have written.
     async fn look(&mut self, written: bool) -> Result<Looked> {
+        self.soon = false;
         let inode = inode(&self.path);
         if inode != self.inode {
             // Another file, or none. What is open has no name any more, and
@@ -295,7 +296,7 @@ impl Database {
         });
         let (mut tail, slide) = slid.await?;
         let (changes, long, pending) = (tail.changes(), tail.is_long(), tail.is_pending());
-        self.soon = tail.is_reset();
+        self.soon = tail.is_reset() && !pending;
         // Also after an error: its pin is held, and it goes on where it was.
         self.journal = Some(Journal::Wal(tail));
         let now = self.shared.clock.now_ms();

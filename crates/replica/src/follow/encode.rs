@@ -6,7 +6,7 @@ use std::path::Path;
 
 use monolite_ltx::{Checksum, DatabaseChecksums, Encoder, Header, Txid, lock_page};
 
-use super::aside::Paced;
+use super::aside::{Paced, UNWRITTEN};
 use crate::error::{Error, Result};
 use crate::map::PageMap;
 use crate::wal::{Changes, Snapshot};
@@ -81,7 +81,7 @@ pub(super) fn difference(
     path: &Path,
 ) -> Result<Header> {
     let header = next(map, sums, snapshot.page_size(), snapshot.pages(), by);
-    write(path, header, |encoder| {
+    write(path, header, usize::MAX, |encoder| {
         for (pgno, _) in sums {
             snapshot
                 .page(*pgno, |data| encoder.page(*pgno, data))?
@@ -107,7 +107,7 @@ pub(super) fn whole(snapshot: &Snapshot, map: &PageMap, by: By, path: &Path) -> 
         node_id: by.node_id,
     };
     let lock = header.lock_page();
-    write(path, header, |encoder| {
+    write(path, header, UNWRITTEN, |encoder| {
         let mut result = Ok(());
         snapshot.each(|pgno, data| {
             if pgno != lock {
@@ -139,10 +139,11 @@ fn next(map: &PageMap, sums: &Sums, page_size: u32, size: u32, by: By) -> Header
 fn write(
     path: &Path,
     header: Header,
+    unwritten: usize,
     pages: impl FnOnce(&mut Encoder<BufWriter<Paced>>) -> Result<()>,
 ) -> Result<Header> {
     let file = File::create(path).map_err(|error| Error::file(path, error))?;
-    let file = BufWriter::with_capacity(1 << 20, Paced::new(file));
+    let file = BufWriter::with_capacity(1 << 20, Paced::new(file, unwritten));
     let mut encoder = Encoder::new(file, header).map_err(of(&header))?;
     pages(&mut encoder)?;
     let (mut file, ..) = encoder.finish(None).map_err(of(&header))?;

@@ -19,8 +19,9 @@ use monolite_ltx::{Checksum, Txid};
 /// A state of a database: its transaction, and the checksum of all its pages.
 pub(super) type Point = (Txid, Checksum);
 
-/// How many tries to store the next state are remembered, the last ones.
-const TRIES: usize = 32;
+/// How many tries to store the next state are remembered: as many as leave the
+/// file in one sector, which a disk writes whole or not at all.
+const TRIES: usize = 30;
 /// Bytes of a point.
 const POINT: usize = 16;
 /// A point, the tries, and a checksum.
@@ -46,15 +47,22 @@ impl Intent {
     /// `to` is to be stored after `from`; what was tried after the same before
     /// is not forgotten.
     pub(super) fn and(before: Option<Self>, from: Point, to: Point) -> Self {
-        let mut intent = before
+        before
             .filter(|before| before.from == from)
-            .unwrap_or_else(|| Self::new(from));
-        intent.to.retain(|tried| *tried != to);
-        if intent.to.len() >= TRIES {
-            intent.to.remove(0);
+            .unwrap_or_else(|| Self::new(from))
+            .or(to)
+    }
+
+    /// `to` may be stored as well.
+    pub(super) fn or(mut self, to: Point) -> Self {
+        self.to.retain(|tried| *tried != to);
+        if self.to.len() >= TRIES {
+            // Not the first: in an outage, that is the one whose answer was
+            // lost, and not its request.
+            self.to.remove(1);
         }
-        intent.to.push(to);
-        intent
+        self.to.push(to);
+        self
     }
 
     /// Whether this volume wrote the state, or may have.
@@ -166,8 +174,9 @@ mod tests {
         }
         intent.write(&path).unwrap();
         let intent = Intent::read(&path).unwrap().unwrap();
-        assert!((8..40).all(|n| intent.includes(tried(n))));
-        assert!(!intent.includes(tried(7)), "as many as there is room for");
+        assert!(intent.includes(tried(0)), "the first");
+        assert!((11..40).all(|n| intent.includes(tried(n))));
+        assert!(!intent.includes(tried(10)), "as many as there is room for");
         assert_eq!(
             (intent.stored(), intent.txids()),
             (Txid(7), vec![Txid(8), Txid(7)])
@@ -175,5 +184,6 @@ mod tests {
         // One of them was stored.
         let next = Intent::and(Some(intent), tried(12), point(9));
         assert!(next.includes(tried(12)) && !next.includes(tried(13)));
+        assert!(std::fs::metadata(&path).unwrap().len() <= 512);
     }
 }

@@ -39,6 +39,8 @@ enum Held {
     Lease(Box<Lease>),
     /// The provider cannot do it; done without.
     Impossible,
+    /// Given back at the end: what comes late gets none.
+    Released,
     Refused {
         since: Instant,
         name: String,
@@ -87,6 +89,12 @@ impl Keeper {
                     remaining: remaining.saturating_sub(since.elapsed()),
                 });
             }
+            Held::Released => {
+                return Err(StorageError::Lost {
+                    name: self.name.clone(),
+                    holder: None,
+                });
+            }
             Held::Refused { .. } | Held::Not => {}
         }
         *held = match self.store.acquire(&self.node, TTL).await {
@@ -119,9 +127,9 @@ impl Keeper {
         matches!(*self.held.lock().await, Held::Impossible)
     }
 
-    /// Gives the lease back.
+    /// Gives the lease back, for good.
     pub(super) async fn release(&self) {
-        let held = std::mem::replace(&mut *self.held.lock().await, Held::Not);
+        let held = std::mem::replace(&mut *self.held.lock().await, Held::Released);
         if let Held::Lease(lease) = held {
             // It ends by itself otherwise.
             let _ = lease.release().await;

@@ -11,6 +11,7 @@
 //! ```
 
 mod aside;
+mod beside;
 mod database;
 mod encode;
 mod flusher;
@@ -22,7 +23,6 @@ mod restored;
 mod shipper;
 mod start;
 mod status;
-mod tending;
 mod volume;
 mod watch;
 

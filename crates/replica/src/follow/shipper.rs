@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use monolite_ltx::Txid;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::send::Unsent;
+use super::beside::Beside;
 use super::database::{Handle, Shared};
 use super::encode::By;
 use super::inbox::Inbox;
@@ -30,12 +30,11 @@ use super::keeper::Turn;
 use super::restored;
 use super::start::{self, Before, Found};
 use super::status::{Board, State};
-use super::tending::Tending;
 use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
 use crate::steps;
-use crate::storage::{FileInfo, Replica, StorageError};
+use crate::storage::Replica;
 
 /// The map is saved this often while there are changes: after a crash, what
 /// was sent since is read back.
@@ -60,6 +59,8 @@ pub(super) struct Settings {
     pub(super) policy: Policy,
     pub(super) tend_every: Duration,
     pub(super) node_id: u64,
+    /// What could go on beside a sync is done before it is over.
+    pub(super) finish: bool,
     /// Also over a state that is not an older one of this volume's.
     pub(super) take_over: bool,
 }
@@ -79,13 +80,10 @@ pub(super) struct Shipper {
     pub(super) flushes: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
-/// A snapshot on its way. Without it, restores begin with the one before.
-type Upload = JoinHandle<Result<FileInfo, StorageError>>;
-
 /// What is known of the replica once it was looked at.
 struct Known {
     map: Arc<PageMap>,
-    files: Tending,
+    beside: Beside,
     intent: Option<Intent>,
     /// All pages are to be compared before anything else is sent.
     compare: bool,
@@ -95,8 +93,6 @@ struct Known {
     anew: bool,
     /// A snapshot is due.
     whole: bool,
-    /// One is being sent.
-    sending: Option<Upload>,
     /// The timestamp of the newest file: no later one is before it, whatever
     /// the clock does.
     newest_ms: i64,
@@ -177,11 +173,12 @@ impl Shipper {
                 }
             }
         }
-        if let Some(mut known) = known {
+        if let Some(known) = known.filter(|known| !known.anew) {
             // The next start is quicker with it, and right without.
             let _ = self.save(known.map).await;
-            known.files.end().await;
         }
+        // Of what is cut short here, the next start does the rest.
+        let _ = tokio::fs::remove_file(self.snapshot_file()).await;
     }
 
     /// Waits, until it is worth while to try again.
@@ -260,35 +257,24 @@ impl Shipper {
         let now = Instant::now();
         Ok(Known {
             map: Arc::new(map),
-            files: Tending::new(catalog),
+            beside: Beside::new(catalog),
             intent,
             compare: true,
             must_equal,
             anew,
             whole: false,
-            sending: None,
             newest_ms: 0,
             saved: now,
             tended: None,
-            dirty: true,
+            dirty: false,
             unsent: None,
         })
     }
 
     /// What is to be done now and then; only after something was sent.
     async fn tend(&mut self, known: &mut Known) -> Result<()> {
-        if let Some(sending) = known.sending.take_if(|sending| sending.is_finished()) {
-            match sending.await {
-                Ok(Ok(file)) => {
-                    let time_ms = file.stored_ms;
-                    known.files.add(file, time_ms, None);
-                    self.advise(None);
-                }
-                Ok(Err(error)) => self.advise(Some(format!("a snapshot was not stored: {error}"))),
-                // The runtime is going down.
-                Err(_) => {}
-            }
-        }
+        known.dirty |= !known.beside.look()?;
+        self.advise(known);
         if !known.dirty {
             return Ok(());
         }
@@ -296,34 +282,23 @@ impl Shipper {
             self.save(known.map.clone()).await?;
             known.saved = Instant::now();
         }
-        match known.files.look() {
-            Some(Ok(_)) => self.advise(None),
-            Some(Err(error)) => {
-                known.dirty = true;
-                self.advise(Some(format!(
-                    "old files were not merged or deleted: {error}"
-                )));
-            }
-            None => {}
-        }
-        let now = self.shared.clock.now_ms();
-        if known
-            .tended
-            .is_some_and(|at| at.elapsed() <= self.settings.tend_every)
-        {
+        let rested = |at: Instant| at.elapsed() > self.settings.tend_every;
+        if !known.tended.is_none_or(rested) || !known.beside.is_here() {
             return Ok(());
         }
-        let Some(age_ms) = known.files.snapshot_age_ms(now) else {
-            // The last time is not over yet.
-            return Ok(());
-        };
         known.tended = Some(Instant::now());
-        if age_ms >= millis(self.settings.snapshot_every) {
+        let now = self.shared.clock.now_ms();
+        let (every, txid) = (self.settings.snapshot_every, known.map.txid());
+        if known.beside.wants_snapshot(now, every, txid) {
             known.whole = true;
             self.compare(known).await?;
         }
-        known.files.tend(&self.replica, &self.settings.policy, now);
+        known.beside.tend(&self.replica, &self.settings.policy, now);
         known.dirty = false;
+        if self.settings.finish {
+            known.beside.end().await?;
+            self.advise(known);
+        }
         Ok(())
     }
 
@@ -346,8 +321,14 @@ impl Shipper {
         });
     }
 
-    fn advise(&self, advice: Option<String>) {
+    fn advise(&self, known: &Known) {
+        let advice = known.beside.advice();
         self.board.update(|board| board.advice = advice);
+    }
+
+    /// Where snapshots are made.
+    fn snapshot_file(&self) -> PathBuf {
+        self.map_file.with_extension("snapshot-new")
     }
 
     fn fails(&self, error: &Error, refused: bool) {
@@ -406,8 +387,4 @@ fn none(page_size: u32, last: Txid) -> PageMap {
 
 fn jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

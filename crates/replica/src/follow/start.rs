@@ -47,14 +47,19 @@ pub(super) async fn find(
     let files = catalog.files();
     let newest = files.iter().max_by_key(|file| (file.max, file.level));
     let last = newest.map_or(Txid(0), |file| file.max);
-    if let Some(intent) = &before.intent {
-        for txid in intent.txids() {
-            if last < txid && replica.has(txid).await? {
-                // Some providers' lists are behind. A state of ours would pass
-                // for another volume's, or the replica for an empty one.
-                let name = replica.name();
-                return Err(Error::Unlisted { name, txid });
-            }
+    let intended = before.intent.as_ref().map(Intent::txids);
+    let had = before.map.as_ref().map(PageMap::txid);
+    for txid in intended
+        .into_iter()
+        .flatten()
+        .chain(before.restored)
+        .chain(had)
+    {
+        if last < txid && replica.has(txid).await? {
+            // Some providers' lists are behind. A state of ours would pass for
+            // another volume's, or the replica for an empty one.
+            let name = replica.name();
+            return Err(Error::Unlisted { name, txid });
         }
     }
     let Some(newest) = newest else {

@@ -53,6 +53,9 @@ pub struct FollowOptions {
     /// Old files are merged and deleted so often, while there are changes.
     /// Default: 5 minutes.
     pub tend_every: Duration,
+    /// What could go on beside a sync (merges, deletions, snapshots) is done
+    /// before it is over: for who comes for one sync only. Default: no.
+    pub finish: bool,
     /// Bytes of memory for pages on their way, for all databases together.
     /// Default 32 MiB. What does not fit is read from the database later.
     pub memory: usize,
@@ -72,6 +75,7 @@ impl Default for FollowOptions {
             snapshot_every: Duration::from_secs(24 * 3600),
             policy: Policy::default(),
             tend_every: Duration::from_secs(300),
+            finish: false,
             memory: 32 << 20,
             take_over: false,
             host: String::new(),
@@ -297,6 +301,7 @@ impl Follower {
         // What hangs in a request that is not answered is not waited for.
         let _ = tokio::time::timeout_at(end - reserve / 2, ended).await;
         tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
         let releases = self.inner.destinations.iter().map(|(_, k)| k.release());
         let _ = tokio::time::timeout_at(end, join_all(releases)).await;
         synced
@@ -414,6 +419,7 @@ impl Inner {
             policy: self.options.policy,
             tend_every: self.options.tend_every,
             node_id: self.node_id,
+            finish: self.options.finish,
             take_over: self.options.take_over,
         }
     }

@@ -60,11 +60,16 @@ const LONG_FRAMES: u64 = 1000;
 const TOO_LONG_FRAMES: u64 = 4000;
 /// … or bytes, while the log grows fast: so that they wait seldom.
 const TOO_LONG_BYTES: u64 = 24 << 20;
-/// Frames from one slide to the next of a log that grows fast.
-const FAST_FRAMES: u64 = 500;
-/// For a checkpoint of somebody else to end, and between two looks at it.
-/// Nobody waits for us meanwhile.
-const ELSEWHERE: (Duration, Duration) = (Duration::from_millis(60), Duration::from_micros(20));
+/// Frames a second of a log that grows fast …
+const FAST_FRAMES: f64 = 5000.0;
+/// … as seen by so many of them, or by none for so long.
+const SEEN: (u64, Duration) = (50, Duration::from_millis(20));
+/// For a checkpoint of somebody else to end, in one look.
+const ELSEWHERE: Duration = Duration::from_millis(60);
+/// Between two looks whether it has.
+const ELSEWHERE_PAUSE: Duration = Duration::from_micros(50);
+/// It may be one that waits for our pin, with all writers behind it.
+const ELSEWHERE_SLIDE: Duration = Duration::from_millis(10);
 /// How long writers wait at most for anybody who is in the way.
 const LONGEST_WAIT: Duration = Duration::from_millis(6);
 /// For all of them, and what SQLite does in between.
@@ -122,8 +127,10 @@ pub(crate) struct Tail {
     torn: bool,
     /// Frames were there that are not committed yet.
     pending: bool,
-    /// Frames of the last slide.
-    taken: u64,
+    /// The log grows fast.
+    fast: bool,
+    /// When the last slide began.
+    slid: Instant,
     budget: Budget,
 }
 
@@ -150,7 +157,8 @@ impl Tail {
             ready: false,
             torn: false,
             pending: false,
-            taken: 0,
+            fast: false,
+            slid: Instant::now(),
             budget: budget.clone(),
         };
         tail.forget()?;
@@ -208,11 +216,6 @@ impl Tail {
         self.ready || self.frames() == 0
     }
 
-    /// Whether the log grows fast.
-    fn is_fast(&self) -> bool {
-        self.taken >= FAST_FRAMES
-    }
-
     /// Whether a commit may come without a word: a writer that syncs writes its
     /// frames, which is told, and commits by the log's index, which is not.
     pub(crate) fn is_pending(&self) -> bool {
@@ -242,7 +245,7 @@ impl Tail {
                 return Err(error);
             }
         };
-        if self.is_fast()
+        if self.fast
             && let Some(file) = &self.file
         {
             // The app's next commit copies all of this, and syncs it before:
@@ -256,7 +259,12 @@ impl Tail {
     }
 
     fn take(&mut self) -> Result<Slide> {
-        (self.pending, self.taken) = (false, 0);
+        self.pending = false;
+        let before = self.slid.elapsed();
+        self.slid = Instant::now();
+        if before >= SEEN.1 {
+            self.fast = false;
+        }
         let Some((header, last)) = self.log()? else {
             // None yet, or cut by a checkpoint: what comes is the next
             // generation, and no other, for the pin that began before this look
@@ -276,7 +284,12 @@ impl Tail {
             None => Position::start(header),
         };
         let taken = self.take_from(header, from, last);
-        taken.map_err(|error| Error::file(&self.wal, error))
+        let slide = taken.map_err(|error| Error::file(&self.wal, error))?;
+        let frames = self.frames().saturating_sub(from.frames());
+        if frames >= SEEN.0 {
+            self.fast = frames as f64 >= before.as_secs_f64() * FAST_FRAMES;
+        }
+        Ok(slide)
     }
 
     fn take_from(&mut self, header: Header, from: Position, last: u64) -> std::io::Result<Slide> {
@@ -305,7 +318,6 @@ impl Tail {
         }
         self.torn = false;
         self.ready = false;
-        self.taken = found.end.frames() - from.frames();
         // Only now: on an error above, everything is taken again.
         self.position = Some(found.end);
         Ok(Slide::Taken)
@@ -329,13 +341,14 @@ impl Tail {
             Ok(conn) => conn,
             Err(error) => return (self, Err(error)),
         };
+        let until = Instant::now() + ELSEWHERE;
         let too_long = self.frames() >= self.too_long();
-        let mut result = match self.is_fast() && !too_long {
+        let mut result = match self.fast && !too_long {
             true => Ok(Slide::Nothing),
-            false => self.copy(&checkpointer),
+            false => self.copy(&checkpointer, until),
         };
         if may_hold && too_long && !self.ready && result.is_ok() {
-            let (tail, slide) = restart(self, &checkpointer);
+            let (tail, slide) = restart(self, &checkpointer, until);
             self = tail;
             result = result.and_then(|before| Ok(before.worse(slide?)));
         }
@@ -343,24 +356,32 @@ impl Tail {
         (self, result.map(Some))
     }
 
-    /// Copies into the database what may be, and slides. No lock is held for
-    /// this, and it does nearly all of the work.
-    fn copy(&mut self, checkpointer: &Connection) -> Result<Slide> {
-        let complete =
-            run(checkpointer, "PASSIVE").map_err(|error| Error::database(&self.path, error))?;
-        let slide = self.slide();
-        self.ready = complete && matches!(slide, Ok(Slide::Nothing));
+    /// Copies into the database what may be, and slides. No lock that anybody
+    /// waits for is held, and it does nearly all of the work.
+    fn copy(&mut self, checkpointer: &Connection, until: Instant) -> Result<Slide> {
+        let mut before = Slide::Nothing;
+        let asked = alone(
+            until,
+            || ask(checkpointer, "PASSIVE"),
+            || {
+                before = before.worse(self.slide()?);
+                Ok(())
+            },
+        );
+        let copied = asked.map_err(|error| error.at(&self.path))?;
+        let slide = self.slide()?;
+        self.ready = copied == Copied::All && slide == Slide::Nothing;
         if self.ready && large(&self.wal) {
             // Nobody waits for anybody: it is done now, or another time.
-            let _ = run(checkpointer, "TRUNCATE");
+            let _ = ask(checkpointer, "TRUNCATE");
         }
-        slide
+        Ok(before.worse(slide))
     }
 
     /// Frames after which writers may be made to wait.
     fn too_long(&self) -> u64 {
         match self.position {
-            Some(position) if self.is_fast() => {
+            Some(position) if self.fast => {
                 (TOO_LONG_BYTES / position.frame_size()).max(TOO_LONG_FRAMES)
             }
             _ => TOO_LONG_FRAMES,
@@ -399,8 +420,12 @@ thread_local! {
 ///
 /// The handler is called while the write lock is waited for as well as when it
 /// is held. A slide is right in both, so they need not be told apart.
-fn restart(tail: Tail, conn: &Connection) -> (Tail, Result<Slide>) {
-    let large = large(&tail.wal);
+fn restart(tail: Tail, conn: &Connection, until: Instant) -> (Tail, Result<Slide>) {
+    let mode = if large(&tail.wal) {
+        "TRUNCATE"
+    } else {
+        "RESTART"
+    };
     let path = tail.path.clone();
     let waiting = Waiting {
         tail,
@@ -413,8 +438,12 @@ fn restart(tail: Tail, conn: &Connection) -> (Tail, Result<Slide>) {
     WAITING.set(Some(waiting));
     let done = conn
         .busy_handler(Some(slide_and_wait))
-        .and_then(|()| run(conn, if large { "TRUNCATE" } else { "RESTART" }))
-        .and_then(|_| conn.busy_timeout(Duration::ZERO));
+        .map_err(Failed::Sqlite)
+        .and_then(|()| alone(until, || ask(conn, mode), slide_waiting))
+        .and_then(|copied| {
+            conn.busy_timeout(Duration::ZERO).map_err(Failed::Sqlite)?;
+            Ok(copied)
+        });
     #[allow(clippy::expect_used, reason = "put there above, by this thread")]
     let Waiting {
         mut tail,
@@ -422,12 +451,26 @@ fn restart(tail: Tail, conn: &Connection) -> (Tail, Result<Slide>) {
         ..
     } = WAITING.take().expect("what waits");
     if slide.is_ok() {
-        slide = done
-            .map_err(|error| Error::database(&path, error))
-            .and_then(|()| tail.slide())
-            .and_then(|last| Ok(slide?.worse(last)));
+        slide = done.map_err(|error| error.at(&path)).and_then(|copied| {
+            let last = tail.slide()?;
+            // The log is begun anew by who writes next.
+            tail.ready = copied == Copied::All && last == Slide::Nothing;
+            Ok(slide?.worse(last))
+        });
     }
     (tail, slide)
+}
+
+/// A slide of what waits.
+fn slide_waiting() -> Result<()> {
+    WAITING.with_borrow_mut(|waiting| {
+        let Some(waiting) = waiting else {
+            return Ok(());
+        };
+        let before = std::mem::replace(&mut waiting.slide, Ok(Slide::Nothing));
+        waiting.slide = Ok(before?.worse(waiting.tail.slide()?));
+        Ok(())
+    })
 }
 
 /// Whether SQLite shall try again.
@@ -497,17 +540,60 @@ fn checkpointer(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
-/// Whether all of the log is in the database now.
-fn run(conn: &Connection, mode: &str) -> rusqlite::Result<bool> {
-    let begun = Instant::now();
-    let mut checkpoint = conn.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-    loop {
-        let (busy, frames, done): (bool, i64, i64) =
-            checkpoint.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let elsewhere = busy && frames < 0;
-        if !elsewhere || begun.elapsed() > ELSEWHERE.0 {
-            return Ok(!busy && frames == done);
+/// What came of a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// All of the log is in the database.
+    All,
+    Some,
+    /// Somebody else makes one.
+    Elsewhere,
+}
+
+/// Why there was none.
+enum Failed {
+    Sqlite(rusqlite::Error),
+    Slide(Error),
+}
+
+impl Failed {
+    fn at(self, path: &Path) -> Error {
+        match self {
+            Self::Sqlite(error) => Error::database(path, error),
+            Self::Slide(error) => error,
         }
-        std::thread::sleep(ELSEWHERE.1);
+    }
+}
+
+fn ask(conn: &Connection, mode: &str) -> rusqlite::Result<Copied> {
+    let mut pragma = conn.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
+    pragma.query_row([], |row| {
+        let (busy, frames, done): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(match busy {
+            true if frames < 0 => Copied::Elsewhere,
+            false if frames == done => Copied::All,
+            _ => Copied::Some,
+        })
+    })
+}
+
+/// Asks until nobody else makes a checkpoint, or it is `until`: an app whose log
+/// is long tries one at each commit.
+fn alone(
+    until: Instant,
+    ask: impl Fn() -> rusqlite::Result<Copied>,
+    mut slide: impl FnMut() -> Result<()>,
+) -> Result<Copied, Failed> {
+    let mut slid = Instant::now();
+    loop {
+        let copied = ask().map_err(Failed::Sqlite)?;
+        if copied != Copied::Elsewhere || Instant::now() >= until {
+            return Ok(copied);
+        }
+        if slid.elapsed() >= ELSEWHERE_SLIDE {
+            slide().map_err(Failed::Slide)?;
+            slid = Instant::now();
+        }
+        std::thread::sleep(ELSEWHERE_PAUSE);
     }
 }

@@ -159,7 +159,7 @@ impl Replicated {
             // place that does not answer may not hold up.
             let farewell = if synced.is_ok() { FAREWELL } else { WAY_OUT };
             if let Some(follower) = alone(running.follower).await {
-                let _ = tokio::time::timeout(farewell, follower.stop(WAY_OUT)).await;
+                let _ = tokio::time::timeout(farewell, follower.stop(farewell)).await;
             }
             let took_ms = began.elapsed().as_millis() as u64;
             match synced {

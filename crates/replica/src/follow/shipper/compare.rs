@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use monolite_ltx::{Header, Txid};
 
-use super::{Known, Shipper, Upload, none};
+use super::{Known, Shipper, none};
 use crate::error::{Error, Result};
-use crate::follow::aside::aside;
+use crate::follow::aside::{aside, step_back};
 use crate::follow::encode;
 use crate::follow::status::State;
 use crate::map::PageMap;
@@ -40,7 +40,7 @@ impl Shipper {
         }
         let files = Files {
             difference: self.map_file.with_extension("ltx-new"),
-            whole: self.map_file.with_extension("snapshot-new"),
+            whole: self.snapshot_file(),
         };
         let sent = if known.anew || snapshot.page_size() != known.map.page_size() {
             self.send_anew(known, snapshot, &files.whole).await
@@ -65,6 +65,7 @@ impl Shipper {
             room(&path, &snapshot)?;
             let sums = encode::compare(&snapshot, &map)?;
             map.apply(&sums, snapshot.pages(), Txid(map.txid().0 + 1));
+            step_back();
             let header = encode::whole(&snapshot, &map, by, &path)?;
             Ok((map, header))
         })
@@ -89,9 +90,7 @@ impl Shipper {
     ) -> Result<()> {
         let (by, files, map) = (self.by(known), files.clone(), known.map.clone());
         let (database, must_equal) = (self.path.clone(), known.must_equal);
-        let whole = known.whole && known.sending.is_none();
-        // Whatever becomes of it, the next one is tried with the next day.
-        known.whole = false;
+        let whole = std::mem::take(&mut known.whole);
         let (path, made) = (files.difference.clone(), files.whole.clone());
         let (sums, header, snapshot) = aside(move || {
             let sums = encode::compare(&snapshot, &map)?;
@@ -106,16 +105,15 @@ impl Shipper {
                 true => None,
                 false => Some(encode::difference(&snapshot, &map, &sums, by, &path)?),
             };
-            let whole = match whole && room(&made, &snapshot).is_ok() {
-                true => {
-                    let mut map = PageMap::clone(&map);
-                    if let Some(header) = &header {
-                        map.apply(&sums, header.commit, header.max);
-                    }
-                    Some(encode::whole(&snapshot, &map, by, &made)?)
+            let whole = whole.then(|| {
+                room(&made, &snapshot)?;
+                let mut map = PageMap::clone(&map);
+                if let Some(header) = &header {
+                    map.apply(&sums, header.commit, header.max);
                 }
-                false => None,
-            };
+                step_back();
+                encode::whole(&snapshot, &map, by, &made)
+            });
             // The log may be reset while that is sent.
             drop(snapshot);
             Ok((sums, header, whole))
@@ -126,22 +124,28 @@ impl Shipper {
             self.put_file(known, 0, &header, &files.difference).await?;
             Arc::make_mut(&mut known.map).apply(&sums, header.commit, header.max);
         }
-        if let Some(header) = snapshot {
-            steps::reached("snapshot.encoded");
-            known.sending = Some(self.send_snapshot(header, files.whole));
+        match snapshot {
+            Some(Ok(header)) => {
+                steps::reached("snapshot.encoded");
+                known.beside.made(Ok(()));
+                self.send_snapshot(known, header, files.whole);
+            }
+            // Syncs go on without it.
+            Some(Err(error)) => known.beside.made(Err(error.to_string())),
+            None => {}
         }
         Ok(())
     }
 
     /// Sends a snapshot beside everything else, however long that takes.
-    fn send_snapshot(&self, header: Header, file: PathBuf) -> Upload {
+    fn send_snapshot(&self, known: &mut Known, header: Header, file: PathBuf) {
         let replica = self.replica.clone();
-        tokio::spawn(async move {
+        known.beside.send(async move {
             let put = replica.put_file(SNAPSHOT_LEVEL, &header, &file, Arc::new(|_| ()));
             let stored = put.await;
             let _ = tokio::fs::remove_file(&file).await;
             stored
-        })
+        });
     }
 }
 

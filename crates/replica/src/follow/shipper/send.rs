@@ -92,7 +92,7 @@ impl Shipper {
             board.txid = header.max;
             board.stored_ms = Some(header.timestamp_ms);
         });
-        known.files.add(file, header.timestamp_ms, body);
+        known.beside.add(file, header.timestamp_ms, body);
     }
 
     /// Nothing is sent before it is known here that it would be, and nothing is
@@ -104,10 +104,13 @@ impl Shipper {
             DatabaseChecksums::Reserved { post, .. } => (header.max, post),
             _ => from,
         };
-        let (path, intent) = (
-            self.intent_file(),
-            Intent::and(known.intent.take(), from, to),
-        );
+        let intent = match known.intent.take() {
+            // The state there is ours, and cannot be gone on from: until the
+            // new one is stored, the old one has to be known.
+            Some(before) if known.anew => before.or(to),
+            before => Intent::and(before, from, to),
+        };
+        let path = self.intent_file();
         known.intent = Some(intent.clone());
         self.blocking(move || intent.write(&path).map_err(|e| Error::file(&path, e)))
             .await
