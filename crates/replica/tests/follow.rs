@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{LONG, Volume, quick};
-use monolite_replica::{FollowOptions, RestoreOptions, State, Target, restore};
+use monolite_replica::{FollowOptions, Policy, RestoreOptions, State, Target, restore};
 use rusqlite::Connection;
 
 fn files(volume: &Volume, level: u8) -> Vec<PathBuf> {
@@ -326,4 +326,32 @@ async fn a_copy_of_the_volume_does_not_send_what_is_older() {
     assert!(refused.contains("another volume"), "{refused}");
     second.stop(Duration::from_secs(1)).await.unwrap_err();
     one.assert_restores("app.sqlite3", &app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_for_one_sync_merges_as_well() {
+    let volume = Volume::new();
+    let app = filled(&volume);
+    let options = || FollowOptions {
+        finish: true,
+        policy: Policy {
+            short: Duration::from_millis(100),
+            ..Policy::default()
+        },
+        ..quick()
+    };
+    for _ in 0..3 {
+        let follower = volume.follow_with(options());
+        for _ in 0..6 {
+            app.execute("INSERT INTO t (id) VALUES (NULL)", []).unwrap();
+            follower.sync(LONG).await.unwrap();
+        }
+        assert_eq!(follower.status()[0].advice, None);
+        // Its end has not to wait for anything.
+        follower.stop(Duration::from_secs(1)).await.unwrap();
+        // What is merged is what is older than this.
+        tokio::time::sleep(options().policy.short).await;
+    }
+    assert!(!files(&volume, 1).is_empty(), "merged");
+    volume.assert_restores("app.sqlite3", &app).await;
 }
