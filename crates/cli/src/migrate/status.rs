@@ -1,0 +1,10 @@
+//! (being written)
+
+use crate::Failure;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {}
+
+pub(crate) fn status(_arguments: Arguments) -> Result<(), Failure> {
+    Err(Failure::Usage(anyhow::anyhow!("not written yet")))
+}
