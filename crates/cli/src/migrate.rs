@@ -5,14 +5,19 @@ mod check;
 mod diff;
 mod guarded;
 mod new;
+mod place;
 mod plan;
 mod status;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use self::guarded::show;
+
 use crate::Failure;
 
 #[derive(Args)]
+// One of the guard's has the same name.
+#[group(skip)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  monolite migrate -- bin/rails db:migrate   # guarded: a loss nobody allowed is put back\n  \

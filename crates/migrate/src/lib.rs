@@ -16,3 +16,4 @@ pub mod lint;
 pub mod rebuild;
 pub mod schema;
 pub mod sql;
+pub mod steps;

@@ -1,24 +1,10 @@
-//! (being written)
+//! `up`, `baseline` and `redo`.
 
-use crate::Failure;
+mod baseline;
+mod kept;
+mod redo;
+mod up;
 
-#[derive(clap::Args)]
-pub(crate) struct Up {}
-
-pub(crate) fn up(_arguments: Up) -> Result<(), Failure> {
-    Err(Failure::Usage(anyhow::anyhow!("not written yet")))
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Baseline {}
-
-pub(crate) fn baseline(_arguments: Baseline) -> Result<(), Failure> {
-    Err(Failure::Usage(anyhow::anyhow!("not written yet")))
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Redo {}
-
-pub(crate) fn redo(_arguments: Redo) -> Result<(), Failure> {
-    Err(Failure::Usage(anyhow::anyhow!("not written yet")))
-}
+pub(crate) use self::baseline::{Baseline, baseline};
+pub(crate) use self::redo::{Redo, redo};
+pub(crate) use self::up::{Up, up};
