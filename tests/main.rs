@@ -12,5 +12,7 @@ mod django;
 mod life;
 mod live_blog;
 mod lost_volume;
+mod migrate_files;
+mod migrate_guard;
 mod replica_run;
 mod replica_verbs;

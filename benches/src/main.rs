@@ -15,6 +15,7 @@ mod contest;
 mod gate;
 mod http;
 mod jobs;
+mod migrate;
 mod one_core;
 mod peers;
 mod place;
@@ -60,6 +61,8 @@ enum Bench {
     Pubsub(Choice),
     /// Replication, restore and backup beside Litestream
     Replica(Choice),
+    /// Migrations: the rebuild beside Rails and sqlite-utils, the guard beside cp
+    Migrate(Choice),
     /// One process of the contention bench
     #[command(hide = true)]
     Worker(contest::worker::Arguments),
@@ -144,6 +147,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Jobs(choice) => jobs::run(&choice),
         Bench::Pubsub(choice) => pubsub::run(&choice),
         Bench::Replica(choice) => replica::run(&choice),
+        Bench::Migrate(choice) => migrate::run(&choice),
         Bench::Worker(arguments) => contest::worker::run(&arguments),
         Bench::Writer(arguments) => store::wakeup::write(&arguments),
         Bench::Enqueuer(arguments) => jobs::ours_working::enqueue(&arguments),

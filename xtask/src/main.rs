@@ -26,9 +26,11 @@ usage: cargo xtask test
        cargo xtask test workspace [-- ARGUMENTS OF cargo test]
        cargo xtask test litestream
        cargo xtask test soak
-       cargo xtask bench store|gate|cache|jobs|pubsub|replica";
+       cargo xtask bench store|gate|cache|jobs|pubsub|replica|migrate";
 
-const BENCHES: [&str; 6] = ["store", "gate", "cache", "jobs", "pubsub", "replica"];
+const BENCHES: [&str; 7] = [
+    "store", "gate", "cache", "jobs", "pubsub", "replica", "migrate",
+];
 
 fn main() -> ExitCode {
     match chore() {

@@ -40,6 +40,17 @@ const PROGRAMS: &[Program] = &[
         check: &["--version"],
         package: "btrfs-progs",
     },
+    // Whose migrations are guarded, as they are.
+    Program {
+        name: "ruby",
+        check: &["-e", "require 'rails'; require 'active_record'"],
+        package: "ruby-rails",
+    },
+    Program {
+        name: "ruby",
+        check: &["-e", "require 'sqlite3'"],
+        package: "ruby-sqlite3",
+    },
     Program {
         name: "unshare",
         check: &["--version"],

@@ -16,6 +16,18 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// `0.3 ms`, `12 ms`, `1.5 s`, `2 min 5 s`.
+pub(crate) fn time_us(us: u64) -> String {
+    // Exact enough: three digits are shown.
+    let ms = us as f64 / 1000.0;
+    match us {
+        0..9_950 => format!("{ms:.1} ms"),
+        9_950..999_500 => format!("{ms:.0} ms"),
+        999_500..119_950_000 => format!("{:.1} s", ms / 1000.0),
+        _ => format!("{} min {} s", us / 60_000_000, us / 1_000_000 % 60),
+    }
+}
+
 /// `1 file`, `2 files`.
 pub(crate) fn count(n: usize, one: &str, more: &str) -> String {
     match n {
@@ -61,6 +73,20 @@ mod tests {
             (u64::MAX, "16384.0 PiB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn times() {
+        for (us, text) in [
+            (0, "0.0 ms"),
+            (340, "0.3 ms"),
+            (9_960, "10 ms"),
+            (999_400, "999 ms"),
+            (1_500_000, "1.5 s"),
+            (125_000_000, "2 min 5 s"),
+        ] {
+            assert_eq!(time_us(us), text);
         }
     }
 

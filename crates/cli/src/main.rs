@@ -13,6 +13,7 @@ mod descriptors;
 mod heartbeat;
 mod human;
 mod log;
+mod migrate;
 mod moment;
 mod print;
 mod replicate;
@@ -55,6 +56,8 @@ enum Verb {
     Restore(Box<restore::Arguments>),
     /// What can be restored, from when to when, how large.
     Snapshots(Box<snapshots::Arguments>),
+    /// Run migrations that cannot lose data: your own files, or any framework's.
+    Migrate(Box<migrate::Arguments>),
     /// Prove that a replica can be restored, before it has to be.
     Verify(Box<verify::Arguments>),
     /// Kills the app should monolite itself be killed.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Verb::Backup(arguments) => backup::backup(*arguments),
         Verb::Restore(arguments) => restore::restore(*arguments),
         Verb::Snapshots(arguments) => snapshots::snapshots(*arguments),
+        Verb::Migrate(arguments) => migrate::migrate(*arguments),
         Verb::Verify(arguments) => verify::verify(*arguments),
         Verb::Keeper => monolite_supervisor::keep(std::io::stdin().lock()).map_err(Into::into),
         Verb::DemoApp => demo::app(),

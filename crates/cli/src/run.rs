@@ -5,15 +5,16 @@ pub(crate) mod replicated;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use monolite_gate::TrustForwarded;
-use monolite_supervisor::{Config, Error, Stream};
+use monolite_supervisor::{Config, Error, Guarding, Stream};
 use monolite_volume::{Finding, Level};
 
-use crate::settings::{Settings, Trust};
+use crate::migrate::show;
+use crate::settings::{Following, Settings, Trust};
 use crate::{Failure, descriptors, log, replication, report, surroundings};
 
 #[derive(Args)]
@@ -27,6 +28,8 @@ use crate::{Failure, descriptors, log, replication, report, surroundings};
         requests wait. GET /_monolite/health answers 200 while requests pass.\n\n\
         With --replica, every commit is stored there too; what is missing on the volume comes\n\
         back from there before the app starts, and what is deleted under it while it runs.\n\n\
+        A migrate command is guarded: if it fails, or takes away tables, rows, values, indexes or\n\
+        triggers that --allow-loss does not name, everything is put back and the app not started.\n\n\
         Exit code: the app's own; 1 failed, 2 wrong usage, 3 the volume is not fit."
 )]
 pub(crate) struct Arguments {
@@ -74,6 +77,7 @@ pub(crate) fn config(
     let mut config = Config::new(command, listen, place.dir.clone());
     config.place = place;
     config.migrate = settings.migrate.clone().map(OsString::from);
+    config.guard = Some(guarding(settings, &config.place.dir));
     config.app_port = settings.app_port;
     config.allow = settings.allow.clone();
     config.app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
@@ -111,6 +115,15 @@ pub(crate) fn config(
     config.keeper = vec![this_program()?.into(), "keeper".into()];
     config.output = Arc::new(pass_on);
     Ok(config)
+}
+
+/// How migrations are guarded: what replicas leave out holds data all the same.
+pub(crate) fn guarding(settings: &Settings, volume: &Path) -> Guarding {
+    Guarding {
+        find: replication::find(volume, &Following::default()),
+        allow: settings.guarding.allowances(),
+        depth: settings.guarding.depth(),
+    }
 }
 
 /// What each setting allows but no run can do.
@@ -199,6 +212,11 @@ fn obituary(error: &Error) -> String {
     }
     if let Some(tail) = error.tail().filter(|tail| !tail.is_empty()) {
         let _ = writeln!(text, "--- the end of the app's output ---\n{tail}\n---");
+    }
+    if let Some(verdict) = error.verdict() {
+        for line in show::lines(verdict) {
+            let _ = writeln!(text, "{line}");
+        }
     }
     let _ = writeln!(text, "monolite: {error}{}", hint(error));
     String::from_utf8_lossy(&text).into_owned()

@@ -3,6 +3,7 @@
 //! A flag wins over its `MONOLITE_*` variable, that over the file, that over
 //! the default.
 
+mod guarding;
 mod mending;
 mod replication;
 
@@ -14,6 +15,7 @@ use clap::{Args, ValueEnum};
 use monolite_volume::CHECKS;
 use serde::Deserialize;
 
+pub(crate) use self::guarding::Guarding;
 pub(crate) use self::mending::Mending;
 pub(crate) use self::replication::{Following, Replicas};
 
@@ -110,6 +112,10 @@ pub(crate) struct Settings {
     #[arg(long, env = "MONOLITE_LOG", value_name = "FORMAT")]
     pub(crate) log: Option<LogFormat>,
 
+    /// Where the migration files are: a flag of `migrate`'s own verbs, not of `run`.
+    #[arg(skip)]
+    pub(crate) migrations: Option<PathBuf>,
+
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) replicas: Replicas,
@@ -121,6 +127,10 @@ pub(crate) struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) mending: Mending,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) guarding: Guarding,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
@@ -165,6 +175,7 @@ const KEYS: &[&str] = &[
     "trust_forwarded",
     "allow",
     "log",
+    "migrations",
     "replica",
     "replica_key_file",
     "replica_exclude",
@@ -181,6 +192,8 @@ const KEYS: &[&str] = &[
     "heal",
     "verify_every",
     "local_snapshot_interval",
+    "allow_loss",
+    "migrate_check",
     "command",
 ];
 
@@ -256,9 +269,11 @@ impl Settings {
                 self.allow
             },
             log: self.log.or(below.log),
+            migrations: self.migrations.or(below.migrations),
             replicas: self.replicas.over(below.replicas),
             following: self.following.over(below.following),
             mending: self.mending.over(below.mending),
+            guarding: self.guarding.over(below.guarding),
         }
     }
 }
@@ -316,7 +331,8 @@ mod tests {
             .get_arguments()
             .map(|argument| argument.get_id().to_string())
             .collect();
-        let keys: Vec<_> = KEYS.iter().filter(|key| **key != "command").collect();
+        let others = ["command", "migrations"];
+        let keys: Vec<_> = KEYS.iter().filter(|key| !others.contains(key)).collect();
         assert_eq!(
             flags,
             keys.iter().map(|k| k.to_string()).collect::<Vec<_>>()

@@ -29,6 +29,10 @@ pub enum Error {
     /// The app's database.
     #[error(transparent)]
     Store(#[from] monolite_store::Error),
+    /// The migrations.
+    #[cfg(feature = "migrations")]
+    #[error(transparent)]
+    Migrations(#[from] monolite_migrate::files::Error),
     /// The cache.
     #[error("the cache: {0}")]
     Cache(#[from] monolite_cache::Error),

@@ -38,6 +38,8 @@
 //! ```
 
 mod error;
+#[cfg(feature = "migrations")]
+mod migrations;
 mod options;
 mod transaction;
 
@@ -47,6 +49,8 @@ use std::time::Duration;
 
 pub use monolite_cache as cache;
 pub use monolite_jobs as jobs;
+#[cfg(feature = "migrations")]
+pub use monolite_migrate as migrate;
 pub use monolite_pubsub as pubsub;
 pub use monolite_store as store;
 
@@ -56,8 +60,37 @@ pub use monolite_pubsub::{Event, PubSub, PubSubOptions, Subscriber};
 pub use monolite_store::{Store, rusqlite};
 
 pub use crate::error::{Error, Result};
+#[cfg(feature = "migrations")]
+pub use crate::migrations::{Files, Migrate, migrate_store};
 pub use crate::options::Options;
 pub use crate::transaction::Transaction;
+
+/// Puts the migration files of a directory into the program: `0001_add_posts.sql`
+/// and so on, named relative to the package's `Cargo.toml`. Give them to
+/// [`Monolite::migrate`] or [`migrate_store`].
+///
+/// The compiler looks at the directory when it compiles the line with the
+/// macro; a changed file has it compiled again, a new one only if `build.rs`
+/// prints `cargo::rerun-if-changed=migrations`. A program built without
+/// optimisation notices by itself what it misses, and says so.
+///
+/// ```
+/// use monolite::{Monolite, migrate::files::Embedded};
+///
+/// const MIGRATIONS: Embedded = monolite::migrations!("tests/migrations");
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let data = dir.path();
+/// let app = Monolite::open(data).await?;
+/// let done = app.migrate(MIGRATIONS).await?;
+/// assert_eq!(done[0].applied.name, "0001_add_posts");
+/// app.transaction(|tx| Ok(tx.execute("INSERT INTO post (title) VALUES ('Hello')", [])?)).await?;
+/// assert!(app.migrate(MIGRATIONS).await?.is_empty());
+/// # app.close().await;
+/// # Ok(()) }
+/// ```
+#[cfg(feature = "migrations")]
+pub use monolite_macros::migrations;
 
 /// A handle on one volume; cheap to clone.
 ///

@@ -67,6 +67,9 @@ impl App {
             }
         };
         set_environment(&mut command, config, port);
+        if shell.is_some() {
+            command.envs(config.guarded());
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use monolite_volume::Place;
 
+use crate::guarded::Guarding;
 use crate::replication::Replication;
 
 /// Where a line of output came from.
@@ -41,6 +42,8 @@ pub struct Config {
     pub command: Vec<OsString>,
     /// A shell command to run before the app, with the app's environment.
     pub migrate: Option<OsString>,
+    /// How that is kept from losing data; `None`: it is not.
+    pub guard: Option<Guarding>,
     /// The public address.
     pub listen: SocketAddr,
     /// The port the app is told; `None` finds a free one.
@@ -79,6 +82,7 @@ impl Config {
         Self {
             command,
             migrate: None,
+            guard: None,
             listen,
             app_port: None,
             place: Place::new(data),

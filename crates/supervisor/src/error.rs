@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use monolite_migrate::guard::Verdict;
 use monolite_volume::{Finding, LockError};
 
 use crate::exit::Exit;
@@ -74,7 +75,22 @@ pub enum Error {
         command: String,
         /// How it ended.
         exit: Exit,
+        /// What became of the databases, if the migration was guarded.
+        verdict: Option<Box<Verdict>>,
     },
+    /// The migrate command took away what nobody allowed.
+    #[error(
+        "the migrate command `{command}` took away what nobody allowed; the app was not started"
+    )]
+    Refused {
+        /// The command.
+        command: String,
+        /// What it took, and what became of the databases.
+        verdict: Box<Verdict>,
+    },
+    /// The migration could not be guarded.
+    #[error("{0}; the app was not started")]
+    Guard(#[source] monolite_migrate::guard::Error),
     /// The app did not become healthy in time.
     #[error("the app did not become healthy within {:.1} s: {last} at {path}; name another path with --health-path, or allow more time with --start-timeout", .waited.as_secs_f32())]
     NeverHealthy {
@@ -112,6 +128,15 @@ impl Error {
     pub fn tail(&self) -> Option<&str> {
         match self {
             Self::NeverHealthy { tail, .. } | Self::CrashLoop { tail, .. } => Some(tail),
+            _ => None,
+        }
+    }
+
+    /// What a migration did that ended the run, if it was guarded.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Migrate { verdict, .. } => verdict.as_deref(),
+            Self::Refused { verdict, .. } => Some(verdict),
             _ => None,
         }
     }

@@ -26,6 +26,7 @@ use crate::app::App;
 use crate::backoff::Backoff;
 use crate::begin::{listen, take_volume};
 use crate::children::Children;
+use crate::guarded::Migrated;
 use crate::keeper::Keeper;
 use crate::mend::{Mended, lost};
 use crate::replication::Replicated;
@@ -124,13 +125,11 @@ enum Ended {
 
 impl Run {
     async fn serve(&mut self) -> Result<u8, Error> {
-        if !self.bring_back().await? {
+        if !self.recover().await? || !self.bring_back().await? {
             return Ok(0);
         }
-        if let Some(command) = self.config.migrate.clone()
-            && let Some(stopped) = self.migrate(&command).await?
-        {
-            return Ok(stopped.code());
+        if let Migrated::Stopped(exit) = self.migrate().await? {
+            return Ok(exit.code());
         }
         let mut backoff = Backoff::default();
         loop {
@@ -172,8 +171,7 @@ impl Run {
             };
             self.gate.hold();
             // Whatever it left behind would stand in the way of the next one.
-            app.kill(&self.children).await;
-            self.mind_nothing();
+            self.kill_app(&mut app).await;
             self.gate.drain(Duration::ZERO).await;
             let Some(wait) = backoff.died(app.started.elapsed()) else {
                 return Err(Error::CrashLoop {
@@ -198,7 +196,7 @@ impl Run {
         }
     }
 
-    fn start_app(&mut self, shell: Option<&std::ffi::OsString>) -> Result<App, Error> {
+    pub(crate) fn start_app(&mut self, shell: Option<&std::ffi::OsString>) -> Result<App, Error> {
         let keeper_died = self.keeper.as_mut().is_some_and(|k| k.process.has_exited());
         if keeper_died && let Ok(keeper) = Keeper::start(&self.children, &self.config.keeper) {
             self.keeper = keeper;
@@ -206,36 +204,10 @@ impl Run {
         App::start(&self.config, &self.children, self.keeper.as_mut(), shell)
     }
 
-    /// Runs the migrate command; how it ended if asked to stop meanwhile.
-    async fn migrate(&mut self, command: &std::ffi::OsString) -> Result<Option<Exit>, Error> {
-        let name = command.to_string_lossy().into_owned();
-        tracing::info!(command = %name, "migrating; requests wait");
-        let mut migration = self.start_app(Some(command))?;
-        let exit = tokio::select! {
-            exit = migration.exited() => exit,
-            () = self.signals.stop() => {
-                self.gate.refuse();
-                let exit = self.stop_app(&mut migration).await;
-                tracing::warn!(migration = %exit, "stopped during the migration");
-                self.close_gate().await;
-                return Ok(Some(exit));
-            }
-        };
-        // A migration that leaves something running has not ended.
-        migration.kill(&self.children).await;
+    /// Kills what is left of a process that has ended.
+    pub(crate) async fn kill_app(&mut self, app: &mut App) {
+        app.kill(&self.children).await;
         self.mind_nothing();
-        if exit != Exit::Code(0) {
-            migration.tail.last_lines().await;
-            return Err(Error::Migrate {
-                command: name,
-                exit,
-            });
-        }
-        tracing::info!(
-            took_ms = migration.started.elapsed().as_millis() as u64,
-            "migrated"
-        );
-        Ok(None)
     }
 
     async fn until_healthy(&mut self, app: &mut App) -> Result<(), NotHealthy> {
@@ -339,7 +311,7 @@ impl Run {
         }
     }
 
-    async fn stop_app(&mut self, app: &mut App) -> Exit {
+    pub(crate) async fn stop_app(&mut self, app: &mut App) -> Exit {
         if self.hurry {
             let exit = app.kill(&self.children).await;
             self.mind_nothing();

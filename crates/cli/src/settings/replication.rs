@@ -162,7 +162,7 @@ impl Following {
     }
 }
 
-fn list(flags: Vec<String>, below: Vec<String>) -> Vec<String> {
+pub(super) fn list(flags: Vec<String>, below: Vec<String>) -> Vec<String> {
     // A variable that is set to nothing is not set.
     match flags.iter().all(|one| one.trim().is_empty()) {
         true => below,
@@ -171,7 +171,7 @@ fn list(flags: Vec<String>, below: Vec<String>) -> Vec<String> {
 }
 
 /// `key = "one"` or `key = ["one", "another"]`.
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a string, or a list of strings")]
     enum Either {

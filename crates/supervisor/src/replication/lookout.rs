@@ -131,6 +131,16 @@ impl Lookout {
         false
     }
 
+    /// These were moved away on purpose, though it may not have looked so.
+    pub(super) fn removed(&self, names: &[String]) -> std::io::Result<()> {
+        let mut seen = self.seen();
+        for name in names {
+            seen.lost.remove(name);
+            seen.record.was_deleted(name);
+        }
+        seen.record.save(&self.state)
+    }
+
     /// Comes when a database is lost that is to be restored.
     pub(super) async fn lost(&self) {
         while self.missing().is_empty() {

@@ -89,6 +89,22 @@ impl Replicated {
         Ok(())
     }
 
+    /// These databases are gone on purpose, and are not to be restored.
+    pub(crate) fn removed(&self, names: &[String]) -> std::io::Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        if let Some(running) = &self.running {
+            return running.lookout.removed(names);
+        }
+        let state = &self.shared.replication.state;
+        let mut record = Record::load(state)?;
+        for name in names {
+            record.was_deleted(name);
+        }
+        record.save(state)
+    }
+
     /// Comes when the file of a database is gone that can be restored.
     pub(crate) async fn lost(&self) {
         let Some(running) = &self.running else {

@@ -1,0 +1,221 @@
+//! What a migration took away, in words.
+
+use std::path::PathBuf;
+
+use monolite_migrate::guard::{Kind, Loss, PutBack, Report, Verdict};
+
+use crate::human;
+
+/// Notes of a database that are shown.
+const NOTES: usize = 10;
+
+/// What there is to say of a migration that was not accepted.
+pub(crate) fn lines(verdict: &Verdict) -> Vec<String> {
+    let mut lines = Vec::new();
+    let would_have = match verdict {
+        Verdict::PutBack { .. } => "would have lost",
+        _ => "has lost",
+    };
+    for report in verdict.reports() {
+        lines.extend(database(report, would_have));
+    }
+    lines.extend(allowances(verdict.reports()));
+    match verdict {
+        Verdict::PutBack { put_back, .. } => lines.extend(put_back_lines(put_back)),
+        Verdict::Left { snapshots, .. } => lines.push(format!(
+            "monolite: nothing was put back, since others were at work; the states from before are in {}",
+            snapshots.display()
+        )),
+        Verdict::Unchanged => lines.push("monolite: it had changed nothing in the databases".into()),
+        Verdict::Accepted { .. } => {}
+    }
+    lines
+}
+
+fn database(report: &Report, would_have: &str) -> Vec<String> {
+    let refused: Vec<&Loss> = report.refused().collect();
+    let mut lines = Vec::new();
+    if refused.is_empty() {
+        return lines;
+    }
+    lines.push(format!("{} {would_have}:", report.database));
+    let rows: Vec<Vec<String>> = refused.iter().map(|loss| row(loss)).collect();
+    lines.extend(human::table(&rows).lines().map(|line| format!("  {line}")));
+    let notes = report.notes.iter();
+    lines.extend(
+        notes
+            .clone()
+            .take(NOTES)
+            .map(|note| format!("  besides: {note}")),
+    );
+    if notes.len() > NOTES {
+        lines.push(format!("  and {} more like these", notes.len() - NOTES));
+    }
+    lines
+}
+
+/// What, and how much of it.
+fn row(loss: &Loss) -> Vec<String> {
+    let table = loss.table.clone().unwrap_or_default();
+    let name = loss.name.clone().unwrap_or_default();
+    let of = |one: &str, more: &str| match loss.count == loss.of {
+        true => format!("all {}", human::count(count(loss.of), one, more)),
+        false => format!(
+            "{} of {}",
+            loss.count,
+            human::count(count(loss.of), one, more)
+        ),
+    };
+    let on = |what: &str| match (table.is_empty(), name.is_empty()) {
+        (false, false) => format!("{what} {name} on {table}"),
+        (false, true) => format!("{what} of {table}"),
+        _ => format!("{what} {name}"),
+    };
+    let (what, how_much) = match loss.kind {
+        Kind::Database => (
+            "the whole database".into(),
+            "its file is gone or empty".into(),
+        ),
+        Kind::Unreadable => ("the whole database".into(), loss.detail.clone()),
+        Kind::Table => (
+            table.clone(),
+            format!(
+                "the table, with {}",
+                human::count(count(loss.count), "row", "rows")
+            ),
+        ),
+        Kind::Rows => (table.clone(), of("row", "rows")),
+        Kind::Column => (
+            format!("{table}.{name}"),
+            format!(
+                "the column, with {}",
+                human::count(count(loss.count), "value", "values")
+            ),
+        ),
+        Kind::Values => (
+            format!("{table}.{name}"),
+            format!("{}, NULL now", of("value", "values")),
+        ),
+        Kind::PrimaryKey => (on("primary key"), loss.detail.clone()),
+        Kind::Index => (on("index"), loss.detail.clone()),
+        Kind::ForeignKey => (format!("foreign key of {table}"), loss.detail.clone()),
+        Kind::Check => (on("CHECK"), loss.detail.clone()),
+        Kind::Trigger => (on("trigger"), loss.detail.clone()),
+        Kind::View => (on("view"), loss.detail.clone()),
+        Kind::Strict => (on("STRICT"), String::new()),
+        Kind::Autoincrement => (on("AUTOINCREMENT"), loss.detail.clone()),
+        Kind::Violation => (
+            table.clone(),
+            format!(
+                "{}: {}",
+                human::count(count(loss.count), "row", "rows"),
+                loss.detail
+            ),
+        ),
+        Kind::Broken => (
+            format!("{table}{name}"),
+            format!("cannot be used any more: {}", loss.detail),
+        ),
+        Kind::Integrity => (table.clone(), format!("damaged: {}", loss.detail)),
+    };
+    // Names and definitions are the database's: nothing in them may steer a
+    // terminal.
+    [what, how_much]
+        .map(|text| {
+            text.escape_debug()
+                .to_string()
+                .replace("\\'", "'")
+                .replace("\\\"", "\"")
+        })
+        .into()
+}
+
+fn count(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn allowances(reports: &[Report]) -> Option<String> {
+    let refused = reports.iter().flat_map(|report| {
+        report
+            .refused()
+            .map(|loss| loss.allowance(&report.database))
+    });
+    let mut all: Vec<String> = refused.collect();
+    all.sort();
+    all.dedup();
+    let flags: Vec<String> = all
+        .iter()
+        .map(|one| format!("--allow-loss {}", quoted(one)))
+        .collect();
+    (!flags.is_empty()).then(|| format!("If that is meant: {}", flags.join(" ")))
+}
+
+/// For a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "._:-/".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+fn put_back_lines(put_back: &PutBack) -> Vec<String> {
+    let mut lines = vec![match put_back.databases.as_slice() {
+        [] => "monolite: the databases are as they were".into(),
+        databases => format!("monolite: put back as it was: {}", databases.join(", ")),
+    }];
+    lines.extend(kept(put_back));
+    lines
+}
+
+/// What is kept of what was put back, and where.
+pub(crate) fn kept(put_back: &PutBack) -> Vec<String> {
+    let mut lines = Vec::new();
+    let list = |paths: &[PathBuf]| -> String {
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        paths.join(", ")
+    };
+    if !put_back.found.is_empty() {
+        lines.push(format!(
+            "monolite: what was there instead is in {}",
+            list(&put_back.found)
+        ));
+    }
+    if !put_back.set_aside.is_empty() {
+        lines.push(format!(
+            "monolite: databases it had made are in {} now",
+            list(&put_back.set_aside)
+        ));
+    }
+    if put_back.kept.exists() {
+        lines.push(format!(
+            "monolite: the snapshots are kept for a week, in {}",
+            put_back.kept.display()
+        ));
+    }
+    lines
+}
+
+/// What there is to say of one that was accepted: what was allowed, and damage
+/// that is older.
+pub(crate) fn accepted(verdict: &Verdict) -> Vec<String> {
+    let mut lines = Vec::new();
+    for report in verdict.reports() {
+        for loss in &report.losses {
+            let row = row(loss).join(", ");
+            lines.push(format!(
+                "monolite: {}: lost, as was allowed: {row}",
+                report.database
+            ));
+        }
+        let old = report
+            .notes
+            .iter()
+            .filter(|note| note.contains("damaged before"));
+        lines.extend(old.map(|note| format!("monolite: {}: {note}", report.database)));
+    }
+    lines
+}

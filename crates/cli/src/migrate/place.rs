@@ -1,0 +1,277 @@
+//! Which files, and for which database.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use monolite_migrate::files::Migrations;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::settings::{Following, Settings};
+use crate::subject::{Search, Subject, Where};
+use crate::{Failure, print, replication, surroundings, task};
+
+/// The directory of the files, unless it is named.
+const DIRECTORY: &str = "migrations";
+/// What the app's database is called, unless it is named.
+const DATABASE: &str = "app.sqlite3";
+
+/// Which files, and for which database.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// The directory of the migration files [default: migrations]
+    #[arg(long, env = "MONOLITE_MIGRATIONS", value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// The database, by its path in the data directory, or any other by its path [default: the
+    /// only one there is]
+    #[arg(long, env = "MONOLITE_DATABASE", value_name = "DB")]
+    database: Option<String>,
+
+    #[command(flatten)]
+    place: Where,
+}
+
+/// What was found.
+pub(crate) struct Found {
+    /// Where the files are.
+    pub(crate) dir: PathBuf,
+    /// The data directory, which need not be there.
+    pub(crate) volume: PathBuf,
+    /// The database, which need not be there.
+    pub(crate) path: PathBuf,
+    /// Its path in the volume, if it is there.
+    pub(crate) name: Option<String>,
+    settings: Settings,
+}
+
+impl Place {
+    /// The directory of the files alone.
+    pub(crate) fn dir(self) -> Result<PathBuf, Failure> {
+        let settings = self.settings()?;
+        Ok(settings.migrations.unwrap_or_else(|| DIRECTORY.into()))
+    }
+
+    fn settings(self) -> Result<Settings, Failure> {
+        self.place.settings_over(Settings {
+            database: self.database,
+            migrations: self.dir,
+            ..Settings::default()
+        })
+    }
+
+    /// The files and the database.
+    pub(crate) fn find(self) -> Result<Found, Failure> {
+        let settings = self.settings()?;
+        let volume = surroundings::place(&settings).dir;
+        let (path, name) = match settings.database.as_deref() {
+            Some(database) => by_name(database, &volume)?,
+            None => the_only_one(&volume)?,
+        };
+        Ok(Found::of(settings, volume, path, name))
+    }
+}
+
+fn by_name(named: &str, volume: &Path) -> Result<(PathBuf, Option<String>), Failure> {
+    if named.contains("://") {
+        return Err(Failure::Usage(anyhow!(
+            "{named}: migrations are applied to a database of this machine; name a file"
+        )));
+    }
+    let subject = Subject::parse(Some(named), volume);
+    if let Ok(Subject::Database(name)) = &subject {
+        let path = volume.join(name);
+        if path.is_file() {
+            return Ok((path, Some(name.clone())));
+        }
+    }
+    if Path::new(named).is_file() {
+        return Ok((named.into(), None));
+    }
+    match subject? {
+        Subject::Database(name) => Ok((volume.join(&name), Some(name))),
+        _ => Err(Failure::Usage(anyhow!("{named}: name a database"))),
+    }
+}
+
+fn the_only_one(volume: &Path) -> Result<(PathBuf, Option<String>), Failure> {
+    let found = replication::find(volume, &Following::default())();
+    match found.as_slice() {
+        [] => Ok((volume.join(DATABASE), Some(DATABASE.into()))),
+        [one] => Ok((one.clone(), replication::name_in(volume, one))),
+        several => {
+            let names = several.iter();
+            let names: Vec<String> = names
+                .filter_map(|path| replication::name_in(volume, path))
+                .collect();
+            Err(Failure::Usage(anyhow!(
+                "there are {} databases in {}; name one of {} with --database",
+                several.len(),
+                volume.display(),
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+impl Found {
+    fn of(settings: Settings, volume: PathBuf, path: PathBuf, name: Option<String>) -> Self {
+        let dir = settings.migrations.clone();
+        Self {
+            dir: dir.unwrap_or_else(|| DIRECTORY.into()),
+            volume,
+            path,
+            name,
+            settings,
+        }
+    }
+
+    /// The files.
+    pub(crate) fn migrations(&self) -> Result<Migrations, Failure> {
+        Ok(Migrations::read(&self.dir)?)
+    }
+
+    /// For people.
+    pub(crate) fn shown(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.path.display().to_string(),
+        }
+    }
+
+    /// The database, if there is one.
+    pub(crate) fn open(&self) -> Result<Option<Connection>, Failure> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        // Written to only by who asked for it; one that may only be read is
+        // opened all the same.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Ok(Some(self.connect(flags)?))
+    }
+
+    fn connect(&self, flags: OpenFlags) -> Result<Connection, Failure> {
+        let conn = Connection::open_with_flags(&self.path, flags)
+            .with_context(|| format!("cannot open {}", self.path.display()))?;
+        // What is not a database says so here, and not in the middle.
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .with_context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(conn)
+    }
+
+    /// The database; a new one, in WAL mode, if there is none and none could
+    /// be restored instead.
+    pub(crate) fn open_or_create(&self, create: bool) -> Result<Connection, Failure> {
+        if let Some(conn) = self.open()? {
+            return Ok(conn);
+        }
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        if !dir.is_dir() {
+            return Err(Failure::Error(anyhow!(
+                "there is no directory {}; name the data directory with --data, or make it",
+                dir.display()
+            )));
+        }
+        if !create {
+            self.nothing_to_restore()?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = self.connect(flags)?;
+        // Refused while another process makes it: that one sets it.
+        let _ = conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+        Ok(conn)
+    }
+
+    /// A database that is missing may be one that was lost.
+    fn nothing_to_restore(&self) -> Result<(), Failure> {
+        let replicas = &self.settings.replicas;
+        let Some(name) = &self.name else {
+            return Ok(());
+        };
+        if replication::destinations(replicas)?.is_empty() {
+            return Ok(());
+        }
+        let subject = Subject::Database(name.clone());
+        let search = task::block_on(Search::of(&subject, replicas))?;
+        let (missing, instead) = (
+            format!("{name} is missing, and"),
+            "bring it back with `monolite restore`, or begin an empty one with --create",
+        );
+        if let Some(found) = search
+            .found
+            .first()
+            .and_then(|found| found.replicas.first())
+        {
+            return Err(Failure::Error(anyhow!(
+                "{missing} {} has it: {instead}",
+                found.name()
+            )));
+        }
+        match search.failed.first() {
+            None => Ok(()),
+            Some(error) => Err(Failure::Error(anyhow!(
+                "{missing} it cannot be asked whether a replica has it ({}): {instead}",
+                print::said(error)
+            ))),
+        }
+    }
+
+    /// Where what belongs to the database but is none of it is kept.
+    pub(crate) fn beside(&self, what: &str) -> PathBuf {
+        let (root, name) = match &self.name {
+            Some(name) => (self.volume.as_path(), Path::new(name)),
+            None => (
+                self.path.parent().unwrap_or(Path::new(".")),
+                Path::new(self.path.file_name().unwrap_or_default()),
+            ),
+        };
+        root.join(".monolite").join(what).join(name)
+    }
+}
+
+/// In milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_database_needs_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path();
+        let found = || the_only_one(volume).map(|(_, name)| name.unwrap());
+        assert_eq!(found().ok().as_deref(), Some(DATABASE), "to be made");
+        std::fs::write(volume.join("cache.sqlite3"), "").unwrap();
+        std::fs::write(volume.join("shop.db"), "").unwrap();
+        assert_eq!(found().ok().as_deref(), Some("shop.db"));
+        std::fs::write(volume.join("other.db"), "").unwrap();
+        let Err(Failure::Usage(error)) = found() else {
+            panic!("two");
+        };
+        assert!(error.to_string().contains("other.db, shop.db"), "{error}");
+    }
+
+    #[test]
+    fn a_named_one_is_in_the_volume_or_anywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path().join("data");
+        std::fs::create_dir(&volume).unwrap();
+        let outside = dir.path().join("x.db");
+        std::fs::write(&outside, "").unwrap();
+        let outside = outside.to_str().unwrap();
+        let name = |named: &str| by_name(named, &volume).ok().map(|(_, name)| name);
+        assert_eq!(name("new.db"), Some(Some("new.db".into())));
+        assert_eq!(name(outside), Some(None));
+        assert_eq!(name("s3://bucket/x"), None);
+        assert_eq!(name("../x.db"), None);
+    }
+}

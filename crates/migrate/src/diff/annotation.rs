@@ -1,0 +1,93 @@
+use crate::sql::{self, Comment, TableText, comments, tokens, unquote_name};
+
+/// What the comments of a table say to us.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Annotations {
+    /// The table's former name.
+    pub(super) was: Option<String>,
+    /// Column, and its former name.
+    pub(super) columns: Vec<(String, String)>,
+    /// Column, and what it is for the rows there are.
+    pub(super) sets: Vec<(String, String)>,
+}
+
+fn after<'c>(comment: &'c str, word: &str) -> Option<&'c str> {
+    let rest = comment.trim().strip_prefix(word)?;
+    Some(rest.trim()).filter(|rest| !rest.is_empty())
+}
+
+fn is_ours(comment: &str) -> bool {
+    ["was:", "set:", "monolite:"]
+        .iter()
+        .any(|word| comment.trim().starts_with(word))
+}
+
+/// `monolite: drop posts.price`, without what comes after a second space.
+pub(super) fn dropped(comments: &[Comment]) -> Vec<String> {
+    comments
+        .iter()
+        .filter_map(|comment| after(after(&comment.text, "monolite:")?, "drop"))
+        .flat_map(|names| names.split(',').map(|name| name.trim().to_owned()))
+        .collect()
+}
+
+impl Annotations {
+    /// `leading` stand before the statement; those beside the opening
+    /// parenthesis are the table's too.
+    pub(super) fn of(leading: &[Comment], text: &TableText) -> Self {
+        let mut found = Self::default();
+        let mut of_table: Vec<String> =
+            leading.iter().map(|comment| comment.text.clone()).collect();
+        for (at, item) in text.items.iter().enumerate() {
+            let mut own = item.comments();
+            if at == 0 {
+                let cut = sql::beside(&item.before);
+                let beside = item.before.get(..cut).unwrap_or_default();
+                let beside = comments(beside, &[]);
+                own.drain(..beside.len().min(own.len()));
+                of_table.extend(beside.into_iter().map(|comment| comment.text));
+            }
+            let Some(column) = &item.column else { continue };
+            for comment in own {
+                if let Some(was) = after(&comment, "was:") {
+                    found.columns.push((column.clone(), unquote_name(was)));
+                } else if let Some(set) = after(&comment, "set:") {
+                    found.sets.push((column.clone(), set.to_owned()));
+                }
+            }
+        }
+        found.was = of_table
+            .iter()
+            .find_map(|comment| after(comment, "was:").map(unquote_name));
+        found
+    }
+}
+
+/// A text without the comments that are for us: they do not go into a database.
+pub(super) fn without(text: &str) -> String {
+    let Ok(tokens) = tokens(text) else {
+        return text.to_owned();
+    };
+    let mut text = text.to_owned();
+    for comment in comments(&text.clone(), &tokens).into_iter().rev() {
+        if !is_ours(&comment.text) {
+            continue;
+        }
+        let before = text.get(..comment.span.start).unwrap_or_default();
+        let kept = before.trim_end_matches([' ', '\t']).len();
+        let alone = text
+            .get(..kept)
+            .is_some_and(|before| before.ends_with('\n'));
+        let rest = text.get(comment.span.end..).unwrap_or_default();
+        let line_ends = rest.starts_with('\n');
+        let end = comment.span.end + usize::from(alone && line_ends);
+        // A comment in the midst of a line keeps what it separated apart.
+        let between = if line_ends || rest.is_empty() {
+            ""
+        } else {
+            " "
+        };
+        text.replace_range(kept..end, if alone { "" } else { between });
+    }
+    text
+}

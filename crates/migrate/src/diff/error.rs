@@ -1,0 +1,110 @@
+use thiserror::Error as ThisError;
+
+use crate::{rebuild, sql};
+
+/// Why there is no migration.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The wanted schema cannot be read.
+    #[error("cannot read the wanted schema: {0}")]
+    Text(#[from] sql::Error),
+    /// A statement of the wanted schema that makes nothing.
+    #[error(
+        "line {line} of the wanted schema: {statement} does not belong there; only CREATE does"
+    )]
+    Statement {
+        /// From 1.
+        line: usize,
+        /// Its first words.
+        statement: String,
+    },
+    /// SQLite does not take a statement of the wanted schema.
+    #[error("line {line} of the wanted schema: {source}")]
+    Wanted {
+        /// From 1.
+        line: usize,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The live schema cannot be read, or not be copied.
+    #[error("cannot {doing}: {source}")]
+    Sqlite {
+        /// What was being done.
+        doing: String,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// Columns would go, and nobody said so.
+    #[error(
+        "{} would be dropped with all values: not in the wanted schema; say --allow-drop {}, or write \
+         `-- monolite: drop {}` in it; or, if one has another name now, `-- was: {}` beside that",
+        .columns.join(", "), .columns.join(" --allow-drop "), .columns.first().map_or("", |one| one),
+        .columns.first().and_then(|one| one.rsplit('.').next()).unwrap_or_default()
+    )]
+    WouldDrop {
+        /// `table.column`.
+        columns: Vec<String>,
+    },
+    /// A new column that may not be NULL.
+    #[error(
+        "{table}.{column} is new and NOT NULL: give it a DEFAULT, or write `-- set: expression` \
+         beside it for the rows there are, or `-- was: name` if it had another name"
+    )]
+    NoValue {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// A virtual table that is another one now.
+    #[error(
+        "{table} is a virtual table and its arguments differ: it cannot be changed, only dropped and \
+         created anew; say --allow-drop {table} if its rows may go (an index over the rows of another \
+         table is filled again by INSERT INTO {table} ({table}) VALUES ('rebuild'))"
+    )]
+    Virtual {
+        /// The table.
+        table: String,
+    },
+    /// Something has the name already, and is something else.
+    #[error(
+        "{name} is {what} in the database and something else in the wanted schema: drop it first"
+    )]
+    OtherKind {
+        /// Its name.
+        name: String,
+        /// `a view`, `a table`.
+        what: &'static str,
+    },
+    /// What a comment asks for is not there.
+    #[error("the wanted schema says `{annotation}`, and the database has no {missing}")]
+    Annotation {
+        /// The comment.
+        annotation: String,
+        /// What is missing.
+        missing: String,
+    },
+    /// A table cannot be rebuilt.
+    #[error(transparent)]
+    Rebuild(Box<rebuild::Error>),
+    /// Tried on a copy, the migration leads elsewhere.
+    #[error("no migration was found: after the one that was tried, {0}")]
+    Differs(String),
+}
+
+/// The result of a comparison.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<rebuild::Error> for Error {
+    fn from(error: rebuild::Error) -> Self {
+        Self::Rebuild(Box::new(error))
+    }
+}
+
+impl Error {
+    pub(super) fn doing(doing: impl Into<String>) -> impl FnOnce(rusqlite::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Sqlite { doing, source }
+    }
+}

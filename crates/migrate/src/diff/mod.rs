@@ -1,0 +1,84 @@
+//! From the schema a database has to the one a file says, as a migration a
+//! person would have written.
+//!
+//! What SQLite does safely itself (`ADD COLUMN`, `RENAME`, `DROP COLUMN`) is left
+//! to it, everything else is a `REBUILD TABLE`. Tables and columns that the file
+//! does not have are not dropped unless that is said; a rename is said by a
+//! comment:
+//!
+//! ```sql
+//! -- was: posts
+//! CREATE TABLE articles (
+//!   id INTEGER PRIMARY KEY,
+//!   title TEXT NOT NULL,      -- was: name
+//!   total INTEGER NOT NULL    -- set: price * count
+//! );
+//! -- monolite: drop articles.price
+//! ```
+//!
+//! **What is given out has been tried**: each statement runs on an empty copy of
+//! the live schema while it is written, and at the end the copy must have the
+//! wanted schema, or there is an error instead of a migration.
+
+mod annotation;
+mod error;
+mod normal;
+mod objects;
+mod scratch;
+mod table;
+mod tables;
+mod wanted;
+
+use rusqlite::Connection;
+
+pub use error::{Error, Result};
+
+use scratch::Scratch;
+use wanted::Wanted;
+
+/// What may be done.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What may be dropped: `table` or `table.column`.
+    pub allow_drop: Vec<String>,
+    /// Do not rebuild a table for the order of its columns only.
+    pub any_order: bool,
+}
+
+/// The way from one schema to another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Migration {
+    /// The statements, each with its `;`, ready for a migration file. Empty when
+    /// there is nothing to do.
+    pub sql: String,
+    /// What was left as it is, and how to say otherwise.
+    pub notes: Vec<String>,
+}
+
+impl Migration {
+    /// Is there nothing to do?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sql.is_empty()
+    }
+}
+
+/// What takes `live` to the schema that `wanted` makes. `live` is only read.
+///
+/// # Errors
+/// When `wanted` cannot be read, when something would have to be dropped that
+/// nobody allowed, when a new column has no value for the rows there are.
+pub fn diff(live: &Connection, wanted: &str, options: &Options) -> Result<Migration> {
+    let wanted = Wanted::read(wanted, options)?;
+    let mut scratch = Scratch::of(live)?;
+    tables::rename(&mut scratch, &wanted)?;
+    let plans = tables::plan(&mut scratch, &wanted)?;
+    objects::drop_changed(&mut scratch, &wanted)?;
+    tables::change(&mut scratch, plans)?;
+    objects::create_missing(&mut scratch, &wanted)?;
+    scratch.prove(&wanted)?;
+    Ok(Migration {
+        sql: scratch.statements.join("\n"),
+        notes: scratch.notes,
+    })
+}

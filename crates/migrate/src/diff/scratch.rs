@@ -1,0 +1,156 @@
+use rusqlite::Connection;
+
+use super::normal::{NormalTable, statement};
+use super::wanted::Wanted;
+use super::{Error, Result};
+use crate::rebuild::Rebuild;
+use crate::schema::{Schema, Table, TableKind};
+use crate::sql::same_name;
+
+/// An empty copy of the live schema, on which the migration runs while it is
+/// written.
+pub(super) struct Scratch {
+    conn: Connection,
+    pub(super) schema: Schema,
+    pub(super) statements: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Scratch {
+    pub(super) fn of(live: &Connection) -> Result<Self> {
+        let conn =
+            Connection::open_in_memory().map_err(Error::doing("open a database in memory"))?;
+        conn.execute_batch("PRAGMA foreign_keys = OFF")
+            .map_err(Error::doing("open a database in memory"))?;
+        let schema = Schema::read(live).map_err(Error::doing("read the live schema"))?;
+        let shadow = |table: &&Table| table.kind != TableKind::Shadow;
+        let tables = schema
+            .tables
+            .iter()
+            .filter(shadow)
+            .map(|table| (&table.name, &table.sql));
+        let indexes = schema
+            .indexes
+            .iter()
+            .filter_map(|index| Some((&index.name, index.sql.as_ref()?)));
+        let views = schema.views.iter().map(|view| (&view.name, &view.sql));
+        let triggers = schema.triggers.iter().map(|one| (&one.name, &one.sql));
+        for (name, sql) in tables.chain(indexes).chain(views).chain(triggers) {
+            conn.execute_batch(sql).map_err(Error::doing(format!(
+                "make {name} in an empty copy of the database"
+            )))?;
+        }
+        let mut scratch = Self {
+            conn,
+            schema: Schema::default(),
+            statements: Vec::new(),
+            notes: Vec::new(),
+        };
+        scratch.read()?;
+        Ok(scratch)
+    }
+
+    fn read(&mut self) -> Result<()> {
+        self.schema = Schema::read(&self.conn).map_err(Error::doing("read the copy's schema"))?;
+        Ok(())
+    }
+
+    /// Does SQLite take it?
+    pub(super) fn takes(&self, sql: &str) -> bool {
+        let tried = format!("SAVEPOINT tried; {sql}");
+        let taken = self.conn.execute_batch(&tried).is_ok();
+        let undone = self.conn.execute_batch("ROLLBACK TO tried; RELEASE tried");
+        taken && undone.is_ok()
+    }
+
+    /// One more statement of the migration.
+    pub(super) fn run(&mut self, sql: String) -> Result<()> {
+        self.conn
+            .execute_batch(&sql)
+            .map_err(Error::doing(format!("run on an empty copy: {sql}")))?;
+        self.statements.push(sql);
+        self.read()
+    }
+
+    /// One of ours.
+    pub(super) fn rebuild(&mut self, sql: String) -> Result<()> {
+        // As in a file, where a later statement may give a foreign key its key.
+        let rebuild = Rebuild::parse(&sql)?;
+        let began = self.conn.execute_batch("BEGIN");
+        began.map_err(Error::doing("begin a transaction"))?;
+        let rebuilt = rebuild.run(&self.conn);
+        let ended = self.conn.execute_batch("COMMIT");
+        ended.map_err(Error::doing("end a transaction"))?;
+        rebuilt?;
+        self.statements.push(sql);
+        self.read()
+    }
+
+    /// The tables that the wanted schema has to have.
+    pub(super) fn own_tables(&self) -> impl Iterator<Item = &Table> {
+        let ours = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            name.starts_with("_monolite_") || name.starts_with("_litestream_")
+        };
+        self.schema
+            .tables
+            .iter()
+            .filter(move |table| table.kind != TableKind::Shadow && !ours(&table.name))
+    }
+
+    /// Is the copy now as it should be?
+    pub(super) fn prove(&self, wanted: &Wanted) -> Result<()> {
+        let differs = |what: String| Err(Error::Differs(what));
+        for table in &wanted.schema.tables {
+            let same = match self.schema.table(&table.name) {
+                Some(is) if table.kind == TableKind::Ordinary => {
+                    let (is, should) = (NormalTable::of(&is.sql)?, NormalTable::of(&table.sql)?);
+                    is == should || wanted.any_order && is.same_set(&should)
+                }
+                Some(is) => statement(&is.sql) == statement(&table.sql),
+                None => false,
+            };
+            if !same {
+                return differs(format!("the table {} would differ", table.name));
+            }
+        }
+        let texts = |schema: &Schema| -> Vec<(String, Vec<String>)> {
+            let of_wanted = |table: &str| {
+                wanted.schema.table(table).is_some() || wanted.schema.view(table).is_some()
+            };
+            let views = schema.views.iter().map(|one| (&one.name, &one.sql));
+            let triggers = schema.triggers.iter().filter(|one| of_wanted(&one.table));
+            let indexes = schema.indexes.iter().filter(|one| of_wanted(&one.table));
+            let mut all: Vec<_> = views
+                .chain(triggers.map(|one| (&one.name, &one.sql)))
+                .chain(indexes.filter_map(|one| Some((&one.name, one.sql.as_ref()?))))
+                .map(|(name, sql)| (name.to_ascii_lowercase(), statement(sql)))
+                .collect();
+            all.sort();
+            all
+        };
+        let (is, should) = (texts(&self.schema), texts(&wanted.schema));
+        let mut unlike = is
+            .iter()
+            .filter(|one| !should.contains(one))
+            .chain(should.iter().filter(|one| !is.contains(one)));
+        match unlike.next() {
+            Some((name, _)) => differs(format!("{name} would differ")),
+            None => Ok(()),
+        }
+    }
+
+    /// Is there a table, a view or an index of this name?
+    pub(super) fn has(&self, name: &str) -> Option<&'static str> {
+        let schema = &self.schema;
+        if schema.table(name).is_some() {
+            Some("a table")
+        } else if schema.view(name).is_some() {
+            Some("a view")
+        } else if schema.indexes.iter().any(|one| same_name(&one.name, name)) {
+            Some("an index")
+        } else {
+            None
+        }
+    }
+}

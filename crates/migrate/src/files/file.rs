@@ -1,0 +1,126 @@
+//! One migration file.
+
+use sha2::{Digest, Sha256};
+
+use super::error::{Error, Result};
+
+/// A file with its number, its name and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    version: u32,
+    name: String,
+    text: String,
+    checksum: String,
+}
+
+impl File {
+    /// `name` is that of the file, as `0001_add_posts.sql`.
+    ///
+    /// # Errors
+    /// [`Error::Misnamed`]; [`Error::Nul`].
+    pub fn new(name: &str, text: &str) -> Result<Self> {
+        let misnamed = || Error::Misnamed { file: name.into() };
+        let stem = name.strip_suffix(".sql").ok_or_else(misnamed)?;
+        let (number, words) = stem.split_once('_').ok_or_else(misnamed)?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let version = match number.parse() {
+            Ok(version) if is_number && version > 0 => version,
+            _ => return Err(misnamed()),
+        };
+        if words.is_empty() || words.chars().any(char::is_control) {
+            return Err(misnamed());
+        }
+        // What editors and version control add or turn around is no edit.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = text.replace("\r\n", "\n");
+        if let Some(at) = text.find('\0') {
+            let line = 1 + text[..at].matches('\n').count();
+            return Err(Error::Nul {
+                file: name.into(),
+                line,
+            });
+        }
+        let checksum = checksum(&text);
+        Ok(Self {
+            version,
+            name: stem.into(),
+            text,
+            checksum,
+        })
+    }
+
+    /// Its number.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Its name without `.sql`, as `0001_add_posts`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its name, as `0001_add_posts.sql`.
+    pub fn file_name(&self) -> String {
+        format!("{}.sql", self.name)
+    }
+
+    /// Its text, with `\n` at the ends of lines.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of its text, in hexadecimal digits.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+}
+
+fn checksum(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_a_number_and_words() {
+        let file = File::new("0012_add_posts.sql", "").unwrap();
+        assert_eq!((file.version(), file.name()), (12, "0012_add_posts"));
+        assert_eq!(file.file_name(), "0012_add_posts.sql");
+        assert!(File::new("1_é.sql", "").is_ok());
+        for wrong in [
+            "add_posts.sql",
+            "0001.sql",
+            "0001_.sql",
+            "_x.sql",
+            "0000_x.sql",
+            "+1_x.sql",
+            "0001_x.SQL",
+            "0001_x",
+            "99999999999_x.sql",
+            "0001-x.sql",
+            "0001_a\nb.sql",
+        ] {
+            let error = File::new(wrong, "").unwrap_err();
+            assert!(matches!(error, Error::Misnamed { .. }), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_text_whatever_the_ends_of_its_lines() {
+        let of = |text: &str| File::new("1_a.sql", text).unwrap().checksum().to_owned();
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(of("abc"), abc);
+        assert_eq!(of("\u{feff}a\r\nb\n"), of("a\nb\n"));
+        assert_ne!(of("a b"), of("a  b"));
+    }
+
+    #[test]
+    fn a_nul_character_would_end_the_file_for_sqlite() {
+        let error = File::new("1_a.sql", "SELECT 1;\n\0DROP TABLE x;").unwrap_err();
+        assert!(matches!(error, Error::Nul { line: 2, .. }));
+    }
+}

@@ -1,0 +1,110 @@
+//! A file begun.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, Result};
+use super::set::Migrations;
+
+/// Begins the next file in `dir`, which is made if it is not there, and answers
+/// with its path. `words` say what it does: `Add posts` makes
+/// `0001_add_posts.sql`.
+///
+/// The file appears whole; one that is there is never replaced.
+///
+/// # Errors
+/// The words hold no letter, the files that are there have a gap or the like,
+/// or it cannot be written.
+pub fn new(dir: &Path, words: &str) -> Result<PathBuf> {
+    let name = name_of(words)?;
+    let at = |source| Error::Write {
+        path: dir.into(),
+        source,
+    };
+    std::fs::create_dir_all(dir).map_err(at)?;
+    let directory = File::open(dir).map_err(at)?;
+    // Two that begin at once take turns; the lock ends with its process. Where
+    // there is none, two of one number are an error of the next command.
+    let _ = directory.lock();
+    let number = Migrations::read(dir)?.newest().saturating_add(1);
+    let stem = format!("{number:04}_{name}");
+    let path = dir.join(format!("{stem}.sql"));
+    let text = format!(
+        "-- {stem}: applied once, in one transaction, and never edited after that.\n\
+         -- A column's type, NOT NULL, DEFAULT, CHECK or foreign key is changed by REBUILD TABLE.\n\n"
+    );
+    let written = write(&path, &text).and_then(|()| directory.sync_all());
+    match written {
+        Ok(()) => Ok(path),
+        Err(source) => Err(Error::Write { path, source }),
+    }
+}
+
+/// Letters and digits, in lower case, with underscores between them.
+fn name_of(words: &str) -> Result<String> {
+    let words = words.trim();
+    let words = words.strip_suffix(".sql").unwrap_or(words);
+    let parts = words.split(|c: char| !c.is_alphanumeric());
+    let parts: Vec<String> = parts
+        .filter(|part| !part.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let name = parts.join("_");
+    if name.chars().any(char::is_alphabetic) && name.len() <= 120 {
+        return Ok(name);
+    }
+    Err(Error::Words {
+        words: words.into(),
+    })
+}
+
+/// Under another name first, which nobody takes for a migration.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("sql.tmp");
+    let written = File::create(&temporary)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_a_name() {
+        assert_eq!(name_of("Add posts").unwrap(), "add_posts");
+        assert_eq!(name_of(" add-posts.sql ").unwrap(), "add_posts");
+        assert_eq!(name_of("Ändere Übersicht 2").unwrap(), "ändere_übersicht_2");
+        assert_eq!(name_of("../../etc/x").unwrap(), "etc_x");
+        for wrong in ["", "  ", "--", "17", "../..", &"x".repeat(200)] {
+            assert!(name_of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_has_the_next_number_though_all_begin_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("db/migrations");
+        std::thread::scope(|scope| {
+            for words in ["one", "two", "one", "two", "three", "one"] {
+                scope.spawn(|| new(&dir, words).unwrap());
+            }
+        });
+        let all = Migrations::read(&dir);
+        assert_eq!(all.unwrap().newest(), 6);
+        assert_eq!(
+            std::fs::read_dir(&dir).unwrap().count(),
+            6,
+            "nothing left over"
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! A file read into statements, each looked at before any of them runs.
+
+use rusqlite::Connection;
+use sqlite3_parser::ast::{Cmd, Stmt};
+use sqlite3_parser::lexer::sql::Parser;
+use sqlite3_parser::{Bump, FallibleIterator};
+
+use super::error::{Error, Result};
+use super::file::File;
+use super::{rebuild, refused};
+use crate::sql::{self, Kind, Statement};
+
+/// What a file does.
+#[derive(Debug)]
+pub(super) struct Script<'f> {
+    pub(super) file: &'f File,
+    pub(super) statements: Vec<Statement>,
+    /// It runs with foreign keys enforced.
+    pub(super) enforced: bool,
+}
+
+impl<'f> Script<'f> {
+    /// # Errors
+    /// A statement that cannot be read or may not be there; no statement.
+    pub(super) fn of(file: &'f File) -> Result<Self> {
+        let name = || file.file_name();
+        let statements = sql::split(file.text()).map_err(|error| Error::Text {
+            file: name(),
+            source: error,
+        })?;
+        if statements.is_empty() {
+            return Err(Error::Empty { file: name() });
+        }
+        // Of its own, and empty: what a statement names is not looked for.
+        let scratch =
+            Connection::open_in_memory().map_err(Error::sqlite("open a database in memory"))?;
+        let mut enforced = true;
+        for statement in &statements {
+            let line = statement.line;
+            let wrong = |message: String| Error::Parse {
+                file: name(),
+                line,
+                message,
+            };
+            if statement.kind == Kind::Rebuild {
+                rebuild::check(&statement.sql).map_err(|error| wrong(error.to_string()))?;
+                enforced = false;
+                continue;
+            }
+            let looked = look(&statement.sql);
+            if let Some(why) = looked.refused {
+                return Err(Error::Refused {
+                    file: name(),
+                    line,
+                    statement: first_words(&statement.sql),
+                    why,
+                });
+            }
+            if let Some(message) = syntax_error(&scratch, &statement.sql) {
+                return Err(wrong(message));
+            }
+            enforced &= !looked.drops_table;
+        }
+        Ok(Self {
+            file,
+            statements,
+            enforced,
+        })
+    }
+}
+
+/// Why a statement is none that a migration may hold, if it is not.
+pub(crate) fn why_refused(statement: &Statement) -> Option<String> {
+    if statement.kind == Kind::Rebuild {
+        return rebuild::check(&statement.sql)
+            .err()
+            .map(|error| error.to_string());
+    }
+    if let Some(why) = look(&statement.sql).refused {
+        return Some(why.into());
+    }
+    let scratch = Connection::open_in_memory().ok()?;
+    syntax_error(&scratch, &statement.sql)
+}
+
+struct Looked {
+    refused: Option<&'static str>,
+    drops_table: bool,
+}
+
+fn look(sql: &str) -> Looked {
+    let bump = Bump::new();
+    match Parser::new(&bump, sql.as_bytes()).next() {
+        Ok(Some(cmd)) => Looked {
+            refused: refused::why(&cmd),
+            drops_table: matches!(cmd, Cmd::Stmt(Stmt::DropTable { .. })),
+        },
+        // Newer SQL than this grammar, or none.
+        _ => {
+            let mut words = sql.split_ascii_whitespace();
+            let first = words.next().unwrap_or_default();
+            Looked {
+                refused: refused::why_by_word(first.trim_end_matches(';')),
+                drops_table: false,
+            }
+        }
+    }
+}
+
+/// What SQLite's own grammar says of a statement, if it is against it. Whether
+/// the tables are there is another matter.
+fn syntax_error(scratch: &Connection, sql: &str) -> Option<String> {
+    // A pragma may act while it is compiled.
+    let first = sql.split_ascii_whitespace().next().unwrap_or_default();
+    if first.eq_ignore_ascii_case("pragma") {
+        return None;
+    }
+    let said = scratch.prepare(sql).err()?.to_string();
+    // Some builds of rusqlite say the statement again.
+    let message = match said.find(&format!(" in {sql}")) {
+        Some(at) => said[..at].to_owned(),
+        None => said,
+    };
+    let is_syntax = message.ends_with("syntax error")
+        || message.starts_with("incomplete input")
+        || message.starts_with("unrecognized token");
+    is_syntax.then_some(message)
+}
+
+/// As much of a statement as tells which it is.
+pub(crate) fn first_words(sql: &str) -> String {
+    let words: Vec<&str> = sql.split_whitespace().take(4).collect();
+    let words = words.join(" ");
+    words
+        .trim_end_matches([';', '(', ' '])
+        .chars()
+        .take(60)
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> Error {
+        let file = File::new("0001_a.sql", text).unwrap();
+        Script::of(&file).unwrap_err()
+    }
+
+    #[test]
+    fn what_would_end_the_transaction_is_refused_by_name() {
+        for sql in [
+            "BEGIN",
+            "BEGIN IMMEDIATE TRANSACTION",
+            "COMMIT",
+            "END TRANSACTION",
+            "end",
+            "ROLLBACK",
+            "/* a */ commit",
+            "VACUUM",
+            "VACUUM INTO 'x.db'",
+            "ATTACH 'x.db' AS x",
+            "DETACH x",
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA main.journal_mode = delete",
+            "PRAGMA foreign_keys = OFF",
+            "pragma \"foreign_keys\"(0)",
+            "PRAGMA synchronous = OFF",
+            "PRAGMA writable_schema = 1",
+            "PRAGMA schema_version = 7",
+            "EXPLAIN SELECT 1",
+            "DROP TABLE _monolite_migration",
+            "DELETE FROM \"_MONOLITE_migration\"",
+        ] {
+            let text = format!("SELECT 1;\n{sql};\nSELECT 2");
+            let error = error(&text);
+            assert!(
+                matches!(error, Error::Refused { line: 2, .. }),
+                "{sql}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_harmless_is_not() {
+        let text = "PRAGMA user_version = 3; PRAGMA defer_foreign_keys = ON; SAVEPOINT a;
+            ROLLBACK TO a; RELEASE a; INSERT INTO t VALUES ('COMMIT; -- no'); -- COMMIT
+            CREATE TRIGGER tr AFTER INSERT ON t BEGIN DELETE FROM u; END;
+            CREATE TEMP TABLE x (y); DROP TABLE x";
+        let file = File::new("0001_a.sql", text).unwrap();
+        let script = Script::of(&file).unwrap();
+        assert_eq!(script.statements.len(), 9);
+        assert!(!script.enforced);
+    }
+
+    #[test]
+    fn what_is_no_sql_is_said_with_its_line() {
+        for (text, line) in [
+            ("SELECT 1;\n\nCREATE TABEL x (y)", 3),
+            ("CREATE TABLE x (y", 1),
+            ("SELECT 1;\nSELECT 'a", 2),
+            ("SELECT 1; SELECT \u{1}", 1),
+            ("\n\nUPDATE x SET WHERE y", 3),
+            ("SELECT 1;\nREBUILD TABLE", 2),
+        ] {
+            match error(text) {
+                Error::Parse { line: found, .. } => assert_eq!(found, line, "{text}"),
+                Error::Text { source, .. } => {
+                    assert!(
+                        source.to_string().contains(&format!("line {line}")),
+                        "{source}"
+                    );
+                }
+                other => unreachable!("{text}: {other}"),
+            }
+        }
+        assert!(matches!(error("-- nothing\n;;"), Error::Empty { .. }));
+        assert!(matches!(error(""), Error::Empty { .. }));
+    }
+
+    #[test]
+    fn tables_need_not_be_there_to_be_read() {
+        let text = "ALTER TABLE no ADD COLUMN x; CREATE INDEX i ON no (x) WHERE x > 1;
+            CREATE VIEW v AS SELECT * FROM nowhere;
+            CREATE VIRTUAL TABLE f USING fts5(a, content='');
+            INSERT INTO no SELECT * FROM never RETURNING *";
+        let file = File::new("0001_a.sql", text).unwrap();
+        assert!(Script::of(&file).unwrap().enforced);
+    }
+}

@@ -1,0 +1,211 @@
+//! One file's turn with the write lock.
+
+use std::time::Instant;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::error::{Error, Result};
+use super::orphans::Orphans;
+use super::rebuild;
+use super::record::{applied, record};
+use super::script::{Script, first_words};
+use super::set::Migrations;
+use super::state::compare;
+use super::up::{Done, Event, Options, Step};
+use crate::sql::{Kind, Statement};
+use crate::steps::reached;
+
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}
+
+/// One file's.
+pub(super) struct Turn<'t> {
+    pub(super) conn: &'t Connection,
+    pub(super) migrations: &'t Migrations,
+    pub(super) options: &'t Options,
+    pub(super) begun: Instant,
+    pub(super) script: &'t Script<'t>,
+}
+
+impl Turn<'_> {
+    /// `None` if another process was faster.
+    pub(super) fn take(&self, progress: &mut dyn FnMut(Event<'_>)) -> Result<Option<Done>> {
+        match self.transaction(false, progress) {
+            // Some may have been there before, which is no fault of the file:
+            // once more, counting them first. Hardly any database has some, and
+            // the others do not pay for counting twice.
+            Err(Error::Orphans { .. }) => self.transaction(true, progress),
+            other => other,
+        }
+    }
+
+    fn transaction(
+        &self,
+        count_before: bool,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<Done>> {
+        reached("up.waiting");
+        self.begin(progress)?;
+        reached("up.began");
+        let locked = Instant::now();
+        let result = self.inside(count_before, progress).and_then(|done| {
+            reached("up.recorded");
+            let commit = self.conn.execute_batch("COMMIT");
+            commit.map_err(Error::sqlite("commit the migration"))?;
+            reached("up.committed");
+            Ok(done)
+        });
+        if result.is_err() && !self.conn.is_autocommit() {
+            // Refused only where SQLite has rolled back by itself.
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+        let mut done = result?;
+        if let Some(done) = &mut done {
+            done.locked_us = micros(locked);
+        }
+        Ok(done)
+    }
+
+    fn begin(&self, progress: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let since = Instant::now();
+        let mut said = false;
+        loop {
+            let Err(error) = self.conn.execute_batch("BEGIN IMMEDIATE") else {
+                return Ok(());
+            };
+            let file = self.script.file;
+            if !is_busy(&error) {
+                return Err(Error::Sqlite {
+                    what: "begin a transaction",
+                    source: error,
+                });
+            }
+            if since.elapsed() >= self.options.patience {
+                return Err(Error::Busy {
+                    file: file.file_name(),
+                    waited_ms: since.elapsed().as_millis(),
+                });
+            }
+            if !std::mem::replace(&mut said, true) {
+                progress(Event::Waiting { file });
+            }
+        }
+    }
+
+    fn inside(
+        &self,
+        count_before: bool,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<Done>> {
+        let file = self.script.file;
+        let checking = Error::sqlite("look for rows without a parent");
+        let waiting = compare(
+            &applied(self.conn)?,
+            self.migrations,
+            self.options.accept_newer,
+        )?;
+        if waiting.first() != Some(file) {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let before = match count_before {
+            true => Orphans::of(self.conn).map_err(&checking)?,
+            false => Orphans::default(),
+        };
+        let mut steps = Vec::new();
+        for statement in &self.script.statements {
+            steps.push(self.run(statement, progress)?);
+            reached("up.statement");
+        }
+        self.nothing_temporary()?;
+        let orphans = Orphans::of(self.conn).map_err(&checking)?.beyond(&before);
+        if !orphans.is_empty() {
+            return Err(Error::Orphans {
+                file: file.file_name(),
+                orphans,
+                enforced: self.script.enforced,
+            });
+        }
+        reached("up.checked");
+        let at_ms = self.options.now_ms.saturating_add(millis(self.begun));
+        let applied = record(self.conn, file, at_ms, Some(millis(began)))?;
+        Ok(Some(Done {
+            applied,
+            statements: steps,
+            locked_us: 0,
+        }))
+    }
+
+    fn run(&self, statement: &Statement, progress: &mut dyn FnMut(Event<'_>)) -> Result<Step> {
+        let (file, line) = (self.script.file, statement.line);
+        let words = first_words(&statement.sql);
+        progress(Event::Statement {
+            file,
+            line,
+            words: &words,
+        });
+        let began = Instant::now();
+        match statement.kind {
+            Kind::Sqlite => {
+                execute(self.conn, &statement.sql).map_err(|source| Error::Statement {
+                    file: file.file_name(),
+                    line,
+                    source,
+                })?
+            }
+            Kind::Rebuild => {
+                rebuild::run(self.conn, &statement.sql).map_err(|source| Error::Rebuild {
+                    file: file.file_name(),
+                    line,
+                    source,
+                })?;
+            }
+        }
+        if self.conn.is_autocommit() {
+            let file = file.file_name();
+            return Err(Error::Ended { file, line });
+        }
+        Ok(Step {
+            line,
+            words,
+            took_us: micros(began),
+        })
+    }
+
+    fn nothing_temporary(&self) -> Result<()> {
+        let sql =
+            "SELECT type || ' ' || name FROM temp.sqlite_schema WHERE type IN ('table', 'view')";
+        let left = self.conn.query_row(sql, [], |row| row.get(0));
+        match left {
+            Err(rusqlite::Error::QueryReturnedNoRows) => Ok(()),
+            Err(source) => Err(Error::Sqlite {
+                what: "look for temporary tables",
+                source,
+            }),
+            Ok(name) => Err(Error::Temporary {
+                file: self.script.file.file_name(),
+                name,
+            }),
+        }
+    }
+}
+
+/// Runs one statement to its end; what it answers is dropped.
+fn execute(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare(sql)?;
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(since: Instant) -> i64 {
+    i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,123 @@
+//! A migration whose command may run, or has run.
+
+use std::sync::Arc;
+
+use super::compare;
+use super::error::{Error, Result};
+use super::intent::{Beating, Database, Intent};
+use super::news::{News, Tell};
+use super::others;
+use super::recover::Found;
+use super::report::{Kind, Loss, Report};
+use super::session::Guard;
+use super::site::{Options, Others};
+use super::verdict::Verdict;
+use crate::steps;
+
+/// A migration that may run now: snapshots are there, and the note of it.
+#[derive(Debug)]
+pub struct Begun {
+    pub(super) guard: Guard,
+    pub(super) intent: Intent,
+    pub(super) options: Options,
+    pub(super) beating: Beating,
+}
+
+impl Begun {
+    /// How many databases there are that could be lost.
+    #[must_use]
+    pub fn databases(&self) -> usize {
+        self.intent.databases.len()
+    }
+
+    /// The command could not be started, so nothing has happened.
+    ///
+    /// # Errors
+    /// The snapshots cannot be removed.
+    pub fn abandon(self) -> Result<()> {
+        drop(self.beating);
+        self.guard.accept(&self.intent, false)
+    }
+
+    /// After the command's end: looks at what it did, and puts everything back
+    /// if it failed or if it took away what nobody allowed.
+    ///
+    /// # Errors
+    /// The databases cannot be compared or put back. The next one that enters
+    /// puts them back then.
+    pub fn finish(self, ended_well: bool) -> Result<Verdict> {
+        let tell = Arc::clone(&self.guard.site.tell);
+        let verdict = self.judged(ended_well);
+        tell(News::Idle);
+        verdict
+    }
+
+    fn judged(self, ended_well: bool) -> Result<Verdict> {
+        drop(self.beating);
+        let guard = &self.guard;
+        steps::reached("guard.command-ended");
+        let mut reports = Vec::new();
+        let mut changed = false;
+        for Database { name, snapshot } in &self.intent.databases {
+            let shown = name.display().to_string();
+            let live = guard.site.volume.join(name);
+            let Some(snapshot) = snapshot else {
+                changed |= live.metadata().is_ok_and(|file| file.len() > 0);
+                continue;
+            };
+            let snapshot = guard.dir().join(&self.intent.stamp).join(snapshot);
+            let tell = Tell::new(&shown, &*guard.site.tell);
+            let depth = self.options.depth;
+            let compared = compare::compare_or_same(&live, &snapshot, depth, &tell);
+            let (mut report, same) = match compared {
+                Ok(compared) => compared,
+                // It cannot be read, so it cannot be judged to be well.
+                Err(error) => (unreadable(&error), false),
+            };
+            changed |= !same;
+            report.database = shown;
+            for loss in &mut report.losses {
+                let mut allow = self.options.allow.iter();
+                let by = allow.find(|by| by.covers(&report.database, loss));
+                loss.allowed_by = by.map(|by| by.text().into());
+            }
+            reports.push(report);
+        }
+        changed |= guard.names().iter().any(|name| !self.intent.knows(name));
+        let refused = reports
+            .iter()
+            .any(|report| report.refused().next().is_some());
+        steps::reached("guard.compared");
+        if ended_well && !refused {
+            guard.accept(&self.intent, false)?;
+            return Ok(Verdict::Accepted { reports });
+        }
+        if !changed {
+            guard.accept(&self.intent, false)?;
+            return Ok(Verdict::Unchanged);
+        }
+        if self.options.others == Others::Leave {
+            guard.accept(&self.intent, true)?;
+            let snapshots = guard.dir().join(&self.intent.stamp).join("before");
+            return Ok(Verdict::Left { reports, snapshots });
+        }
+        let live = guard.live(&self.intent);
+        let open = others::stays_open(&live, guard.site.is_alone).is_some();
+        steps::reached("guard.putting-back");
+        let found = match open {
+            true => Found::Keep,
+            false => Found::Forget,
+        };
+        let put_back = guard.put_back(&self.intent, found)?;
+        guard.accept(&self.intent, true)?;
+        Ok(Verdict::PutBack { reports, put_back })
+    }
+}
+
+fn unreadable(error: &Error) -> Report {
+    let loss = Loss::new(Kind::Unreadable, None, None).saying(error.to_string());
+    Report {
+        losses: vec![loss],
+        ..Report::default()
+    }
+}

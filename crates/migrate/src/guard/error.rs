@@ -1,0 +1,136 @@
+//! Why a migration could not be guarded. Whatever it is, no database was
+//! changed by us unless it says so.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+/// What this module returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What was being done, to what, and what mends it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Asked to end before the migration began.
+    #[error("ended before the migration began; nothing was changed")]
+    Cancelled,
+    /// There is no way back without a snapshot, so nothing was begun.
+    #[error("no snapshot of {database} can be taken, so the migration was not begun: {why}")]
+    Snapshot {
+        /// The database.
+        database: String,
+        /// Why not.
+        why: String,
+    },
+    /// Somebody else may write meanwhile: what they write would be lost should
+    /// the database be put back.
+    #[error(
+        "{database} is open in {by}: what that writes would be lost if the migration had to be put back. Stop it first, or let `monolite run --migrate` hold the requests meanwhile; with --while-running the migration is run all the same, and is judged but not put back"
+    )]
+    InUse {
+        /// The database.
+        database: String,
+        /// Who has it open.
+        by: String,
+    },
+    /// A migration was interrupted, and its processes still run.
+    #[error(
+        "a migration (`{command}`) was interrupted, and {database} is still open in {by}: wait until that ends, or stop it; then start again"
+    )]
+    StillRunning {
+        /// The command.
+        command: String,
+        /// The database.
+        database: String,
+        /// Who has it open.
+        by: String,
+    },
+    /// A migration was interrupted, and somebody has used the database since.
+    #[error(
+        "a migration (`{command}`) was interrupted, and {database} was written to long after: to put it back would lose that. Look at it; then `monolite migrate --interrupted keep` takes it as it is, and `--interrupted put-back` restores {}", .snapshot.display()
+    )]
+    WrittenSince {
+        /// The command.
+        command: String,
+        /// The database.
+        database: String,
+        /// Its state before the migration.
+        snapshot: PathBuf,
+    },
+    /// The note of a migration that was interrupted cannot be understood.
+    #[error(
+        "{} tells of an interrupted migration, and cannot be understood: {why}. The states from before are in that directory; move it away once the databases are as they should be",
+        .path.display()
+    )]
+    Intent {
+        /// The note.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The database is not as it was, and could not be made so.
+    #[error(
+        "{database} could not be put back: {why}. Its state from before the migration is in {}; the next start tries again",
+        .snapshot.display()
+    )]
+    PutBack {
+        /// The database.
+        database: String,
+        /// Why not.
+        why: String,
+        /// Its state before the migration.
+        snapshot: PathBuf,
+    },
+    /// SQLite's answer.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Sqlite {
+        /// What was being done.
+        what: &'static str,
+        /// To which database.
+        path: PathBuf,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+    /// The system's answer.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    File {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn at(what: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.into();
+        Self::Sqlite { what, path, source }
+    }
+
+    pub(super) fn sqlite(what: &'static str, conn: &Connection, source: rusqlite::Error) -> Self {
+        Self::at(what, Path::new(conn.path().unwrap_or_default()), source)
+    }
+
+    pub(super) fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.into();
+        Self::File { what, path, source }
+    }
+
+    /// Whether it was a full disk.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::File { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            _ => false,
+        }
+    }
+}

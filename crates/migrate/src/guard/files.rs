@@ -1,0 +1,163 @@
+//! Files that appear whole or not at all, and names that stay.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, Result};
+
+/// What SQLite puts beside a database. Of these, a log that is left over would
+/// be replayed over another file of the name, so they go first.
+pub(super) const BESIDE: [&str; 3] = ["-wal", "-journal", "-shm"];
+
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The URI of a database that nobody writes: read without locks, and without
+/// anything being made beside it.
+pub(super) fn immutable(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte));
+            }
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+pub(super) fn directory(file: &Path) -> &Path {
+    match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes `dir` and what is missing above it, for this user alone, to stay.
+pub(super) fn make_directory(dir: &Path) -> Result<()> {
+    let missing: Vec<&Path> = (dir.ancestors())
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+        .collect();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| Error::file("create the directory", dir, error))?;
+    missing
+        .into_iter()
+        .try_for_each(|made| sync(directory(made)))
+}
+
+/// Has the disk keep the names in `dir`.
+pub(super) fn sync(dir: &Path) -> Result<()> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Error::file("sync the directory", dir, error))
+}
+
+/// Writes a file whole, in the place of what is there.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = beside(path, ".new");
+    let written = || {
+        let mut options = OpenOptions::new();
+        let mut file = (options.write(true).create(true).truncate(true))
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    written().map_err(|error| Error::file("write", path, error))?;
+    sync(directory(path))
+}
+
+/// Removes a file if it is there, for good.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::file("remove", path, error)),
+        Ok(()) => sync(directory(path)),
+    }
+}
+
+/// Moves a database that nobody has open to `to`, with what belongs to it. A
+/// death in between leaves the rest to be moved by the next call.
+pub(super) fn move_database(from: &Path, to: &Path) -> Result<()> {
+    make_directory(directory(to))?;
+    let moved = |from: &Path, to: &Path| match std::fs::rename(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("move away", from, error))
+        }
+        _ => Ok(()),
+    };
+    for suffix in BESIDE {
+        moved(&beside(from, suffix), &beside(to, suffix))?;
+    }
+    moved(from, to)?;
+    sync(directory(to))?;
+    sync(directory(from))
+}
+
+/// `20261121T143000Z` of milliseconds since 1970.
+pub(super) fn stamp(now_ms: i64) -> String {
+    let (days, ms) = (now_ms.div_euclid(86_400_000), now_ms.rem_euclid(86_400_000));
+    // Years that begin in March, in eras of 400.
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_dates() {
+        for (ms, text) in [
+            (0, "19700101T000000Z"),
+            (1_795_271_400_000, "20261121T143000Z"),
+            (951_782_400_000, "20000229T000000Z"),
+            (-1, "19691231T235959Z"),
+        ] {
+            assert_eq!(stamp(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_database_moves_with_what_is_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a.db"), dir.path().join("x/y/a.db"));
+        for suffix in ["", "-wal", "-shm"] {
+            std::fs::write(beside(&from, suffix), suffix).unwrap();
+        }
+        move_database(&from, &to).unwrap();
+        assert_eq!(std::fs::read(beside(&to, "-wal")).unwrap(), b"-wal");
+        assert!(to.exists() && !from.exists() && !beside(&from, "-shm").exists());
+        move_database(&from, &to).unwrap();
+        assert!(to.exists(), "done already");
+    }
+
+    #[test]
+    fn names_are_escaped_for_sqlite() {
+        assert_eq!(
+            immutable(Path::new("/a b?%")),
+            "file:/a%20b%3f%25?immutable=1"
+        );
+    }
+}

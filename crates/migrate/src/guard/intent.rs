@@ -1,0 +1,140 @@
+//! The note that a migration is under way: `.monolite/migrating/intent.json`.
+//!
+//! Invariant: it is there, and on disk, from before the command starts until
+//! what it did is accepted or put back. To remove it is what accepts.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+use super::files;
+
+/// How often a running migration says that it still runs.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What is known of a migration that may have been interrupted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Intent {
+    pub(super) version: u32,
+    /// The directory of its snapshots, beside this file.
+    pub(super) stamp: String,
+    pub(super) command: String,
+    pub(super) begun_ms: i64,
+    pub(super) databases: Vec<Database>,
+    /// What has the name of a database and is none, by its path in the volume.
+    #[serde(default)]
+    pub(super) ignored: Vec<PathBuf>,
+}
+
+/// A database that was there when it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Database {
+    /// By its path in the volume.
+    pub(super) name: PathBuf,
+    /// Its state then, by the path in the directory of snapshots; none of an
+    /// empty file.
+    pub(super) snapshot: Option<PathBuf>,
+}
+
+/// Where all of it is.
+pub(super) fn directory(volume: &Path) -> PathBuf {
+    volume.join(".monolite").join("migrating")
+}
+
+fn path(volume: &Path) -> PathBuf {
+    directory(volume).join("intent.json")
+}
+
+impl Intent {
+    /// Whether there was something of that name.
+    pub(super) fn knows(&self, name: &Path) -> bool {
+        self.databases.iter().any(|known| known.name == name)
+            || self.ignored.iter().any(|ignored| ignored == name)
+    }
+
+    pub(super) fn load(volume: &Path) -> Result<Option<Self>> {
+        let path = path(volume);
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|error| Error::file("read", &path, error))?,
+        };
+        let unknown = |why: String| Error::Intent {
+            path: path.clone(),
+            why,
+        };
+        let intent: Self =
+            serde_json::from_slice(&text).map_err(|error| unknown(error.to_string()))?;
+        match intent.version {
+            1 => Ok(Some(intent)),
+            other => Err(unknown(format!(
+                "it is of version {other}, of a newer monolite"
+            ))),
+        }
+    }
+
+    pub(super) fn save(&self, volume: &Path) -> Result<()> {
+        let path = path(volume);
+        files::make_directory(files::directory(&path))?;
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::file("write", &path, error.into()))?;
+        files::write(&path, &text)
+    }
+
+    /// From now on there is nothing to put back.
+    pub(super) fn remove(volume: &Path) -> Result<()> {
+        files::remove(&path(volume))
+    }
+
+    /// When it was known last that the migration runs.
+    pub(super) fn last_beat(volume: &Path) -> Option<SystemTime> {
+        path(volume).metadata().ok()?.modified().ok()
+    }
+}
+
+/// Touches the note for as long as it lives, so that whoever finds it knows
+/// when the migration ended.
+#[derive(Debug)]
+pub(super) struct Beating {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Beating {
+    pub(super) fn start(volume: &Path) -> Self {
+        let (stop, stopped) = channel();
+        let path = path(volume);
+        let thread = std::thread::Builder::new()
+            .name("migrate-beat".into())
+            .spawn(move || {
+                loop {
+                    // Said again in a second.
+                    let _ = File::options()
+                        .write(true)
+                        .open(&path)
+                        .and_then(|file| file.set_modified(SystemTime::now()));
+                    if stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            });
+        Self {
+            stop: Some(stop),
+            // Without it only the note's own time is known.
+            thread: thread.ok(),
+        }
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One migration at a time on a volume.
+//!
+//! An advisory lock (`flock`) on `.monolite/migrating.lock`: the kernel gives it
+//! back however its process ends. The file stays; to delete it would let two
+//! processes lock two files of one name.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+use super::files;
+use super::news::Cancel;
+
+/// Between two looks at a lock that is held. The kernel would wake us, but then
+/// nothing else could.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What its holder says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    pid: u32,
+    command: String,
+}
+
+/// Held until dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of `volume` to run `command`. `wait` is told once for
+    /// whom, if somebody has it.
+    pub(super) fn take(
+        volume: &Path,
+        command: &str,
+        cancel: &Cancel,
+        wait: impl FnOnce(&str),
+    ) -> Result<Self> {
+        let path = volume.join(".monolite").join("migrating.lock");
+        files::make_directory(files::directory(&path))?;
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
+        let mut file = opened.map_err(|error| Error::file("open", &path, error))?;
+        let mut wait = Some(wait);
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(Error::file("lock", &path, error)),
+                Err(TryLockError::WouldBlock) => {
+                    if let Some(wait) = wait.take() {
+                        wait(&holder(&mut file));
+                    }
+                    cancel.check()?;
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        // The lock is what counts; on a full disk it does not say whose it is.
+        let _ = describe(&mut file, command);
+        Ok(Self { _file: file })
+    }
+}
+
+fn describe(file: &mut File, command: &str) -> std::io::Result<()> {
+    let line = serde_json::to_vec(&Holder {
+        pid: std::process::id(),
+        command: command.into(),
+    })?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&line)
+}
+
+/// Who has it, in words.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file
+        .rewind()
+        .and_then(|()| file.take(4096).read_to_string(&mut text));
+    match serde_json::from_str::<Holder>(&text) {
+        // Read from a file: nothing in it may steer a terminal.
+        Ok(holder) if read.is_ok() => {
+            format!("`{}` (pid {})", holder.command.escape_debug(), holder.pid)
+        }
+        _ => "another process".into(),
+    }
+}

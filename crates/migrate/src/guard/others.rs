@@ -1,0 +1,160 @@
+//! Who else has a database open: what they write while a migration runs would
+//! be lost if it had to be put back.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
+
+use super::files::{BESIDE, beside};
+
+/// Nobody is that long between fork and exec.
+const A_WHILE: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(10);
+/// Where SQLite's locks are: `PENDING_BYTE`, and 512 bytes.
+const LOCK_BYTE: i64 = 0x4000_0000;
+const LOCK_BYTES: i64 = 512;
+
+/// A database that another process has open, and which, in words. `probe` asks
+/// SQLite's locks, too, which show processes of other containers; closing the
+/// file then takes all locks of this process on it, so that is only for one
+/// that has no database open.
+pub(super) fn any_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
+    in_process(databases).or_else(|| {
+        let mut databases = databases.iter().filter(|_| probe);
+        let locked = databases.find(|database| is_locked(database))?;
+        Some((locked.clone(), "another process".into()))
+    })
+}
+
+/// As [`any_open`], if it is so for a while: a process that was just forked
+/// still has what its parent had open, until it is another program.
+pub(super) fn stays_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
+    let since = Instant::now();
+    loop {
+        let open = any_open(databases, probe)?;
+        if since.elapsed() >= A_WHILE {
+            return Some(open);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// As [`any_open`], of one.
+pub(super) fn open_in(database: &Path, probe: bool) -> Option<String> {
+    let (_, by) = any_open(&[database.into()], probe)?;
+    Some(by)
+}
+
+/// By `/proc`: processes of this container, and of this user unless it is root.
+fn in_process(databases: &[PathBuf]) -> Option<(PathBuf, String)> {
+    let mut wanted = HashMap::new();
+    for database in databases {
+        let Ok(path) = database.canonicalize() else {
+            continue;
+        };
+        for suffix in BESIDE {
+            wanted.insert(beside(&path, suffix), database);
+        }
+        wanted.insert(path, database);
+    }
+    let own = std::process::id().to_string();
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    for process in processes {
+        let pid = process.file_name();
+        let is_process = pid.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        if !is_process || pid == OsStr::new(&own) {
+            continue;
+        }
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        let mut targets = files
+            .flatten()
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        if let Some(database) = targets.find_map(|target| wanted.get(&target)) {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            let name = name.trim().escape_debug().to_string();
+            let by = format!("`{name}` (pid {})", pid.to_string_lossy());
+            return Some(((*database).clone(), by));
+        }
+    }
+    None
+}
+
+/// Whoever has read a database in WAL mode holds a lock on it until it closes
+/// it; in other modes, as long as it reads or writes.
+fn is_locked(database: &Path) -> bool {
+    let Ok(file) = File::open(database) else {
+        return false;
+    };
+    let wanted = Flock {
+        typ: FlockType::WriteLock,
+        offset_type: FlockOffsetType::Set,
+        start: LOCK_BYTE as u64,
+        length: LOCK_BYTES as u64,
+        pid: None,
+    };
+    matches!(fcntl_getlk(file.as_fd(), &wanted), Ok(Some(_)))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_database_is_open_as_long_as_somebody_has_it_or_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::write(beside(&path, "-wal"), "x").unwrap();
+        assert_eq!(open_in(&path, true), None);
+        for file in [path.clone(), beside(&path, "-wal")] {
+            let mut reader = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stderr(File::open(file).unwrap())
+                .spawn()
+                .unwrap();
+            let by = open_in(&path, false).unwrap();
+            assert!(
+                by.contains("cat") && by.contains(&reader.id().to_string()),
+                "{by}"
+            );
+            reader.kill().unwrap();
+            reader.wait().unwrap();
+            assert_eq!(open_in(&path, true), None);
+        }
+    }
+
+    #[test]
+    fn a_lock_shows_where_the_process_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+            .unwrap();
+        assert!(!is_locked(&path));
+        let mut shell = Command::new("python3")
+            .args(["-c", "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('SELECT * FROM t').fetchall()\nprint('open', flush=True)\nsys.stdin.read()"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = std::io::BufReader::new(shell.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut { out }, &mut line).unwrap();
+        assert!(is_locked(&path), "{line}");
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(!is_locked(&path));
+    }
+}

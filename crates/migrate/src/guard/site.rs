@@ -1,0 +1,100 @@
+//! A volume, and how a migration on it is guarded.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::allow::Allowance;
+use super::compare::Depth;
+use super::error::Result;
+use super::news::{Cancel, News};
+
+/// Why there is no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoSnapshot {
+    /// The disk has no room for it; the words say how much is needed.
+    Room(String),
+    /// Anything else.
+    Other(String),
+}
+
+/// Finds the databases of the volume.
+pub type Find = Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>;
+
+/// What a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// A plain database file, whole and on disk.
+    File(PathBuf),
+    /// There is nothing in the database.
+    Empty,
+    /// It only has the name of one: it is left alone, whatever happens to it.
+    NotADatabase,
+}
+
+/// Takes a snapshot of a database into a directory, which is made for it.
+pub type Snapshot = Arc<dyn Fn(&Path, &Path) -> Result<Taken, NoSnapshot> + Send + Sync>;
+
+/// A volume, and what the guard needs from outside.
+#[derive(Clone)]
+pub struct Site {
+    /// The data directory, absolute.
+    pub volume: PathBuf,
+    /// Finds the databases to guard in it.
+    pub find: Find,
+    /// Takes snapshots.
+    pub snapshot: Snapshot,
+    /// Is told the news; must not block.
+    pub tell: Arc<dyn Fn(News) + Send + Sync>,
+    /// Milliseconds since 1970.
+    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Ends what waits.
+    pub cancel: Cancel,
+    /// No part of this process has a database of the volume open, so that
+    /// locks of other processes may be looked for.
+    pub is_alone: bool,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("volume", &self.volume)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What if another process has a database open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Others {
+    /// The migration is not begun.
+    #[default]
+    Refuse,
+    /// It is run and judged, but never put back: what they wrote would be lost.
+    Leave,
+    /// It is run, judged and put back; the state that is put back over is kept
+    /// as a file.
+    Keep,
+}
+
+/// What to do with a migration that was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interrupted {
+    /// Put back, unless somebody has used the database since.
+    #[default]
+    PutBackIfUnused,
+    /// Put back in any case.
+    PutBack,
+    /// Take the databases as they are.
+    Keep,
+}
+
+/// How one migration is guarded.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What is meant to be lost.
+    pub allow: Vec<Allowance>,
+    /// How thoroughly damage is looked for.
+    pub depth: Depth,
+    /// What if somebody else has a database open.
+    pub others: Others,
+}

@@ -1,0 +1,44 @@
+//! What a file of migrations would do to people: to their data, to the code
+//! that still runs while it is applied, and to those who wait for the write
+//! lock.
+//!
+//! Statements are read by SQLite's own grammar and applied, one after another,
+//! to a copy of the schema in memory, so that each is judged by what is there
+//! then. The database itself is only read, and may be missing.
+//!
+//! ```
+//! use monolite_migrate::lint::Linter;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let db = rusqlite::Connection::open_in_memory()?;
+//! db.execute_batch(
+//!     "CREATE TABLE post (id INTEGER PRIMARY KEY, title TEXT, body TEXT);
+//!      CREATE TABLE comment (post_id REFERENCES post ON DELETE CASCADE);
+//!      INSERT INTO post VALUES (1, 'a', 'b'); INSERT INTO comment VALUES (1);",
+//! )?;
+//! let found = Linter::new(Some(&db))?.file("0002_drop.sql", "DROP TABLE post;")?;
+//! let names: Vec<_> = found.iter().map(|finding| finding.rule.name).collect();
+//! assert_eq!(names, ["drop-table", "cascade-trap"]);
+//! assert!(found[1].what.contains("1 row of comment"));
+//! # Ok(()) }
+//! ```
+//!
+//! A finding that is meant is allowed in a comment of its statement, with the
+//! reason: `-- monolite: allow drop-column: replaced by title in 0007`.
+
+mod allow;
+mod children;
+mod ends;
+mod finding;
+mod known;
+mod linter;
+mod op;
+mod rows;
+mod rules;
+mod shape;
+mod sizes;
+mod work;
+mod world;
+
+pub use finding::Finding;
+pub use linter::Linter;
+pub use rules::{Level, RULES, Rule, rule};

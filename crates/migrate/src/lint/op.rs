@@ -1,0 +1,305 @@
+//! What a statement does to tables, read from its tree.
+
+use sqlite3_parser::ast::{
+    AlterTableBody, Cmd, ColumnConstraint, ColumnDefinition, CreateTableBody, Expr, InsertBody,
+    Literal, Name, OneSelect, Operator, QualifiedName, ResolveType, Select, SelectTable, Stmt,
+    UnaryOperator,
+};
+use sqlite3_parser::lexer::sql::Parser;
+use sqlite3_parser::{Bump, FallibleIterator};
+
+use crate::sql::{Cursor, Kind, Statement, TokenType, tokens, unquote_name};
+
+/// What a statement does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Op {
+    DropTable(String),
+    DropView(String),
+    DropTrigger(String),
+    RenameTable {
+        from: String,
+        to: String,
+    },
+    /// `REBUILD TABLE`, or `ALTER TABLE … RENAME COLUMN`.
+    RenameColumns {
+        table: String,
+        pairs: Vec<(String, String)>,
+        rebuild: bool,
+    },
+    AddColumn {
+        table: String,
+        column: String,
+        needs_no_rows: Option<&'static str>,
+    },
+    DropColumn {
+        table: String,
+    },
+    CreateTable {
+        name: String,
+        from: Vec<String>,
+    },
+    CreateIndex {
+        table: String,
+    },
+    Delete {
+        table: String,
+        all: bool,
+    },
+    Update {
+        table: String,
+        columns: Vec<String>,
+        all: bool,
+    },
+    Insert {
+        table: String,
+        from: Vec<String>,
+        replaces: bool,
+    },
+    Other {
+        writes_rows: bool,
+    },
+}
+
+impl Op {
+    pub(super) fn of(statement: &Statement) -> Self {
+        if statement.kind == Kind::Rebuild {
+            return rebuild(&statement.sql);
+        }
+        let bump = Bump::new();
+        match Parser::new(&bump, statement.sql.as_bytes()).next() {
+            Ok(Some(Cmd::Stmt(stmt))) => of(&stmt),
+            _ => Self::Other { writes_rows: false },
+        }
+    }
+
+    /// Rows are written or read: on a copy without rows it tells nothing.
+    pub(super) fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Delete { .. } | Self::Update { .. } | Self::Insert { .. } => true,
+            Self::Other { writes_rows } => *writes_rows,
+            _ => false,
+        }
+    }
+}
+
+fn text(name: &Name<'_>) -> String {
+    unquote_name(name.0)
+}
+
+fn of(stmt: &Stmt<'_>) -> Op {
+    let table = |name: &QualifiedName<'_>| text(&name.name);
+    match stmt {
+        Stmt::DropTable { tbl_name, .. } => Op::DropTable(table(tbl_name)),
+        Stmt::DropView { view_name, .. } => Op::DropView(table(view_name)),
+        Stmt::DropTrigger { trigger_name, .. } => Op::DropTrigger(table(trigger_name)),
+        Stmt::CreateIndex { tbl_name, .. } => Op::CreateIndex {
+            table: text(tbl_name),
+        },
+        Stmt::CreateTable { tbl_name, body, .. } => Op::CreateTable {
+            name: table(tbl_name),
+            from: match body {
+                CreateTableBody::AsSelect(select) => sources(select),
+                CreateTableBody::ColumnsAndConstraints { .. } => Vec::new(),
+            },
+        },
+        Stmt::AlterTable(name, body) => alter(table(name), body),
+        Stmt::Delete {
+            tbl_name,
+            where_clause,
+            limit,
+            ..
+        } => Op::Delete {
+            table: table(tbl_name),
+            all: is_all(where_clause.as_ref()) && limit.is_none(),
+        },
+        Stmt::Update {
+            tbl_name,
+            sets,
+            from,
+            where_clause,
+            limit,
+            ..
+        } => Op::Update {
+            table: table(tbl_name),
+            columns: sets
+                .iter()
+                .flat_map(|set| set.col_names.iter().map(text))
+                .collect(),
+            all: is_all(where_clause.as_ref()) && limit.is_none() && from.is_none(),
+        },
+        Stmt::Insert {
+            tbl_name,
+            body,
+            or_conflict,
+            ..
+        } => Op::Insert {
+            table: table(tbl_name),
+            from: match body {
+                InsertBody::Select(select, _) => sources(select),
+                InsertBody::DefaultValues => Vec::new(),
+            },
+            replaces: *or_conflict == Some(ResolveType::Replace),
+        },
+        Stmt::Select(_) => Op::Other { writes_rows: true },
+        _ => Op::Other { writes_rows: false },
+    }
+}
+
+/// No WHERE, or one that is always true.
+fn is_all(condition: Option<&Expr<'_>>) -> bool {
+    match condition.map(bare) {
+        None => true,
+        Some(Expr::Literal(Literal::Numeric(number))) => number.parse() != Ok(0.0),
+        Some(Expr::Id(id)) => id.0.eq_ignore_ascii_case("true"),
+        Some(Expr::Name(name)) => name.0.eq_ignore_ascii_case("true"),
+        Some(Expr::Binary(left, Operator::Equals, right)) => {
+            matches!((left, right), (Expr::Literal(left), Expr::Literal(right)) if left == right)
+        }
+        Some(_) => false,
+    }
+}
+
+/// Without parentheses. No recursion: there may be many.
+fn bare<'e, 'b>(mut expr: &'e Expr<'b>) -> &'e Expr<'b> {
+    while let Expr::Parenthesized(all) = expr
+        && let [inner] = all.as_slice()
+    {
+        expr = inner;
+    }
+    expr
+}
+
+fn alter(table: String, body: &AlterTableBody<'_>) -> Op {
+    match body {
+        AlterTableBody::RenameTo(to) => Op::RenameTable {
+            from: table,
+            to: text(to),
+        },
+        AlterTableBody::RenameColumn { old, new } => Op::RenameColumns {
+            table,
+            pairs: vec![(text(old), text(new))],
+            rebuild: false,
+        },
+        AlterTableBody::AddColumn(column) => Op::AddColumn {
+            table,
+            column: text(&column.col_name),
+            needs_no_rows: needs_no_rows(column),
+        },
+        AlterTableBody::DropColumn(_) => Op::DropColumn { table },
+        _ => Op::Other { writes_rows: false },
+    }
+}
+
+/// Why SQLite adds such a column to an empty table only.
+fn needs_no_rows(column: &ColumnDefinition<'_>) -> Option<&'static str> {
+    let (mut not_null, mut default) = (false, None);
+    for constraint in column.constraints {
+        match &constraint.constraint {
+            ColumnConstraint::NotNull { nullable, .. } => not_null = !nullable,
+            ColumnConstraint::Default(expr) => default = Some(expr),
+            ColumnConstraint::Generated { typ, .. } => {
+                return typ
+                    .as_ref()
+                    .filter(|typ| typ.0.eq_ignore_ascii_case("stored"))
+                    .map(|_| "a STORED generated column; make it VIRTUAL, or use REBUILD TABLE");
+            }
+            _ => {}
+        }
+    }
+    match default {
+        Some(expr) if !is_constant(expr) => {
+            Some("a column whose default is not a constant; use REBUILD TABLE")
+        }
+        None | Some(Expr::Literal(Literal::Null)) if not_null => {
+            Some("a NOT NULL column without a default; give it one, or use REBUILD TABLE")
+        }
+        _ => None,
+    }
+}
+
+fn is_constant(expr: &Expr<'_>) -> bool {
+    let expr = match bare(expr) {
+        Expr::Unary(UnaryOperator::Negative | UnaryOperator::Positive, expr) => bare(expr),
+        expr => expr,
+    };
+    match expr {
+        Expr::Literal(literal) => !matches!(
+            literal,
+            Literal::CurrentDate | Literal::CurrentTime | Literal::CurrentTimestamp
+        ),
+        // TRUE, FALSE, and a word taken for a string.
+        Expr::Id(_) | Expr::Name(_) => true,
+        _ => false,
+    }
+}
+
+/// The tables that rows come from, sorted. No recursion: there may be many
+/// selects in selects.
+fn sources(select: &Select<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    let (mut selects, mut clauses) = (vec![select], Vec::new());
+    loop {
+        if let Some(select) = selects.pop() {
+            let compounds = select.body.compounds.iter().flatten();
+            let each = std::iter::once(&select.body.select).chain(compounds.map(|one| &one.select));
+            clauses.extend(each.filter_map(|one| match one {
+                OneSelect::Select { from, .. } => from.as_ref(),
+                OneSelect::Values(_) => None,
+            }));
+        } else if let Some(from) = clauses.pop() {
+            let joined = from.joins.iter().flatten().map(|join| &join.table);
+            for table in from.select.into_iter().chain(joined) {
+                match table {
+                    SelectTable::Table(name, ..) => all.push(text(&name.name)),
+                    SelectTable::Select(select, _) => selects.push(select),
+                    SelectTable::Sub(from, _) => clauses.push(from),
+                    SelectTable::TableCall(..) => {}
+                }
+            }
+        } else {
+            all.sort_unstable();
+            return all;
+        }
+    }
+}
+
+/// The table and its renames: after the definition, and not in an expression.
+fn rebuild(sql: &str) -> Op {
+    let all = tokens(sql).unwrap_or_default();
+    let mut cursor = Cursor::new(sql, &all);
+    let (mut table, mut pairs, mut depth) = (None, Vec::new(), 0_usize);
+    let name = |cursor: &mut Cursor<'_>| cursor.next().map(|token| unquote_name(token.text(sql)));
+    let _ = (cursor.take_word("REBUILD"), cursor.take_word("TABLE"));
+    while let Some(token) = cursor.peek() {
+        if table.is_none() {
+            table = name(&mut cursor);
+            if cursor.take(TokenType::TK_DOT).is_some() {
+                table = name(&mut cursor);
+            }
+            continue;
+        }
+        cursor.next();
+        match token.kind {
+            TokenType::TK_LP => depth += 1,
+            TokenType::TK_RP => depth = depth.saturating_sub(1),
+            _ if depth == 0 && token.is_word(sql, "RENAME") => {
+                if cursor.take_word("COLUMN").is_some()
+                    && let Some(from) = name(&mut cursor)
+                    && cursor.take_word("TO").is_some()
+                    && let Some(to) = name(&mut cursor)
+                {
+                    pairs.push((from, to));
+                }
+            }
+            _ => {}
+        }
+    }
+    Op::RenameColumns {
+        table: table.unwrap_or_default(),
+        pairs,
+        rebuild: true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn op(sql: &str) -> Op {
+    Op::of(&crate::sql::split(sql).unwrap()[0])
+}
+
+#[test]
+fn what_statements_do() {
+    let name = |name: &str| name.to_owned();
+    assert_eq!(
+        op("DROP TABLE IF EXISTS main.\"a \"\"b\""),
+        Op::DropTable(name("a \"b"))
+    );
+    assert_eq!(
+        op("ALTER TABLE [x y] RENAME COLUMN `a` TO 'b'"),
+        Op::RenameColumns {
+            table: name("x y"),
+            pairs: vec![(name("a"), name("b"))],
+            rebuild: false
+        }
+    );
+    assert_eq!(
+        op(
+            "REBUILD TABLE \"t\" (rename TEXT, b) STRICT RENAME COLUMN a TO \"b\" SET c = (SELECT rename FROM x) RENAME COLUMN d TO e DROP COLUMN f;"
+        ),
+        Op::RenameColumns {
+            table: name("t"),
+            pairs: vec![(name("a"), name("b")), (name("d"), name("e"))],
+            rebuild: true,
+        }
+    );
+    assert_eq!(
+        op(
+            "INSERT OR REPLACE INTO a SELECT * FROM b JOIN (SELECT * FROM c UNION SELECT * FROM d), e"
+        ),
+        Op::Insert {
+            table: name("a"),
+            from: ["b", "c", "d", "e"].map(name).to_vec(),
+            replaces: true
+        }
+    );
+    assert!(matches!(
+        op("REPLACE INTO a VALUES (1)"),
+        Op::Insert { replaces: true, .. }
+    ));
+}
+
+#[test]
+fn a_condition_that_always_holds_is_none() {
+    for sql in [
+        "DELETE FROM t",
+        "DELETE FROM t WHERE 1",
+        "DELETE FROM t WHERE 1 = 1",
+        "DELETE FROM t WHERE (true)",
+    ] {
+        assert!(matches!(op(sql), Op::Delete { all: true, .. }), "{sql}");
+    }
+    for sql in [
+        "DELETE FROM t WHERE 0",
+        "DELETE FROM t WHERE a",
+        "DELETE FROM t WHERE a = a",
+    ] {
+        assert!(matches!(op(sql), Op::Delete { all: false, .. }), "{sql}");
+    }
+}
+
+#[test]
+fn columns_that_only_an_empty_table_takes() {
+    for (column, is_refused) in [
+        ("x", false),
+        ("x NOT NULL", true),
+        ("x NOT NULL DEFAULT NULL", true),
+        ("x NOT NULL DEFAULT 0", false),
+        ("x NOT NULL DEFAULT -1", false),
+        ("x DEFAULT CURRENT_TIMESTAMP", true),
+        ("x DEFAULT (datetime())", true),
+        ("x DEFAULT (1)", false),
+        ("x DEFAULT true", false),
+        ("x AS (y) STORED", true),
+        ("x AS (y)", false),
+        ("x NULL", false),
+    ] {
+        let Op::AddColumn { needs_no_rows, .. } = op(&format!("ALTER TABLE t ADD {column}")) else {
+            unreachable!("{column}");
+        };
+        assert_eq!(needs_no_rows.is_some(), is_refused, "{column}");
+        // SQLite itself says the same.
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE t (y); INSERT INTO t VALUES (1)")
+            .unwrap();
+        let refused = db
+            .execute_batch(&format!("ALTER TABLE t ADD {column}"))
+            .is_err();
+        assert_eq!(refused, is_refused, "{column}");
+    }
+}

@@ -1,0 +1,146 @@
+//! Statements about rows.
+
+use super::children::Children;
+use super::finding::Found;
+use super::known::{Known, KnownTable};
+use super::op::Op;
+use super::rules::{DELETE_ALL, REPLACE_CASCADES, SLOW_CHANGE, UPDATE_ALL};
+use super::sizes::{Sizes, Work, many_or_all};
+use crate::schema::{Schema, Table};
+use crate::sql::{TokenType, same_name, tokens, unquote_name};
+
+pub(super) fn found(
+    op: &Op,
+    sql: &str,
+    schema: &Schema,
+    known: &Known,
+    sizes: &Sizes<'_>,
+) -> Vec<Found> {
+    let known_table = |name: &str| Some((schema.table(name)?, known.table(name)?));
+    match op {
+        Op::Delete { table, all } => {
+            let Some((table, of)) = known_table(table) else {
+                return Vec::new();
+            };
+            let mut found = slow(table, of, sql, *all, schema, sizes, "deletes");
+            if *all {
+                found.push(delete_all(table, of, schema, known, sizes));
+            }
+            found
+        }
+        Op::Update {
+            table,
+            columns,
+            all,
+        } => {
+            let Some((table, of)) = known_table(table) else {
+                return Vec::new();
+            };
+            let mut found = slow(table, of, sql, *all, schema, sizes, "changes");
+            let old: Vec<&str> = columns
+                .iter()
+                .map(String::as_str)
+                .filter(|column| of.has(column))
+                .collect();
+            if *all && !old.is_empty() {
+                let rows = many_or_all(sizes.rows(&of.name), "row");
+                let what = format!("overwrites {} in {rows} of {}", old.join(", "), table.name);
+                found.push(Found::new(UPDATE_ALL, what));
+            }
+            found
+        }
+        Op::Insert {
+            table,
+            from,
+            replaces,
+        } => {
+            let sources = from.iter().filter_map(|from| known.table(from));
+            let slowest = sources.max_by_key(|of| sizes.rows(&of.name));
+            let copied = slowest.and_then(|of| {
+                let slow = sizes.slow(&of.name, Work::Copy { indexes: 0 })?;
+                Some(Found::new(
+                    SLOW_CHANGE,
+                    format!("copies from {}: {slow}", of.name),
+                ))
+            });
+            let mut found: Vec<Found> = copied.into_iter().collect();
+            if *replaces && known.table(table).is_some() {
+                let children = Children::of(table, schema, known, sizes);
+                if !children.lost.is_empty() {
+                    let what = format!(
+                        "a row of {table} that is replaced is deleted first, and with it what refers to it among {}",
+                        children.lost.join(", ")
+                    );
+                    found.push(Found::new(REPLACE_CASCADES, what));
+                }
+            }
+            found
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn delete_all(
+    table: &Table,
+    of: &KnownTable,
+    schema: &Schema,
+    known: &Known,
+    sizes: &Sizes<'_>,
+) -> Found {
+    let rows = many_or_all(sizes.rows(&of.name), "row");
+    let children = Children::of(&table.name, schema, known, sizes);
+    let with = match children.lost.is_empty() {
+        true => String::new(),
+        false => format!(", and with them {}", children.lost.join(", ")),
+    };
+    Found::new(
+        DELETE_ALL,
+        format!("deletes {rows} of {}{with}", table.name),
+    )
+}
+
+/// Writes to so many rows that others wait. A WHERE that names the key takes
+/// some of them.
+fn slow(
+    table: &Table,
+    of: &KnownTable,
+    sql: &str,
+    all: bool,
+    schema: &Schema,
+    sizes: &Sizes<'_>,
+    does: &str,
+) -> Vec<Found> {
+    if !all && names_the_key(sql, table) {
+        return Vec::new();
+    }
+    let indexes = schema.indexes_of(&table.name).count();
+    let work = Work::Change {
+        indexes: if does == "deletes" { indexes } else { 0 },
+    };
+    let slow = sizes.slow(&of.name, work).map(|slow| {
+        let up_to = if all { "" } else { "up to " };
+        Found::new(
+            SLOW_CHANGE,
+            format!("{does} {up_to}{slow} ({})", table.name),
+        )
+    });
+    slow.into_iter().collect()
+}
+
+fn names_the_key(sql: &str, table: &Table) -> bool {
+    let all = tokens(sql).unwrap_or_default();
+    let after = all
+        .iter()
+        .skip_while(|token| token.kind != TokenType::TK_WHERE)
+        .skip(1);
+    let names = after.map(|token| unquote_name(token.text(sql)));
+    let keys: Vec<&str> = (table.columns.iter())
+        .filter(|column| column.key > 0)
+        .map(|column| column.name.as_str())
+        .chain(table.rowid_name())
+        .chain(["LIMIT"])
+        .collect();
+    names
+        .into_iter()
+        .any(|name| keys.iter().any(|key| same_name(key, &name)))
+}

@@ -1,0 +1,314 @@
+//! One table before and after: what code that still runs cannot live with.
+
+use std::collections::BTreeSet;
+
+use super::finding::Found;
+use super::known::KnownTable;
+use super::rules::{
+    CHANGED_COLLATION, CHANGED_KEY, CHANGED_TYPE, DROP_COLUMN, DROP_UNIQUE, DROPPED_DEFAULT,
+    MADE_STRICT, NEW_CHECK, NEW_FOREIGN_KEY, NEW_UNIQUE, NO_MORE_NULL, NOT_NULL, NOW_GENERATED,
+    RENAME_COLUMN, REORDERED_COLUMNS,
+};
+use crate::schema::{Column, Generated, Schema, Table};
+use crate::sql::{ConstraintKind, TableText, same_name, tokens};
+
+/// A table in a schema.
+#[derive(Clone, Copy)]
+pub(super) struct Shape<'s> {
+    pub(super) schema: &'s Schema,
+    pub(super) table: &'s Table,
+}
+
+/// A table before and after a statement, or a file.
+pub(super) struct Change<'c> {
+    /// Whose columns are known; the others may change as they like.
+    pub(super) known: &'c KnownTable,
+    pub(super) old: Shape<'c>,
+    pub(super) new: Shape<'c>,
+    /// Columns, from and to.
+    pub(super) renames: &'c [(String, String)],
+    /// A table that goes by another name, in foreign keys too.
+    pub(super) table_rename: Option<(&'c str, &'c str)>,
+}
+
+impl Change<'_> {
+    /// What code that still runs cannot live with.
+    pub(super) fn found(&self) -> Vec<Found> {
+        let Self {
+            known,
+            old,
+            new,
+            renames,
+            table_rename,
+        } = *self;
+        let mut found = Vec::new();
+        let table = &known.name;
+        let new_name = |column: &str| {
+            let renamed = renames.iter().find(|(from, _)| same_name(from, column));
+            renamed.map_or(column.to_owned(), |(_, to)| to.clone())
+        };
+        let mut places = Vec::new();
+        for column in &old.table.columns {
+            if !known.has(&column.name) {
+                continue;
+            }
+            let (name, now) = (&column.name, new_name(&column.name));
+            let Some(place) = new
+                .table
+                .columns
+                .iter()
+                .position(|one| same_name(&one.name, &now))
+            else {
+                found.push(Found::new(
+                    DROP_COLUMN,
+                    format!("drops {table}.{name} and its values"),
+                ));
+                continue;
+            };
+            places.push(place);
+            if !same_name(name, &now) {
+                found.push(Found::new(
+                    RENAME_COLUMN,
+                    format!("renames {table}.{name} to {now}"),
+                ));
+            }
+            column_changes(table, column, &new.table.columns[place], &mut found);
+        }
+        added(table, old.table, new.table, renames, &mut found);
+        let last_known = places.iter().max().copied().unwrap_or(0);
+        let is_in_between = |(place, column): (usize, &Column)| {
+            place < last_known
+                && !places.contains(&place)
+                && old.table.column(&column.name).is_none()
+        };
+        let in_between = new.table.columns.iter().enumerate().any(is_in_between);
+        if !places.is_sorted() || in_between {
+            found.push(Found::new(
+                REORDERED_COLUMNS,
+                format!("the columns of {table} change their places"),
+            ));
+        }
+        if new.table.strict && !old.table.strict {
+            found.push(Found::new(MADE_STRICT, format!("{table} becomes STRICT")));
+        }
+        key(table, old.table, new.table, &new_name, &mut found);
+        let is_new = |column: &str| {
+            let is_target = renames.iter().any(|(_, to)| same_name(to, column));
+            old.table.column(column).is_none() && !is_target
+        };
+        checks(table, old.table, new.table, &is_new, &mut found);
+        uniques(table, old, new, &new_name, &mut found);
+        foreign_keys(table, old.table, new.table, table_rename, &mut found);
+        found
+    }
+}
+
+fn column_changes(table: &str, old: &Column, new: &Column, found: &mut Vec<Found>) {
+    let name = &new.name;
+    let mut add = |rule, what| found.push(Found::new(rule, what));
+    if !old.type_.eq_ignore_ascii_case(&new.type_) {
+        let or_none = |type_: &str| match type_ {
+            "" => "no type".to_owned(),
+            type_ => type_.to_owned(),
+        };
+        let (from, to) = (or_none(&old.type_), or_none(&new.type_));
+        add(
+            CHANGED_TYPE,
+            format!("{table}.{name} changes from {from} to {to}"),
+        );
+    }
+    if new.not_null && !old.not_null && new.generated == Generated::No {
+        let rule = match new.default {
+            Some(_) => NO_MORE_NULL,
+            None => NOT_NULL,
+        };
+        add(rule, format!("{table}.{name} becomes NOT NULL"));
+    }
+    if old.default.is_some() && new.default.is_none() && new.not_null {
+        add(DROPPED_DEFAULT, format!("{table}.{name} loses its default"));
+    }
+    if old.generated == Generated::No && new.generated != Generated::No {
+        add(
+            NOW_GENERATED,
+            format!("{table}.{name} becomes a generated column"),
+        );
+    }
+    if !old.collation.eq_ignore_ascii_case(&new.collation) {
+        let (from, to) = (&old.collation, &new.collation);
+        add(
+            CHANGED_COLLATION,
+            format!("{table}.{name} is compared by {to} instead of {from}"),
+        );
+    }
+}
+
+fn added(
+    table: &str,
+    old: &Table,
+    new: &Table,
+    renames: &[(String, String)],
+    found: &mut Vec<Found>,
+) {
+    for column in &new.columns {
+        let was_there = old.column(&column.name).is_some()
+            || renames.iter().any(|(_, to)| same_name(to, &column.name));
+        let is_demanded = column.not_null
+            && !column.is_rowid
+            && column.default.is_none()
+            && column.generated == Generated::No;
+        if !was_there && is_demanded {
+            let what = format!(
+                "the new column {table}.{} is NOT NULL and has no default",
+                column.name
+            );
+            found.push(Found::new(NOT_NULL, what));
+        }
+    }
+}
+
+fn key(
+    table: &str,
+    old: &Table,
+    new: &Table,
+    new_name: &dyn Fn(&str) -> String,
+    found: &mut Vec<Found>,
+) {
+    let of = |table: &Table, name: &dyn Fn(&str) -> String| {
+        let mut columns: Vec<(u32, String)> = (table.columns.iter())
+            .filter(|column| column.key > 0)
+            .map(|column| (column.key, name(&column.name).to_ascii_lowercase()))
+            .collect();
+        columns.sort();
+        columns
+    };
+    let what = match () {
+        () if of(old, new_name) != of(new, &str::to_owned) => "the primary key changes",
+        () if old.without_rowid != new.without_rowid => "there is a rowid no more, or anew",
+        () if old.autoincrement && !new.autoincrement => {
+            "it loses AUTOINCREMENT, so that the numbers of deleted rows are given again"
+        }
+        () => return,
+    };
+    found.push(Found::new(CHANGED_KEY, format!("{table}: {what}")));
+}
+
+/// The words of each CHECK, whatever the spaces and comments between them: of
+/// the table, and of the columns that are wanted.
+pub(super) fn check_texts(table: &Table, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
+    let Ok(text) = TableText::parse(&table.sql) else {
+        return BTreeSet::new();
+    };
+    let mut all = BTreeSet::new();
+    let mut add = |text: &str| {
+        let words = tokens(text).unwrap_or_default();
+        let words: Vec<&str> = words.iter().map(|token| token.text(text)).collect();
+        all.insert(words.join(" "));
+    };
+    for (item, constraint) in text.constraints().unwrap_or_default() {
+        if constraint.kind == ConstraintKind::Check {
+            add(&item);
+        }
+    }
+    let names = text.columns().filter(|name| wanted(name));
+    for name in names.map(str::to_owned).collect::<Vec<_>>() {
+        let Some(column) = text.column(&name) else {
+            continue;
+        };
+        for constraint in column.constraints() {
+            if constraint.kind == ConstraintKind::Check {
+                add(column.text_of(constraint));
+            }
+        }
+    }
+    all
+}
+
+fn checks(
+    table: &str,
+    old: &Table,
+    new: &Table,
+    is_new: &dyn Fn(&str) -> bool,
+    found: &mut Vec<Found>,
+) {
+    let before = check_texts(old, &|_| true);
+    // Code that does not know a column leaves it NULL, or at its default.
+    let was_there = |name: &str| !is_new(name);
+    for check in check_texts(new, &was_there).difference(&before) {
+        found.push(Found::new(NEW_CHECK, format!("{table} gets {check}")));
+    }
+}
+
+fn uniques(
+    table: &str,
+    old: Shape<'_>,
+    new: Shape<'_>,
+    new_name: &dyn Fn(&str) -> String,
+    found: &mut Vec<Found>,
+) {
+    let of = |shape: Shape<'_>, name: &dyn Fn(&str) -> String| -> BTreeSet<String> {
+        let indexes = shape.schema.indexes_of(&shape.table.name);
+        let unique = indexes
+            .filter(|index| index.unique && index.origin != crate::schema::Origin::PrimaryKey);
+        unique
+            .map(|index| {
+                let columns = index.columns.iter().map(|column| match &column.name {
+                    Some(column) => name(column).to_ascii_lowercase(),
+                    None => "an expression".into(),
+                });
+                let columns = columns.collect::<Vec<_>>().join(", ");
+                let part = if index.partial { ", of some rows" } else { "" };
+                format!("({columns}){part}")
+            })
+            .collect()
+    };
+    let (before, after) = (of(old, new_name), of(new, &str::to_owned));
+    for one in after.difference(&before) {
+        found.push(Found::new(
+            NEW_UNIQUE,
+            format!("{table} must be UNIQUE by {one}"),
+        ));
+    }
+    for one in before.difference(&after) {
+        found.push(Found::new(
+            DROP_UNIQUE,
+            format!("{table} need not be UNIQUE any more by {one}"),
+        ));
+    }
+}
+
+fn foreign_keys(
+    table: &str,
+    old: &Table,
+    new: &Table,
+    rename: Option<(&str, &str)>,
+    found: &mut Vec<Found>,
+) {
+    let now = |parent: &str| match rename {
+        Some((from, to)) if same_name(from, parent) => to.to_ascii_lowercase(),
+        _ => parent.to_ascii_lowercase(),
+    };
+    let of = |table: &Table| -> BTreeSet<(String, String)> {
+        let keys = table.foreign_keys.iter();
+        keys.map(|key| {
+            let columns = key
+                .columns
+                .iter()
+                .map(|(column, _)| column.to_ascii_lowercase());
+            let columns = columns.collect::<Vec<_>>().join(", ");
+            (columns, now(&key.parent))
+        })
+        .collect()
+    };
+    // A column that is new has no rows of old code.
+    let is_new = |columns: &str| {
+        columns
+            .split(", ")
+            .all(|column| old.column(column).is_none())
+    };
+    for (columns, parent) in of(new).difference(&of(old)) {
+        if !is_new(columns) {
+            let what = format!("{table} ({columns}) must refer to a row of {parent}");
+            found.push(Found::new(NEW_FOREIGN_KEY, what));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! How many rows and bytes there are, asked once for each table.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+
+use crate::schema::ForeignKey;
+use crate::sql::quote_name;
+
+/// Above this many microseconds a statement is called slow.
+const SLOW_US: u64 = 1_000_000;
+
+/// Microseconds for a thousand rows, as measured on rows of 100 bytes: what
+/// matters is whether it is a moment or a minute.
+const COPY_US: u64 = 900;
+const INDEX_US: u64 = 900;
+const CHANGE_US: u64 = 1_500;
+/// Bytes written in a microsecond.
+const BYTES_PER_US: u64 = 150;
+
+/// The database that is asked; none, where there is none.
+pub(super) struct Sizes<'c> {
+    live: Option<&'c Connection>,
+    rows: RefCell<HashMap<String, Option<u64>>>,
+    bytes: RefCell<HashMap<String, Option<u64>>>,
+}
+
+/// What a statement has to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    /// Copy the table, and build so many indexes.
+    Copy { indexes: usize },
+    /// Build one index.
+    Index,
+    /// Change every row, and so many indexes.
+    Change { indexes: usize },
+}
+
+impl<'c> Sizes<'c> {
+    pub(super) fn new(live: Option<&'c Connection>) -> Self {
+        Self {
+            live,
+            rows: RefCell::default(),
+            bytes: RefCell::default(),
+        }
+    }
+
+    /// Rows of a table, by its name in the database.
+    pub(super) fn rows(&self, table: &str) -> Option<u64> {
+        let count = || {
+            let sql = format!("SELECT count(*) FROM main.{}", quote_name(table));
+            self.number(&sql, [])
+        };
+        let mut known = self.rows.borrow_mut();
+        *known.entry(table.to_owned()).or_insert_with(count)
+    }
+
+    fn bytes(&self, table: &str) -> Option<u64> {
+        // Without its indexes. A build of SQLite may be without dbstat.
+        let count = || {
+            let sql = "SELECT sum(pgsize) FROM dbstat WHERE name = ?1 AND aggregate = 1";
+            self.number(sql, [table])
+        };
+        let mut known = self.bytes.borrow_mut();
+        *known.entry(table.to_owned()).or_insert_with(count)
+    }
+
+    /// Rows of `child` that refer to a parent by this key.
+    pub(super) fn referring(&self, child: &str, key: &ForeignKey) -> Option<u64> {
+        let columns = key.columns.iter();
+        let filled: Vec<String> = columns
+            .map(|(column, _)| format!("{} IS NOT NULL", quote_name(column)))
+            .collect();
+        let sql = format!(
+            "SELECT count(*) FROM main.{} WHERE {}",
+            quote_name(child),
+            filled.join(" AND ")
+        );
+        self.number(&sql, [])
+    }
+
+    fn number(&self, sql: &str, parameters: impl rusqlite::Params) -> Option<u64> {
+        let number: i64 = self
+            .live?
+            .query_row(sql, parameters, |row| row.get(0))
+            .ok()?;
+        u64::try_from(number).ok()
+    }
+
+    /// How long writers would wait, if that is long: in words.
+    pub(super) fn slow(&self, table: &str, work: Work) -> Option<String> {
+        let rows = self.rows(table)?;
+        let per_thousand = match work {
+            Work::Copy { indexes } => COPY_US + INDEX_US * indexes as u64,
+            Work::Index => INDEX_US,
+            Work::Change { indexes } => CHANGE_US + INDEX_US * indexes as u64,
+        };
+        let us = rows.saturating_mul(per_thousand) / 1000;
+        let bytes = match work {
+            Work::Index => 0,
+            _ => self.bytes(table).unwrap_or(0),
+        };
+        let us = us + bytes / BYTES_PER_US;
+        (us >= SLOW_US).then(|| {
+            let size = match bytes {
+                0 => String::new(),
+                bytes => format!(", {} MiB", bytes >> 20),
+            };
+            format!(
+                "{}{size}; writers wait for about {} s",
+                many(rows, "row"),
+                us.div_ceil(1_000_000)
+            )
+        })
+    }
+}
+
+/// `1 row`, `1,200 rows`.
+pub(super) fn many(count: u64, one: &str) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    let s = if count == 1 { "" } else { "s" };
+    format!("{text} {one}{s}")
+}
+
+/// The same of what may not be known.
+pub(super) fn many_or_all(count: Option<u64>, one: &str) -> String {
+    count.map_or_else(|| format!("its {one}s"), |count| many(count, one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(many(0, "row"), "0 rows");
+        assert_eq!(many(1, "row"), "1 row");
+        assert_eq!(many(999, "row"), "999 rows");
+        assert_eq!(many(1_000, "row"), "1,000 rows");
+        assert_eq!(many(1_234_567, "row"), "1,234,567 rows");
+        assert_eq!(many_or_all(None, "row"), "its rows");
+    }
+}

@@ -1,0 +1,152 @@
+use thiserror::Error as ThisError;
+
+use crate::sql;
+
+/// Why a table was not rebuilt; the database is as it was.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The statement, or a definition, cannot be read.
+    #[error("cannot read the rebuild of {table}: {source}")]
+    Text {
+        /// The table, as far as it is known.
+        table: String,
+        /// What is wrong.
+        source: sql::Error,
+    },
+    /// The clauses contradict each other or the definition.
+    #[error("cannot rebuild {table}: {what}")]
+    Clause {
+        /// The table.
+        table: String,
+        /// What does not fit, and what to write.
+        what: String,
+    },
+    /// Inside a transaction that enforces foreign keys.
+    #[error(
+        "cannot rebuild {table} in this transaction: with foreign keys on, dropping the old table \
+         would delete the rows of ON DELETE CASCADE children; run PRAGMA foreign_keys = OFF before \
+         BEGIN, or rebuild outside of a transaction"
+    )]
+    ForeignKeysOn {
+        /// The table.
+        table: String,
+    },
+    /// There is no such table.
+    #[error("cannot rebuild {table}: there is no such table")]
+    NoSuchTable {
+        /// What was asked for.
+        table: String,
+    },
+    /// It is something else than a table of rows.
+    #[error("cannot rebuild {table}: it is {what}")]
+    NotATable {
+        /// What was asked for.
+        table: String,
+        /// What it is, and what to do instead.
+        what: String,
+    },
+    /// A statement of the procedure failed.
+    #[error("cannot rebuild {table}: {doing} failed: {source}{mend}")]
+    Sqlite {
+        /// The table.
+        table: String,
+        /// What was being done.
+        doing: String,
+        /// What SQLite says.
+        source: Box<rusqlite::Error>,
+        /// What to do, from a `; ` on; or nothing.
+        mend: String,
+    },
+    /// Values would not be the same afterwards.
+    #[error(
+        "cannot rebuild {table}: {count} values of {column} would change by its new type, for \
+         instance {example}; say SET {column} = CAST({column} AS {type_}) if that is meant"
+    )]
+    ValuesChange {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// How many rows.
+        count: u64,
+        /// One value, before and after.
+        example: String,
+        /// The new type.
+        type_: String,
+    },
+    /// Fewer rows came out than went in.
+    #[error("cannot rebuild {table}: of {before} rows {after} were copied")]
+    RowsLost {
+        /// The table.
+        table: String,
+        /// Rows of the old table.
+        before: u64,
+        /// Rows of the new one.
+        after: u64,
+    },
+    /// A view or a trigger worked before and does not now.
+    #[error(
+        "cannot rebuild {table}: {what} would not work any more: {message}; drop it before, and \
+         create it anew after"
+    )]
+    Breaks {
+        /// The table.
+        table: String,
+        /// `view v`, or the triggers of a table.
+        what: String,
+        /// What SQLite says of it.
+        message: String,
+    },
+    /// Rows would refer to rows that are not there, and did not before.
+    #[error(
+        "cannot rebuild {table}: {count} rows of {child} would refer to rows that {parent} does not \
+         have{example}; mend or delete them first"
+    )]
+    Orphans {
+        /// The table.
+        table: String,
+        /// Whose rows.
+        child: String,
+        /// Where there are no such rows.
+        parent: String,
+        /// How many.
+        count: u64,
+        /// One of them, from a comma on; or nothing.
+        example: String,
+    },
+    /// A foreign key names columns that are not unique any more.
+    #[error("cannot rebuild {table}: {message}; foreign keys need a primary key or UNIQUE there")]
+    Mismatch {
+        /// The table.
+        table: String,
+        /// What SQLite says.
+        message: String,
+    },
+}
+
+/// The result of a rebuild.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// For `map_err`: what was being done to which table.
+    pub(crate) fn doing(
+        table: &str,
+        doing: impl Into<String>,
+    ) -> impl FnOnce(rusqlite::Error) -> Self {
+        let (table, doing) = (table.to_owned(), doing.into());
+        move |source| Self::Sqlite {
+            table,
+            doing,
+            source: Box::new(source),
+            mend: String::new(),
+        }
+    }
+
+    pub(crate) fn clause(table: &str, what: impl Into<String>) -> Self {
+        Self::Clause {
+            table: table.to_owned(),
+            what: what.into(),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use rusqlite::types::Value;
+use rusqlite::{Connection, Result, params_from_iter};
+
+use crate::schema::{Index, Schema, Table};
+use crate::sql::same_name;
+
+/// What goes with a table when it is dropped, to be made again.
+pub(super) struct Kept {
+    /// Name and text, in the order they were made.
+    pub(super) indexes: Vec<(String, String)>,
+    pub(super) triggers: Vec<(String, String)>,
+    /// The last rowid that `AUTOINCREMENT` gave.
+    sequence: Option<Value>,
+    statistics: Vec<Statistics>,
+    all_indexes: Vec<Index>,
+}
+
+/// The rows about one table in one of the tables `ANALYZE` fills.
+struct Statistics {
+    of: &'static str,
+    rows: Vec<Vec<Value>>,
+}
+
+impl Kept {
+    pub(super) fn of(conn: &Connection, schema: &Schema, table: &Table) -> Result<Self> {
+        let of_this = |index: &&Index| same_name(&index.table, &table.name);
+        let all_indexes: Vec<Index> = schema.indexes.iter().filter(of_this).cloned().collect();
+        let indexes = all_indexes
+            .iter()
+            .filter_map(|index| Some((index.name.clone(), index.sql.clone()?)));
+        let triggers = schema
+            .triggers_of(&table.name)
+            .map(|trigger| (trigger.name.clone(), trigger.sql.clone()));
+        let mut statistics = Vec::new();
+        for of in ["sqlite_stat1", "sqlite_stat4"] {
+            if exists(conn, of)? {
+                let sql = format!("SELECT * FROM main.{of} WHERE tbl = ?1 COLLATE NOCASE");
+                statistics.push(Statistics {
+                    of,
+                    rows: rows(conn, &sql, &table.name)?,
+                });
+            }
+        }
+        Ok(Self {
+            indexes: indexes.collect(),
+            triggers: triggers.collect(),
+            sequence: sequence(conn, table)?,
+            statistics,
+            all_indexes,
+        })
+    }
+
+    /// The counter as it was; `table` is the new one.
+    pub(super) fn put_sequence(&self, conn: &Connection, was: &Table, table: &Table) -> Result<()> {
+        if !was.autoincrement || !table.autoincrement {
+            return Ok(());
+        }
+        conn.execute(
+            "DELETE FROM main.sqlite_sequence WHERE name = ?1",
+            [&table.name],
+        )?;
+        if let Some(last) = &self.sequence {
+            conn.execute(
+                "INSERT INTO main.sqlite_sequence (name, seq) VALUES (?1, ?2)",
+                (&table.name, last),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What `ANALYZE` knew, of the table and of the indexes that are as before.
+    pub(super) fn put_statistics(
+        &self,
+        conn: &Connection,
+        now: &Schema,
+        table: &Table,
+    ) -> Result<()> {
+        let same = |name: &str| {
+            let was = self
+                .all_indexes
+                .iter()
+                .find(|index| same_name(&index.name, name));
+            let is = now
+                .indexes
+                .iter()
+                .find(|index| same_name(&index.name, name));
+            matches!((was, is), (Some(was), Some(is)) if was.columns == is.columns)
+        };
+        let mut put = false;
+        for Statistics { of, rows } in &self.statistics {
+            conn.execute(
+                &format!("DELETE FROM main.{of} WHERE tbl = ?1 COLLATE NOCASE"),
+                [&table.name],
+            )?;
+            for row in rows {
+                let known = match row.get(1) {
+                    // A WITHOUT ROWID table has statistics under its own name.
+                    Some(Value::Text(index)) => same_name(index, &table.name) || same(index),
+                    _ => true,
+                };
+                if known {
+                    let marks = vec!["?"; row.len()].join(", ");
+                    conn.execute(
+                        &format!("INSERT INTO main.{of} VALUES ({marks})"),
+                        params_from_iter(row),
+                    )?;
+                    put = true;
+                }
+            }
+        }
+        if put {
+            // Only reads them; nothing is analyzed.
+            conn.execute_batch("ANALYZE main.sqlite_schema")?;
+        }
+        Ok(())
+    }
+}
+
+fn exists(conn: &Connection, table: &str) -> Result<bool> {
+    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
+    conn.query_row(sql, [table], |row| row.get::<_, i64>(0))
+        .map(|count| count > 0)
+}
+
+fn sequence(conn: &Connection, table: &Table) -> Result<Option<Value>> {
+    if !table.autoincrement || !exists(conn, "sqlite_sequence")? {
+        return Ok(None);
+    }
+    let sql = "SELECT seq FROM main.sqlite_sequence WHERE name = ?1";
+    let mut found = conn.prepare(sql)?;
+    let mut found = found.query([&table.name])?;
+    found.next()?.map(|row| row.get(0)).transpose()
+}
+
+fn rows(conn: &Connection, sql: &str, table: &str) -> Result<Vec<Vec<Value>>> {
+    let mut statement = conn.prepare(sql)?;
+    let width = statement.column_count();
+    let rows = statement.query_map([table], |row| (0..width).map(|at| row.get(at)).collect())?;
+    rows.collect()
+}

@@ -1,0 +1,124 @@
+use super::rename::Renamed;
+use super::{Error, Rebuild, Result};
+use crate::schema::{Column, Generated, Table};
+use crate::sql::same_name;
+
+/// Where the values of one column of the new table come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A column of the old one, under its present name.
+    Column(String),
+    /// An expression over the columns as they were called.
+    Expression(String),
+    /// The old rowid.
+    Rowid,
+}
+
+/// What is written into the new table, column by column. Columns that are not
+/// here are generated, or take their default.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) columns: Vec<(String, Source)>,
+}
+
+impl Plan {
+    /// # Errors
+    /// An old column that is neither kept nor dropped by name; a new one that
+    /// nothing gives a value; a clause about a column that is not there.
+    pub(super) fn of(
+        rebuild: &Rebuild,
+        old: &Table,
+        names: &[Renamed],
+        new: &Table,
+    ) -> Result<Self> {
+        let refuse = |what: String| Err(Error::clause(&rebuild.table, what));
+        let drops = |name: &str| rebuild.drops.iter().any(|drop| same_name(drop, name));
+        if let Some(drop) = rebuild.drops.iter().find(|drop| old.column(drop).is_none()) {
+            return refuse(format!("it has no column {drop} to drop"));
+        }
+        let lost: Vec<&str> = names
+            .iter()
+            .filter(|name| new.column(&name.now).is_none() && !drops(&name.was))
+            .map(|name| name.was.as_str())
+            .collect();
+        if let [first, ..] = lost.as_slice() {
+            return refuse(format!(
+                "{} in the table and not in the new definition: add DROP COLUMN {first} if its \
+                 values shall go, or RENAME COLUMN {first} TO its new name",
+                are(&lost)
+            ));
+        }
+        let mut columns = Vec::new();
+        for column in &new.columns {
+            if let Some(source) = source(rebuild, old, names, new, column)? {
+                columns.push((column.name.clone(), source));
+            }
+        }
+        Ok(Self { columns })
+    }
+
+    /// Is any value computed?
+    pub(super) fn computes(&self) -> bool {
+        self.columns
+            .iter()
+            .any(|(_, source)| matches!(source, Source::Expression(_)))
+    }
+}
+
+fn source(
+    rebuild: &Rebuild,
+    old: &Table,
+    names: &[Renamed],
+    new: &Table,
+    column: &Column,
+) -> Result<Option<Source>> {
+    let refuse = |what: String| Err(Error::clause(&rebuild.table, what));
+    let name = &column.name;
+    let set = rebuild.sets.iter().find(|(set, _)| same_name(set, name));
+    let was = names.iter().find(|one| same_name(&one.now, name));
+    let drops = |name: &str| rebuild.drops.iter().any(|drop| same_name(drop, name));
+    if column.generated != Generated::No {
+        let kept = was.filter(|was| {
+            let old = old.column(&was.was);
+            old.is_some_and(|old| old.generated == Generated::No) && !drops(&was.was)
+        });
+        return match (set, kept) {
+            (Some(_), _) => refuse(format!("{name} is generated: it cannot be SET")),
+            (None, Some(was)) => refuse(format!(
+                "{name} becomes generated: add DROP COLUMN {} if the values it has shall go",
+                was.was
+            )),
+            (None, None) => Ok(None),
+        };
+    }
+    if let Some(was) = was.filter(|was| drops(&was.was)) {
+        return refuse(format!(
+            "{} is dropped, and {name} is in the new definition: say SET {name} = … for new values",
+            was.was
+        ));
+    }
+    if let Some((_, expression)) = set {
+        return Ok(Some(Source::Expression(expression.clone())));
+    }
+    if let Some(was) = was {
+        return Ok(Some(Source::Column(was.now.clone())));
+    }
+    if column.is_rowid && old.rowid_name().is_some() {
+        return Ok(Some(Source::Rowid));
+    }
+    let needs_value = column.not_null || new.without_rowid && column.key > 0;
+    if column.default.is_none() && needs_value {
+        return refuse(format!(
+            "{name} is new and may not be NULL: give it a DEFAULT, or say SET {name} = …, or RENAME \
+             COLUMN … TO {name}"
+        ));
+    }
+    Ok(None)
+}
+
+fn are(names: &[&str]) -> String {
+    match names {
+        [one] => format!("{one} is"),
+        many => format!("{} are", many.join(", ")),
+    }
+}

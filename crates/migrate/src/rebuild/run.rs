@@ -1,0 +1,307 @@
+use rusqlite::{Connection, ffi};
+
+use super::keep::Kept;
+use super::plan::Plan;
+use super::proof::{Compiled, Orphans};
+use super::qualified::{free_name, main_name, replace, unqualified};
+use super::session::Session;
+use super::{Error, Rebuild, Result, copy, rename, values};
+use crate::schema::{Schema, Table};
+use crate::sql::quote_name;
+use crate::steps::reached;
+
+/// A value that a column of a STRICT table does not take.
+const CONSTRAINT_DATATYPE: i32 = ffi::SQLITE_CONSTRAINT | (12 << 8);
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// This many rows are copied.
+    Copying {
+        /// Of the old table.
+        rows: u64,
+    },
+    /// An index is built.
+    Indexing {
+        /// Its name.
+        name: &'a str,
+        /// Its number, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Foreign keys, views and triggers are looked at.
+    Checking,
+    /// All of it becomes the database.
+    Committing,
+}
+
+/// What a rebuild did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The table.
+    pub table: String,
+    /// Rows, before and after.
+    pub rows: u64,
+    /// Indexes made again, those of constraints not counted.
+    pub indexes: usize,
+    /// Triggers made again.
+    pub triggers: usize,
+    /// In a caller's transaction: foreign keys that name columns which are not
+    /// unique, as SQLite says it. A later statement may mend that; the caller
+    /// must look again before the commit.
+    pub mismatches: Vec<String>,
+}
+
+impl Rebuild {
+    /// Rebuilds the table: in a transaction of its own, or, if the caller has
+    /// begun one with foreign keys off, in that. Other connections go on reading
+    /// meanwhile (in WAL mode also during the commit); writers wait.
+    ///
+    /// # Errors
+    /// Whatever is refused or fails; the database is then as it was, and so is
+    /// `PRAGMA foreign_keys`.
+    pub fn run(&self, conn: &Connection) -> Result<Rebuilt> {
+        self.run_with(conn, &mut |_| {})
+    }
+
+    /// The same; `progress` is told what is being done.
+    ///
+    /// # Errors
+    /// As [`Rebuild::run`].
+    pub fn run_with(
+        &self,
+        conn: &Connection,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Rebuilt> {
+        self.check()?;
+        let mut session = Session::begin(conn, self)?;
+        reached("rebuild.begun");
+        let before = Orphans::default();
+        let rebuilt = match self.rebuild(conn, &mut session, Some(&before), progress)? {
+            Some(rebuilt) => rebuilt,
+            None => {
+                // There are orphans: were there before? From the beginning.
+                let undone = |source| Error::doing(&self.table, "the way back")(source);
+                session.undo().map_err(undone)?;
+                session.set("legacy_alter_table", 0).map_err(undone)?;
+                let schema = self.read(conn)?;
+                let before = Orphans::around(conn, &schema, &self.table).map_err(undone)?;
+                reached("rebuild.undone");
+                let again = self.rebuild(conn, &mut session, None, progress)?;
+                let schema = self.read(conn)?;
+                let after = Orphans::around(conn, &schema, &self.table).map_err(undone)?;
+                after.check(&self.table, &before, session.is_own())?;
+                again.ok_or_else(|| Error::clause(&self.table, "it cannot be checked"))?
+            }
+        };
+        progress(Step::Committing);
+        reached("rebuild.checked");
+        session.commit(&self.table)?;
+        reached("rebuild.committed");
+        Ok(rebuilt)
+    }
+
+    fn read(&self, conn: &Connection) -> Result<Schema> {
+        Schema::read(conn).map_err(Error::doing(&self.table, "reading the schema"))
+    }
+
+    /// `None` if there are orphans beyond `orphans`; without it, none are
+    /// looked for.
+    fn rebuild(
+        &self,
+        conn: &Connection,
+        session: &mut Session<'_>,
+        orphans: Option<&Orphans>,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Option<Rebuilt>> {
+        let schema = self.read(conn)?;
+        let old = self.present(conn, &schema)?.clone();
+        let name = old.name.as_str();
+        let doing = |what: &str| Error::doing(name, what.to_owned());
+        let compiled =
+            Compiled::of(conn, &schema).map_err(doing("compiling its views and triggers"))?;
+        let names = rename::rename(conn, self, &old)?;
+        let schema = match self.renames.is_empty() {
+            true => schema,
+            false => self.read(conn)?,
+        };
+        let present = self.present(conn, &schema)?.clone();
+        let wanted = self.wanted(&present.sql)?;
+        let kept = Kept::of(conn, &schema, &old).map_err(doing("reading what it has"))?;
+        self.check_indexes(&schema, &names, &wanted)?;
+        let rows = count(conn, &present.name).map_err(doing("counting its rows"))?;
+        reached("rebuild.read");
+
+        // Out of the way, with nothing on it that says where it was. What other
+        // tables, triggers and views say of it is not touched in legacy mode.
+        session
+            .set("legacy_alter_table", 1)
+            .map_err(doing("a setting"))?;
+        for (kind, all) in [("INDEX", &kept.indexes), ("TRIGGER", &kept.triggers)] {
+            for (one, _) in all {
+                conn.execute_batch(&format!("DROP {kind} {}", main_name(one)))
+                    .map_err(doing("dropping what is made again"))?;
+            }
+        }
+        let unread = |source| Error::Text {
+            table: name.to_owned(),
+            source,
+        };
+        if let Some(text) = unqualified(&present.sql, name).map_err(unread)? {
+            replace(conn, name, &text).map_err(doing("the passing change of its text"))?;
+        }
+        let moved = free_name(conn, name).map_err(doing("finding a name"))?;
+        let rename = format!(
+            "ALTER TABLE {} RENAME TO {}",
+            main_name(name),
+            quote_name(&moved)
+        );
+        conn.execute_batch(&rename)
+            .map_err(doing("moving it out of the way"))?;
+        reached("rebuild.moved");
+        conn.execute_batch(&wanted.to_string())
+            .map_err(doing("making the new table"))?;
+        let new = self.read(conn)?;
+        let new = new
+            .table(&self.table)
+            .cloned()
+            .ok_or_else(|| Error::NoSuchTable {
+                table: self.table.clone(),
+            })?;
+        let plan = Plan::of(self, &old, &names, &new)?;
+        values::check(conn, &plan, &names, &old, &moved, &new)?;
+        reached("rebuild.made");
+
+        progress(Step::Copying { rows });
+        let copied = self.copy(
+            conn,
+            &copy::statement(&plan, &names, &old, &moved, &new),
+            &plan,
+            &new,
+        )?;
+        reached("rebuild.copied");
+        let lost = |after| Error::RowsLost {
+            table: name.to_owned(),
+            before: rows,
+            after,
+        };
+        if copied != rows {
+            return Err(lost(copied));
+        }
+        conn.execute_batch(&format!("DROP TABLE {}", main_name(&moved)))
+            .map_err(doing("dropping the old table"))?;
+        kept.put_sequence(conn, &old, &new)
+            .map_err(doing("keeping its counter"))?;
+        reached("rebuild.dropped");
+
+        session.sort_in_small_parts().map_err(doing("a setting"))?;
+        let of = kept.indexes.len();
+        for (at, (index, text)) in kept.indexes.iter().enumerate() {
+            let number = at + 1;
+            progress(Step::Indexing {
+                name: index,
+                number,
+                of,
+            });
+            self.again(conn, "index", index, text)?;
+            reached("rebuild.indexed");
+        }
+        for (trigger, text) in &kept.triggers {
+            self.again(conn, "trigger", trigger, text)?;
+        }
+        reached("rebuild.triggers");
+
+        progress(Step::Checking);
+        let after = count(conn, &new.name).map_err(doing("counting the new rows"))?;
+        if after != rows {
+            return Err(lost(after));
+        }
+        let schema = self.read(conn)?;
+        kept.put_statistics(conn, &schema, &new)
+            .map_err(doing("keeping its statistics"))?;
+        let now = Compiled::of(conn, &schema).map_err(doing("compiling its views and triggers"))?;
+        compiled.check(name, &now)?;
+        let mut mismatches = Vec::new();
+        if let Some(known) = orphans {
+            let mut found =
+                Orphans::around(conn, &schema, name).map_err(doing("the check of foreign keys"))?;
+            if !session.is_own() {
+                mismatches = std::mem::take(&mut found.mismatches);
+            }
+            if found != *known && !found.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Rebuilt {
+            table: new.name,
+            rows,
+            indexes: kept.indexes.len(),
+            triggers: kept.triggers.len(),
+            mismatches,
+        }))
+    }
+
+    fn copy(&self, conn: &Connection, sql: &str, plan: &Plan, new: &Table) -> Result<u64> {
+        let failed = |source: rusqlite::Error| {
+            let mend = mend(&source, new);
+            Error::Sqlite {
+                table: self.table.clone(),
+                doing: "copying the rows".to_owned(),
+                source: Box::new(source),
+                mend,
+            }
+        };
+        if plan.computes() && copy::reads_new(conn, sql, new).map_err(failed)? {
+            return Err(Error::clause(
+                &self.table,
+                "SET reads the table through a view, or as main.…, and would not see its rows: \
+                 compute the values by a statement before the rebuild",
+            ));
+        }
+        let copied = conn.execute(sql, []).map_err(failed)?;
+        Ok(u64::try_from(copied).unwrap_or(u64::MAX))
+    }
+
+    fn again(&self, conn: &Connection, kind: &str, name: &str, text: &str) -> Result<()> {
+        conn.execute_batch(text).map_err(|source| Error::Sqlite {
+            table: self.table.clone(),
+            doing: format!("making the {kind} {name} again"),
+            source: Box::new(source),
+            mend: format!(
+                "; DROP {} {} before the rebuild, and create what you want instead after it",
+                kind.to_ascii_uppercase(),
+                quote_name(name)
+            ),
+        })
+    }
+}
+
+fn count(conn: &Connection, table: &str) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT count(*) FROM {}", main_name(table));
+    conn.query_row(&sql, [], |row| row.get(0))
+        .map(i64::unsigned_abs)
+}
+
+fn mend(source: &rusqlite::Error, new: &Table) -> String {
+    let rusqlite::Error::SqliteFailure(error, message) = source else {
+        return String::new();
+    };
+    let message = message.as_deref().unwrap_or_default();
+    let column = message.rsplit(['.', ' ']).next().unwrap_or_default();
+    let column = new.column(column).map_or("column", |column| &column.name);
+    match error.extended_code {
+        ffi::SQLITE_CONSTRAINT_NOTNULL => {
+            format!("; some rows have no {column}: say SET {column} = coalesce({column}, …)")
+        }
+        ffi::SQLITE_CONSTRAINT_CHECK | CONSTRAINT_DATATYPE => {
+            "; some rows do not fit the new definition: mend them first, or by SET".to_owned()
+        }
+        ffi::SQLITE_CONSTRAINT_UNIQUE
+        | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+        | ffi::SQLITE_CONSTRAINT_ROWID => {
+            "; some rows are the same there: mend them first, or by SET".to_owned()
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,82 @@
+use rusqlite::Connection;
+
+use super::plan::{Plan, Source};
+use super::qualified::main_name;
+use super::rename::Renamed;
+use super::{Error, Result};
+use crate::schema::{Affinity, Table};
+use crate::sql::quote_name;
+
+/// Refuses a new type that would change values nobody asked to change: `'007'`
+/// in a column that becomes INTEGER is 7. A number that is merely stored in
+/// another way, `'12'` as 12, is the same value.
+pub(super) fn check(
+    conn: &Connection,
+    plan: &Plan,
+    names: &[Renamed],
+    old: &Table,
+    moved: &str,
+    new: &Table,
+) -> Result<()> {
+    for (column, source) in &plan.columns {
+        let Source::Column(now) = source else {
+            continue;
+        };
+        let was = names.iter().find(|name| name.now == *now);
+        let was = was.and_then(|name| old.column(&name.was));
+        let (Some(was), Some(is)) = (was, new.column(column)) else {
+            continue;
+        };
+        let from = Affinity::of(&was.type_, old.strict);
+        let to = Affinity::of(&is.type_, new.strict);
+        if from == to {
+            continue;
+        }
+        let Some((changes, becomes)) = changes(&quote_name(now), to) else {
+            continue;
+        };
+        let sql = format!(
+            "SELECT count(*), quote(min({now})), quote({becomes}) FROM {} WHERE {changes}",
+            main_name(moved),
+            now = quote_name(now),
+        );
+        let (count, before, after): (i64, String, String) = conn
+            .query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .map_err(Error::doing(&new.name, "the comparison of values"))?;
+        if count > 0 {
+            return Err(Error::ValuesChange {
+                table: new.name.clone(),
+                column: column.clone(),
+                count: count.unsigned_abs(),
+                example: format!("{before} to {after}"),
+                type_: is.type_.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Which values of `x` change by a new affinity, and what they become. Between
+/// `CAST(… AS NUMERIC)` and a value without affinity, SQLite compares as a
+/// numeric column would store it: text that is no number is never equal.
+fn changes(x: &str, to: Affinity) -> Option<(String, String)> {
+    let as_number = format!(
+        "(typeof({x}) = 'text' AND CAST({x} AS NUMERIC) = +{x}
+          AND CAST(CAST({x} AS NUMERIC) AS TEXT) <> +{x} COLLATE BINARY)"
+    );
+    Some(match to {
+        Affinity::Blob => return None,
+        Affinity::Integer | Affinity::Numeric => (as_number, format!("CAST({x} AS NUMERIC)")),
+        Affinity::Real => (
+            format!(
+                "({as_number} OR (typeof({x}) <> 'blob' AND typeof(CAST({x} AS NUMERIC)) = 'integer'
+                 AND CAST({x} AS NUMERIC) = +{x} AND CAST({x} AS REAL) <> CAST({x} AS NUMERIC)))"
+            ),
+            format!("CAST({x} AS REAL)"),
+        ),
+        Affinity::Text => (
+            format!("(typeof({x}) = 'real' AND CAST(CAST({x} AS TEXT) AS REAL) <> +{x})"),
+            format!("CAST({x} AS TEXT)"),
+        ),
+    })
+}

@@ -1,0 +1,262 @@
+use super::comment::{beside, is_open};
+use super::item::{Item, items};
+use super::tail::Options;
+use super::token::{Cursor, TokenType as T, tokens};
+use super::{ColumnText, Constraint, Result};
+
+/// The text of `CREATE TABLE … (…) …`, cut so that one entry can be edited and
+/// everything else stays byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableText {
+    /// Up to and with the opening parenthesis.
+    pub head: String,
+    /// Columns, then constraints of the table.
+    pub items: Vec<Item>,
+    /// From the closing parenthesis on.
+    pub tail: String,
+    name: String,
+    options: Options,
+}
+
+impl TableText {
+    /// Reads `CREATE [TEMP] TABLE [IF NOT EXISTS] [schema.]name (…) …`, as it is
+    /// in `sqlite_schema` or in a file.
+    ///
+    /// # Errors
+    /// When it is not one, or one made by `AS SELECT`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let tokens = tokens(text)?;
+        let mut cursor = Cursor::new(text, &tokens);
+        cursor.want_word("CREATE")?;
+        let _ = cursor.take(T::TK_TEMP);
+        cursor.want_word("TABLE")?;
+        if cursor.take(T::TK_IF).is_some() {
+            cursor.want_word("NOT")?;
+            cursor.want_word("EXISTS")?;
+        }
+        let (table, end) = Self::named(&mut cursor)?;
+        let _ = end;
+        let _ = cursor.take(T::TK_SEMI);
+        match cursor.peek() {
+            None => Ok(table),
+            Some(_) => Err(cursor.expected("the end")),
+        }
+    }
+
+    /// Reads from the table's name on; `cursor` then stands behind the last
+    /// option, where `tail` ends too if more follows.
+    pub(crate) fn named(cursor: &mut Cursor<'_>) -> Result<(Self, usize)> {
+        let (_, mut name) = cursor.want_name("the name of a table")?;
+        if cursor.take(T::TK_DOT).is_some() {
+            name = cursor.want_name("the name of a table")?.1;
+        }
+        let open = cursor.peek();
+        let first = cursor.at + 1;
+        let close = cursor.group()?;
+        let inside = cursor.tokens.get(first..cursor.at - 1).unwrap_or_default();
+        let open_end = open.map_or(0, |open| open.end);
+        let options = cursor.table_options()?;
+        let end = match cursor.peek() {
+            None => cursor.text.len(),
+            Some(_) => cursor
+                .at
+                .checked_sub(1)
+                .and_then(|at| cursor.tokens.get(at))
+                .map_or(close.end, |token| token.end),
+        };
+        let part = |start: usize, end: usize| {
+            let part = cursor.text.get(start..end).unwrap_or_default();
+            part.to_owned()
+        };
+        let table = Self {
+            head: part(0, open_end),
+            items: items(cursor.text, inside, open_end, close.start)?,
+            tail: part(close.start, end),
+            name,
+            options,
+        };
+        Ok((table, end))
+    }
+
+    /// The table's name, without quotes.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Does it end in `STRICT`?
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.options.strict
+    }
+
+    /// Does it end in `WITHOUT ROWID`?
+    #[must_use]
+    pub fn is_without_rowid(&self) -> bool {
+        self.options.without_rowid
+    }
+
+    /// The names of its columns, without quotes, in order.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().filter_map(|item| item.column.as_deref())
+    }
+
+    /// The definition of a column; the case of its name does not matter.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<ColumnText> {
+        let item = self.items.iter().find(|item| is_column(item, name))?;
+        ColumnText::parse(&item.body).ok()
+    }
+
+    /// Puts another definition in the place of a column's; says if there was one.
+    pub fn set_column(&mut self, name: &str, column: &ColumnText) -> bool {
+        let item = self.items.iter_mut().find(|item| is_column(item, name));
+        let Some(item) = item else { return false };
+        column.text().clone_into(&mut item.body);
+        item.column = Some(column.name().to_owned());
+        true
+    }
+
+    /// The constraints of the table, with the text each was read from.
+    ///
+    /// # Errors
+    /// When one is not a constraint.
+    pub fn constraints(&self) -> Result<Vec<(String, Constraint)>> {
+        let mut all = Vec::new();
+        for item in self.items.iter().filter(|item| item.column.is_none()) {
+            for constraint in super::constraints_of(&item.body)? {
+                let text = item.body.get(constraint.span.clone());
+                all.push((text.unwrap_or_default().to_owned(), constraint));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds a column behind the others.
+    ///
+    /// # Errors
+    /// When the text is not a column.
+    pub fn add_column(&mut self, text: &str) -> Result<()> {
+        let column = ColumnText::parse(text)?;
+        let at = self.items.iter().rposition(|item| item.column.is_some());
+        let at = at.map_or(0, |at| at + 1);
+        self.insert(at, column.text(), Some(column.name().to_owned()));
+        Ok(())
+    }
+
+    /// Adds a constraint of the table, last.
+    pub fn add_constraint(&mut self, text: &str) {
+        self.insert(self.items.len(), text, None);
+    }
+
+    fn insert(&mut self, at: usize, text: &str, column: Option<String>) {
+        let like = self.items.get(at.saturating_sub(1));
+        // As far in as the one before it.
+        let before = like.map_or(String::new(), |item| match item.before.rfind('\n') {
+            Some(line) => item.before.get(line..).unwrap_or_default().to_owned(),
+            None => " ".to_owned(),
+        });
+        let mut item = Item {
+            before,
+            body: text.to_owned(),
+            after: String::new(),
+            trailing: String::new(),
+            column,
+        };
+        if at == self.items.len()
+            && let Some(last) = self.items.last_mut()
+        {
+            // What stood before the parenthesis: the comment beside the last
+            // entry stays beside it, behind its new comma.
+            let cut = beside(&last.after);
+            let rest = last.after.split_off(cut);
+            last.trailing = std::mem::take(&mut last.after);
+            item.after = rest;
+        }
+        self.items.insert(at, item);
+        self.mend();
+    }
+
+    /// Takes an entry away with the comments that are its own.
+    pub fn remove(&mut self, at: usize) {
+        if at >= self.items.len() {
+            return;
+        }
+        let removed = self.items.remove(at);
+        if at == self.items.len()
+            && let Some(last) = self.items.last_mut()
+        {
+            // Its comma goes; what stood before the parenthesis stays there.
+            let cut = beside(&removed.after);
+            last.after.push_str(&std::mem::take(&mut last.trailing));
+            last.after
+                .push_str(removed.after.get(cut..).unwrap_or_default());
+        }
+        self.mend();
+    }
+
+    /// A new line behind each comment that would swallow what now follows it.
+    pub(crate) fn mend(&mut self) {
+        let mut open = false;
+        for item in &mut self.items {
+            if open && !item.before.starts_with(['\n', '\r']) {
+                item.before.insert(0, '\n');
+            }
+            for gap in [&mut item.before, &mut item.after] {
+                if is_open(gap) {
+                    gap.push('\n');
+                }
+            }
+            open = is_open(&item.trailing);
+        }
+    }
+
+    /// `STRICT` at the end, or not.
+    ///
+    /// # Errors
+    /// When the end cannot be read.
+    pub fn set_strict(&mut self, strict: bool) -> Result<()> {
+        if strict == self.options.strict {
+            return Ok(());
+        }
+        self.options.strict = strict;
+        if strict {
+            let read = tokens(&self.tail)?;
+            let end = read.last().map_or(self.tail.len(), |token| token.end);
+            let word = if self.options.without_rowid {
+                ", STRICT"
+            } else {
+                " STRICT"
+            };
+            self.tail.insert_str(end, word);
+            return Ok(());
+        }
+        self.tail = match self.options.without_rowid {
+            true => ") WITHOUT ROWID".to_owned(),
+            false => ")".to_owned(),
+        };
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for TableText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.head)?;
+        for (index, item) in self.items.iter().enumerate() {
+            f.write_str(&item.before)?;
+            f.write_str(&item.body)?;
+            f.write_str(&item.after)?;
+            if index + 1 < self.items.len() {
+                f.write_str(",")?;
+                f.write_str(&item.trailing)?;
+            }
+        }
+        f.write_str(&self.tail)
+    }
+}
+
+fn is_column(item: &Item, name: &str) -> bool {
+    item.column
+        .as_deref()
+        .is_some_and(|column| super::same_name(column, name))
+}

@@ -1,0 +1,383 @@
+//! From one schema to another, as a person would have written it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod corpus;
+
+use corpus::{SCHEMAS, database, query};
+use monolite_migrate::diff::{Error, Options, diff};
+use monolite_migrate::rebuild::Rebuild;
+use monolite_migrate::sql::{Kind, split};
+use rusqlite::Connection;
+
+fn options(drop: &[&str]) -> Options {
+    Options {
+        allow_drop: drop.iter().map(|&name| name.to_owned()).collect(),
+        any_order: false,
+    }
+}
+
+/// As the runner of files does it.
+fn apply(conn: &Connection, sql: &str) {
+    conn.execute_batch("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")
+        .unwrap();
+    for statement in split(sql).unwrap() {
+        match statement.kind {
+            Kind::Sqlite => conn
+                .execute_batch(&statement.sql)
+                .unwrap_or_else(|error| panic!("{sql}: {error}")),
+            Kind::Rebuild => drop(
+                Rebuild::parse(&statement.sql)
+                    .and_then(|rebuild| rebuild.run(conn))
+                    .unwrap_or_else(|error| panic!("{sql}: {error}")),
+            ),
+        }
+    }
+    conn.execute_batch("COMMIT; PRAGMA foreign_keys = ON")
+        .unwrap();
+}
+
+/// The migration, after it was applied and nothing is left to do.
+#[track_caller]
+fn way(live: &str, wanted: &str, drop: &[&str]) -> String {
+    let conn = database(live);
+    let found = diff(&conn, wanted, &options(drop)).unwrap_or_else(|error| panic!("{error}"));
+    apply(&conn, &found.sql);
+    let again = diff(&conn, wanted, &options(drop)).unwrap();
+    assert_eq!(again.sql, "", "something is left");
+    assert_eq!(
+        facts(&conn),
+        facts(&database(&ddl(wanted))),
+        "{}",
+        found.sql
+    );
+    found.sql
+}
+
+/// What SQLite itself says of a schema, tables by their columns.
+fn facts(conn: &Connection) -> String {
+    let mut out = String::new();
+    for (table, _) in schema(conn, "type IN ('table', 'view')") {
+        out += &format!("== {table}\n");
+        let name = table.replace('\'', "''");
+        if conn
+            .prepare(&format!("SELECT * FROM \"{}\"", table.replace('"', "\"\"")))
+            .is_err()
+        {
+            continue;
+        }
+        out += &query(conn, &format!("SELECT * FROM pragma_table_xinfo('{name}')"));
+        out += &query(
+            conn,
+            &format!(
+                "SELECT \"from\", lower(\"table\"), lower(\"to\"), on_delete, on_update FROM pragma_foreign_key_list('{name}') ORDER BY 1, 2, 3, 4, 5"
+            ),
+        );
+        out += &query(
+            conn,
+            &format!(
+                "SELECT il.\"unique\", il.partial, group_concat(ii.name || ii.\"desc\" || ii.coll) FROM pragma_index_list('{name}') il, pragma_index_xinfo(il.name) ii GROUP BY il.name ORDER BY 1, 2, 3"
+            ),
+        );
+        out += &query(
+            conn,
+            &format!("SELECT type, wr, strict FROM pragma_table_list('{name}')"),
+        );
+    }
+    for (name, _) in schema(conn, "type IN ('index', 'trigger') AND sql IS NOT NULL") {
+        out += &format!("{name}\n");
+    }
+    out
+}
+
+fn schema(conn: &Connection, which: &str) -> Vec<(String, String)> {
+    let sql = format!(
+        "SELECT name, sql FROM main.sqlite_schema WHERE ({which}) AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY type, lower(name)"
+    );
+    let mut all = conn.prepare(&sql).unwrap();
+    let rows = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// The statements that make a schema, as a file has them.
+fn ddl(sql: &str) -> String {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    corpus::fill(&conn, sql);
+    let shadows = corpus::tables(&conn, &["shadow"]);
+    let mut all = conn
+        .prepare("SELECT name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY rowid")
+        .unwrap();
+    let rows = all.query_map([], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    });
+    rows.unwrap()
+        .map(Result::unwrap)
+        .filter(|(name, _)| !shadows.contains(name))
+        .map(|(_, sql)| format!("{sql};\n"))
+        .collect()
+}
+
+#[test]
+fn nothing_to_do() {
+    corpus::each(|_, sql| {
+        let conn = database(sql);
+        let found = diff(&conn, &ddl(sql), &Options::default()).unwrap();
+        assert_eq!((found.sql.as_str(), found.notes.len()), ("", 0));
+    });
+}
+
+#[test]
+fn from_nothing_and_to_nothing() {
+    corpus::each(|name, sql| {
+        let wanted = ddl(sql);
+        let written = way("", &wanted, &[]);
+        assert!(!written.contains("REBUILD"), "{name}");
+        let conn = database(sql);
+        let kept = diff(&conn, "", &Options::default()).unwrap();
+        assert!(!kept.sql.contains("DROP TABLE"), "{}", kept.sql);
+        let tables = corpus::tables(&conn, &["table", "virtual"]);
+        let tables: Vec<&str> = tables
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.starts_with("sqlite_") && !name.starts_with("_monolite_"))
+            .collect();
+        assert_eq!(kept.notes.len(), tables.len(), "{:?}", kept.notes);
+        way(
+            sql,
+            if name.contains("prefix") {
+                "CREATE TABLE _monolite_rebuild_t (b INT);"
+            } else {
+                ""
+            },
+            &tables,
+        );
+    });
+}
+
+/// Every schema to every third one.
+#[test]
+fn from_each_to_others() {
+    let empty = |ddl: &str| {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        conn.execute_batch(ddl).unwrap();
+        conn
+    };
+    let all: Vec<(&str, String, String)> = SCHEMAS
+        .iter()
+        .map(|(name, sql)| (*name, ddl(sql)))
+        .map(|(name, ddl)| (name, facts(&empty(&ddl)), ddl))
+        .collect();
+    let (mut rebuilt, mut failed) = (0, Vec::new());
+    for (row, (from, _, live)) in all.iter().enumerate() {
+        // Its tables would stay.
+        if *from == "names with our prefix" {
+            continue;
+        }
+        let conn = empty(live);
+        // Everything may go; rows need values.
+        let mut allow_drop = Vec::new();
+        for table in corpus::tables(&conn, &["table", "virtual"]) {
+            for (column, _) in columns(&conn, &table) {
+                allow_drop.push(format!("{table}.{column}"));
+            }
+            allow_drop.push(table);
+        }
+        let options = Options {
+            allow_drop,
+            any_order: false,
+        };
+        for (to, should, wanted) in all.iter().skip(row % 3).step_by(3) {
+            let found = match diff(&conn, wanted, &options) {
+                Ok(found) => found,
+                // Rows would need a value that nobody has said.
+                Err(Error::NoValue { .. } | Error::OtherKind { .. }) => continue,
+                Err(error) => {
+                    failed.push(format!("{from} to {to}: {error}"));
+                    continue;
+                }
+            };
+            let changed = empty(live);
+            apply(&changed, &found.sql);
+            if facts(&changed) != *should {
+                failed.push(format!("{from} to {to}: {}", found.sql));
+            }
+            rebuilt += usize::from(found.sql.contains("REBUILD TABLE"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(rebuilt > 100, "{rebuilt}");
+}
+
+fn columns(conn: &Connection, table: &str) -> Vec<(String, String)> {
+    let mut all = conn
+        .prepare("SELECT name, type FROM pragma_table_xinfo(?1)")
+        .unwrap();
+    let rows = all.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+const POSTS: &str = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, count INT); INSERT INTO posts VALUES (1, 'a', 2, 3); CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
+
+#[test]
+fn what_sqlite_does_is_left_to_it() {
+    let added = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, count INT, at TEXT NOT NULL DEFAULT '', user_id INT REFERENCES users); CREATE TABLE users (id INTEGER PRIMARY KEY); CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
+    assert_eq!(
+        way(POSTS, added, &[]),
+        "CREATE TABLE users (id INTEGER PRIMARY KEY);\nALTER TABLE posts ADD COLUMN at TEXT NOT NULL DEFAULT '';\nALTER TABLE posts ADD COLUMN user_id INT REFERENCES users;"
+    );
+    let renamed = "-- was: posts\nCREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, -- was: name\n price INT, count INT); CREATE INDEX posts_name ON articles (title); CREATE VIEW v AS SELECT title FROM articles;";
+    assert_eq!(
+        way(POSTS, renamed, &[]),
+        "ALTER TABLE posts RENAME TO articles;\nALTER TABLE articles RENAME COLUMN name TO title;"
+    );
+    let beside = "CREATE TABLE articles ( -- was: posts\n id INTEGER PRIMARY KEY,\n -- was: \"name\"\n title TEXT,\n price INT,\n count /* was: count */ INT); CREATE INDEX posts_name ON articles (title); CREATE VIEW v AS SELECT title FROM articles;";
+    assert_eq!(
+        way(POSTS, beside, &[]),
+        "ALTER TABLE posts RENAME TO articles;\nALTER TABLE articles RENAME COLUMN name TO title;"
+    );
+    let dropped = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, count INT); -- monolite: drop posts.price\n CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
+    assert_eq!(
+        way(POSTS, dropped, &[]),
+        "ALTER TABLE posts DROP COLUMN price;"
+    );
+}
+
+#[test]
+fn everything_else_is_a_rebuild() {
+    let wanted = "CREATE TABLE posts (\n  id INTEGER PRIMARY KEY,\n  title TEXT NOT NULL DEFAULT '', -- was: name\n  total INTEGER NOT NULL CHECK (total >= 0) -- set: coalesce(price, 0) * count\n) STRICT; -- monolite: drop posts.price, posts.count\nCREATE UNIQUE INDEX posts_name ON posts (title);";
+    assert_eq!(
+        way(POSTS, wanted, &[]),
+        "ALTER TABLE posts RENAME COLUMN name TO title;\nDROP VIEW v;\nDROP INDEX posts_name;\nREBUILD TABLE posts (\n  id INTEGER PRIMARY KEY,\n  title TEXT NOT NULL DEFAULT '',\n  total INTEGER NOT NULL CHECK (total >= 0)\n) STRICT\n  SET total = coalesce(price, 0) * count\n  DROP COLUMN price\n  DROP COLUMN count;\nCREATE UNIQUE INDEX posts_name ON posts (title);"
+    );
+    let swapped = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, -- was: count\n count INT, -- was: price\n x INT); CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
+    // Both names are there: nothing says that they are to be swapped now.
+    assert_eq!(
+        way(POSTS, swapped, &[]),
+        "ALTER TABLE posts ADD COLUMN x INT;"
+    );
+}
+
+#[test]
+fn nothing_is_dropped_unasked() {
+    let conn = database(POSTS);
+    let wanted = "CREATE TABLE posts (id INTEGER PRIMARY KEY, title TEXT, count INT);";
+    let said = diff(&conn, wanted, &Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("posts.name, posts.price would be dropped")
+            && said.contains("--allow-drop posts.name --allow-drop posts.price")
+            && said.contains("-- was: name"),
+        "{said}"
+    );
+    let found = diff(&conn, "CREATE TABLE other (a);", &Options::default()).unwrap();
+    assert_eq!(found.sql, "DROP VIEW v;\nCREATE TABLE other (a);");
+    assert!(
+        found.notes[0].contains("posts is not in the wanted schema and stays"),
+        "{:?}",
+        found.notes
+    );
+    let found = diff(
+        &conn,
+        "CREATE TABLE other (a); -- monolite: drop posts",
+        &Options::default(),
+    )
+    .unwrap();
+    assert_eq!(
+        found.sql,
+        "DROP VIEW v;\nCREATE TABLE other (a);\nDROP TABLE posts;"
+    );
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let conn = database(&format!("{POSTS} CREATE VIRTUAL TABLE f USING fts5 (a);"));
+    for (wanted, says) in [
+        (
+            "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, count INT, x TEXT NOT NULL);",
+            "posts.x is new and NOT NULL",
+        ),
+        (
+            "CREATE VIRTUAL TABLE f USING fts5 (a, b);",
+            "f is a virtual table",
+        ),
+        ("CREATE TABLE f (a);", "another kind"),
+        ("CREATE TABLE posts_name (a);", "posts_name is an index"),
+        ("CREATE TABLE v (a);", ""),
+        ("-- was: gone\nCREATE TABLE articles (a);", "no table gone"),
+        (
+            "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, count INT, x INT -- was: gone\n);",
+            "no column posts.gone",
+        ),
+        ("CREATE TABEL x (a);", "line 1"),
+        (
+            "SELECT 1;\nDROP TABLE posts;",
+            "line 1 of the wanted schema: SELECT 1; does not belong there",
+        ),
+        ("\n\nCREATE TABLE x (a, a);", "line 3"),
+        ("CREATE TABLE x (a", "line 1"),
+        ("CREATE TABLE x (a 'b", "never closed"),
+        ("CREATE TEMP TABLE x (a);", "does not belong"),
+        (
+            "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, count INT, CHECK (nope));",
+            "nope",
+        ),
+    ] {
+        match diff(&conn, wanted, &Options::default()) {
+            Ok(found) => assert!(says.is_empty(), "{wanted}: {found:?}"),
+            Err(error) => assert!(
+                error.to_string().contains(says) && !says.is_empty(),
+                "{wanted}: {error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn spelling_is_no_difference() {
+    let conn = database(
+        "CREATE TABLE \"Posts\" (id integer primary key, [name] varchar(10) default 'X' not null, n INT, check (n>0), unique(name)); create index i on Posts(NAME)",
+    );
+    let wanted = "PRAGMA foreign_keys=OFF; BEGIN TRANSACTION; CREATE TABLE IF NOT EXISTS posts (\n  id INTEGER PRIMARY KEY, -- the id\n  name VARCHAR (10) NOT NULL DEFAULT 'X',\n  n INT NULL,\n  UNIQUE (name), CHECK (n > 0)\n);\nCREATE INDEX IF NOT EXISTS main.i ON posts (name); CREATE TABLE sqlite_sequence(name,seq); COMMIT;";
+    assert_eq!(diff(&conn, wanted, &Options::default()).unwrap().sql, "");
+    // But text is.
+    let other = wanted.replace("'X'", "'x'");
+    assert!(
+        diff(&conn, &other, &Options::default())
+            .unwrap()
+            .sql
+            .starts_with("REBUILD TABLE posts")
+    );
+}
+
+#[test]
+fn the_order_of_columns_can_be_left() {
+    let live = "CREATE TABLE t (a INT, b INT, c INT);";
+    let wanted = "CREATE TABLE t (c INT, d INT, a INT, b INT);";
+    assert!(way(live, wanted, &[]).starts_with("REBUILD TABLE t (c INT, d INT"));
+    let options = Options {
+        any_order: true,
+        ..Options::default()
+    };
+    let conn = database(live);
+    assert_eq!(
+        diff(&conn, wanted, &options).unwrap().sql,
+        "ALTER TABLE t ADD COLUMN d INT;"
+    );
+    conn.execute_batch("ALTER TABLE t ADD COLUMN d INT")
+        .unwrap();
+    assert_eq!(diff(&conn, wanted, &options).unwrap().sql, "");
+}
+
+#[test]
+fn triggers_and_views_follow() {
+    let live = "CREATE TABLE t (a INT, b INT); CREATE TABLE log (x); CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.b); END; CREATE VIEW v AS SELECT a, b FROM t; CREATE VIEW w AS SELECT b FROM v; CREATE TRIGGER vi INSTEAD OF INSERT ON v BEGIN INSERT INTO t VALUES (new.a, new.b); END;";
+    let wanted = "CREATE TABLE t (a INT); CREATE TABLE log (x); CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.a); END; CREATE VIEW v AS SELECT a, 1 AS b FROM t; CREATE VIEW w AS SELECT b FROM v; CREATE TRIGGER vi INSTEAD OF INSERT ON v BEGIN INSERT INTO t VALUES (new.a); END;";
+    let written = way(live, wanted, &["t.b"]);
+    // The view w is broken meanwhile, which SQLite's own DROP COLUMN does not like.
+    assert!(
+        written.contains("REBUILD TABLE t (a INT)\n  DROP COLUMN b;"),
+        "{written}"
+    );
+}

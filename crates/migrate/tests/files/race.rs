@@ -1,0 +1,119 @@
+//! Two boots at once: one migrates, the other waits and finds it done.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use monolite_migrate::files::{Error, Event, Options, applied, up};
+use rusqlite::Connection;
+
+use crate::common::{NOW_MS, files, one, versions};
+
+fn open(path: &Path) -> Connection {
+    Connection::open(path).unwrap()
+}
+
+#[test]
+fn the_second_waits_and_finds_it_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = &dir.path().join("app.sqlite3");
+    let _ = one::<String>(&open(path), "PRAGMA journal_mode = WAL");
+    let all = &files(&["CREATE TABLE a (x); INSERT INTO a VALUES (1)"]);
+    let (began, has_begun) = mpsc::channel();
+    let (waits, is_waiting) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(move || {
+            up(&open(path), all, &Options::at(NOW_MS), &mut |event| {
+                if let Event::Statement {
+                    line: 1,
+                    words: "CREATE TABLE a (x)",
+                    ..
+                } = event
+                {
+                    began.send(()).unwrap();
+                    is_waiting.recv_timeout(Duration::from_secs(30)).unwrap();
+                }
+            })
+        });
+        has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
+        let mut elsewhere = 0;
+        let second = up(
+            &open(path),
+            all,
+            &Options::at(NOW_MS),
+            &mut |event| match event {
+                Event::Waiting { .. } => waits.send(()).unwrap(),
+                Event::Elsewhere { file } => elsewhere += file.version(),
+                _ => panic!("{event:?}"),
+            },
+        );
+        assert!(second.unwrap().is_empty());
+        assert_eq!(elsewhere, 1);
+        assert_eq!(versions(&first.join().unwrap().unwrap()), [1]);
+    });
+    assert_eq!(one::<i64>(&open(path), "SELECT count(*) FROM a"), 1);
+}
+
+#[test]
+fn patience_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sqlite3");
+    let holder = open(&path);
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut options = Options::at(NOW_MS);
+    options.patience = Duration::from_millis(10);
+    let error = up(&open(&path), &files(&["SELECT 1"]), &options, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+}
+
+/// Many at once, from an empty file on: each file is applied by one of them.
+#[test]
+fn a_crowd_applies_each_once() {
+    for journal in ["WAL", "DELETE"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = &dir.path().join("app.sqlite3");
+        let _ = one::<String>(&open(path), &format!("PRAGMA journal_mode = {journal}"));
+        let texts: Vec<String> = (0..12)
+            .map(|n| format!("CREATE TABLE t{n} (x); INSERT INTO t{n} VALUES ({n})"))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let all = &files(&texts);
+        let barrier = &std::sync::Barrier::new(6);
+        let mut done: Vec<u32> = std::thread::scope(|scope| {
+            let one = || {
+                scope.spawn(move || {
+                    let db = open(path);
+                    barrier.wait();
+                    versions(&up(&db, all, &Options::at(NOW_MS), &mut |_| {}).unwrap())
+                })
+            };
+            let crowd: Vec<_> = (0..6).map(|_| one()).collect();
+            crowd
+                .into_iter()
+                .flat_map(|one| one.join().unwrap())
+                .collect()
+        });
+        done.sort_unstable();
+        assert_eq!(done, (1..=12).collect::<Vec<u32>>(), "{journal}");
+        assert_eq!(applied(&open(path)).unwrap().len(), 12);
+    }
+}
+
+/// The other one has another version of the file.
+#[test]
+fn what_another_process_applied_is_compared_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = &dir.path().join("app.sqlite3");
+    let mine = files(&["CREATE TABLE a (x)", "CREATE TABLE b (x)"]);
+    let theirs = files(&["CREATE TABLE a (x)", "CREATE TABLE other (x)"]);
+    let db = open(path);
+    let mut went = false;
+    let error = up(&db, &mine, &Options::at(NOW_MS), &mut |event| {
+        if let Event::Applied(_) = event
+            && !std::mem::replace(&mut went, true)
+        {
+            up(&open(path), &theirs, &Options::at(NOW_MS), &mut |_| {}).unwrap();
+        }
+    });
+    assert!(matches!(error, Err(Error::Edited { .. })), "{error:?}");
+}

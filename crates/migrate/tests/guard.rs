@@ -1,0 +1,20 @@
+//! What a migration did to a database, and the way back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "guard/compare.rs"]
+mod compare;
+#[path = "guard/constraints.rs"]
+mod constraints;
+#[path = "guard/damage.rs"]
+mod damage;
+#[path = "guard/kill.rs"]
+mod kill;
+#[path = "guard/pair.rs"]
+mod pair;
+#[path = "guard/rows.rs"]
+mod rows;
+#[path = "guard/session.rs"]
+mod session;
+#[path = "guard/volume.rs"]
+mod volume;

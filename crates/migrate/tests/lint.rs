@@ -1,0 +1,510 @@
+//! What is found in migrations, and what is not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+
+use monolite_migrate::lint::{Finding, Level, Linter, RULES};
+use proptest::prelude::*;
+use rusqlite::Connection;
+
+const BLOG: &str = "
+    CREATE TABLE users (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT '', email TEXT UNIQUE,
+        age INTEGER, upper_name TEXT AS (upper(name))
+    );
+    CREATE TABLE posts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        user_id INTEGER REFERENCES users ON DELETE CASCADE,
+        title TEXT NOT NULL DEFAULT '', body TEXT, price INTEGER CHECK (price >= 0)
+    );
+    CREATE TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT);
+    CREATE TABLE likes (post_id INTEGER REFERENCES posts ON DELETE SET NULL);
+    CREATE TABLE audits (user_id INTEGER REFERENCES users);
+    CREATE TABLE tags (name TEXT PRIMARY KEY);
+    CREATE TABLE empty (x);
+    CREATE INDEX posts_title ON posts (title);
+    CREATE TRIGGER posts_new AFTER INSERT ON posts BEGIN UPDATE users SET age = age WHERE id = new.user_id; END;
+    CREATE VIEW authors AS SELECT name FROM users;
+    INSERT INTO users (id) VALUES (1), (2), (3);
+    INSERT INTO posts (id, user_id) VALUES (1, 1), (2, 1), (3, 2), (4, NULL);
+    INSERT INTO comments (post_id) VALUES (1), (1), (2), (NULL);
+    INSERT INTO likes VALUES (1), (2), (NULL);
+    INSERT INTO audits VALUES (1), (1);
+    INSERT INTO tags VALUES ('a');
+    CREATE TABLE _monolite_other (x);
+";
+
+fn blog() -> Connection {
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch(BLOG).unwrap();
+    db
+}
+
+/// Rows enough to take seconds.
+fn big() -> Connection {
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch(
+        "CREATE TABLE log (id INTEGER PRIMARY KEY, n INTEGER);
+         WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 1300000)
+         INSERT INTO log SELECT i, i FROM r;",
+    )
+    .unwrap();
+    db
+}
+
+fn lint(db: Option<&Connection>, text: &str) -> Vec<Finding> {
+    Linter::new(db).unwrap().file("0001_a.sql", text).unwrap()
+}
+
+fn names(found: &[Finding]) -> Vec<&'static str> {
+    found.iter().map(|finding| finding.rule.name).collect()
+}
+
+/// A statement and what is found in it, on the blog.
+const FOUND: &[(&str, &[&str], &str)] = &[
+    ("DROP TABLE tags", &["drop-table"], "drops tags and 1 row"),
+    ("DROP TABLE IF EXISTS comments", &["drop-table"], "drops comments and 4 rows"),
+    ("ALTER TABLE posts DROP COLUMN body", &["drop-column"], "drops posts.body and its values"),
+    (
+        "REBUILD TABLE tags (name TEXT PRIMARY KEY, x) ; ALTER TABLE tags DROP COLUMN x",
+        &["rebuilds"],
+        "copies 1 row of tags",
+    ),
+    ("DELETE FROM comments", &["delete-all"], "deletes 4 rows of comments"),
+    (
+        "DELETE FROM users WHERE 1",
+        &["delete-all"],
+        "deletes 3 rows of users, and with them 3 rows of posts (ON DELETE CASCADE), 3 rows of comments (ON DELETE CASCADE), post_id in 2 rows of likes (ON DELETE SET NULL)",
+    ),
+    ("UPDATE posts SET title = upper(title), body = ''", &["update-all"], "overwrites title, body in 4 rows of posts"),
+    ("INSERT OR REPLACE INTO posts (id) VALUES (1)", &["replace-cascades"], "3 rows of comments (ON DELETE CASCADE)"),
+    (
+        "DROP TABLE posts",
+        &["drop-table", "cascade-trap"],
+        "DROP TABLE posts takes 3 rows of comments (ON DELETE CASCADE), post_id in 2 rows of likes (ON DELETE SET NULL) along",
+    ),
+    (
+        "CREATE TABLE new (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER REFERENCES users ON DELETE CASCADE,
+           title TEXT NOT NULL DEFAULT '', body TEXT, price INTEGER CHECK(price >= 0));
+         INSERT INTO new SELECT * FROM posts; DROP TABLE posts; ALTER TABLE new RENAME TO posts;",
+        &["cascade-trap", "hand-rebuild"],
+        "takes 3 rows of comments",
+    ),
+    // Aside, anew, and back: the children follow the table that is dropped.
+    (
+        "ALTER TABLE posts RENAME TO old; CREATE TABLE posts (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER
+           REFERENCES users ON DELETE CASCADE, title TEXT NOT NULL DEFAULT '', body TEXT, price INTEGER CHECK (price >= 0));
+         INSERT INTO posts SELECT * FROM old; DROP TABLE old;",
+        &["cascade-trap", "hand-rebuild", "orphans"],
+        "DROP TABLE old takes 3 rows of comments",
+    ),
+    // By way of a temporary table.
+    (
+        "CREATE TEMP TABLE kept AS SELECT * FROM posts; DROP TABLE posts; CREATE TABLE posts (id INTEGER PRIMARY KEY
+           AUTOINCREMENT, user_id INTEGER REFERENCES users ON DELETE CASCADE, title TEXT NOT NULL DEFAULT '', body TEXT,
+           price INTEGER CHECK (price >= 0)); INSERT INTO posts SELECT * FROM kept; DROP TABLE kept;",
+        &["cascade-trap", "hand-rebuild"],
+        "takes 3 rows of comments",
+    ),
+    (
+        "CREATE TABLE new (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT);
+         INSERT INTO new SELECT * FROM comments; DROP TABLE comments; ALTER TABLE new RENAME TO comments;",
+        &["hand-rebuild"],
+        "rebuilds comments by hand",
+    ),
+    ("DROP TABLE users", &["drop-table", "cascade-trap", "orphans"], "leaves 2 rows of audits without what they refer to"),
+    ("ALTER TABLE tags RENAME TO labels", &["rename-table"], "renames tags to labels"),
+    ("ALTER TABLE posts RENAME COLUMN body TO text", &["rename-column"], "renames posts.body to text"),
+    ("REBUILD TABLE tags (label TEXT PRIMARY KEY) RENAME COLUMN name TO label", &["rebuilds", "rename-column"], "renames tags.name to label"),
+    ("DROP VIEW authors", &["drop-view"], "drops the view authors"),
+    ("DROP VIEW authors; CREATE VIEW authors AS SELECT name AS n FROM users", &["drop-view"], "without name"),
+    ("DROP TRIGGER posts_new", &["drop-trigger"], "drops the trigger posts_new on posts"),
+    (
+        "REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT NOT NULL DEFAULT '')
+           SET text = coalesce(text, '')",
+        &["rebuilds", "no-more-null"],
+        "comments.text becomes NOT NULL",
+    ),
+    ("REBUILD TABLE tags (name TEXT PRIMARY KEY, n INTEGER NOT NULL) SET n = 1", &["rebuilds", "not-null"], "tags.n is NOT NULL"),
+    (
+        "REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT AS ('x')) DROP COLUMN text",
+        &["rebuilds", "now-generated"],
+        "comments.text becomes a generated column",
+    ),
+    ("REBUILD TABLE tags (name TEXT PRIMARY KEY CHECK (name <> ''))", &["rebuilds", "new-check"], "tags gets CHECK ( name <> '' )"),
+    ("CREATE UNIQUE INDEX one ON comments (post_id, text)", &["new-unique"], "comments must be UNIQUE by (post_id, text)"),
+    (
+        "REBUILD TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT '', email TEXT, age INTEGER, upper_name TEXT AS (upper(name)))",
+        &["rebuilds", "drop-unique"],
+        "UNIQUE any more by (email)",
+    ),
+    ("REBUILD TABLE audits (user_id INTEGER REFERENCES users REFERENCES posts)", &["rebuilds", "new-foreign-key"], "audits (user_id) must refer to a row of posts"),
+    ("REBUILD TABLE tags (name BLOB PRIMARY KEY)", &["rebuilds", "changed-type"], "tags.name changes from TEXT to BLOB"),
+    ("REBUILD TABLE tags (name TEXT)", &["rebuilds", "changed-key"], "tags: the primary key changes"),
+    ("REBUILD TABLE tags (name TEXT PRIMARY KEY) WITHOUT ROWID", &["rebuilds", "not-null", "changed-key"], ""),
+    ("REBUILD TABLE tags (name TEXT COLLATE NOCASE PRIMARY KEY)", &["rebuilds", "changed-collation"], "by NOCASE instead of BINARY"),
+    ("REBUILD TABLE tags (name TEXT PRIMARY KEY) STRICT", &["rebuilds", "made-strict", "not-null"], "tags becomes STRICT"),
+    (
+        "REBUILD TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT UNIQUE, age INTEGER, upper_name TEXT AS (upper(name)))",
+        &["rebuilds", "dropped-default"],
+        "users.name loses its default",
+    ),
+    ("REBUILD TABLE comments (id INTEGER PRIMARY KEY, text TEXT, post_id INTEGER REFERENCES posts ON DELETE CASCADE)", &["rebuilds", "reordered-columns"], ""),
+    ("REBUILD TABLE comments (id INTEGER PRIMARY KEY, new, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT)", &["rebuilds", "reordered-columns"], ""),
+    ("ALTER TABLE no ADD COLUMN x", &["fails"], "no such table: no"),
+    ("INSERT INTO tags (nme) VALUES ('x')", &["fails"], "no column named nme"),
+    ("ALTER TABLE tags ADD COLUMN x NOT NULL", &["fails"], "tags has 1 row"),
+    ("REBUILD TABLE posts (id INTEGER PRIMARY KEY)", &["fails"], ""),
+    ("COMMIT", &["not-a-migration"], "one transaction"),
+    ("CREATE TABEL x (y)", &["not-a-migration"], "syntax error"),
+    ("SELECT 'never", &["not-a-migration"], "never closed"),
+    ("-- to be written", &["not-a-migration"], "no statement"),
+    ("-- monolite: allow drop-tabel: x\nSELECT 1", &["allow-unknown"], "did you mean `drop-table`?"),
+    ("-- monolite: allow drop-table\nDROP TABLE tags", &["allow-without-reason", "drop-table"], ""),
+    ("-- monolite: allow drop-table: gone\nSELECT 1", &["allow-unused"], "`drop-table` is allowed, and not found here"),
+];
+
+const SLOW: &[(&str, &[&str], &str)] = &[
+    (
+        "CREATE INDEX i ON log (n)",
+        &["slow-index"],
+        "1,300,000 rows; writers wait for about 2 s",
+    ),
+    (
+        "REBUILD TABLE log (id INTEGER PRIMARY KEY, n INTEGER DEFAULT 0)",
+        &["rebuilds", "slow-rebuild"],
+        "copies log: 1,300,000 rows",
+    ),
+    (
+        "ALTER TABLE log DROP COLUMN n",
+        &["slow-rebuild", "drop-column"],
+        "rewrites log",
+    ),
+    (
+        "ALTER TABLE log ADD COLUMN m; UPDATE log SET m = n",
+        &["slow-change"],
+        "changes 1,300,000 rows",
+    ),
+    (
+        "UPDATE log SET n = 1 WHERE n > 5",
+        &["slow-change"],
+        "changes up to 1,300,000 rows",
+    ),
+    ("UPDATE log SET n = 1 WHERE id BETWEEN 1 AND 10000", &[], ""),
+    (
+        "CREATE TABLE other (n); INSERT INTO other SELECT n FROM log",
+        &["slow-change"],
+        "copies from log",
+    ),
+];
+
+#[test]
+fn each_rule_finds_what_it_is_for_and_nothing_else() {
+    let (blog, big) = (blog(), big());
+    let mut seen = BTreeSet::new();
+    let all = FOUND.iter().map(|one| (&blog, one));
+    for (db, (text, rules, what)) in all.chain(SLOW.iter().map(|one| (&big, one))) {
+        let found = lint(Some(db), text);
+        let said: Vec<&str> = found.iter().map(|finding| finding.what.as_str()).collect();
+        let (mut is, mut expected) = (names(&found), rules.to_vec());
+        is.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(is, expected, "{text}\n{said:#?}");
+        assert!(
+            what.is_empty() || said.iter().any(|said| said.contains(what)),
+            "{text}\n{said:#?}"
+        );
+        seen.extend(names(&found));
+    }
+    let all: BTreeSet<_> = RULES.iter().map(|rule| rule.name).collect();
+    assert_eq!(seen, all, "a rule without a test");
+}
+
+#[test]
+fn what_only_adds_is_not_found_fault_with() {
+    let blog = blog();
+    for text in [
+        "CREATE TABLE more (id INTEGER PRIMARY KEY, post_id NOT NULL REFERENCES posts); CREATE UNIQUE INDEX m ON more (post_id);
+         INSERT INTO more SELECT id, id FROM posts; DELETE FROM more; UPDATE more SET post_id = 1; DROP TABLE more;",
+        "ALTER TABLE posts ADD COLUMN subtitle TEXT; UPDATE posts SET subtitle = title; ALTER TABLE posts RENAME COLUMN subtitle TO sub;
+         ALTER TABLE posts DROP COLUMN sub;",
+        "ALTER TABLE posts ADD COLUMN n INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE posts ADD COLUMN tag TEXT REFERENCES tags CHECK (tag <> 'x')",
+        "ALTER TABLE empty ADD COLUMN n NOT NULL DEFAULT CURRENT_TIMESTAMP",
+        "CREATE INDEX i ON comments (post_id); DROP INDEX posts_title",
+        "CREATE VIEW v AS SELECT * FROM posts; DROP VIEW v",
+        "DROP VIEW authors; CREATE VIEW authors AS SELECT id, name FROM users",
+        "DROP TRIGGER posts_new; CREATE TRIGGER posts_new AFTER INSERT ON posts BEGIN SELECT 1; END",
+        "CREATE TRIGGER more AFTER DELETE ON posts BEGIN DELETE FROM tags; END",
+        "DELETE FROM posts WHERE price < 0; UPDATE posts SET title = 'x' WHERE id = 1",
+        "INSERT INTO tags VALUES ('b') ON CONFLICT DO NOTHING; INSERT OR REPLACE INTO tags VALUES ('c')",
+        "PRAGMA user_version = 3; SELECT 1; ANALYZE; REINDEX",
+        "CREATE TABLE IF NOT EXISTS tags (other)",
+        "CREATE VIRTUAL TABLE search USING fts5(body); INSERT INTO search SELECT body FROM posts; DROP TABLE search",
+    ] {
+        let found = lint(Some(&blog), text);
+        assert!(found.is_empty(), "{text}\n{found:#?}");
+    }
+}
+
+#[test]
+fn nothing_is_written_to_the_database() {
+    let blog = blog();
+    let count = || {
+        blog.query_row("SELECT total_changes()", [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    let before = count();
+    let schema = |db: &Connection| {
+        let mut all = db.prepare("SELECT sql FROM sqlite_schema").unwrap();
+        let all = all
+            .query_map([], |row| row.get::<_, Option<String>>(0))
+            .unwrap();
+        all.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let was = schema(&blog);
+    for (text, ..) in FOUND {
+        lint(Some(&blog), text);
+    }
+    assert_eq!((count(), schema(&blog)), (before, was));
+}
+
+#[test]
+fn without_a_database_the_files_before_are_what_is_there() {
+    let mut linter = Linter::new(None).unwrap();
+    assert!(linter.file("0001_a.sql", BLOG).unwrap().is_empty());
+    let found = linter
+        .file("0002_a.sql", "SELECT 1;\nDROP TABLE posts;")
+        .unwrap();
+    assert_eq!(names(&found), ["drop-table", "cascade-trap"]);
+    assert!(
+        found[1]
+            .what
+            .contains("its rows of comments (ON DELETE CASCADE)"),
+        "{}",
+        found[1].what
+    );
+    assert_eq!(
+        (found[1].line, &*found[1].statement, &*found[1].file),
+        (2, "DROP TABLE posts", "0002_a.sql")
+    );
+    let found = linter
+        .file("0003_a.sql", "ALTER TABLE posts ADD COLUMN x")
+        .unwrap();
+    assert_eq!(names(&found), ["fails"]);
+    let found = linter
+        .file("0004_a.sql", "ALTER TABLE tags ADD COLUMN x NOT NULL")
+        .unwrap();
+    assert!(
+        found[0].what.contains("tags may have rows"),
+        "{}",
+        found[0].what
+    );
+    let found = linter
+        .file("0005_a.sql", "UPDATE tags SET name = ''")
+        .unwrap();
+    assert_eq!(names(&found), ["update-all"]);
+}
+
+#[test]
+fn what_later_statements_name_is_as_it_is_then() {
+    let blog = blog();
+    let text = "ALTER TABLE posts RENAME TO articles;
+        ALTER TABLE articles RENAME COLUMN body TO text;
+        ALTER TABLE articles DROP COLUMN text;
+        DELETE FROM articles;";
+    let found = lint(Some(&blog), text);
+    assert_eq!(
+        names(&found),
+        ["rename-table", "rename-column", "drop-column", "delete-all"]
+    );
+    assert_eq!(found[2].what, "drops posts.text and its values");
+    assert!(
+        found[3]
+            .what
+            .starts_with("deletes 4 rows of articles, and with them 3 rows of comments"),
+        "{}",
+        found[3].what
+    );
+    // Files one after another, too.
+    let mut linter = Linter::new(Some(&blog)).unwrap();
+    linter
+        .file(
+            "0001_a.sql",
+            "CREATE TABLE later (x); ALTER TABLE posts ADD COLUMN later TEXT",
+        )
+        .unwrap();
+    let found = linter
+        .file(
+            "0002_a.sql",
+            "DROP TABLE later; UPDATE posts SET later = ''",
+        )
+        .unwrap();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn what_is_allowed_is_told_with_its_reason() {
+    let blog = blog();
+    let text = "-- The labels took its place.
+        -- monolite: allow drop-table: replaced by labels in 0007
+        DROP TABLE tags;
+        DROP TABLE empty;";
+    let found = lint(Some(&blog), text);
+    assert_eq!(names(&found), ["drop-table", "drop-table"]);
+    assert_eq!(
+        found[0].allowed.as_deref(),
+        Some("replaced by labels in 0007")
+    );
+    assert!(!found[0].is_error());
+    assert!(found[1].is_error(), "of its own statement only");
+}
+
+#[test]
+fn a_rebuild_by_hand_tells_what_it_forgets() {
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch("CREATE TABLE t (a, b NOT NULL DEFAULT 1 UNIQUE CHECK (b > 0)); CREATE INDEX i ON t (a); CREATE INDEX j ON t (b);
+        CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END;").unwrap();
+    let found = lint(
+        Some(&db),
+        "CREATE TABLE n AS SELECT b FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t; CREATE INDEX j ON t (b)",
+    );
+    assert_eq!(
+        names(&found),
+        ["hand-rebuild", "drop-column", "drop-unique"]
+    );
+    assert_eq!(
+        found[0].what,
+        "rebuilds t by hand; not made again: the index i, the trigger tr, CHECK ( b > 0 )"
+    );
+}
+
+#[test]
+fn what_only_the_app_can_make_is_not_judged() {
+    let db = Connection::open_in_memory().unwrap();
+    // As a database has it whose app brings the module.
+    db.execute_batch(
+        "CREATE TABLE u (x); PRAGMA writable_schema = ON;
+         INSERT INTO sqlite_schema VALUES ('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING no_such_module(a)');
+         PRAGMA writable_schema = RESET;",
+    )
+    .unwrap();
+    let found = lint(
+        Some(&db),
+        "INSERT INTO v VALUES (1); DROP TABLE \"V\"; DROP TABLE u",
+    );
+    assert_eq!(names(&found), ["drop-table"]);
+}
+
+/// As deep as no person nests: an answer, and no end of the stack.
+#[test]
+fn any_depth_is_judged() {
+    let many = 100_000;
+    let (open, close) = ("(".repeat(many), ")".repeat(many));
+    for text in [
+        format!("DELETE FROM t WHERE {open}1{close}"),
+        format!("ALTER TABLE t ADD COLUMN x DEFAULT {open}1{close}"),
+        format!(
+            "SELECT {}1",
+            "-".repeat(3).replace("--", "- -").repeat(many / 10)
+        ),
+        format!(
+            "INSERT INTO t {}SELECT 1{close}",
+            "SELECT * FROM (".repeat(many)
+        ),
+        format!(
+            "CREATE TRIGGER t AFTER INSERT ON t BEGIN SELECT {}; END",
+            "CASE WHEN 1 THEN ".repeat(many)
+        ),
+    ] {
+        lint(None, &text);
+    }
+}
+
+#[test]
+fn findings_are_facts_for_programs_too() {
+    let found = lint(Some(&blog()), "DROP TABLE tags");
+    let rule = found[0].rule;
+    assert_eq!((rule.level, found[0].level), (Level::Error, Level::Error));
+    assert_eq!(found[0].instead, rule.instead);
+}
+
+/// `docs/migrations.md` lists each rule with its level, and no other.
+#[test]
+fn the_documentation_lists_each_rule() {
+    let text = include_str!("../../../docs/migrations.md");
+    let (_, list) = text.split_once("<!-- rules -->").expect("the list begins");
+    let (list, _) = list
+        .split_once("<!-- end of rules -->")
+        .expect("the list ends");
+    let rows = list.lines().filter(|line| line.starts_with("| `"));
+    let listed: Vec<(String, String)> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
+        })
+        .collect();
+    let level = |level: Level| format!("{level:?}").to_lowercase();
+    let rules: Vec<_> = RULES
+        .iter()
+        .map(|rule| (rule.name.to_owned(), level(rule.level)))
+        .collect();
+    assert_eq!(listed, rules);
+    for rule in RULES {
+        assert!(
+            list.contains(rule.when) && list.contains(rule.instead),
+            "{}",
+            rule.name
+        );
+    }
+}
+
+fn statement() -> impl Strategy<Value = String> {
+    let table = || {
+        prop::sample::select(vec![
+            "users", "posts", "comments", "likes", "tags", "n", "authors", "search",
+        ])
+    };
+    let column = || prop::sample::select(vec!["id", "name", "title", "post_id", "x", "y"]);
+    prop_oneof![
+        (table(), column(), column()).prop_map(|(t, a, b)| format!("CREATE TABLE {t} ({a} INTEGER PRIMARY KEY, {b} TEXT)")),
+        table().prop_map(|t| format!("DROP TABLE {t}")),
+        (table(), table()).prop_map(|(a, b)| format!("ALTER TABLE {a} RENAME TO {b}")),
+        (table(), column(), column()).prop_map(|(t, a, b)| format!("ALTER TABLE {t} RENAME COLUMN {a} TO {b}")),
+        (table(), column()).prop_map(|(t, a)| format!("ALTER TABLE {t} DROP COLUMN {a}")),
+        (table(), column()).prop_map(|(t, a)| format!("ALTER TABLE {t} ADD COLUMN {a} NOT NULL")),
+        (table(), column(), column()).prop_map(|(t, a, b)| format!("REBUILD TABLE {t} ({a} INTEGER PRIMARY KEY, {b} TEXT NOT NULL) RENAME COLUMN {b} TO {a}")),
+        (table(), table()).prop_map(|(a, b)| format!("INSERT OR REPLACE INTO {a} SELECT * FROM {b}")),
+        table().prop_map(|t| format!("DELETE FROM {t}")),
+        (table(), column()).prop_map(|(t, a)| format!("UPDATE {t} SET {a} = 1")),
+        (table(), column()).prop_map(|(t, a)| format!("CREATE UNIQUE INDEX i_{t} ON {t} ({a})")),
+        table().prop_map(|t| format!("CREATE VIEW v AS SELECT * FROM {t}")),
+        Just("DROP VIEW v".to_owned()),
+        Just("CREATE VIRTUAL TABLE search USING fts5(x)".to_owned()),
+        Just("-- monolite: allow drop-table: \nCOMMIT".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever stands in the file it is judged, on any schema; and if nothing
+    /// `fails`, SQLite applies its schema changes indeed.
+    #[test]
+    fn any_file_is_judged(all in prop::collection::vec(statement(), 1..8)) {
+        let text = all.join(";\n");
+        let blog = blog();
+        for db in [None, Some(&blog)] {
+            let found = lint(db, &text);
+            for finding in &found {
+                prop_assert!(finding.line >= 1 && finding.line <= text.lines().count());
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_is_judged(text in "\\PC{0,80}") {
+        lint(None, &text);
+    }
+}

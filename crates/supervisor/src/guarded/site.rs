@@ -1,0 +1,170 @@
+//! The volume as the guard sees it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use monolite_migrate::guard::{self, Find, News, NoSnapshot, Site, Taken};
+use monolite_replica::Progress;
+use monolite_replica::backup::local::{self, TakeOptions};
+use monolite_replica::backup::{self, Check};
+
+use crate::Config;
+use crate::environment::Framework;
+
+/// How long a database that another process locks is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How migrations are guarded.
+#[derive(Clone)]
+pub struct Guarding {
+    /// Finds the databases: all that hold what cannot be made anew.
+    pub find: Find,
+    /// What is meant to be lost.
+    pub allow: Vec<guard::Allowance>,
+    /// How thoroughly damage is looked for.
+    pub depth: guard::Depth,
+}
+
+impl fmt::Debug for Guarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarding")
+            .field("allow", &self.allow)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends what waits for a migration to begin, soon after; clones are the same
+/// one.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel {
+    guard: guard::Cancel,
+    snapshot: backup::Cancel,
+}
+
+impl Cancel {
+    /// Asks for the end. What comes after the command is never cut short.
+    pub fn cancel(&self) {
+        self.guard.cancel();
+        self.snapshot.cancel();
+    }
+}
+
+/// The volume as the guard sees it: snapshots share blocks with the databases
+/// where the filesystem can, and are copies elsewhere. `is_alone`: this process
+/// has none of the databases open.
+pub fn site(
+    volume: &Path,
+    find: Find,
+    is_alone: bool,
+    cancel: &Cancel,
+    tell: Arc<dyn Fn(News) + Send + Sync>,
+) -> Site {
+    let (of, told, snapshot) = (
+        volume.to_owned(),
+        Arc::clone(&tell),
+        cancel.snapshot.clone(),
+    );
+    Site {
+        volume: volume.into(),
+        find,
+        snapshot: Arc::new(move |database, into| take(&of, database, into, &snapshot, &told)),
+        tell,
+        clock: Arc::new(now_ms),
+        cancel: cancel.guard.clone(),
+        is_alone,
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn take(
+    volume: &Path,
+    database: &Path,
+    into: &Path,
+    cancel: &backup::Cancel,
+    tell: &Arc<dyn Fn(News) + Send + Sync>,
+) -> Result<Taken, NoSnapshot> {
+    let name = database.strip_prefix(volume).unwrap_or(database);
+    let told = Told {
+        database: name.display().to_string(),
+        tell: Arc::clone(tell),
+    };
+    let options = TakeOptions {
+        // What the database is, its snapshot has to be, damage and all.
+        check: Check::None,
+        patience: PATIENCE,
+        cancel: cancel.clone(),
+    };
+    let said = |error: backup::Error| error.to_string();
+    match local::take(database, into, now_ms(), &options, &told) {
+        Ok(snapshot) => Ok(Taken::File(snapshot.path)),
+        Err(backup::Error::Empty { .. } | backup::Error::Missing { .. }) => Ok(Taken::Empty),
+        Err(backup::Error::NotADatabase { .. }) => Ok(Taken::NotADatabase),
+        Err(error @ (backup::Error::NoRoom { .. } | backup::Error::DiskFull { .. })) => {
+            Err(NoSnapshot::Room(said(error)))
+        }
+        Err(error) => Err(NoSnapshot::Other(said(error))),
+    }
+}
+
+/// Passes on how far a snapshot is.
+struct Told {
+    database: String,
+    tell: Arc<dyn Fn(News) + Send + Sync>,
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told")
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Progress for Told {
+    fn begin(&self, step: &'static str, total: Option<u64>) {
+        let database = self.database.clone();
+        (self.tell)(News::Step {
+            database,
+            step,
+            total,
+        });
+    }
+
+    fn advance(&self, bytes: u64) {
+        (self.tell)(News::Advance(bytes));
+    }
+}
+
+/// What a migration's command finds in its environment beside what is there:
+/// where its database is, and that it is guarded already. The values of
+/// variables that are set stay, but for [`GUARDED`].
+pub fn migration_environment(
+    app_dir: &Path,
+    data: &Path,
+    database: &str,
+) -> Vec<(&'static str, OsString)> {
+    let mut variables = Framework::detect(app_dir).variables(data, &data.join(database));
+    variables.push((GUARDED, data.as_os_str().to_owned()));
+    variables
+}
+
+/// Set to the volume for a command that is guarded: a `monolite migrate` in it
+/// would wait for itself.
+pub const GUARDED: &str = "MONOLITE_GUARDED";
+
+impl Config {
+    /// What the migrate command is told besides what the app is.
+    pub(crate) fn guarded(&self) -> Option<(&'static str, OsString)> {
+        let data = self.place.dir.as_os_str().to_owned();
+        self.guard.is_some().then_some((GUARDED, data))
+    }
+}

@@ -1,0 +1,596 @@
+//! `monolite migrate` with files of one's own, as a newcomer runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+
+use monolite_testkit::{Process, Signal, disk_dir, wait_until};
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A project, with a data directory and nothing in it.
+struct Project {
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    errors: String,
+}
+
+impl Project {
+    fn new() -> Self {
+        let dir = disk_dir();
+        std::fs::create_dir(dir.path().join("data")).expect("a directory");
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, text).expect("written");
+    }
+
+    fn db(&self) -> Connection {
+        Connection::open(self.path("data/app.sqlite3")).expect("opened")
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_monolite"));
+        command
+            .arg("migrate")
+            .args(words.split_whitespace())
+            .env_clear()
+            .current_dir(self.dir.path());
+        command
+    }
+
+    fn run(&self, words: &str) -> Said {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(words).output().expect("the binary runs");
+        Said {
+            code: status.code().expect("it exits"),
+            out: String::from_utf8_lossy(&stdout).into_owned(),
+            errors: String::from_utf8_lossy(&stderr).into_owned(),
+        }
+    }
+
+    fn good(&self, words: &str) -> String {
+        let said = self.run(words);
+        assert_eq!(said.code, 0, "{words}: {said:?}");
+        assert_eq!(said.errors, "", "{words}");
+        assert!(!said.out.contains('\x1b'), "{words}: {said:?}");
+        said.out
+    }
+
+    fn json(&self, words: &str) -> Value {
+        serde_json::from_str(&self.good(words)).expect("JSON")
+    }
+
+    /// One line that names the thing and the mend.
+    fn refused(&self, words: &str, code: i32, said: &[&str]) {
+        let run = self.run(words);
+        assert_eq!(run.code, code, "{words}: {run:?}");
+        assert_eq!(run.errors.trim_end().lines().count(), 1, "{words}: {run:?}");
+        for word in said {
+            assert!(
+                run.errors.contains(word),
+                "{words}: {word:?} is not in {run:?}"
+            );
+        }
+    }
+
+    /// What lies in the data directory, and below.
+    fn files(&self) -> Vec<String> {
+        fn list(dir: &Path, into: &mut Vec<String>) {
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                match entry.path() {
+                    path if path.is_dir() => list(&path, into),
+                    path => into.push(path.display().to_string()),
+                }
+            }
+        }
+        let mut all = Vec::new();
+        list(&self.path("data"), &mut all);
+        let root = format!("{}/", self.path("data").display());
+        let mut all: Vec<String> = all.iter().map(|path| path.replace(&root, "")).collect();
+        all.sort();
+        all
+    }
+}
+
+const POSTS: &str = "CREATE TABLE post (id INTEGER PRIMARY KEY, title TEXT);
+INSERT INTO post (title) VALUES ('Hello'), ('World');
+CREATE TABLE comment (post_id INTEGER REFERENCES post ON DELETE CASCADE);
+INSERT INTO comment VALUES (1), (2);\n";
+
+#[test]
+fn from_nothing_to_a_database() {
+    let project = Project::new();
+    project.refused(
+        "up",
+        1,
+        &["there is no directory migrations", "monolite migrate new"],
+    );
+    project.refused("status", 1, &["monolite migrate new"]);
+    assert_eq!(
+        project.good("new Add posts"),
+        "migrations/0001_add_posts.sql\n"
+    );
+    project.refused("up", 1, &["0001_add_posts.sql holds no statement"]);
+    assert_eq!(
+        project.files(),
+        [] as [&str; 0],
+        "none was made for nothing"
+    );
+    project.write("migrations/0001_add_posts.sql", POSTS);
+    let status = project.good("status");
+    assert!(
+        status.starts_with("app.sqlite3, which is not there yet: 1 of 1 migration to apply\n"),
+        "{status}"
+    );
+    let plan = project.good("plan");
+    assert!(plan.contains("0001_add_posts.sql: writers wait"), "{plan}");
+    assert_eq!(project.files(), [] as [&str; 0]);
+    assert_eq!(
+        project.good("check"),
+        "1 file, judged by the files alone: 0 errors, 0 warnings\n"
+    );
+
+    let up = project.good("up");
+    assert!(
+        up.starts_with("applied 0001_add_posts.sql to app.sqlite3 in "),
+        "{up}"
+    );
+    assert_eq!(
+        project.good("up"),
+        "app.sqlite3: nothing to apply of 1 migration\n"
+    );
+    let mode: String = project
+        .db()
+        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+        .expect("a mode");
+    assert_eq!(mode, "wal");
+    let status = project.json("status --json");
+    assert_eq!(status["migrations"][0]["state"], "applied");
+    assert_eq!(status["pending"], 0);
+
+    assert_eq!(
+        project.good("new index titles"),
+        "migrations/0002_index_titles.sql\n"
+    );
+    project.write(
+        "migrations/0002_index_titles.sql",
+        "CREATE INDEX post_title ON post (title);\n",
+    );
+    let plan = project.json("plan --json");
+    assert_eq!(plan["files"][0]["name"], "0002_index_titles");
+    assert_eq!(plan["files"][0]["locks"]["readers"], "never");
+    assert_eq!(plan["files"][0]["statements"][0]["line"], 1);
+    assert!(plan["size"].as_u64() > Some(4096), "{plan}");
+    assert_eq!(project.files(), ["app.sqlite3"], "the copy is gone");
+    let up = project.json("up --json");
+    assert_eq!(up["applied"][0]["version"], 2);
+    assert_eq!(
+        project.json("up --json")["applied"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    for (name, text, said) in [
+        (
+            "0003_b.sql",
+            "SELECT 1",
+            &["no migration 0002", "0003_b.sql"][..],
+        ),
+        (
+            "0001_b.sql",
+            "SELECT 1",
+            &["0001_a.sql and 0001_b.sql have the same number"],
+        ),
+        ("two.sql", "SELECT 1", &["two.sql", "rename it"]),
+        ("0002_b.SQL", "SELECT 1", &["0002_b.SQL", "rename it"]),
+        (
+            "0002_b.sql",
+            "CREATE TABEL b (x)",
+            &["0002_b.sql, line 1", "TABEL", "syntax error"],
+        ),
+        (
+            "0002_b.sql",
+            "\nCOMMIT;",
+            &["0002_b.sql, line 2: COMMIT cannot be part", "remove it"],
+        ),
+        (
+            "0002_b.sql",
+            "PRAGMA foreign_keys=OFF;",
+            &["PRAGMA foreign_keys=OFF", "by itself"],
+        ),
+        ("0002_b.sql", "SELECT 'a", &["0002_b.sql, line 1"]),
+        ("0002_b.sql", "REBUILD TABLE post", &["0002_b.sql, line 1"]),
+    ] {
+        project.write(&format!("migrations/{name}"), text);
+        for words in ["up", "plan", "up --json", "redo", "baseline"] {
+            project.refused(words, 1, said);
+        }
+        std::fs::remove_file(project.path("migrations").join(name)).expect("removed");
+    }
+    assert_eq!(project.files(), [] as [&str; 0]);
+    project.good("up");
+    // While it runs: all of the file, or nothing.
+    project.write(
+        "migrations/0002_b.sql",
+        "CREATE TABLE b (x);\nDROP TABLE post;",
+    );
+    project.refused("plan", 1, &["2 rows of comment without the row of post"]);
+    project.refused(
+        "up",
+        1,
+        &[
+            "0002_b.sql would leave 2 rows of comment",
+            "nothing of it was applied",
+        ],
+    );
+    project.write(
+        "migrations/0002_b.sql",
+        "CREATE TABLE b (x);\nINSERT INTO no VALUES (1);",
+    );
+    project.refused(
+        "up",
+        1,
+        &[
+            "0002_b.sql, line 2: no such table: no",
+            "nothing of this file",
+        ],
+    );
+    let tables: i64 = project
+        .db()
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name = 'b'",
+            [],
+            |row| row.get(0),
+        )
+        .expect("counted");
+    assert_eq!(tables, 0);
+    // Edited, gone, and further than the files.
+    project.write("migrations/0001_a.sql", "SELECT 1");
+    project.refused("up", 1, &["0001_a.sql was changed after it was applied"]);
+    let status = project.run("status");
+    assert_eq!(status.code, 1);
+    assert!(
+        status.out.contains("CHANGED") && status.errors.contains("was changed"),
+        "{status:?}"
+    );
+    std::fs::remove_file(project.path("migrations/0001_a.sql")).expect("removed");
+    std::fs::remove_file(project.path("migrations/0002_b.sql")).expect("removed");
+    project.refused(
+        "up",
+        1,
+        &["the database is at 0001_a", "older version of the app"],
+    );
+    assert!(
+        project
+            .good("up --accept-newer")
+            .contains("nothing to apply")
+    );
+}
+
+#[test]
+fn wrong_words_are_wrong_usage() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    for (words, said) in [
+        ("new", "WORDS"),
+        ("new --", "WORDS"),
+        ("new 123", "say in a few words"),
+        ("up --to x", "--to"),
+        ("up --wait soon", "--wait"),
+        ("up --tow 1", "--to"),
+        ("upp", "up"),
+        ("up --database s3://bucket/x", "name a file"),
+        ("up --database ../x.db", "without `..`"),
+        ("baseline --to 9", "there is no migration 0009"),
+        ("up --config no.toml", "no.toml"),
+    ] {
+        // Some of them are about a database.
+        if words.starts_with("baseline") {
+            drop(project.db());
+        }
+        let run = project.run(words);
+        assert_eq!(run.code, 2, "{words}: {run:?}");
+        assert!(run.errors.contains(said), "{words}: {run:?}");
+    }
+    project.refused(
+        "up --to 9",
+        1,
+        &["there is no migration 0009; the newest is 0001"],
+    );
+    project.refused("up --data nowhere", 1, &["there is no directory", "--data"]);
+    project.write(
+        "data/text.db",
+        "this is not a database, but it is long enough to look like one",
+    );
+    project.refused("up --database text.db", 1, &["text.db", "not a database"]);
+    project.refused(
+        "status",
+        2,
+        &[
+            "there are 2 databases",
+            "app.sqlite3, text.db",
+            "--database",
+        ],
+    );
+    project.write(
+        "monolite.toml",
+        "migrations = 'db/changes'\ndatabase = 'shop.db'\n",
+    );
+    project.refused("up", 1, &["db/changes"]);
+    project.write("db/changes/0001_x.sql", "CREATE TABLE x (y)");
+    project.good("up");
+    assert!(project.path("data/shop.db").is_file());
+    assert!(
+        project
+            .good("status --dir migrations --database app.sqlite3")
+            .contains("0001_a.sql")
+    );
+}
+
+#[test]
+fn the_lint_says_what_would_be_lost_and_exits_with_3() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.good("up");
+    project.write("migrations/0002_b.sql", "-- gone\nDROP TABLE post;\n");
+    let run = project.run("check");
+    assert_eq!((run.code, &*run.errors), (3, ""), "{run:?}");
+    for said in [
+        "0002_b.sql, line 2: error drop-table: drops post and 2 rows\n",
+        "error cascade-trap: ",
+        "2 rows of comment (ON DELETE CASCADE)",
+        "    instead  REBUILD TABLE",
+        "1 file, judged by app.sqlite3: 2 errors, 0 warnings\n",
+    ] {
+        assert!(run.out.contains(said), "{said}: {run:?}");
+    }
+    let run = project.run("check --json migrations/0002_b.sql");
+    let report: Value = serde_json::from_str(&run.out).expect("JSON");
+    assert_eq!((run.code, &report["errors"]), (3, &Value::from(2)));
+    assert_eq!(report["findings"][0]["rule"], "drop-table");
+    // By the files alone; one that was applied; one of another place.
+    assert_eq!(project.run("check --no-database").code, 3);
+    project.good("check migrations/0001_a.sql");
+    project.write("other.sql", "DELETE FROM post;");
+    let run = project.run("check other.sql");
+    assert!(run.out.contains("other.sql, line 1"), "{run:?}");
+    project.refused("check no.sql", 1, &["no.sql"]);
+    project.write(
+        "migrations/0002_b.sql",
+        "-- monolite: allow drop-table, cascade-trap: nobody reads them\nDROP TABLE post;\n",
+    );
+    let said = project.good("check");
+    assert!(said.contains("because  nobody reads them"), "{said}");
+    assert!(said.ends_with("0 errors, 0 warnings\n"), "{said}");
+}
+
+#[test]
+fn two_that_boot_at_once_apply_each_file_once() {
+    let project = Project::new();
+    for n in 1..=6 {
+        let text = format!(
+            "CREATE TABLE t{n} (x);
+             WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 20000) INSERT INTO t{n} SELECT i FROM r;"
+        );
+        project.write(&format!("migrations/000{n}_t.sql"), &text);
+    }
+    let applied: u64 = thread::scope(|scope| {
+        let one = || {
+            scope.spawn(|| {
+                project.json("up --json")["applied"]
+                    .as_array()
+                    .map_or(0, Vec::len) as u64
+            })
+        };
+        let all: Vec<_> = (0..4).map(|_| one()).collect();
+        all.into_iter().map(|one| one.join().expect("it ran")).sum()
+    });
+    assert_eq!(applied, 6);
+    for n in 1..=6 {
+        let sql = format!("SELECT count(*) FROM t{n}");
+        let rows: i64 = project
+            .db()
+            .query_row(&sql, [], |row| row.get(0))
+            .expect("counted");
+        assert_eq!(rows, 20000);
+    }
+}
+
+#[test]
+fn one_that_is_killed_leaves_nothing_and_the_next_goes_on() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.good("up");
+    project.write(
+        "migrations/0002_b.sql",
+        "CREATE TABLE b (x);
+         WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 3000000) INSERT INTO b SELECT hex(randomblob(50)) FROM r;",
+    );
+    let process = Process::start(
+        env!("CARGO_BIN_EXE_monolite"),
+        ["migrate", "up"],
+        |command| {
+            command.env_clear().current_dir(project.dir.path());
+        },
+    );
+    let wal = project.path("data/app.sqlite3-wal");
+    wait_until("it has written to the log", || {
+        std::fs::metadata(&wal).is_ok_and(|of| of.len() > 1 << 20)
+    });
+    process.signal(Signal::KILL);
+    let (status, _) = process.end();
+    assert!(!status.success());
+    let tables: i64 = project
+        .db()
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name = 'b'",
+            [],
+            |row| row.get(0),
+        )
+        .expect("counted");
+    assert_eq!(tables, 0);
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    project.good("up");
+}
+
+#[test]
+fn a_plan_leaves_the_live_database_alone() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.good("up");
+    project.write(
+        "migrations/0002_b.sql",
+        "UPDATE post SET title = 'planned'; CREATE TABLE b (x)",
+    );
+    // The app has a transaction open all the while.
+    let app = project.db();
+    app.execute_batch("BEGIN IMMEDIATE; INSERT INTO post (title) VALUES ('later')")
+        .expect("begun");
+    let plan = project.good("plan");
+    assert!(
+        plan.contains("1 migration to apply, tried on a copy of "),
+        "{plan}"
+    );
+    app.execute_batch("COMMIT").expect("committed");
+    let titles: String = app
+        .query_row(
+            "SELECT group_concat(title) FROM (SELECT title FROM post ORDER BY id)",
+            [],
+            |row| row.get(0),
+        )
+        .expect("read");
+    assert_eq!(titles, "Hello,World,later");
+    assert!(!project.path("data/.monolite/plan").exists());
+}
+
+#[test]
+fn redo_needs_its_copy_and_loses_nothing() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.refused("redo", 1, &["there is no database"]);
+    project.good("up");
+    project.refused(
+        "redo",
+        1,
+        &[
+            "there is no copy",
+            "--keep-copy",
+            "in production, write a new migration",
+        ],
+    );
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    project.good("up --keep-copy");
+    project
+        .db()
+        .execute_batch("INSERT INTO b VALUES ('typed in since')")
+        .expect("inserted");
+    // Mended and once more; and again.
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x, y)");
+    project.refused("up", 1, &["was changed after it was applied"]);
+    let said = project.good("redo");
+    assert!(
+        said.contains("undid 0002_b.sql; the database as it was is kept in"),
+        "{said}"
+    );
+    assert!(said.contains("applied 0002_b.sql"), "{said}");
+    let undone = Connection::open(project.path("data/.monolite/redo/app.sqlite3/undone.sqlite3"))
+        .expect("opened");
+    let typed: String = undone
+        .query_row("SELECT x FROM b", [], |row| row.get(0))
+        .expect("kept");
+    assert_eq!(typed, "typed in since");
+    drop(undone);
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x, y, z)");
+    project.good("redo");
+    project
+        .db()
+        .execute_batch("INSERT INTO b (z) VALUES (1)")
+        .expect("the newest");
+    // One that was applied without a copy is not undone by an older one.
+    project.write("migrations/0003_c.sql", "CREATE TABLE c (x)");
+    project.good("up");
+    project.refused(
+        "redo",
+        1,
+        &["there is no copy of app.sqlite3 from before 0003_c.sql"],
+    );
+    // A mistake in the mended file leaves the database as it was before it.
+    project.write("migrations/0004_d.sql", "CREATE TABLE d (x)");
+    project.good("up --keep-copy");
+    project.write(
+        "migrations/0004_d.sql",
+        "CREATE TABLE d (x); INSERT INTO no VALUES (1)",
+    );
+    let run = project.run("redo");
+    assert_eq!(run.code, 1, "{run:?}");
+    assert_eq!(project.json("status --json")["pending"], 1);
+    project.write("migrations/0004_d.sql", "CREATE TABLE d (x, y)");
+    project.good("up");
+    project.good("redo");
+}
+
+#[test]
+fn a_lost_database_is_not_begun_anew() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.write("monolite.toml", "replica = 'replica'\n");
+    // Nothing has ever been there: the first deploy.
+    project.good("up");
+    let replicate = Command::new(env!("CARGO_BIN_EXE_monolite"))
+        .args(["replicate", "--once"])
+        .env_clear()
+        .current_dir(project.dir.path())
+        .output()
+        .expect("the binary runs");
+    assert!(replicate.status.success(), "{replicate:?}");
+    std::fs::remove_dir_all(project.path("data")).expect("removed");
+    std::fs::create_dir(project.path("data")).expect("a directory");
+    project.refused(
+        "up",
+        1,
+        &["app.sqlite3 is missing", "monolite restore", "--create"],
+    );
+    assert!(!project.path("data/app.sqlite3").exists());
+    project.good("up --create");
+}
+
+#[test]
+fn a_database_of_other_means_gets_a_baseline() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    project.db().execute_batch(POSTS).expect("made");
+    project.refused("up", 1, &["table post already exists"]);
+    project.refused("baseline", 1, &["it has not the column b.x", "--force"]);
+    assert_eq!(
+        project.good("baseline --to 1"),
+        "app.sqlite3: 0001_a.sql counts as applied\n"
+    );
+    project.refused("baseline --to 1", 1, &["has applied 0001_a already"]);
+    let up = project.good("up");
+    assert!(up.starts_with("applied 0002_b.sql"), "{up}");
+    assert!(project.good("status").contains("baseline"));
+}
