@@ -2,16 +2,26 @@
 //! are judged.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::op::Op;
 use crate::files::run_rebuild;
 use crate::schema::Schema;
 use crate::sql::{Kind, Statement, tokens, unquote_name};
 
+/// Instructions of SQLite's machine between two counts …
+const STEP: i32 = 1_000;
+/// … and how many counts a statement may take, which is a second or so: a table
+/// made of a SELECT may have rows without end.
+const STEPS: u64 = 50_000;
+
 pub(super) struct World {
     conn: Connection,
+    /// What the statement has taken so far.
+    steps: Arc<AtomicU64>,
     /// What could not be copied, as it needs a module or a function of the
     /// app's own: of statements that name it nothing is said.
     blind: HashSet<String>,
@@ -25,8 +35,12 @@ impl World {
         conn.pragma_update(None, "foreign_keys", false)?;
         let mut world = Self {
             conn,
+            steps: Arc::default(),
             blind: HashSet::new(),
         };
+        let steps = Arc::clone(&world.steps);
+        let is_enough = move || steps.fetch_add(1, Ordering::Relaxed) >= STEPS;
+        world.conn.progress_handler(STEP, Some(is_enough))?;
         if let Some(live) = live {
             world.copy(live)?;
         }
@@ -70,13 +84,21 @@ impl World {
     }
 
     /// What is refused of the statement, if it is.
-    pub(super) fn apply(&self, statement: &Statement, op: &Op) -> Option<String> {
+    pub(super) fn apply(&mut self, statement: &Statement, op: &Op) -> Option<String> {
+        self.steps.store(0, Ordering::Relaxed);
         let refused = match statement.kind {
             Kind::Rebuild => self.rebuild(&statement.sql).err(),
-            Kind::Sqlite => self
-                .execute(&statement.sql, op)
-                .err()
-                .map(|error| said(&error, &statement.sql)),
+            Kind::Sqlite => match self.execute(&statement.sql, op) {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
+                {
+                    if let Op::CreateTable { name, .. } = op {
+                        self.blind.insert(name.to_ascii_lowercase());
+                    }
+                    None
+                }
+                done => done.err().map(|error| said(&error, &statement.sql)),
+            },
         };
         refused.filter(|_| !self.is_blind(statement))
     }
