@@ -97,7 +97,7 @@ struct Known {
     /// the clock does.
     newest_ms: i64,
     saved: Instant,
-    /// Not since the start: what runs for a moment each hour tends as well.
+    /// `None`: at once, for who comes for one sync only.
     tended: Option<Instant>,
     dirty: bool,
     /// Encoded, and not stored for sure.
@@ -265,7 +265,7 @@ impl Shipper {
             whole: false,
             newest_ms: 0,
             saved: now,
-            tended: None,
+            tended: (!self.settings.finish).then_some(now),
             dirty: false,
             unsent: None,
         })
