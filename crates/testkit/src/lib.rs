@@ -22,7 +22,7 @@ pub use process::Process;
 pub use rustix::process::Signal;
 
 /// Longest a test waits for anything: far above what any of it takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A port that was free a moment ago.
 ///

@@ -8,6 +8,7 @@ use monolite_replica::backup::{self, BackupOptions, Copy};
 use rusqlite::Connection;
 
 use super::common::{LARGE_PAGE as PAGE, fill_large};
+use super::place::disk;
 
 const GIBIBYTE: u64 = 1 << 30;
 
@@ -20,6 +21,7 @@ fn large(dir: &Path) -> std::path::PathBuf {
 
 #[test]
 fn the_page_at_one_gibibyte_is_zero_and_those_after_it_are_right() {
+    let _alone = disk();
     let dir = monolite_testkit::disk_dir();
     let db = large(dir.path());
     // SQLite never reads it, nor should anybody else.

@@ -1,7 +1,7 @@
 //! A database that tells whether a copy of it is one committed state.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use monolite_replica::Progress;
@@ -10,6 +10,13 @@ use rusqlite::{Connection, OpenFlags};
 const TOTAL: i64 = 1_000_000;
 /// Steps that are kept, so that the file does not grow for ever.
 const KEPT: i64 = 2000;
+
+/// Held by tests that move gigabytes or mount what is on this disk: beside
+/// each other, the one's syncs wait for all that the other has written.
+pub(crate) fn disk() -> MutexGuard<'static, ()> {
+    static DISK: Mutex<()> = Mutex::new(());
+    DISK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A database in `dir`, in the journal mode given, with `steps` transactions.
 pub(crate) fn database(dir: &Path, mode: &str, steps: u32) -> PathBuf {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::kill::a_snapshot_has_its_name_when_it_is_whole;
 use super::other::can_write;
-use super::place::{Noted, database, in_namespace, last, names, place, state, transact};
+use super::place::{Noted, database, disk, in_namespace, last, names, place, state, transact};
 use super::snapshots::beside_writers;
 
 #[test]
@@ -23,6 +23,7 @@ fn on_btrfs() {
 
 /// This needs root and loop devices: filesystems with reflinks need a device.
 fn on(mkfs: &str) {
+    let _alone = disk();
     let dir = monolite_testkit::disk_dir();
     let image = dir.path().join("image");
     let file = std::fs::File::create(&image).unwrap();
