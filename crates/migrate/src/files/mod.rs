@@ -5,7 +5,7 @@
 //! database is as it was before the file, or after it with its record. The
 //! record holds the file's checksum: a file that was applied is never edited.
 //!
-//! Everything that can be known before is known before: [`up`] reads every
+//! Everything that can be known before is known before: [`up()`] reads every
 //! file, compares all of them with what is recorded, and only then runs the
 //! first one. Processes that start at once take turns by SQLite's own write
 //! lock; each looks again when it has it, and finds done what the other did.
