@@ -19,8 +19,8 @@ pub use history::{Catalog, History, Plan, PlanError, Policy, Target, Tended, his
 pub use map::PageMap;
 pub use progress::Progress;
 pub use restore::{
-    Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions, restore,
-    verify,
+    Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions, put_in_place,
+    restore, verify,
 };
 pub use storage::{
     Body, Destination, DestinationOptions, FileInfo, Holder, Key, Lease, LeaseStore, Node,

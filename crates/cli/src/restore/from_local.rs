@@ -1,23 +1,17 @@
 //! From a snapshot on the volume.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use std::{fs, io};
 
 use anyhow::{Context, anyhow, bail};
-use monolite_replica::Target;
 use monolite_replica::backup::{self, BackupOptions, Cancel, local};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use monolite_replica::{Target, put_in_place};
 
 use super::{Done, Line, Orders};
 use crate::bar::Bar;
 use crate::subject::Subject;
 use crate::{Failure, moment};
-
-/// How long another process may have a lock on the database to be replaced.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A snapshot of a database.
 pub(super) struct Snapshot {
@@ -137,82 +131,25 @@ impl Drop for Cancelled {
 /// A copy of the snapshot beside, and then in its place: whenever the machine
 /// dies, there is the old database, whole, or the new one.
 fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: Cancel) -> anyhow::Result<()> {
-    let old = match fs::metadata(out) {
-        Ok(old) if !old.is_file() => bail!("{} is not a regular file", out.display()),
-        Ok(_) if !overwrite => bail!("{} exists already", out.display()),
-        Ok(old) => Some(old),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).context(format!("cannot look at {}", out.display())),
-    };
-    let dir = match out.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let copy = beside(out, &format!(".restoring-{}", std::process::id()));
+    // SQLite follows a link, too, and keeps the WAL beside what it leads to.
+    let out = fs::canonicalize(out).unwrap_or_else(|_| out.to_owned());
+    if out.exists() && !overwrite {
+        bail!("{} exists already", out.display());
+    }
+    if let Some(dir) = out.parent().filter(|dir| *dir != Path::new("")) {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let mut copy = out.as_os_str().to_owned();
+    copy.push(format!(".restoring-{}", std::process::id()));
+    let copy = PathBuf::from(copy);
     let options = BackupOptions {
         overwrite: true,
         cancel,
         ..BackupOptions::default()
     };
     backup::to_file(from, &copy, &options, bar)?;
-    let swapped = old
-        .map_or(Ok(()), |old| match old.len() {
-            0 => Ok(()),
-            _ => take_in(out),
-        })
-        .and_then(|()| swap(&copy, out, dir));
-    if swapped.is_err() {
+    put_in_place(&copy, &out, overwrite).inspect_err(|_| {
         let _ = fs::remove_file(&copy);
-    }
-    swapped
-}
-
-/// Has SQLite take in what lies beside the old database, which also finds out
-/// whether another process has it open.
-fn take_in(old: &Path) -> anyhow::Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let taken = Connection::open_with_flags(old, flags).and_then(|conn| {
-        conn.busy_timeout(PATIENCE)?;
-        let _: String = conn.query_row("PRAGMA locking_mode = EXCLUSIVE", (), |row| row.get(0))?;
-        conn.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
-        let () = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
-        conn.close().map_err(|(_, error)| error)
-    });
-    let Err(error) = taken else {
-        return Ok(());
-    };
-    let old = old.display();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            bail!("{old} is in use by another process; stop it before its database is replaced")
-        }
-        // What no SQLite can read has nothing that could be kept.
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Ok(()),
-        _ => bail!("cannot make {old} ready to be replaced: {error}; it was left as it is"),
-    }
-}
-
-fn swap(copy: &Path, out: &Path, dir: &Path) -> anyhow::Result<()> {
-    let sync = || File::open(dir).and_then(|dir| dir.sync_all());
-    for suffix in ["-wal", "-shm", "-journal"] {
-        let path = beside(out, suffix);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).context(format!("cannot remove {}", path.display()));
-            }
-            _ => {}
-        }
-    }
-    // The removal must not come after the renaming on the disk.
-    let renamed = sync()
-        .and_then(|()| fs::rename(copy, out))
-        .and_then(|()| sync());
-    renamed.with_context(|| format!("cannot write {}", out.display()))
-}
-
-fn beside(out: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = out.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+    })?;
+    Ok(())
 }

@@ -26,6 +26,7 @@ use monolite_ltx::{Checksum, Txid};
 
 pub use self::check::{Integrity, IntegrityCheck};
 pub use self::error::RestoreError;
+pub use self::swap::put_in_place;
 pub use self::verify::{VerifyOptions, verify};
 
 use self::build::Build;

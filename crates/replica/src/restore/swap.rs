@@ -37,6 +37,19 @@ pub(super) fn check(out: &Path, overwrite: bool) -> Result<Option<fs::Metadata>,
 
 /// Makes `temporary` the database `out`. Its content is on the disk already.
 pub(super) fn swap(temporary: Temporary, out: &Path, overwrite: bool) -> Result<(), RestoreError> {
+    put_in_place(temporary.path(), out, overwrite)?;
+    temporary.has_become();
+    Ok(())
+}
+
+/// Makes the file `copy`, which is in the same folder and on the disk already,
+/// the database `out`: whenever the machine dies, there is the old one, whole,
+/// or the new one. What lies beside the old one goes with it.
+///
+/// # Errors
+/// Another process has the old one open; it is there, and is not to be
+/// overwritten; or the system refuses.
+pub fn put_in_place(copy: &Path, out: &Path, overwrite: bool) -> Result<(), RestoreError> {
     let old = check(out, overwrite)?;
     if old.is_some_and(|old| old.len() > 0) {
         take_in(out)?;
@@ -47,8 +60,7 @@ pub(super) fn swap(temporary: Temporary, out: &Path, overwrite: bool) -> Result<
         sync(folder(out))?;
     }
     steps::reached("restore.cleared");
-    rename(temporary.path(), out, overwrite)?;
-    temporary.has_become();
+    rename(copy, out, overwrite)?;
     steps::reached("restore.renamed");
     sync(folder(out))?;
     steps::reached("restore.done");
