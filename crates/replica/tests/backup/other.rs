@@ -53,6 +53,9 @@ pub(crate) fn main() {
                 if n == 0 {
                     println!("committed");
                 }
+                // A rollback journal's lock is free between two transactions
+                // only: one who never pauses keeps all others out.
+                std::thread::sleep(std::time::Duration::from_millis(2));
             }
         }
         "hold" => {
