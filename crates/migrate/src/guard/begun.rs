@@ -68,7 +68,8 @@ impl Begun {
             let snapshot = guard.dir().join(&self.intent.stamp).join(snapshot);
             let tell = Tell::new(&shown, &*guard.site.tell);
             let depth = self.options.depth;
-            let compared = compare::compare_or_same(&live, &snapshot, depth, &tell);
+            let same = Some(&*guard.site.same_blocks);
+            let compared = compare::compare_or_same(&live, &snapshot, depth, same, &tell);
             let (mut report, same) = match compared {
                 Ok(compared) => compared,
                 // It cannot be read, so it cannot be judged to be well.

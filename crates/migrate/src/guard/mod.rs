@@ -47,7 +47,7 @@ pub use error::{Error, Result};
 pub use news::{Cancel, News, Tell};
 pub use report::{Kind, Loss, Report};
 pub use session::Guard;
-pub use site::{Find, Interrupted, NoSnapshot, Options, Others, Site, Snapshot, Taken};
+pub use site::{Find, Interrupted, NoSnapshot, Options, Others, SameBlocks, Site, Snapshot, Taken};
 pub use verdict::{PutBack, Verdict};
 
 /// How long a lock of another process is waited for.

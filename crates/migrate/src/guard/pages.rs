@@ -2,21 +2,26 @@
 //!
 //! Reading both files once from end to end is the fastest look at all of them
 //! there is: a table none of whose pages changed need not be read row by row.
+//! What the two share on the disk need not be read at all.
+
+mod shared;
+mod theirs;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use rusqlite::Connection;
 
+pub(super) use self::shared::Same;
+use self::shared::Shared;
+use self::theirs::Theirs;
 use super::error::{Error, Result};
 use super::news::Tell;
 
-/// Bytes read from the snapshot at once.
-const CHUNK: usize = 1 << 20;
-/// Chunks read ahead.
-const AHEAD: usize = 4;
+/// Pages after which is told how far it is.
+const TOLD: u32 = 256;
 
 /// A set of page numbers.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +34,16 @@ impl Pages {
             self.0.resize(at + 1, 0);
         }
         self.0[at] |= 1 << (page % 64);
+    }
+
+    fn remove(&mut self, page: u32) {
+        if let Some(word) = self.0.get_mut(page as usize / 64) {
+            *word &= !(1 << (page % 64));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
     }
 
     pub(super) fn contains(&self, page: u32) -> bool {
@@ -58,11 +73,13 @@ pub(super) struct Changed {
     pub(super) is_same: bool,
 }
 
-/// Compares `main` of `conn`, in its read transaction, with the snapshot.
-/// `None` if their pages are of different sizes: then nothing can be told.
+/// Compares `main` of `conn`, in its read transaction, with the snapshot. What
+/// `same` says to be the same blocks of the disk is not read. `None` if their
+/// pages are of different sizes: then nothing can be told.
 pub(super) fn changed(
     conn: &Connection,
     before: &Path,
+    same: Option<&Same>,
     tell: &Tell<'_>,
 ) -> Result<Option<Changed>> {
     let at = |error| Error::sqlite("compare the pages of", conn, error);
@@ -72,44 +89,127 @@ pub(super) fn changed(
     let page_size = page_size as usize;
     let file = |error| Error::file("read the snapshot", before, error);
     let snapshot = File::open(before).map_err(file)?;
-    let bytes_before = snapshot.metadata().map_err(file)?.len();
+    let bytes = snapshot.metadata().map_err(file)?.len();
     if page_size_of(before).map_err(file)? != page_size {
         return Ok(None);
     }
     tell.step("comparing", Some(u64::from(count) * page_size as u64));
-    let chunks = read_ahead(snapshot, page_size)?;
-    let mut theirs = Theirs::new(chunks, page_size);
-    let mut pages = Pages::default();
-    let mut others = false;
-    let lock_page = lock_page(page_size);
-    let mut all = conn
-        .prepare("SELECT data FROM sqlite_dbpage('main')")
-        .map_err(at)?;
-    let mut rows = all.query([]).map_err(at)?;
-    let mut number = 0;
-    let mut told = 0;
-    while let Some(row) = rows.next().map_err(at)? {
-        number += 1;
-        let page = row.get_ref(0).map_err(at)?;
-        let page = page.as_blob().unwrap_or_default();
-        let their = theirs.next().map_err(file)?;
-        if number != lock_page && their != Some(page) {
-            pages.insert(number);
-            others |= number > 1 || !their.is_some_and(|their| is_same_first(page, their));
-        }
-        told += page.len();
-        if told >= CHUNK {
-            tell.advance(told as u64);
-            told = 0;
-        }
-    }
-    let is_same = !others && bytes_before == u64::from(number) * page_size as u64;
+    let shared = same.and_then(|same| Shared::find(conn, before, page_size, same));
+    let look = Look {
+        conn,
+        page_size,
+        count,
+        tell,
+    };
+    let differences = match shared {
+        Some(shared) => look.at_what_is_not(&shared, &snapshot),
+        None => look.at_all(snapshot),
+    };
+    let Differences { pages, is_more } = differences.map_err(|error| match error {
+        Failed::Database(error) => at(error),
+        Failed::Snapshot(error) => file(error),
+    })?;
+    let is_same = !is_more && bytes == u64::from(count) * page_size as u64;
     Ok(Some(Changed {
         pages,
         page_size,
-        count: number,
+        count,
         is_same,
     }))
+}
+
+/// Which of the two cannot be read.
+enum Failed {
+    Database(rusqlite::Error),
+    Snapshot(io::Error),
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Snapshot(error)
+    }
+}
+
+#[derive(Default)]
+struct Differences {
+    pages: Pages,
+    /// More than the counters of the first page.
+    is_more: bool,
+}
+
+impl Differences {
+    fn look(&mut self, number: u32, page: &[u8], their: Option<&[u8]>) {
+        if number != lock_page(page.len()) && their != Some(page) {
+            self.pages.insert(number);
+            self.is_more |= number > 1 || !their.is_some_and(|their| is_same_first(page, their));
+        }
+    }
+}
+
+struct Look<'l> {
+    conn: &'l Connection,
+    page_size: usize,
+    count: u32,
+    tell: &'l Tell<'l>,
+}
+
+impl Look<'_> {
+    fn at_all(&self, snapshot: File) -> Result<Differences, Failed> {
+        let mut theirs = Theirs::read(snapshot, self.page_size)?;
+        let mut found = Differences::default();
+        let mut all = self
+            .conn
+            .prepare("SELECT data FROM sqlite_dbpage('main')")?;
+        let mut rows = all.query([])?;
+        let mut number = 0;
+        while let Some(row) = rows.next()? {
+            number += 1;
+            let page = row.get_ref(0)?.as_blob().unwrap_or_default();
+            found.look(number, page, theirs.next()?);
+            self.told(number);
+        }
+        Ok(found)
+    }
+
+    fn at_what_is_not(&self, shared: &Shared, snapshot: &File) -> Result<Differences, Failed> {
+        let mut found = Differences::default();
+        let mut one = self
+            .conn
+            .prepare("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
+        let bytes = snapshot.metadata()?.len();
+        let mut their = vec![0; self.page_size];
+        for number in 1..=self.count {
+            self.told(number);
+            if shared.contains(number) {
+                continue;
+            }
+            let from = u64::from(number - 1) * self.page_size as u64;
+            let is_there = from + self.page_size as u64 <= bytes;
+            if is_there {
+                snapshot.read_exact_at(&mut their, from)?;
+            }
+            let mut rows = one.query([number])?;
+            let page = match rows.next()? {
+                Some(row) => row.get_ref(0)?.as_blob().unwrap_or_default(),
+                None => &[],
+            };
+            found.look(number, page, is_there.then_some(&their));
+        }
+        Ok(found)
+    }
+
+    /// Every so often.
+    fn told(&self, number: u32) {
+        if number.is_multiple_of(TOLD) {
+            self.tell.advance(u64::from(TOLD) * self.page_size as u64);
+        }
+    }
 }
 
 /// The page that SQLite locks and never writes.
@@ -139,62 +239,6 @@ fn page_size_of(path: &Path) -> std::io::Result<usize> {
     File::open(path)?.read_exact(&mut header)?;
     let size = usize::from(u16::from_be_bytes([header[16], header[17]]));
     Ok(if size == 1 { 1 << 16 } else { size })
-}
-
-type Chunk = std::io::Result<Vec<u8>>;
-
-/// Reads a file in a thread of its own, whole pages at a time.
-fn read_ahead(mut file: File, page_size: usize) -> Result<Receiver<Chunk>> {
-    let (sender, chunks) = sync_channel(AHEAD);
-    let size = CHUNK.max(page_size) / page_size * page_size;
-    let spawned = std::thread::Builder::new()
-        .name("migrate-snapshot".into())
-        .spawn(move || {
-            loop {
-                let mut chunk = Vec::with_capacity(size);
-                let read = (&mut file).take(size as u64).read_to_end(&mut chunk);
-                let is_last = !matches!(read, Ok(read) if read == size);
-                // Nobody listens any more: that is the end, too.
-                if sender.send(read.map(|_| chunk)).is_err() || is_last {
-                    return;
-                }
-            }
-        });
-    spawned
-        .map_err(|error| Error::file("start a thread to read", Path::new("a snapshot"), error))?;
-    Ok(chunks)
-}
-
-struct Theirs {
-    chunks: Receiver<Chunk>,
-    chunk: Vec<u8>,
-    at: usize,
-    page_size: usize,
-}
-
-impl Theirs {
-    fn new(chunks: Receiver<Chunk>, page_size: usize) -> Self {
-        Self {
-            chunks,
-            chunk: Vec::new(),
-            at: 0,
-            page_size,
-        }
-    }
-
-    /// The next page; `None` after the last.
-    fn next(&mut self) -> std::io::Result<Option<&[u8]>> {
-        if self.at >= self.chunk.len() {
-            self.chunk = match self.chunks.recv() {
-                Ok(chunk) => chunk?,
-                Err(_) => return Ok(None),
-            };
-            self.at = 0;
-        }
-        let from = self.at;
-        self.at += self.page_size;
-        Ok(self.chunk.get(from..self.at))
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A volume, and how a migration on it is guarded.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +36,11 @@ pub enum Taken {
 /// Takes a snapshot of a database into a directory, which is made for it.
 pub type Snapshot = Arc<dyn Fn(&Path, &Path) -> Result<Taken, NoSnapshot> + Send + Sync>;
 
+/// Tells which ranges of bytes of two files, the database first, are equal
+/// because they are the same blocks of the disk: ascending, apart, and true
+/// while nobody writes to them. None, where that is not known.
+pub type SameBlocks = Arc<dyn Fn(&Path, &Path) -> Vec<Range<u64>> + Send + Sync>;
+
 /// A volume, and what the guard needs from outside.
 #[derive(Clone)]
 pub struct Site {
@@ -44,6 +50,8 @@ pub struct Site {
     pub find: Find,
     /// Takes snapshots.
     pub snapshot: Snapshot,
+    /// Spares the reading of what a snapshot shares with its database.
+    pub same_blocks: SameBlocks,
     /// Is told the news; must not block.
     pub tell: Arc<dyn Fn(News) + Send + Sync>,
     /// Milliseconds since 1970.

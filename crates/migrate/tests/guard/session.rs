@@ -84,6 +84,28 @@ fn a_loss_is_put_back_and_told() {
 }
 
 #[test]
+fn what_only_the_log_has_is_seen() {
+    let (_dir, volume) = volume();
+    volume.run("app.sqlite3", "PRAGMA wal_checkpoint(TRUNCATE)");
+    // While somebody reads, nothing comes from the log to the file.
+    let reader = volume.open("app.sqlite3");
+    let reads = "BEGIN; SELECT count(*) FROM posts";
+    reader.execute_batch(reads).unwrap();
+    let sql = "DELETE FROM comments WHERE id <= 3";
+    let begun = Guard::enter(volume.site(), "the migration").unwrap();
+    let begun = begun.begin(Options::default()).unwrap();
+    volume.run("app.sqlite3", sql);
+    let verdict = begun.finish(true).unwrap();
+    let Verdict::PutBack { reports, .. } = &verdict else {
+        panic!("{verdict:?}");
+    };
+    let losses: Vec<_> = reports.iter().flat_map(|report| report.refused()).collect();
+    assert_eq!(losses[0].table.as_deref(), Some("comments"));
+    assert_eq!(losses[0].count, 3);
+    drop(reader);
+}
+
+#[test]
 fn what_is_named_may_go() {
     let (_dir, volume) = volume();
     let verdict = volume

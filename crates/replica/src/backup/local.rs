@@ -5,6 +5,8 @@
 //! filesystem can share blocks between files (XFS, btrfs, bcachefs), a snapshot
 //! takes no time and no space until the database changes.
 
+#[cfg(target_os = "linux")]
+mod extents;
 mod name;
 #[cfg(target_os = "linux")]
 mod reflink;
@@ -15,6 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub use self::extents::same_blocks;
 use self::name::{name_of, taken_of};
 use super::cancel::Cancel;
 use super::check::{Check, check};
@@ -25,6 +29,15 @@ use super::file::{fill, mode_of};
 use super::room;
 use super::temporary::{Temporary, make_directory, remove, sweep, sync_directory};
 use crate::{Progress, steps};
+
+/// None: only Linux tells.
+///
+/// # Errors
+/// Never.
+#[cfg(not(target_os = "linux"))]
+pub fn same_blocks(_: &Path, _: &Path) -> io::Result<Vec<std::ops::Range<u64>>> {
+    Ok(Vec::new())
+}
 
 const DAY_MS: i64 = 86_400_000;
 /// Free space below which no snapshot is taken: a tenth of the filesystem, and

@@ -71,6 +71,8 @@ pub fn site(
         volume: volume.into(),
         find,
         snapshot: Arc::new(move |database, into| take(&of, database, into, &snapshot, &told)),
+        // Where that cannot be told, all of it is read.
+        same_blocks: Arc::new(|live, before| local::same_blocks(live, before).unwrap_or_default()),
         tell,
         clock: Arc::new(now_ms),
         cancel: cancel.guard.clone(),

@@ -1,8 +1,9 @@
-//! Cloning the file of a database that this process may have open.
+//! Cloning the file of a database that this process may have open, and what
+//! else needs a raw descriptor of it.
 //!
 //! A process that closes any descriptor of a file loses all its POSIX locks on
 //! that file, those of its SQLite connections among them. The kernel tells
-//! processes apart by their table of descriptors, so the clone is made by a
+//! processes apart by their table of descriptors, so that is done by a
 //! thread that has left the common table for one of its own. (A child process
 //! would do as well, but whoever reaps children in this one would meet it.)
 
@@ -24,15 +25,27 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 /// else mostly that the filesystem cannot, or that this process may not leave
 /// its table (as in a container with seccomp rules).
 pub(super) fn clone_file(from: &Path, id: (u64, u64), to: &Path) -> io::Result<()> {
+    with_own_table("backup-clone", || clone_here(from, id, to))
+}
+
+/// Does `work`, which may open and close databases, in a thread `name` that has
+/// a table of descriptors of its own.
+///
+/// # Errors
+/// As `work`; or the thread may not have its own table.
+pub(super) fn with_own_table<T: Send>(
+    name: &str,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
-            .name("backup-clone".into())
+            .name(name.into())
             .spawn_scoped(scope, || {
                 leave_the_table()?;
-                clone_here(from, id, to)
+                work()
             })?
             .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the cloning thread panicked")))
+            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
     })
 }
 
