@@ -5,12 +5,17 @@ mod affinity;
 mod index;
 mod object;
 mod read;
+#[allow(dead_code)]
+mod stand_in;
 mod table;
 
 pub use affinity::Affinity;
 pub use index::{Index, IndexColumn, Origin};
 pub use object::{Trigger, View};
 pub use table::{Column, ForeignKey, Generated, Table, TableKind};
+
+#[allow(unused_imports)]
+pub(crate) use stand_in::stand_in_collations;
 
 use crate::sql::same_name;
 
