@@ -20,10 +20,13 @@ mod tests {
     #[test]
     fn what_names_an_unknown_collation_can_be_read() {
         let conn = Connection::open_in_memory().unwrap();
+        conn.create_collation("icu", |a: &str, b: &str| a.cmp(b))
+            .unwrap();
         conn.execute_batch(
             "CREATE TABLE t (a TEXT COLLATE icu); INSERT INTO t VALUES ('b'), ('a')",
         )
         .unwrap();
+        conn.remove_collation("icu").unwrap();
         let first = || conn.query_row("SELECT a FROM t ORDER BY a", [], |row| row.get(0));
         assert!(first().is_err());
         stand_in_collations(&conn).unwrap();
