@@ -10,6 +10,8 @@ mod constraints;
 mod damage;
 #[path = "guard/kill.rs"]
 mod kill;
+#[path = "guard/known.rs"]
+mod known;
 #[path = "guard/pair.rs"]
 mod pair;
 #[path = "guard/rows.rs"]

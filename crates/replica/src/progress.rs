@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use crate::backup::Pages;
+
 /// Is told how far a restore, a verification or a backup is.
 ///
 /// Called from several threads, up to a few thousand times a second; it must
@@ -16,6 +18,13 @@ pub trait Progress: Debug + Send + Sync + 'static {
     /// That many more bytes of the step are done.
     fn advance(&self, bytes: u64) {
         let _ = bytes;
+    }
+
+    /// Those pages of so many bytes were written to its copy as they are: for
+    /// whoever wants to know what is in a copy without reading it. Not called
+    /// for a copy that shares the database's blocks.
+    fn copied(&self, page_size: u32, pages: Pages<'_>) {
+        let _ = (page_size, pages);
     }
 }
 

@@ -7,6 +7,7 @@ use super::error::{Error, Result};
 use super::intent::{Beating, Database, Intent};
 use super::news::{News, Tell};
 use super::others;
+use super::pages::Known;
 use super::recover::Found;
 use super::report::{Kind, Loss, Report};
 use super::session::Guard;
@@ -68,8 +69,12 @@ impl Begun {
             let snapshot = guard.dir().join(&self.intent.stamp).join(snapshot);
             let tell = Tell::new(&shown, &*guard.site.tell);
             let depth = self.options.depth;
-            let same = Some(&*guard.site.same_blocks);
-            let compared = compare::compare_or_same(&live, &snapshot, depth, same, &tell);
+            let prints = (guard.site.prints)(&snapshot);
+            let known = Known {
+                same_blocks: Some(&*guard.site.same_blocks),
+                prints: prints.as_deref(),
+            };
+            let compared = compare::compare_or_same(&live, &snapshot, depth, &known, &tell);
             let (mut report, same) = match compared {
                 Ok(compared) => compared,
                 // It cannot be read, so it cannot be judged to be well.

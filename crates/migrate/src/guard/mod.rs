@@ -45,9 +45,12 @@ pub use begun::Begun;
 pub use compare::{Depth, compare};
 pub use error::{Error, Result};
 pub use news::{Cancel, News, Tell};
+pub use pages::Prints;
 pub use report::{Kind, Loss, Report};
 pub use session::Guard;
-pub use site::{Find, Interrupted, NoSnapshot, Options, Others, SameBlocks, Site, Snapshot, Taken};
+pub use site::{
+    Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot, Taken,
+};
 pub use verdict::{PutBack, Verdict};
 
 /// How long a lock of another process is waited for.

@@ -4,6 +4,7 @@
 //! there is: a table none of whose pages changed need not be read row by row.
 //! What the two share on the disk need not be read at all.
 
+mod prints;
 mod shared;
 mod theirs;
 
@@ -14,8 +15,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-pub(super) use self::shared::Same;
-use self::shared::Shared;
+pub use self::prints::Prints;
+use self::shared::{Same, Shared};
 use self::theirs::Theirs;
 use super::error::{Error, Result};
 use super::news::Tell;
@@ -74,12 +75,12 @@ pub(super) struct Changed {
 }
 
 /// Compares `main` of `conn`, in its read transaction, with the snapshot. What
-/// `same` says to be the same blocks of the disk is not read. `None` if their
-/// pages are of different sizes: then nothing can be told.
+/// is `known` is not read. `None` if their pages are of different sizes: then
+/// nothing can be told.
 pub(super) fn changed(
     conn: &Connection,
     before: &Path,
-    same: Option<&Same>,
+    known: &Known<'_>,
     tell: &Tell<'_>,
 ) -> Result<Option<Changed>> {
     let at = |error| Error::sqlite("compare the pages of", conn, error);
@@ -94,16 +95,21 @@ pub(super) fn changed(
         return Ok(None);
     }
     tell.step("comparing", Some(u64::from(count) * page_size as u64));
-    let shared = same.and_then(|same| Shared::find(conn, before, page_size, same));
+    let find = |same| Shared::find(conn, before, page_size, same);
+    let shared = known.same_blocks.and_then(find);
+    let prints = known
+        .prints
+        .filter(|prints| prints.are_of(page_size, bytes));
     let look = Look {
         conn,
         page_size,
         count,
         tell,
     };
-    let differences = match shared {
-        Some(shared) => look.at_what_is_not(&shared, &snapshot),
-        None => look.at_all(snapshot),
+    let differences = match (shared, prints) {
+        (Some(shared), _) => look.at_what_is_not(&shared, &snapshot),
+        (None, Some(prints)) => look.at_the_database(prints, &snapshot),
+        (None, None) => look.at_all(snapshot),
     };
     let Differences { pages, is_more } = differences.map_err(|error| match error {
         Failed::Database(error) => at(error),
@@ -116,6 +122,13 @@ pub(super) fn changed(
         count,
         is_same,
     }))
+}
+
+/// What is known of a snapshot without reading it.
+#[derive(Default)]
+pub(super) struct Known<'k> {
+    pub(super) same_blocks: Option<&'k Same>,
+    pub(super) prints: Option<&'k Prints>,
 }
 
 /// Which of the two cannot be read.
@@ -172,6 +185,31 @@ impl Look<'_> {
             number += 1;
             let page = row.get_ref(0)?.as_blob().unwrap_or_default();
             found.look(number, page, theirs.next()?);
+            self.told(number);
+        }
+        Ok(found)
+    }
+
+    fn at_the_database(&self, prints: &Prints, snapshot: &File) -> Result<Differences, Failed> {
+        let mut found = Differences::default();
+        let mut all = self
+            .conn
+            .prepare("SELECT data FROM sqlite_dbpage('main')")?;
+        let mut rows = all.query([])?;
+        let mut number = 0;
+        while let Some(row) = rows.next()? {
+            number += 1;
+            let page = row.get_ref(0)?.as_blob().unwrap_or_default();
+            match prints.is(number, page) {
+                Some(true) => {}
+                // Its header says more than whether it is another.
+                _ if number == 1 => {
+                    let mut their = vec![0; self.page_size];
+                    snapshot.read_exact_at(&mut their, 0)?;
+                    found.look(number, page, Some(&their));
+                }
+                _ => found.look(number, page, None),
+            }
             self.told(number);
         }
         Ok(found)

@@ -9,6 +9,7 @@ use super::allow::Allowance;
 use super::compare::Depth;
 use super::error::Result;
 use super::news::{Cancel, News};
+use super::pages::Prints;
 
 /// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub type Snapshot = Arc<dyn Fn(&Path, &Path) -> Result<Taken, NoSnapshot> + Send
 /// while nobody writes to them. None, where that is not known.
 pub type SameBlocks = Arc<dyn Fn(&Path, &Path) -> Vec<Range<u64>> + Send + Sync>;
 
+/// Remembers what was written to a snapshot that this process took.
+pub type Remember = Arc<dyn Fn(&Path) -> Option<Arc<Prints>> + Send + Sync>;
+
 /// A volume, and what the guard needs from outside.
 #[derive(Clone)]
 pub struct Site {
@@ -52,6 +56,8 @@ pub struct Site {
     pub snapshot: Snapshot,
     /// Spares the reading of what a snapshot shares with its database.
     pub same_blocks: SameBlocks,
+    /// Spares the reading of a snapshot that was just written.
+    pub prints: Remember,
     /// Is told the news; must not block.
     pub tell: Arc<dyn Fn(News) + Send + Sync>,
     /// Milliseconds since 1970.

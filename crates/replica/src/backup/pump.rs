@@ -82,10 +82,12 @@ fn pour(
     cancel: &Cancel,
     refused: impl Fn(std::io::Error) -> Error,
 ) -> Result<()> {
+    let page_size = copy.page_size();
     let mut reader = copy.into_reader()?;
     while let Some(pages) = reader.next_pages()? {
         cancel.check()?;
         out.write_all(pages.bytes).map_err(&refused)?;
+        progress.copied(page_size, pages);
         progress.advance(pages.bytes.len() as u64);
     }
     Ok(())

@@ -1,15 +1,16 @@
 //! The volume as the guard sees it.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use monolite_migrate::guard::{self, Find, News, NoSnapshot, Site, Taken};
+use monolite_migrate::guard::{self, Find, News, NoSnapshot, Prints, Site, Taken};
 use monolite_replica::Progress;
 use monolite_replica::backup::local::{self, TakeOptions};
-use monolite_replica::backup::{self, Check};
+use monolite_replica::backup::{self, Check, Pages};
 
 use crate::Config;
 use crate::environment::Framework;
@@ -67,10 +68,23 @@ pub fn site(
         Arc::clone(&tell),
         cancel.snapshot.clone(),
     );
+    let taken = Arc::new(Mutex::new(HashMap::new()));
+    let prints = Arc::clone(&taken);
     Site {
         volume: volume.into(),
         find,
-        snapshot: Arc::new(move |database, into| take(&of, database, into, &snapshot, &told)),
+        snapshot: Arc::new(move |database, into| {
+            let (done, prints) = take(&of, database, into, &snapshot, &told)?;
+            if let Taken::File(path) = &done {
+                let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                taken.insert(path.clone(), Arc::new(prints));
+            }
+            Ok(done)
+        }),
+        prints: Arc::new(move |snapshot: &Path| {
+            let prints = prints.lock().unwrap_or_else(PoisonError::into_inner);
+            prints.get(snapshot).map(Arc::clone)
+        }),
         // Where that cannot be told, all of it is read.
         same_blocks: Arc::new(|live, before| local::same_blocks(live, before).unwrap_or_default()),
         tell,
@@ -93,11 +107,13 @@ fn take(
     into: &Path,
     cancel: &backup::Cancel,
     tell: &Arc<dyn Fn(News) + Send + Sync>,
-) -> Result<Taken, NoSnapshot> {
+) -> Result<(Taken, Prints), NoSnapshot> {
     let name = database.strip_prefix(volume).unwrap_or(database);
+    let prints = Arc::<Mutex<Prints>>::default();
     let told = Told {
         database: name.display().to_string(),
         tell: Arc::clone(tell),
+        prints: Arc::clone(&prints),
     };
     let options = TakeOptions {
         // What the database is, its snapshot has to be, damage and all.
@@ -106,7 +122,7 @@ fn take(
         cancel: cancel.clone(),
     };
     let said = |error: backup::Error| error.to_string();
-    match local::take(database, into, now_ms(), &options, &told) {
+    let taken = match local::take(database, into, now_ms(), &options, &told) {
         Ok(snapshot) => Ok(Taken::File(snapshot.path)),
         Err(backup::Error::Empty { .. } | backup::Error::Missing { .. }) => Ok(Taken::Empty),
         Err(backup::Error::NotADatabase { .. }) => Ok(Taken::NotADatabase),
@@ -114,13 +130,16 @@ fn take(
             Err(NoSnapshot::Room(said(error)))
         }
         Err(error) => Err(NoSnapshot::Other(said(error))),
-    }
+    }?;
+    let mut prints = prints.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((taken, std::mem::take(&mut *prints)))
 }
 
-/// Passes on how far a snapshot is.
+/// Passes on how far a snapshot is, and remembers what was written to it.
 struct Told {
     database: String,
     tell: Arc<dyn Fn(News) + Send + Sync>,
+    prints: Arc<Mutex<Prints>>,
 }
 
 impl fmt::Debug for Told {
@@ -143,6 +162,11 @@ impl Progress for Told {
 
     fn advance(&self, bytes: u64) {
         (self.tell)(News::Advance(bytes));
+    }
+
+    fn copied(&self, page_size: u32, pages: Pages<'_>) {
+        let mut prints = self.prints.lock().unwrap_or_else(PoisonError::into_inner);
+        prints.add(page_size as usize, pages.bytes);
     }
 }
 

@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{Error, Result};
 use super::facts::{Facts, TableKind};
 use super::news::Tell;
-use super::pages::{self, Changed, Same};
+use super::pages::{self, Changed, Known};
 use super::report::{Kind, Loss, Report};
 use super::tree::{self, Touched};
 
@@ -48,17 +48,17 @@ pub enum Depth {
 /// One of the two cannot be read for other reasons than damage. Damage of the
 /// live one is a loss.
 pub fn compare(live: &Path, before: &Path, depth: Depth, tell: &Tell<'_>) -> Result<Report> {
-    let (report, _) = compare_or_same(live, before, depth, None, tell)?;
+    let (report, _) = compare_or_same(live, before, depth, &Known::default(), tell)?;
     Ok(report)
 }
 
-/// As [`compare`], without reading what is the `same`; says besides whether
+/// As [`compare`], without reading what is `known`; says besides whether
 /// nothing at all differs.
 pub(super) fn compare_or_same(
     live: &Path,
     before: &Path,
     depth: Depth,
-    same: Option<&Same>,
+    known: &Known<'_>,
     tell: &Tell<'_>,
 ) -> Result<(Report, bool)> {
     let is_there = live
@@ -67,7 +67,7 @@ pub(super) fn compare_or_same(
     if !is_there {
         return Ok((one(Loss::new(Kind::Database, None, None)), false));
     }
-    let compared = open(live, before).and_then(|conn| compared(&conn, before, depth, same, tell));
+    let compared = open(live, before).and_then(|conn| compared(&conn, before, depth, known, tell));
     match compared {
         Err(Error::Sqlite { source, .. }) if is_damage(&source) => {
             let loss = Loss::new(Kind::Unreadable, None, None);
@@ -94,7 +94,7 @@ pub(super) fn facts(snapshot: &Path) -> Result<Facts> {
 /// One of the two cannot be read.
 pub(super) fn is_same(live: &Path, before: &Path, tell: &Tell<'_>) -> Result<bool> {
     let conn = open(live, before)?;
-    let changed = pages::changed(&conn, before, None, tell)?;
+    let changed = pages::changed(&conn, before, &Known::default(), tell)?;
     Ok(changed.is_some_and(|changed| changed.is_same))
 }
 
@@ -146,10 +146,10 @@ fn compared(
     conn: &Connection,
     before: &Path,
     depth: Depth,
-    same: Option<&Same>,
+    known: &Known<'_>,
     tell: &Tell<'_>,
 ) -> Result<(Report, bool)> {
-    let changed = pages::changed(conn, before, same, tell)?;
+    let changed = pages::changed(conn, before, known, tell)?;
     if changed.as_ref().is_some_and(|changed| changed.is_same) {
         return Ok((Report::default(), true));
     }
