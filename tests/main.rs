@@ -13,6 +13,7 @@ mod life;
 mod live_blog;
 mod lost_volume;
 mod migrate_files;
+mod migrate_found;
 mod migrate_guard;
 mod replica_run;
 mod replica_verbs;

@@ -281,7 +281,18 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
     project.refused(
         "up",
         1,
-        &["the database is at 0001_a", "older version of the app"],
+        &[
+            "the database is at 0001_a",
+            "there is no migration here",
+            "older version of the app",
+            "--accept-newer",
+        ],
+    );
+    project.refused("plan", 1, &["--accept-newer"]);
+    assert!(
+        project
+            .good("plan --accept-newer")
+            .contains("nothing to apply")
     );
     assert!(
         project
@@ -306,6 +317,7 @@ fn wrong_words_are_wrong_usage() {
         ("up --database ../x.db", "without `..`"),
         ("baseline --to 9", "there is no migration 0009"),
         ("up --config no.toml", "no.toml"),
+        ("up --database /tmp", "/tmp is a directory"),
     ] {
         // Some of them are about a database.
         if words.starts_with("baseline") {
@@ -325,7 +337,11 @@ fn wrong_words_are_wrong_usage() {
         "data/text.db",
         "this is not a database, but it is long enough to look like one",
     );
-    project.refused("up --database text.db", 1, &["text.db", "not a database"]);
+    project.refused(
+        "up --database text.db",
+        1,
+        &["text.db", "not a SQLite database"],
+    );
     project.refused(
         "status",
         2,
@@ -378,6 +394,11 @@ fn the_lint_says_what_would_be_lost_and_exits_with_3() {
     let run = project.run("check other.sql");
     assert!(run.out.contains("other.sql, line 1"), "{run:?}");
     project.refused("check no.sql", 1, &["no.sql"]);
+    // The same fault is the same answer, by whatever way it is come to.
+    project.write("other.sql", "SELECT 1;\n\nSELECT '\0'");
+    project.refused("check other.sql", 1, &["other.sql, line 3: there is a NUL"]);
+    std::fs::write(project.path("other.sql"), b"SELECT 1;\n'\xff'").expect("written");
+    project.refused("check other.sql", 1, &["other.sql, line 2", "not UTF-8"]);
     project.write(
         "migrations/0002_b.sql",
         "-- monolite: allow drop-table, cascade-trap: nobody reads them\nDROP TABLE post;\n",
@@ -385,6 +406,57 @@ fn the_lint_says_what_would_be_lost_and_exits_with_3() {
     let said = project.good("check");
     assert!(said.contains("because  nobody reads them"), "{said}");
     assert!(said.ends_with("0 errors, 0 warnings\n"), "{said}");
+}
+
+#[test]
+fn what_is_named_is_meant_to_be_there() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    for verb in ["status", "plan", "check"] {
+        let words = |flag: &str| format!("{verb} {flag}");
+        project.refused(&words("--data nowhere"), 1, &["no directory", "--data"]);
+        let named = words("--database typo.db");
+        project.refused(&named, 1, &["no database", "typo.db", "migrate up"]);
+    }
+    // What is not one is said in the same words by all.
+    project.write(
+        "data/text.db",
+        "this is not a database, but it is long enough",
+    );
+    for verb in ["up", "status", "plan", "check", "baseline", "redo"] {
+        project.refused(
+            &format!("{verb} --database text.db"),
+            1,
+            &["text.db is not a SQLite database, or it is encrypted"],
+        );
+    }
+}
+
+#[test]
+fn what_check_finds_is_counted_and_what_does_not_fit_fails_it() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.good("up");
+    project.write("migrations/0002_b.sql", "DELETE FROM comment;");
+    project.write("migrations/0003_c.sql", "DELETE FROM post;");
+    let up = project.good("up --to 2");
+    assert!(
+        up.ends_with("`monolite migrate check` finds 1 error in them\n"),
+        "{up}"
+    );
+    let up = project.json("up --json");
+    assert_eq!(up["check"]["errors"], 1);
+    project.write("migrations/0002_b.sql", "SELECT 1;");
+    project.refused("check", 1, &["0002_b.sql was changed after it was applied"]);
+    let run = project.run("check --json");
+    let report: Value = serde_json::from_str(&run.out).expect("JSON");
+    assert!(
+        report["error"]
+            .as_str()
+            .is_some_and(|said| said.contains("was changed"))
+    );
+    std::fs::create_dir(project.path("migrations/0004_d.sql")).expect("a directory");
+    project.refused("up", 1, &["0004_d.sql is not a file"]);
 }
 
 #[test]
@@ -516,7 +588,7 @@ fn redo_needs_its_copy_and_loses_nothing() {
         "{said}"
     );
     assert!(said.contains("applied 0002_b.sql"), "{said}");
-    let undone = Connection::open(project.path("data/.monolite/redo/app.sqlite3/undone.sqlite3"))
+    let undone = Connection::open(project.path("data/.monolite/redo/app.sqlite3/undone-1.sqlite3"))
         .expect("opened");
     let typed: String = undone
         .query_row("SELECT x FROM b", [], |row| row.get(0))
@@ -524,7 +596,14 @@ fn redo_needs_its_copy_and_loses_nothing() {
     assert_eq!(typed, "typed in since");
     drop(undone);
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x, y, z)");
-    project.good("redo");
+    let said = project.good("redo");
+    assert!(said.contains("undone-2.sqlite3"), "{said}");
+    let undone = Connection::open(project.path("data/.monolite/redo/app.sqlite3/undone-1.sqlite3"))
+        .expect("opened");
+    let typed: String = undone
+        .query_row("SELECT x FROM b", [], |row| row.get(0))
+        .expect("still kept");
+    assert_eq!(typed, "typed in since");
     project
         .db()
         .execute_batch("INSERT INTO b (z) VALUES (1)")
@@ -585,6 +664,10 @@ fn a_database_of_other_means_gets_a_baseline() {
     project.db().execute_batch(POSTS).expect("made");
     project.refused("up", 1, &["table post already exists"]);
     project.refused("baseline", 1, &["it has not the column b.x", "--force"]);
+    let strict = POSTS.replace("title TEXT)", "title TEXT UNIQUE)");
+    project.write("migrations/0001_a.sql", &strict);
+    project.refused("baseline --to 1", 1, &["post has not `title TEXT UNIQUE`"]);
+    project.write("migrations/0001_a.sql", POSTS);
     assert_eq!(
         project.good("baseline --to 1"),
         "app.sqlite3: 0001_a.sql counts as applied\n"

@@ -1,6 +1,6 @@
 //! `monolite check`: is this volume fit for production?
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -77,7 +77,7 @@ fn print(report: &Report<'_>, json: bool) -> std::io::Result<()> {
         return writeln!(out);
     }
     writeln!(out, "{}", report.data.display())?;
-    report::findings(report.findings, out.is_terminal(), &mut out)?;
+    report::findings(report.findings, crate::print::in_colour(&out), &mut out)?;
     let verdict = if report.fit {
         "fit for production"
     } else {

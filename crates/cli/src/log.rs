@@ -3,7 +3,7 @@
 //! Nobody may hold up the run by not reading: lines go through a bounded queue
 //! to a thread of their own, and are dropped when it is full.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
         .with_target(false);
     match format {
         LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(crate::print::in_colour(&std::io::stderr()))
             .compact()
             .init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod checked;
 mod diff;
 mod guarded;
 mod new;

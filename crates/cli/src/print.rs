@@ -1,6 +1,6 @@
 //! Facts on standard output; whoever has read enough may close it.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -22,6 +22,11 @@ pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> Result<(), Failu
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Whether to colour what a person reads there (no-color.org).
+pub(crate) fn in_colour(out: &impl IsTerminal) -> bool {
+    out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Says all errors, the last one as the verb's own; none is success.

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use monolite_replica::{Destination, DestinationOptions, FollowOptions, Key, Policy, StorageError};
 use monolite_volume::{Lock, LockInfo};
 
-pub(crate) use self::which::{find, is_replicated, name_in};
+pub(crate) use self::which::{find, find_guarded, guarded, is_replicated, name_in};
 use crate::Failure;
 use crate::settings::{Following, Replicas, Settings};
 

@@ -3,7 +3,7 @@
 pub(crate) mod replicated;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use monolite_supervisor::{Config, Error, Guarding, Stream};
 use monolite_volume::{Finding, Level};
 
 use crate::migrate::show;
-use crate::settings::{Following, Settings, Trust};
+use crate::settings::{Settings, Trust};
 use crate::{Failure, descriptors, log, replication, report, surroundings};
 
 #[derive(Args)]
@@ -77,6 +77,9 @@ pub(crate) fn config(
     let mut config = Config::new(command, listen, place.dir.clone());
     config.place = place;
     config.migrate = settings.migrate.clone().map(OsString::from);
+    if settings.migrate.is_some() {
+        all_guardable(settings, &config.place.dir)?;
+    }
     config.guard = Some(guarding(settings, &config.place.dir));
     config.app_port = settings.app_port;
     config.allow = settings.allow.clone();
@@ -120,10 +123,33 @@ pub(crate) fn config(
 /// How migrations are guarded: what replicas leave out holds data all the same.
 pub(crate) fn guarding(settings: &Settings, volume: &Path) -> Guarding {
     Guarding {
-        find: replication::find(volume, &Following::default()),
+        find: replication::find_guarded(volume, named(settings, volume)),
         allow: settings.guarding.allowances(),
         depth: settings.guarding.depth(),
     }
+}
+
+/// A guard that passes a database over guards nothing.
+///
+/// # Errors
+/// Not every database can be found, or be put back.
+pub(crate) fn all_guardable(settings: &Settings, volume: &Path) -> anyhow::Result<()> {
+    let named = named(settings, volume);
+    replication::guarded(volume, &named)?;
+    for named in named {
+        monolite_volume::is_guardable(&named)?;
+    }
+    Ok(())
+}
+
+/// The databases that a migrate command is told of.
+fn named(settings: &Settings, volume: &Path) -> Vec<PathBuf> {
+    let name = settings.database.as_deref().unwrap_or("app.sqlite3");
+    // What is set already, the command is not told otherwise.
+    let elsewhere = std::env::var_os("DATABASE_PATH").filter(|path| !path.is_empty());
+    let mut named = vec![volume.join(name)];
+    named.extend(elsewhere.map(PathBuf::from));
+    named
 }
 
 /// What each setting allows but no run can do.
@@ -207,7 +233,7 @@ pub(crate) fn serve(config: Config, settings: &Settings) -> Result<(), Failure> 
 fn obituary(error: &Error) -> String {
     let mut text = Vec::new();
     if let Error::NotFit(findings) = error {
-        let colour = std::io::stderr().is_terminal();
+        let colour = crate::print::in_colour(&std::io::stderr());
         let _ = report::findings(findings, colour, &mut text);
     }
     if let Some(tail) = error.tail().filter(|tail| !tail.is_empty()) {

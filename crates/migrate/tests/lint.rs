@@ -152,6 +152,92 @@ const FOUND: &[(&str, &[&str], &str)] = &[
     ),
     ("REBUILD TABLE comments (id INTEGER PRIMARY KEY, text TEXT, post_id INTEGER REFERENCES posts ON DELETE CASCADE)", &["rebuilds", "reordered-columns"], ""),
     ("REBUILD TABLE comments (id INTEGER PRIMARY KEY, new, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT)", &["rebuilds", "reordered-columns"], ""),
+    // By hand, and not all of it.
+    (
+        "CREATE TABLE n (name TEXT PRIMARY KEY); INSERT INTO n SELECT * FROM tags LIMIT 0; DROP TABLE tags; ALTER TABLE n RENAME TO tags",
+        &["drop-table"],
+        "drops tags and 1 row, of which not all are copied",
+    ),
+    (
+        "CREATE TABLE n (name TEXT PRIMARY KEY); INSERT INTO n SELECT * FROM tags WHERE name = 'zz'; DROP TABLE tags; ALTER TABLE n RENAME TO tags",
+        &["drop-table"],
+        "of which not all are copied",
+    ),
+    (
+        "CREATE TABLE n (name TEXT PRIMARY KEY); INSERT INTO n SELECT * FROM tags; DELETE FROM n; DROP TABLE tags; ALTER TABLE n RENAME TO tags",
+        &["drop-table"],
+        "",
+    ),
+    (
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT);
+         INSERT INTO n (id, post_id) SELECT id, post_id FROM comments; DROP TABLE comments; ALTER TABLE n RENAME TO comments;",
+        &["hand-rebuild", "drop-column"],
+        "does not copy the values of comments.text",
+    ),
+    (
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts, text TEXT);
+         INSERT INTO n SELECT * FROM comments; UPDATE n SET text = ''; DROP TABLE comments; ALTER TABLE n RENAME TO comments;",
+        &["hand-rebuild", "drop-column"],
+        "by hand; not made again: ON DELETE CASCADE of the foreign key to posts, which is NO ACTION now",
+    ),
+    // Aside only when it is copied.
+    (
+        "CREATE TABLE n (name TEXT PRIMARY KEY); INSERT INTO n (name) SELECT name FROM tags; ALTER TABLE tags RENAME TO old;
+         ALTER TABLE n RENAME TO tags; DROP TABLE old",
+        &["hand-rebuild"],
+        "",
+    ),
+    (
+        "CREATE TABLE n (name TEXT PRIMARY KEY); INSERT INTO n SELECT * FROM tags LIMIT 1; ALTER TABLE tags RENAME TO old;
+         ALTER TABLE n RENAME TO tags; DROP TABLE old",
+        &["rename-table", "drop-table"],
+        "of which not all are copied",
+    ),
+    // Not only an UPDATE empties a column.
+    ("REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT) SET text = NULL", &["rebuilds", "update-all"], "overwrites text in 4 rows"),
+    ("UPDATE posts AS p SET body = NULL FROM users", &["update-all"], "overwrites body"),
+    ("UPDATE posts SET body = NULL WHERE 1", &["update-all"], ""),
+    ("INSERT INTO users (id) SELECT id FROM users WHERE 1 ON CONFLICT DO UPDATE SET age = NULL", &["update-all"], "overwrites age"),
+    ("UPDATE OR REPLACE posts SET id = 1 WHERE id = 2", &["replace-cascades"], "3 rows of comments"),
+    ("DELETE FROM comments WHERE id = id", &["delete-all"], ""),
+    ("DELETE FROM sqlite_sequence", &["delete-all"], "counters of all"),
+    ("DELETE FROM sqlite_sequence WHERE name = 'posts'", &["changed-key"], "a counter"),
+    // Names that go round.
+    (
+        "ALTER TABLE tags RENAME TO x; ALTER TABLE empty RENAME TO tags; ALTER TABLE x RENAME TO empty",
+        &["rename-table", "rename-table", "rename-table"],
+        "renames tags to x; tags is another table then",
+    ),
+    ("ALTER TABLE tags RENAME TO t2; CREATE TABLE tags (name TEXT PRIMARY KEY)", &["rename-table"], "another table"),
+    // What kept rows right.
+    (
+        "REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER, text TEXT)",
+        &["rebuilds", "drop-constraint"],
+        "comments loses the foreign key to posts",
+    ),
+    (
+        "REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE SET NULL, text TEXT)",
+        &["rebuilds", "drop-constraint"],
+        "ON DELETE CASCADE of the foreign key to posts, which is SET NULL now",
+    ),
+    (
+        "REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT DEFAULT 'x');
+         REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT)",
+        &["rebuilds", "rebuilds", "dropped-default"],
+        "comments.text loses its default",
+    ),
+    ("CREATE TRIGGER no BEFORE INSERT ON posts BEGIN SELECT RAISE(ABORT, 'no'); END", &["new-check"], "posts gets the trigger no, which refuses rows"),
+    ("CREATE TABLE IF NOT EXISTS tags (other)", &["not-made"], "tags is there already with other columns"),
+    (
+        "DROP TRIGGER posts_new; CREATE TRIGGER posts_new AFTER INSERT ON posts BEGIN SELECT 1; END",
+        &["drop-trigger"],
+        "makes the trigger posts_new on posts again with another text",
+    ),
+    ("DROP VIEW authors; CREATE VIEW authors AS SELECT email AS name FROM users", &["changed-view"], "again with another text"),
+    ("CREATE TEMP TABLE x (a); SELECT 1", &["not-a-migration"], "leaves the temporary table x behind"),
+    ("SELECT load_extension('x')", &["not-a-migration"], "extension"),
+    ("-- monolite: allow not-a-migration: x\nVACUUM", &["not-a-migration", "allow-unknown"], "cannot be allowed"),
+    ("-- monolite: allow fails: x\nALTER TABLE no ADD x", &["fails", "allow-unknown"], "cannot be allowed"),
     ("ALTER TABLE no ADD COLUMN x", &["fails"], "no such table: no"),
     ("INSERT INTO tags (nme) VALUES ('x')", &["fails"], "no column named nme"),
     ("ALTER TABLE tags ADD COLUMN x NOT NULL", &["fails"], "tags has 1 row"),
@@ -234,18 +320,51 @@ fn what_only_adds_is_not_found_fault_with() {
         "ALTER TABLE empty ADD COLUMN n NOT NULL DEFAULT CURRENT_TIMESTAMP",
         "CREATE INDEX i ON comments (post_id); DROP INDEX posts_title",
         "CREATE VIEW v AS SELECT * FROM posts; DROP VIEW v",
-        "DROP VIEW authors; CREATE VIEW authors AS SELECT id, name FROM users",
-        "DROP TRIGGER posts_new; CREATE TRIGGER posts_new AFTER INSERT ON posts BEGIN SELECT 1; END",
+        "DROP VIEW authors; CREATE VIEW IF NOT EXISTS main.\"authors\" AS select name FROM users",
+        "DROP TRIGGER posts_new; CREATE TRIGGER anew AFTER INSERT ON posts BEGIN UPDATE users SET age = age WHERE id = new.user_id; END",
+        "CREATE TRIGGER tr AFTER INSERT ON posts BEGIN SELECT 1; END; DROP TRIGGER tr",
+        "UPDATE posts SET body = body, title = (title)",
+        "CREATE TABLE kept AS SELECT * FROM tags; ALTER TABLE kept RENAME TO saved",
+        "ALTER TABLE tags RENAME TO x; ALTER TABLE x RENAME TO tags",
         "CREATE TRIGGER more AFTER DELETE ON posts BEGIN DELETE FROM tags; END",
         "DELETE FROM posts WHERE price < 0; UPDATE posts SET title = 'x' WHERE id = 1",
         "INSERT INTO tags VALUES ('b') ON CONFLICT DO NOTHING; INSERT OR REPLACE INTO tags VALUES ('c')",
         "PRAGMA user_version = 3; SELECT 1; ANALYZE; REINDEX",
-        "CREATE TABLE IF NOT EXISTS tags (other)",
+        "CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, CHECK (name <> ''))",
+        "CREATE TEMP TABLE x AS SELECT 1 AS a; CREATE TEMP VIEW y AS SELECT a FROM x; DROP VIEW y; DROP TABLE x",
         "CREATE VIRTUAL TABLE search USING fts5(body); INSERT INTO search SELECT body FROM posts; DROP TABLE search",
     ] {
         let found = lint(Some(&blog), text);
         assert!(found.is_empty(), "{text}\n{found:#?}");
     }
+}
+
+#[test]
+fn a_unique_index_made_again_is_neither_gone_nor_new() {
+    let blog = blog();
+    blog.execute_batch("CREATE UNIQUE INDEX ut ON tags (lower(name)) WHERE name <> ''")
+        .unwrap();
+    let drop = "DROP INDEX ut; CREATE UNIQUE INDEX";
+    for (made, expected) in [
+        ("ut ON tags (lower(name)) WHERE name <> ''", &[][..]),
+        ("other ON \"tags\"(LOWER(name)) WHERE name<>''", &[]),
+        (
+            "ut ON tags (upper(name)) WHERE name <> ''",
+            &["drop-unique", "new-unique"],
+        ),
+    ] {
+        let found = lint(Some(&blog), &format!("{drop} {made}"));
+        assert_eq!(names(&found), expected, "{made}");
+    }
+}
+
+#[test]
+fn where_a_text_cannot_be_read_is_its_line() {
+    let found = lint(None, "SELECT 1;\n\nSELECT 'never closed;\n");
+    assert_eq!(
+        (found[0].line, &*found[0].what),
+        (3, "a quote that is never closed")
+    );
 }
 
 #[test]
@@ -372,7 +491,12 @@ fn a_rebuild_by_hand_tells_what_it_forgets() {
     );
     assert_eq!(
         names(&found),
-        ["hand-rebuild", "drop-column", "drop-unique"]
+        [
+            "hand-rebuild",
+            "drop-column",
+            "dropped-default",
+            "drop-unique"
+        ]
     );
     assert_eq!(
         found[0].what,

@@ -69,12 +69,15 @@ pub fn databases(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn is_database(name: &OsStr, beside: &HashSet<OsString>) -> bool {
+/// What is called as SQLite calls what it puts beside a database.
+pub(crate) fn is_companion(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
-    if SUFFIXES
-        .iter()
-        .any(|suffix| bytes.ends_with(suffix.as_bytes()))
-    {
+    let mut suffixes = SUFFIXES.iter();
+    suffixes.any(|suffix| bytes.ends_with(suffix.as_bytes()))
+}
+
+pub(crate) fn is_database(name: &OsStr, beside: &HashSet<OsString>) -> bool {
+    if is_companion(name) {
         return false;
     }
     let extension = Path::new(name).extension();

@@ -22,13 +22,15 @@
 //!
 //! No database and no `-shm` file is ever opened: closing a descriptor on one
 //! drops the POSIX locks that SQLite in this process holds on it. What is said
-//! of them comes from names, `stat` and `access`.
+//! of them comes from names, `stat` and `access`; only [`guardable`] reads the
+//! first bytes of files that are not called like one.
 
 mod container;
 mod databases;
 mod directory;
 mod filesystem;
 mod finding;
+mod guardable;
 mod holder;
 mod in_use;
 mod local;
@@ -44,6 +46,7 @@ mod writable;
 pub use crate::container::container_marker;
 pub use crate::databases::databases;
 pub use crate::finding::{Finding, Level};
+pub use crate::guardable::{Unguardable, guardable, is_guardable};
 pub use crate::holder::{Holder, holder};
 pub use crate::lock::{Lock, LockError, LockInfo};
 pub use crate::place::Place;

@@ -2,7 +2,6 @@
 //! instead.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -23,7 +22,8 @@ use crate::{Failure, human, print};
         What is meant is allowed in a comment of its statement, with the reason:\n  \
         -- monolite: allow drop-column: replaced by title in 0007\n\n\
         With a database, rows are counted in it; nothing is written.\n\n\
-        Exit code: 0 no errors, 1 failed, 2 wrong usage, 3 errors found."
+        Exit code: 0 no errors, 1 failed, or what was applied and the files do not fit together,\n\
+        2 wrong usage, 3 errors found."
 )]
 pub(crate) struct Arguments {
     /// Files, of the directory or of any other [default: those not applied yet; all, without a
@@ -50,6 +50,8 @@ struct Report<'r> {
     errors: usize,
     warnings: usize,
     findings: &'r [Finding],
+    /// Why `up` would apply none of them.
+    error: Option<String>,
 }
 
 /// A file to be judged.
@@ -77,7 +79,14 @@ pub(crate) fn check(arguments: Arguments) -> Result<(), Failure> {
         other => other?,
     };
     let conn = match &found {
-        Some(found) => found.open()?,
+        Some(found) => {
+            found.is_there_if_named()?;
+            found.open()?
+        }
+        None => None,
+    };
+    let wrong = match &conn {
+        Some(conn) => files::pending(conn, &migrations, false).err(),
         None => None,
     };
     let applied = applied(conn.as_ref(), &migrations)?;
@@ -99,13 +108,11 @@ pub(crate) fn check(arguments: Arguments) -> Result<(), Failure> {
             errors,
             warnings,
             findings: &findings,
+            error: wrong.as_ref().map(ToString::to_string),
         })?;
     } else {
-        print::lines(
-            findings
-                .iter()
-                .map(|finding| shown(finding, std::io::stdout().is_terminal())),
-        )?;
+        let colour = print::in_colour(&std::io::stdout());
+        print::lines(findings.iter().map(|finding| shown(finding, colour)))?;
         let by = database.map_or("the files alone".into(), Found::shown);
         print::lines([format!(
             "{}, judged by {by}: {}, {}",
@@ -114,9 +121,10 @@ pub(crate) fn check(arguments: Arguments) -> Result<(), Failure> {
             human::count(warnings, "warning", "warnings")
         )])?;
     }
-    match errors {
-        0 => Ok(()),
-        _ => Err(Failure::Code(3)),
+    match (wrong, errors) {
+        (Some(error), _) => Err(error.into()),
+        (None, 0) => Ok(()),
+        (None, _) => Err(Failure::Code(3)),
     }
 }
 
@@ -146,8 +154,9 @@ fn named(paths: &[PathBuf], dir: &Path, migrations: &Migrations) -> Result<Vec<T
     let whole = |path: &Path| path.canonicalize().ok();
     let mut targets = Vec::new();
     for path in paths {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = files::text_of(&path.display().to_string(), bytes)?;
         let is_here = path
             .parent()
             .and_then(whole_parent)

@@ -145,6 +145,7 @@ fn begin(
     options: Options,
 ) -> Result<Option<Begun>, Failure> {
     let cancel = Cancel::default();
+    run::all_guardable(settings, volume)?;
     let guarding = run::guarding(settings, volume);
     let site = site(volume, guarding.find, true, &cancel, shown());
     let name = called(command);

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use monolite_migrate::files::Migrations;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::settings::{Following, Settings};
 use crate::subject::{Search, Subject, Where};
@@ -43,6 +43,9 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
     /// Its path in the volume, if it is there.
     pub(crate) name: Option<String>,
+    /// Somebody means this one, so that it is there.
+    is_named: bool,
+    is_volume_named: bool,
     settings: Settings,
 }
 
@@ -63,13 +66,25 @@ impl Place {
 
     /// The files and the database.
     pub(crate) fn find(self) -> Result<Found, Failure> {
+        // By a flag or a variable: the file may name one that is yet to be made.
+        let is_named = self.database.is_some();
         let settings = self.settings()?;
-        let volume = surroundings::place(&settings).dir;
+        let place = surroundings::place(&settings);
+        let volume = place.dir;
         let (path, name) = match settings.database.as_deref() {
             Some(database) => by_name(database, &volume)?,
             None => the_only_one(&volume)?,
         };
-        Ok(Found::of(settings, volume, path, name))
+        let dir = settings.migrations.clone();
+        Ok(Found {
+            dir: dir.unwrap_or_else(|| DIRECTORY.into()),
+            volume,
+            path,
+            name,
+            is_named,
+            is_volume_named: place.named,
+            settings,
+        })
     }
 }
 
@@ -88,6 +103,11 @@ fn by_name(named: &str, volume: &Path) -> Result<(PathBuf, Option<String>), Fail
     }
     if Path::new(named).is_file() {
         return Ok((named.into(), None));
+    }
+    if Path::new(named).is_dir() {
+        return Err(Failure::Usage(anyhow!(
+            "{named} is a directory; name a database in it, or the directory with --data"
+        )));
     }
     match subject? {
         Subject::Database(name) => Ok((volume.join(&name), Some(name))),
@@ -116,17 +136,6 @@ fn the_only_one(volume: &Path) -> Result<(PathBuf, Option<String>), Failure> {
 }
 
 impl Found {
-    fn of(settings: Settings, volume: PathBuf, path: PathBuf, name: Option<String>) -> Self {
-        let dir = settings.migrations.clone();
-        Self {
-            dir: dir.unwrap_or_else(|| DIRECTORY.into()),
-            volume,
-            path,
-            name,
-            settings,
-        }
-    }
-
     /// The files.
     pub(crate) fn migrations(&self) -> Result<Migrations, Failure> {
         Ok(Migrations::read(&self.dir)?)
@@ -140,9 +149,46 @@ impl Found {
         }
     }
 
+    /// Whether there is the database.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub(crate) fn is_there(&self) -> Result<bool, Failure> {
+        let there = self.path.try_exists();
+        Ok(there.with_context(|| format!("cannot look for {}", self.path.display()))?)
+    }
+
+    /// For verbs that make no database: one that somebody has named is meant to
+    /// be there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn is_there_if_named(&self) -> Result<(), Failure> {
+        if self.is_there()? {
+            return Ok(());
+        }
+        if self.is_volume_named && self.name.is_some() && !self.volume.is_dir() {
+            return Err(self.no_directory(&self.volume));
+        }
+        if self.is_named {
+            return Err(Failure::Error(anyhow!(
+                "there is no database {}; `monolite migrate up` makes one",
+                self.path.display()
+            )));
+        }
+        Ok(())
+    }
+
+    fn no_directory(&self, dir: &Path) -> Failure {
+        Failure::Error(anyhow!(
+            "there is no directory {}; name the data directory with --data, or make it",
+            dir.display()
+        ))
+    }
+
     /// The database, if there is one.
     pub(crate) fn open(&self) -> Result<Option<Connection>, Failure> {
-        if !self.path.exists() {
+        if !self.is_there()? {
             return Ok(None);
         }
         // Written to only by who asked for it; one that may only be read is
@@ -153,11 +199,32 @@ impl Found {
 
     fn connect(&self, flags: OpenFlags) -> Result<Connection, Failure> {
         let conn = Connection::open_with_flags(&self.path, flags)
-            .with_context(|| format!("cannot open {}", self.path.display()))?;
+            .map_err(|error| self.unreadable(error))?;
         // What is not a database says so here, and not in the middle.
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-            .with_context(|| format!("cannot read {}", self.path.display()))?;
+            .map_err(|error| self.unreadable(error))?;
         Ok(conn)
+    }
+
+    /// SQLite's answer, and the mend.
+    fn unreadable(&self, error: rusqlite::Error) -> Failure {
+        let path = self.path.display();
+        let as_app = "run it as the user that the app runs as";
+        Failure::Error(match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => anyhow!(
+                "{path} is not a SQLite database, or it is encrypted, which SQLite cannot read"
+            ),
+            Some(ErrorCode::ReadOnly) => anyhow!(
+                "{path} cannot be read by a user who may not write beside it, as its log is kept there; {as_app}"
+            ),
+            Some(ErrorCode::CannotOpen) => match std::fs::File::open(&self.path) {
+                Err(error) => anyhow!("cannot open {path}: {error}; {as_app}"),
+                Ok(_) => anyhow!(
+                    "cannot open {path}: this user may not read what lies beside it; {as_app}"
+                ),
+            },
+            _ => anyhow::Error::from(error).context(format!("cannot read {path}")),
+        })
     }
 
     /// The database; a new one, in WAL mode, if there is none and none could
@@ -168,10 +235,7 @@ impl Found {
         }
         let dir = self.path.parent().unwrap_or(Path::new("."));
         if !dir.is_dir() {
-            return Err(Failure::Error(anyhow!(
-                "there is no directory {}; name the data directory with --data, or make it",
-                dir.display()
-            )));
+            return Err(self.no_directory(dir));
         }
         if !create {
             self.nothing_to_restore()?;

@@ -6,13 +6,12 @@ mod stop;
 use std::path::Path;
 
 use clap::Args;
-use monolite_migrate::files::{self, Done, Event, File, Migrations, Options};
-use monolite_migrate::lint::{Level, Linter};
-use rusqlite::Connection;
+use monolite_migrate::files::{self, Done, Event, Migrations, Options};
 use serde::Serialize;
 
 use self::scratch::Scratch;
 use self::stop::{Stop, stoppable};
+use super::checked::Checked;
 use super::place::{Found, Place, now_ms};
 use crate::bar::Bar;
 use crate::{Failure, human, print};
@@ -26,6 +25,10 @@ pub(crate) struct Arguments {
     /// Stop after the file of this number [default: the newest]
     #[arg(long, value_name = "N")]
     to: Option<u32>,
+
+    /// Have nothing to do where a newer version of the app has migrated the database
+    #[arg(long)]
+    accept_newer: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -56,43 +59,6 @@ struct Planned {
     log: u64,
 }
 
-/// How much `check` finds.
-#[derive(Serialize, Clone, Copy, Default)]
-struct Checked {
-    errors: usize,
-    warnings: usize,
-}
-
-impl Checked {
-    fn of(conn: &Connection, waiting: &[File]) -> rusqlite::Result<Self> {
-        let mut linter = Linter::new(Some(conn))?;
-        let mut all = Self::default();
-        for file in waiting {
-            for finding in linter.file(&file.file_name(), file.text())? {
-                match (finding.level, &finding.allowed) {
-                    (Level::Error, None) => all.errors += 1,
-                    (Level::Warning, None) => all.warnings += 1,
-                    _ => {}
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    fn shown(self) -> Option<String> {
-        let of = |n, one: &str| human::count(n, one, &format!("{one}s"));
-        let found = match (self.errors, self.warnings) {
-            (0, 0) => return None,
-            (errors, 0) => of(errors, "error"),
-            (0, warnings) => of(warnings, "warning"),
-            (errors, warnings) => {
-                format!("{} and {}", of(errors, "error"), of(warnings, "warning"))
-            }
-        };
-        Some(format!("`monolite migrate check` finds {found} in them"))
-    }
-}
-
 /// Who waits meanwhile.
 #[derive(Serialize, Clone, Copy)]
 struct Locks {
@@ -113,10 +79,14 @@ pub(crate) fn plan(arguments: Arguments) -> Result<(), Failure> {
     let found = arguments.place.find()?;
     let migrations = found.migrations()?;
     migrations.check()?;
-    let (to, json) = (arguments.to, arguments.json);
+    found.is_there_if_named()?;
+    let mut options = Options::at(now_ms());
+    options.to = arguments.to;
+    options.accept_newer = arguments.accept_newer;
+    let json = arguments.json;
     stoppable(move |stop| {
         let scratch = Scratch::of(&found, &stop)?;
-        let plan = Plan::of(&scratch, &migrations, to, &found, &stop)?;
+        let plan = Plan::of(&scratch, &migrations, &options, &found, &stop)?;
         plan.show(&scratch, &found, json)
     })
 }
@@ -134,20 +104,18 @@ impl Plan {
     fn of(
         scratch: &Scratch,
         migrations: &Migrations,
-        to: Option<u32>,
+        options: &Options,
         found: &Found,
         stop: &Stop,
     ) -> Result<Self, Failure> {
         let conn = scratch.open()?;
         stop.watch(&conn);
         let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        let mut options = Options::at(now_ms());
-        options.to = to;
-        let waiting = files::pending(&conn, migrations, false)?;
+        let waiting = files::pending(&conn, migrations, options.accept_newer)?;
         let checked = Checked::of(&conn, waiting)?;
         let bar = Bar::new(found.shown());
         let mut planned = Vec::new();
-        let result = files::up(&conn, migrations, &options, &mut |event| match event {
+        let result = files::up(&conn, migrations, options, &mut |event| match event {
             Event::Statement { file, line, words } => {
                 bar.say(&format!("{}, line {line}: {words} …", file.file_name()));
             }

@@ -33,6 +33,7 @@ struct Report<'r> {
 pub(crate) fn status(arguments: Arguments) -> Result<(), Failure> {
     let found = arguments.place.find()?;
     let migrations = found.migrations()?;
+    found.is_there_if_named()?;
     let conn = found.open()?;
     let exists = conn.is_some();
     let conn = match conn {
@@ -84,6 +85,8 @@ fn row(entry: &Entry) -> Vec<String> {
         State::Gone => "GONE",
     };
     let took = match (entry.took_ms, entry.applied_at_ms) {
+        // It is recorded in whole milliseconds.
+        (Some(0), _) => "< 1 ms".into(),
         (Some(ms), _) => human::time_us(u64::try_from(ms).unwrap_or(0).saturating_mul(1000)),
         (None, Some(_)) => "baseline".into(),
         (None, None) => String::new(),

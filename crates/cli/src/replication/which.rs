@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use monolite_replica::Find;
+use monolite_volume::{Unguardable, guardable};
 
 use crate::settings::Following;
 
@@ -23,6 +24,27 @@ pub(crate) fn find(volume: &Path, following: &Following) -> Find {
         };
         found.into_iter().filter(wanted).collect()
     })
+}
+
+/// Finds the databases of a volume that a migration must not harm, whatever
+/// they are called: all but caches, and `named` in any case.
+pub(crate) fn find_guarded(volume: &Path, named: Vec<PathBuf>) -> Find {
+    let volume = volume.to_owned();
+    // What is not found any more shows in what was found before.
+    Arc::new(move || guarded(&volume, &named).unwrap_or_default())
+}
+
+/// As [`find_guarded`].
+///
+/// # Errors
+/// Some of them cannot be found, or not be put back.
+pub(crate) fn guarded(volume: &Path, named: &[PathBuf]) -> Result<Vec<PathBuf>, Unguardable> {
+    let mut found = guardable(volume, named)?;
+    found.retain(|path| {
+        let is_cache = name_in(volume, path).is_some_and(|name| CACHES.contains(&&*name));
+        !is_cache || named.contains(path)
+    });
+    Ok(found)
 }
 
 /// A database's path in the volume, as replicas name it; `None` for what lies
@@ -69,6 +91,18 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), is_match, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn a_cache_that_is_named_is_guarded() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path();
+        for name in ["app.sqlite3", "cache.sqlite3", "pubsub.sqlite3"] {
+            std::fs::write(volume.join(name), b"").unwrap();
+        }
+        let find = |named: &str| find_guarded(volume, vec![volume.join(named)])();
+        assert_eq!(find("app.sqlite3"), [volume.join("app.sqlite3")]);
+        assert_eq!(find("cache.sqlite3").len(), 2);
     }
 
     #[test]

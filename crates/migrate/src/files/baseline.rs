@@ -2,8 +2,9 @@
 
 use rusqlite::Connection;
 
+use super::differs::differences;
 use super::error::{Error, Result};
-use super::record::{Applied, TABLE, applied, record};
+use super::record::{Applied, applied, record};
 use super::set::Migrations;
 use super::up::{Options, up};
 
@@ -21,7 +22,7 @@ pub struct Baseline {
 
 /// Records files as applied without running them, for a database whose tables
 /// were made by other means. The files are tried on an empty database in
-/// memory: they must make what is there.
+/// memory: they must make what is there, but for the spelling.
 ///
 /// # Errors
 /// There are records already, no such file, or the database differs from what
@@ -47,11 +48,7 @@ pub fn baseline(
     let mut options = Options::at(how.now_ms);
     options.to = Some(to);
     let differences = match up(&made, migrations, &options, &mut |_| {}) {
-        Ok(_) => {
-            let read = Error::sqlite("compare the database with what the migrations make");
-            let live = columns(conn).map_err(&read)?;
-            differences(&live, &columns(&made).map_err(&read)?)
-        }
+        Ok(_) => differences(conn, &made)?,
         // It may need rows to run.
         Err(error) => vec![format!(
             "they cannot be tried on an empty database: {error}"
@@ -83,38 +80,4 @@ fn all(conn: &Connection, migrations: &Migrations, to: u32, now_ms: i64) -> Resu
         .take_while(|file| file.version() <= to)
         .map(|file| record(conn, file, now_ms, None))
         .collect()
-}
-
-/// Each column, index, trigger and view, as people name them.
-fn columns(conn: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut all = conn.prepare(
-        "SELECT CASE s.type
-                WHEN 'table' THEN 'the column ' || s.name || '.' || c.name
-                     || rtrim(' ' || upper(c.type)) || iif(c.\"notnull\", ' NOT NULL', '')
-                ELSE 'the ' || s.type || ' ' || s.name END
-         FROM sqlite_schema s LEFT JOIN pragma_table_xinfo(s.name) c ON s.type = 'table'
-         WHERE s.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND s.name NOT LIKE '\\_monolite\\_%' ESCAPE '\\'
-           AND s.tbl_name <> ?1
-         ORDER BY 1",
-    )?;
-    let all = all.query_map([TABLE], |row| row.get(0))?;
-    all.collect()
-}
-
-/// What is named in an error; the rest is counted.
-const SHOWN: usize = 8;
-
-fn differences(live: &[String], made: &[String]) -> Vec<String> {
-    let missing = made.iter().filter(|one| !live.contains(one));
-    let extra = live.iter().filter(|one| !made.contains(one));
-    let missing = missing.map(|one| format!("it has not {one}"));
-    let mut all: Vec<String> = missing
-        .chain(extra.map(|one| format!("they do not make {one}")))
-        .collect();
-    let more = all.len().saturating_sub(SHOWN);
-    if more > 0 {
-        all.truncate(SHOWN);
-        all.push(format!("and {more} more"));
-    }
-    all
 }

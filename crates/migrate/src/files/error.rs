@@ -51,10 +51,18 @@ pub enum Error {
         file: String,
     },
     /// A file is not text.
-    #[error("{file} is not UTF-8 text; save it as UTF-8")]
+    #[error("{file}, line {line}: this is not UTF-8 text; save the file as UTF-8")]
     NotUtf8 {
         /// Its name.
         file: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// What is called as a file of migrations is something else.
+    #[error("{} is not a file; a migration is one, so rename it", .path.display())]
+    NotAFile {
+        /// Where.
+        path: PathBuf,
     },
     /// SQLite would read no further.
     #[error(
@@ -142,7 +150,7 @@ pub enum Error {
     },
     /// The database is further than the files.
     #[error(
-        "the database is at {name}, but the newest migration here is {newest:04}: this is an older version of the app; run the newer one, or accept it where the newer schema serves the older code"
+        "the database is at {name}, but {}: this is an older version of the app; run the newer one, or accept it (--accept-newer) where the newer schema serves the older code", newest_of(*.newest)
     )]
     Newer {
         /// The newest that was applied.
@@ -219,14 +227,14 @@ pub enum Error {
         /// Whether foreign keys were enforced in this file.
         enforced: bool,
     },
-    /// A temporary table would outlive its file.
+    /// A temporary table, view or trigger would outlive its file.
     #[error(
-        "{file} leaves the temporary {name} behind, which would be taken for a table of that name by the files after it; drop it at the end of the file. Nothing of it was applied"
+        "{file} leaves the temporary {name} behind, which the files after it would meet; drop it at the end of the file. Nothing of it was applied"
     )]
     Temporary {
         /// Its name.
         file: String,
-        /// The table's, or view's.
+        /// What it is, and its name.
         name: String,
     },
     /// There are records already.
@@ -238,7 +246,7 @@ pub enum Error {
         name: String,
     },
     /// There is no such file.
-    #[error("there is no migration {version:04}; the newest is {newest:04}")]
+    #[error("there is no migration {version:04}; {}", match .newest { 0 => "there is none".to_owned(), newest => format!("the newest is {newest:04}") })]
     NoSuch {
         /// What was named.
         version: u32,
@@ -261,6 +269,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The user may only read the database.
+    #[error(
+        "cannot {what}: this user may only read the database, or the directory it is in; run it as the user that the app runs as"
+    )]
+    ReadOnly {
+        /// What was being done.
+        what: &'static str,
+    },
     /// Any other answer of SQLite.
     #[error("cannot {what}: {source}")]
     Sqlite {
@@ -273,7 +289,17 @@ pub enum Error {
 
 impl Error {
     pub(super) fn sqlite(what: &'static str) -> impl Fn(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { what, source }
+        move |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly { what },
+            _ => Self::Sqlite { what, source },
+        }
+    }
+}
+
+fn newest_of(newest: u32) -> String {
+    match newest {
+        0 => "there is no migration here".into(),
+        newest => format!("the newest migration here is {newest:04}"),
     }
 }
 

@@ -30,21 +30,14 @@ impl File {
         if words.is_empty() || words.chars().any(char::is_control) {
             return Err(misnamed());
         }
-        // What editors and version control add or turn around is no edit.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let text = text.replace("\r\n", "\n");
-        if let Some(at) = text.find('\0') {
-            let line = 1 + text[..at].matches('\n').count();
-            return Err(Error::Nul {
-                file: name.into(),
-                line,
-            });
-        }
-        let checksum = checksum(&text);
+        no_nul(name, text)?;
+        // What editors and version control turn around is no edit.
+        let checksum = checksum(&text.replace("\r\n", "\n"));
         Ok(Self {
             version,
             name: stem.into(),
-            text,
+            text: text.into(),
             checksum,
         })
     }
@@ -64,14 +57,41 @@ impl File {
         format!("{}.sql", self.name)
     }
 
-    /// Its text, with `\n` at the ends of lines.
+    /// Its text, without a byte order mark.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// SHA-256 of its text, in hexadecimal digits.
+    /// SHA-256 of its text with `\n` at the ends of lines, in hexadecimal digits.
     pub fn checksum(&self) -> &str {
         &self.checksum
+    }
+}
+
+/// The text of a file of SQL, `name` for errors.
+///
+/// # Errors
+/// [`Error::NotUtf8`]; [`Error::Nul`].
+pub fn text_of(name: &str, bytes: Vec<u8>) -> Result<String> {
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let ends = before.iter().filter(|byte| **byte == b'\n');
+        Error::NotUtf8 {
+            file: name.into(),
+            line: 1 + ends.count(),
+        }
+    })?;
+    no_nul(name, &text)?;
+    Ok(text)
+}
+
+fn no_nul(name: &str, text: &str) -> Result<()> {
+    match text.find('\0') {
+        None => Ok(()),
+        Some(at) => Err(Error::Nul {
+            file: name.into(),
+            line: 1 + text[..at].matches('\n').count(),
+        }),
     }
 }
 
@@ -116,6 +136,9 @@ mod tests {
         assert_eq!(of("abc"), abc);
         assert_eq!(of("\u{feff}a\r\nb\n"), of("a\nb\n"));
         assert_ne!(of("a b"), of("a  b"));
+        // What is run is what stands there: a text may hold such ends.
+        let file = File::new("1_a.sql", "\u{feff}SELECT 'a\r\nb'").unwrap();
+        assert_eq!(file.text(), "SELECT 'a\r\nb'");
     }
 
     #[test]

@@ -31,6 +31,7 @@
 //! ```
 
 mod baseline;
+mod differs;
 mod error;
 mod file;
 mod new;
@@ -48,7 +49,7 @@ mod up;
 
 pub use baseline::{Baseline, baseline};
 pub use error::{Error, Result};
-pub use file::File;
+pub use file::{File, text_of};
 pub use new::new;
 pub use orphans::Orphans;
 pub use record::{Applied, TABLE, applied};
@@ -58,4 +59,5 @@ pub use state::{Entry, State, pending, status};
 pub use up::{Done, Event, Options, Step, up};
 
 pub(crate) use rebuild::run as run_rebuild;
-pub(crate) use script::{first_words, why_refused};
+pub(crate) use script::{Refusals, first_words};
+pub(crate) use turn::temporary;

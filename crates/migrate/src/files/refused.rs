@@ -2,6 +2,8 @@
 
 use sqlite3_parser::ast::{Cmd, QualifiedName, Stmt};
 
+use crate::sql::{TokenType, same_name, tokens, unquote_name};
+
 const TRANSACTION: &str =
     "the whole file is one transaction, which begins and ends by itself; remove it";
 const VACUUM: &str =
@@ -10,11 +12,15 @@ const ATTACH: &str =
     "a migration changes one database; what two files commit, a crash can tear apart";
 const FOREIGN_KEYS: &str = "it does nothing in a transaction; a file that drops or rebuilds a \
      table runs with foreign keys off by itself, and every file is checked before its commit";
+const CHECKPOINT: &str = "the log cannot be written back in a transaction; SQLite does it by itself \
+     when nobody reads";
 const JOURNAL: &str = "the journal mode cannot be changed in a transaction; set it once, from the \
      app or the sqlite3 shell";
 const SETTING: &str = "it sets what lasts no longer than the connection, or cannot be set in a \
      transaction; set it where the app opens the database";
 const EXPLAIN: &str = "it changes nothing; remove it";
+pub(super) const EXTENSION: &str = "SQLite loads extensions only where the app has opened it so; \
+     what a migration makes with one, other tools could not open";
 const OWN: &str = "the record of migrations is kept by monolite; use `monolite migrate baseline`";
 
 /// Pragmas that belong to the data, or only look.
@@ -71,6 +77,22 @@ pub(super) fn why(cmd: &Cmd<'_>) -> Option<&'static str> {
     }
 }
 
+/// It calls `load_extension`, which SQLite refuses only while it runs.
+pub(super) fn loads(sql: &str) -> bool {
+    const NAME: &str = "load_extension";
+    // Hardly any text has the word at all.
+    let mut windows = sql.as_bytes().windows(NAME.len());
+    if !windows.any(|word| word.eq_ignore_ascii_case(NAME.as_bytes())) {
+        return false;
+    }
+    let all = tokens(sql).unwrap_or_default();
+    all.windows(2).any(|pair| {
+        let is_name =
+            pair[0].kind == TokenType::TK_ID && same_name(&unquote_name(pair[0].text(sql)), NAME);
+        is_name && pair[1].kind == TokenType::TK_LP
+    })
+}
+
 fn is_own(name: &QualifiedName<'_>) -> bool {
     name.name == super::record::TABLE
 }
@@ -82,7 +104,8 @@ fn pragma(name: &QualifiedName<'_>) -> Option<&'static str> {
     }
     Some(match () {
         () if is("foreign_keys") => FOREIGN_KEYS,
-        () if is("journal_mode") || is("wal_checkpoint") || is("locking_mode") => JOURNAL,
+        () if is("journal_mode") || is("locking_mode") => JOURNAL,
+        () if is("wal_checkpoint") => CHECKPOINT,
         () => SETTING,
     })
 }

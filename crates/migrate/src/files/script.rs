@@ -69,18 +69,28 @@ impl<'f> Script<'f> {
     }
 }
 
-/// Why a statement is none that a migration may hold, if it is not.
-pub(crate) fn why_refused(statement: &Statement) -> Option<String> {
-    if statement.kind == Kind::Rebuild {
-        return rebuild::check(&statement.sql)
-            .err()
-            .map(|error| error.to_string());
+/// Tells which statements no migration may hold.
+pub(crate) struct Refusals {
+    /// Empty: what a statement names is not looked for.
+    scratch: Connection,
+}
+
+impl Refusals {
+    pub(crate) fn new() -> rusqlite::Result<Self> {
+        Connection::open_in_memory().map(|scratch| Self { scratch })
     }
-    if let Some(why) = look(&statement.sql).refused {
-        return Some(why.into());
+
+    /// Why a statement is none that a migration may hold, if it is not.
+    pub(crate) fn why(&self, statement: &Statement) -> Option<String> {
+        if statement.kind == Kind::Rebuild {
+            let checked = rebuild::check(&statement.sql);
+            return checked.err().map(|error| error.to_string());
+        }
+        if let Some(why) = look(&statement.sql).refused {
+            return Some(why.into());
+        }
+        syntax_error(&self.scratch, &statement.sql)
     }
-    let scratch = Connection::open_in_memory().ok()?;
-    syntax_error(&scratch, &statement.sql)
 }
 
 struct Looked {
@@ -89,6 +99,12 @@ struct Looked {
 }
 
 fn look(sql: &str) -> Looked {
+    if refused::loads(sql) {
+        return Looked {
+            refused: Some(refused::EXTENSION),
+            drops_table: false,
+        };
+    }
     let bump = Bump::new();
     match Parser::new(&bump, sql.as_bytes()).next() {
         Ok(Some(cmd)) => Looked {
@@ -172,6 +188,8 @@ mod tests {
             "EXPLAIN SELECT 1",
             "DROP TABLE _monolite_migration",
             "DELETE FROM \"_MONOLITE_migration\"",
+            "SELECT Load_Extension('x')",
+            "CREATE TABLE x AS SELECT \"load_extension\" /* a */ ('x')",
         ] {
             let text = format!("SELECT 1;\n{sql};\nSELECT 2");
             let error = error(&text);
@@ -187,10 +205,10 @@ mod tests {
         let text = "PRAGMA user_version = 3; PRAGMA defer_foreign_keys = ON; SAVEPOINT a;
             ROLLBACK TO a; RELEASE a; INSERT INTO t VALUES ('COMMIT; -- no'); -- COMMIT
             CREATE TRIGGER tr AFTER INSERT ON t BEGIN DELETE FROM u; END;
-            CREATE TEMP TABLE x (y); DROP TABLE x";
+            CREATE TEMP TABLE x (y); DROP TABLE x; INSERT INTO load_extension VALUES ('load_extension(1)')";
         let file = File::new("0001_a.sql", text).unwrap();
         let script = Script::of(&file).unwrap();
-        assert_eq!(script.statements.len(), 9);
+        assert_eq!(script.statements.len(), 10);
         assert!(!script.enforced);
     }
 

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
-use super::file::File;
+use super::file::{File, text_of};
 use super::script::Script;
 
 /// Migration files in the order of their numbers: 1, 2, 3, without a gap.
@@ -36,10 +36,7 @@ impl Migrations {
                 path: path.clone(),
                 source,
             })?;
-            let text = String::from_utf8(bytes).map_err(|_| Error::NotUtf8 {
-                file: name.clone().into_owned(),
-            })?;
-            files.push(File::new(&name, &text)?);
+            files.push(File::new(&name, &text_of(&name, bytes)?)?);
         }
         Self::ordered(files)
     }
@@ -116,8 +113,14 @@ fn sql_files(dir: &Path) -> Result<Vec<PathBuf>> {
         let is_sql = path
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("sql"));
-        if is_sql && !is_hidden && !path.is_dir() {
-            paths.push(path);
+        if !is_sql || is_hidden {
+            continue;
+        }
+        // A directory of that name would be passed over in silence, and a pipe
+        // waited for.
+        match path.metadata() {
+            Ok(of) if !of.is_file() => return Err(Error::NotAFile { path }),
+            _ => paths.push(path),
         }
     }
     paths.sort_unstable();
@@ -208,15 +211,18 @@ mod tests {
         for name in ["0001_a.sql", "README.md", ".0001_a.sql.swp", ".hidden.sql"] {
             write(name);
         }
-        std::fs::create_dir(dir.path().join("old.sql")).unwrap();
         assert_eq!(Migrations::read(dir.path()).unwrap().newest(), 1);
+        std::fs::create_dir(dir.path().join("0002_old.sql")).unwrap();
+        let error = Migrations::read(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::NotAFile { .. }), "{error}");
+        std::fs::remove_dir(dir.path().join("0002_old.sql")).unwrap();
         write("0002_b.SQL");
         let error = Migrations::read(dir.path()).unwrap_err();
         assert!(matches!(error, Error::Misnamed { .. }), "{error}");
         std::fs::remove_file(dir.path().join("0002_b.SQL")).unwrap();
-        std::fs::write(dir.path().join("0002_b.sql"), b"SELECT '\xff'").unwrap();
+        std::fs::write(dir.path().join("0002_b.sql"), b"SELECT\n'\xff'").unwrap();
         let error = Migrations::read(dir.path()).unwrap_err();
-        assert!(matches!(error, Error::NotUtf8 { .. }), "{error}");
+        assert!(matches!(error, Error::NotUtf8 { line: 2, .. }), "{error}");
         let error = Migrations::read(&dir.path().join("no")).unwrap_err();
         assert!(matches!(error, Error::NoDirectory { .. }), "{error}");
     }

@@ -1,6 +1,6 @@
 //! One file's turn with the write lock.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -21,6 +21,9 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
     )
 }
+
+/// Between two tries: SQLite does not always wait by itself.
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// One file's.
 pub(super) struct Turn<'t> {
@@ -49,13 +52,14 @@ impl Turn<'_> {
         progress: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Done>> {
         reached("up.waiting");
-        self.begin(progress)?;
+        self.patiently("BEGIN IMMEDIATE", "begin a transaction", progress)?;
         reached("up.began");
         let locked = Instant::now();
         let result = self.inside(count_before, progress).and_then(|done| {
             reached("up.recorded");
-            let commit = self.conn.execute_batch("COMMIT");
-            commit.map_err(Error::sqlite("commit the migration"))?;
+            // With a rollback journal it waits for those who read; until then
+            // the transaction is as it was.
+            self.patiently("COMMIT", "commit the migration", progress)?;
             reached("up.committed");
             Ok(done)
         });
@@ -70,19 +74,22 @@ impl Turn<'_> {
         Ok(done)
     }
 
-    fn begin(&self, progress: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    /// What others may keep from being done for a while.
+    fn patiently(
+        &self,
+        sql: &str,
+        what: &'static str,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<()> {
         let since = Instant::now();
         let mut said = false;
         loop {
-            let Err(error) = self.conn.execute_batch("BEGIN IMMEDIATE") else {
+            let Err(error) = self.conn.execute_batch(sql) else {
                 return Ok(());
             };
             let file = self.script.file;
             if !is_busy(&error) {
-                return Err(Error::Sqlite {
-                    what: "begin a transaction",
-                    source: error,
-                });
+                return Err(Error::sqlite(what)(error));
             }
             if since.elapsed() >= self.options.patience {
                 return Err(Error::Busy {
@@ -93,6 +100,7 @@ impl Turn<'_> {
             if !std::mem::replace(&mut said, true) {
                 progress(Event::Waiting { file });
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -150,13 +158,16 @@ impl Turn<'_> {
         });
         let began = Instant::now();
         match statement.kind {
-            Kind::Sqlite => {
-                execute(self.conn, &statement.sql).map_err(|source| Error::Statement {
-                    file: file.file_name(),
-                    line,
-                    source,
-                })?
-            }
+            Kind::Sqlite => execute(self.conn, &statement.sql).map_err(|source| {
+                match source.sqlite_error_code() {
+                    Some(ErrorCode::ReadOnly) => Error::sqlite("apply the migration")(source),
+                    _ => Error::Statement {
+                        file: file.file_name(),
+                        line,
+                        source,
+                    },
+                }
+            })?,
             Kind::Rebuild => {
                 rebuild::run(self.conn, &statement.sql).map_err(|source| Error::Rebuild {
                     file: file.file_name(),
@@ -177,21 +188,26 @@ impl Turn<'_> {
     }
 
     fn nothing_temporary(&self) -> Result<()> {
-        let sql =
-            "SELECT type || ' ' || name FROM temp.sqlite_schema WHERE type IN ('table', 'view')";
-        let left = self.conn.query_row(sql, [], |row| row.get(0));
-        match left {
-            Err(rusqlite::Error::QueryReturnedNoRows) => Ok(()),
-            Err(source) => Err(Error::Sqlite {
-                what: "look for temporary tables",
-                source,
-            }),
-            Ok(name) => Err(Error::Temporary {
+        let looking = Error::sqlite("look for temporary tables");
+        match temporary(self.conn).map_err(looking)?.pop() {
+            None => Ok(()),
+            Some(name) => Err(Error::Temporary {
                 file: self.script.file.file_name(),
                 name,
             }),
         }
     }
+}
+
+/// What lasts as long as the connection, as `table x`: a trigger too would go
+/// on with the files after it.
+pub(crate) fn temporary(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut all = conn.prepare(
+        "SELECT type || ' ' || name FROM temp.sqlite_schema
+         WHERE type IN ('table', 'view', 'trigger') ORDER BY rowid",
+    )?;
+    let all = all.query_map([], |row| row.get(0))?;
+    all.collect()
 }
 
 /// Runs one statement to its end; what it answers is dropped.

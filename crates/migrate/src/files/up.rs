@@ -17,7 +17,7 @@ use super::script::Script;
 use super::session::Session;
 use super::set::Migrations;
 use super::state::compare;
-use super::turn::{Turn, is_busy};
+use super::turn::{PAUSE, Turn, is_busy};
 
 /// How files are applied.
 #[derive(Debug, Clone)]
@@ -25,7 +25,8 @@ use super::turn::{Turn, is_busy};
 pub struct Options {
     /// What time it is, in milliseconds since 1970: recorded.
     pub now_ms: i64,
-    /// How long to wait for the write lock, for each file. Another process
+    /// How long to wait for the write lock, for each file, and for those who
+    /// read at its commit with a rollback journal. Another process
     /// that migrates may keep it for as long as its longest file takes.
     /// Default: 10 minutes.
     pub patience: Duration,
@@ -52,7 +53,8 @@ impl Options {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'e> {
-    /// Another process has the write lock.
+    /// Another process has the write lock; or, with a rollback journal, reads
+    /// while a file is to be committed.
     Waiting {
         /// What waits.
         file: &'e File,
@@ -162,7 +164,10 @@ fn patient<T>(options: &Options, mut read: impl FnMut() -> Result<T>) -> Result<
     loop {
         match read() {
             Err(Error::Sqlite { source, .. })
-                if is_busy(&source) && since.elapsed() < options.patience => {}
+                if is_busy(&source) && since.elapsed() < options.patience =>
+            {
+                std::thread::sleep(PAUSE);
+            }
             other => return other,
         }
     }

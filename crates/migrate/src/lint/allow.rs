@@ -1,7 +1,9 @@
 //! `-- monolite: allow RULE, RULE: reason`, in the comments of a statement.
 
 use super::finding::Found;
-use super::rules::{ALLOW_UNKNOWN, ALLOW_UNUSED, ALLOW_WITHOUT_REASON, RULES, Rule, rule};
+use super::rules::{
+    ALLOW_UNKNOWN, ALLOW_UNUSED, ALLOW_WITHOUT_REASON, FAILS, NOT_A_MIGRATION, RULES, Rule, rule,
+};
 use crate::sql::Comment;
 
 /// What a statement's comments allow.
@@ -20,9 +22,14 @@ struct Allow {
     used: bool,
 }
 
-/// Rules about `allow` itself, which none can allow.
+/// Rules about `allow` itself, which none can allow, and what `up` refuses
+/// whatever is said of it.
 fn is_own(rule: &Rule) -> bool {
-    rule.name.starts_with("allow-")
+    rule.name.starts_with("allow-") || is_refused(rule)
+}
+
+fn is_refused(rule: &Rule) -> bool {
+    rule == FAILS || rule == NOT_A_MIGRATION
 }
 
 impl Allowed {
@@ -69,6 +76,12 @@ impl Allowed {
                     line,
                     used: false,
                 }),
+                None if rule(name).is_some_and(is_refused) => {
+                    let what = format!(
+                        "`{name}` cannot be allowed: `monolite migrate up` refuses it all the same"
+                    );
+                    self.wrong.push((line, Found::new(ALLOW_UNKNOWN, what)));
+                }
                 None => {
                     let hint = match nearest(name) {
                         Some(known) => format!("; did you mean `{known}`?"),
@@ -178,6 +191,9 @@ mod tests {
             wrong("-- monolite: allow drop-column: ").0,
             "allow-without-reason"
         );
+        let (rule, what) = wrong("-- monolite: allow fails: x");
+        assert_eq!(rule, "allow-unknown");
+        assert!(what.contains("cannot be allowed"), "{what}");
         assert_eq!(wrong("-- monolite: allow zzz: x").0, "allow-unknown");
         assert_eq!(wrong("-- monolite: alow drop-column: x").0, "allow-unknown");
         assert_eq!(

@@ -1,17 +1,19 @@
 //! What is dropped or renamed: whether that is the end of it is known at the
 //! end of the file only, since a table may be dropped to be made anew.
 
+use super::carried::Carried;
 use super::children::Children;
 use super::finding::Found;
 use super::known::{Known, KnownTable};
 use super::rules::{
-    CASCADE_TRAP, DROP_TABLE, DROP_TRIGGER, DROP_VIEW, HAND_REBUILD, ORPHANS, RENAME_TABLE,
-    SLOW_REBUILD,
+    CASCADE_TRAP, CHANGED_VIEW, DROP_COLUMN, DROP_CONSTRAINT, DROP_TABLE, DROP_TRIGGER, DROP_VIEW,
+    HAND_REBUILD, ORPHANS, RENAME_TABLE, SLOW_REBUILD,
 };
-use super::shape::{Change, Shape, check_texts};
+use super::shape::{Change, Shape};
 use super::sizes::{Sizes, Work, many_or_all};
+use super::texts::body;
 use super::world::World;
-use crate::schema::{Schema, Table};
+use crate::schema::{Column, Generated, Schema, Table};
 use crate::sql::same_name;
 
 /// Something that was there.
@@ -25,11 +27,20 @@ pub(super) enum End {
     View {
         name: String,
         columns: Vec<String>,
+        body: String,
     },
     Trigger {
         name: String,
         table: String,
+        body: String,
     },
+}
+
+/// What there is at the end of the file.
+pub(super) struct AtEnd<'e> {
+    pub(super) schema: &'e Schema,
+    pub(super) world: &'e World,
+    pub(super) carried: &'e Carried,
 }
 
 /// A table that was dropped.
@@ -39,66 +50,109 @@ pub(super) struct Dropped {
     pub(super) table: Table,
     pub(super) known: KnownTable,
     pub(super) children: Children,
-    /// Its rows were put elsewhere before.
+    /// Some of its rows were put elsewhere before.
     pub(super) copied: bool,
 }
 
 impl End {
-    /// What it comes to, by the schema at the end of the file.
-    pub(super) fn found(
-        self,
-        end: &Schema,
-        world: &World,
-        all: &mut Known,
-        sizes: &Sizes<'_>,
-    ) -> Vec<Found> {
+    /// What it comes to.
+    pub(super) fn found(self, end: &AtEnd<'_>, all: &mut Known, sizes: &Sizes<'_>) -> Vec<Found> {
         match self {
             Self::Table(dropped) => dropped.found(end, all, sizes),
-            Self::Renamed { from, to, known } => match end.table(&known.name) {
-                Some(_) => Vec::new(),
-                None => vec![Found::new(RENAME_TABLE, format!("renames {from} to {to}"))],
-            },
-            Self::View { name, columns } => {
-                let now = world.columns(&name);
+            Self::Renamed { from, to, known } => renamed(&from, &to, &known, end, all),
+            Self::View {
+                name,
+                columns,
+                body: was,
+            } => {
+                let now = end.world.columns(&name);
                 let is_gone = |column: &&String| !now.iter().any(|one| same_name(one, column));
                 let gone: Vec<&str> = columns.iter().filter(is_gone).map(String::as_str).collect();
-                match (end.view(&name), gone.as_slice()) {
+                match (end.schema.view(&name), gone.as_slice()) {
                     (None, _) => vec![Found::new(DROP_VIEW, format!("drops the view {name}"))],
-                    (Some(_), []) => Vec::new(),
+                    (Some(view), []) if body(&view.sql) == was => Vec::new(),
+                    (Some(_), []) => vec![Found::new(
+                        CHANGED_VIEW,
+                        format!("makes the view {name} again with another text"),
+                    )],
                     (Some(_), gone) => vec![Found::new(
                         DROP_VIEW,
                         format!("makes the view {name} again without {}", gone.join(", ")),
                     )],
                 }
             }
-            Self::Trigger { name, table } => {
-                let is_there = |trigger: &crate::schema::Trigger| same_name(&trigger.name, &name);
-                match end.triggers.iter().any(is_there) {
-                    true => Vec::new(),
-                    false => vec![Found::new(
-                        DROP_TRIGGER,
-                        format!("drops the trigger {name} on {table}"),
-                    )],
+            Self::Trigger {
+                name,
+                table,
+                body: was,
+            } => {
+                let triggers = &end.schema.triggers;
+                if triggers.iter().any(|one| body(&one.sql) == was) {
+                    return Vec::new();
                 }
+                let what = match triggers.iter().any(|one| same_name(&one.name, &name)) {
+                    true => format!("makes the trigger {name} on {table} again with another text"),
+                    false => format!("drops the trigger {name} on {table}"),
+                };
+                vec![Found::new(DROP_TRIGGER, what)]
             }
         }
     }
 }
 
+fn renamed(from: &str, to: &str, known: &KnownTable, end: &AtEnd<'_>, all: &Known) -> Vec<Found> {
+    let name = &known.name;
+    let is_itself = all
+        .table(name)
+        .is_some_and(|now| same_name(&now.name, name));
+    if is_itself || end.carried.columns(name, name).is_some() {
+        return Vec::new();
+    }
+    let with = match end.schema.table(name) {
+        Some(_) => format!("; {name} is another table then"),
+        None => String::new(),
+    };
+    vec![Found::new(
+        RENAME_TABLE,
+        format!("renames {from} to {to}{with}"),
+    )]
+}
+
 impl Dropped {
-    fn found(self, end: &Schema, all: &mut Known, sizes: &Sizes<'_>) -> Vec<Found> {
-        let Some(now) = end.table(&self.known.name).filter(|_| self.copied) else {
-            return dropped(&self.table, &self.known, &self.children, sizes);
+    fn found(self, end: &AtEnd<'_>, all: &mut Known, sizes: &Sizes<'_>) -> Vec<Found> {
+        let name = &self.known.name;
+        let Some(now) = end.schema.table(name) else {
+            return dropped(&self.table, &self.known, &self.children, sizes, "");
+        };
+        let Some(carried) = end.carried.columns(name, name) else {
+            let some = match self.copied {
+                true => ", of which not all are copied",
+                false => "",
+            };
+            let found = dropped(&self.table, &self.known, &self.children, sizes, some);
+            if self.copied {
+                all.put_back(&now.name, self.known, now);
+            }
+            return found;
         };
         let old = Shape {
             schema: &self.schema,
             table: &self.table,
         };
         let new = Shape {
-            schema: end,
+            schema: end.schema,
             table: now,
         };
-        let found = rebuilt(old, new, &self.known, &self.children, sizes);
+        let mut found = rebuilt(old, new, &self.known, &self.children, sizes);
+        for column in &self.table.columns {
+            let is_data = |of: &Column| of.generated == Generated::No;
+            let is_kept = carried.contains(&column.name.to_ascii_lowercase());
+            let is_there = now.column(&column.name).is_some_and(is_data);
+            if self.known.has(&column.name) && is_data(column) && is_there && !is_kept {
+                let what = format!("does not copy the values of {name}.{}", column.name);
+                found.push(Found::new(DROP_COLUMN, what));
+            }
+        }
         all.put_back(&now.name, self.known, now);
         found
     }
@@ -109,11 +163,12 @@ fn dropped(
     known: &KnownTable,
     children: &Children,
     sizes: &Sizes<'_>,
+    some: &str,
 ) -> Vec<Found> {
     let rows = many_or_all(sizes.rows(&known.name), "row");
     let mut found = vec![Found::new(
         DROP_TABLE,
-        format!("drops {} and {rows}", table.name),
+        format!("drops {} and {rows}{some}", table.name),
     )];
     found.extend(trap(table, children));
     found
@@ -159,7 +214,15 @@ fn rebuilt(
             found.push(Found::new(ORPHANS, what));
         }
     }
-    let lost = lost(old, new);
+    let change = Change {
+        known,
+        old,
+        new,
+        renames: &[],
+        table_rename: None,
+    };
+    let mut lost = lost(old, new);
+    lost.extend(change.constraints_lost());
     if found.is_empty() || !lost.is_empty() {
         let with = match lost.is_empty() {
             true => String::new(),
@@ -175,14 +238,9 @@ fn rebuilt(
             format!("copies {}: {slow}", known.name),
         ));
     }
-    let change = Change {
-        known,
-        old,
-        new,
-        renames: &[],
-        table_rename: None,
-    };
-    found.extend(change.found());
+    // They are named above.
+    let is_named = |found: &Found| found.rule == DROP_CONSTRAINT;
+    found.extend(change.found().into_iter().filter(|one| !is_named(one)));
     found
 }
 
@@ -197,25 +255,8 @@ fn lost(old: Shape<'_>, new: Shape<'_>) -> Vec<String> {
         let mut now = new.schema.triggers_of(&new.table.name);
         !now.any(|one| same_name(&one.name, &trigger.name))
     });
-    let mut lost: Vec<String> = indexes
+    indexes
         .map(|index| format!("the index {}", index.name))
         .chain(triggers.map(|trigger| format!("the trigger {}", trigger.name)))
-        .collect();
-    let checks = check_texts(new.table, &|_| true);
-    lost.extend(
-        check_texts(old.table, &|_| true)
-            .difference(&checks)
-            .cloned(),
-    );
-    let parents = old.table.foreign_keys.iter().map(|key| &key.parent);
-    let is_kept = |parent: &&String| {
-        let mut now = new.table.foreign_keys.iter();
-        now.any(|key| same_name(&key.parent, parent))
-    };
-    let parents = parents.filter(|parent| !is_kept(parent));
-    lost.extend(parents.map(|parent| format!("the foreign key to {parent}")));
-    if old.table.strict && !new.table.strict {
-        lost.push("STRICT".into());
-    }
-    lost
+        .collect()
 }

@@ -43,11 +43,21 @@ impl Finding {
 pub(super) struct Found {
     pub(super) rule: &'static Rule,
     pub(super) what: String,
+    /// What is gone, or new: the one is undone by the other.
+    pub(super) about: Option<String>,
 }
 
 impl Found {
     pub(super) fn new(rule: &'static Rule, what: impl Into<String>) -> Self {
-        let what = what.into();
-        Self { rule, what }
+        Self {
+            rule,
+            what: what.into(),
+            about: None,
+        }
+    }
+
+    pub(super) fn about(mut self, what: String) -> Self {
+        self.about = Some(what);
+        self
     }
 }

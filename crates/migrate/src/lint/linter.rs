@@ -1,21 +1,27 @@
 //! Goes through files, statement by statement.
 
+use std::rc::Rc;
+
 use rusqlite::Connection;
 
 use super::allow::Allowed;
+use super::carried::Carried;
 use super::children::Children;
-use super::ends::{Dropped, End};
+use super::copy::Copy;
+use super::course::{Course, not_made, place, refusing};
+use super::ends::{AtEnd, Dropped, End};
 use super::finding::{Finding, Found};
 use super::known::Known;
 use super::op::Op;
-use super::rules::{FAILS, NOT_A_MIGRATION};
+use super::rules::{DROP_UNIQUE, FAILS, NEW_UNIQUE, NOT_A_MIGRATION, Rule};
 use super::shape::{Change, Shape};
 use super::sizes::Sizes;
+use super::texts::body;
 use super::world::World;
 use super::{rows, work};
-use crate::files::{File, first_words, why_refused};
-use crate::schema::Schema;
-use crate::sql::{Statement, split};
+use crate::files::{File, Refusals, first_words};
+use crate::schema::{Schema, Trigger};
+use crate::sql::{Statement, same_name, split};
 
 /// Judges files one after another, each by the schema as it is then.
 ///
@@ -26,6 +32,9 @@ pub struct Linter<'c> {
     world: World,
     sizes: Sizes<'c>,
     known: Known,
+    refusals: Refusals,
+    /// As it is now.
+    schema: Rc<Schema>,
     has_live: bool,
 }
 
@@ -45,11 +54,14 @@ impl<'c> Linter<'c> {
     pub fn new(live: Option<&'c Connection>) -> rusqlite::Result<Self> {
         let world = World::new(live)?;
         // By the copy: a table whose module only the app has cannot be read.
-        let known = Known::of(&world.schema()?);
+        let schema = Rc::new(world.schema()?);
+        let known = Known::of(&schema);
         Ok(Self {
             world,
             sizes: Sizes::new(live),
             known,
+            refusals: Refusals::new()?,
+            schema,
             has_live: live.is_some(),
         })
     }
@@ -62,8 +74,9 @@ impl<'c> Linter<'c> {
         let statements = match split(text) {
             Ok(statements) => statements,
             Err(error) => {
-                let found = Found::new(NOT_A_MIGRATION, error.to_string());
-                return Ok(vec![finding(name, 1, String::new(), found, None)]);
+                let (line, what) = place(&error);
+                let found = Found::new(NOT_A_MIGRATION, what);
+                return Ok(vec![finding(name, line, String::new(), found, None)]);
             }
         };
         if statements.is_empty() {
@@ -71,22 +84,41 @@ impl<'c> Linter<'c> {
             return Ok(vec![finding(name, 1, String::new(), found, None)]);
         }
         if !self.has_live {
-            self.known = Known::of(&self.world.schema()?);
+            self.known = Known::of(&self.schema);
         }
-        let mut copied = Vec::new();
+        let mut course = Course {
+            at_start: Rc::clone(&self.schema),
+            carried: Carried::default(),
+            temporary: Vec::new(),
+        };
         let mut all = Vec::new();
-        for statement in &statements {
-            all.push(self.statement(statement, &mut copied)?);
+        for (at, statement) in statements.iter().enumerate() {
+            all.push(self.statement(statement, at, &mut course)?);
         }
-        let end = self.world.schema()?;
-        let mut findings = Vec::new();
-        for mut judged in all {
+        for (what, at) in &course.temporary {
+            if let Some(judged) = all.get_mut(*at) {
+                let what =
+                    format!("leaves the temporary {what} behind; drop it at the end of the file");
+                judged.found.push(Found::new(NOT_A_MIGRATION, what));
+            }
+        }
+        let end = AtEnd {
+            schema: &self.schema,
+            world: &self.world,
+            carried: &course.carried,
+        };
+        for judged in &mut all {
             if let Some(ended) = judged.end.take() {
-                let found = ended.found(&end, &self.world, &mut self.known, &self.sizes);
+                let found = ended.found(&end, &mut self.known, &self.sizes);
                 judged.found.extend(found);
             }
-            findings.extend(judged.findings(name));
         }
+        undone(&mut all);
+        self.world.forget_temporary();
+        let mut findings: Vec<Finding> = all
+            .into_iter()
+            .flat_map(|judged| judged.findings(name))
+            .collect();
         findings.sort_by_key(|finding| finding.line);
         Ok(findings)
     }
@@ -102,17 +134,18 @@ impl<'c> Linter<'c> {
     fn statement<'s>(
         &mut self,
         statement: &'s Statement,
-        copied: &mut Vec<String>,
+        at: usize,
+        course: &mut Course,
     ) -> rusqlite::Result<Judged<'s>> {
         let op = Op::of(statement);
-        let before = self.world.schema()?;
+        let before = Rc::clone(&self.schema);
         let mut judged = Judged {
             statement,
             allowed: Allowed::by(&statement.comments),
             found: Vec::new(),
             end: None,
         };
-        if let Some(why) = why_refused(statement) {
+        if let Some(why) = self.refusals.why(statement) {
             judged.found.push(Found::new(NOT_A_MIGRATION, why));
             return Ok(judged);
         }
@@ -123,34 +156,62 @@ impl<'c> Linter<'c> {
             &self.known,
             &self.sizes,
         ));
-        if let Op::Insert { from, .. } | Op::CreateTable { from, .. } = &op {
-            copied.extend(from.iter().map(|from| from.to_ascii_lowercase()));
-        }
         judged
             .found
             .extend(work::found(&op, &before, &self.known, &self.sizes));
-        judged.end = self.end(&op, &before, copied);
+        judged.end = self.end(&op, &before, course);
+        let copy = match &op {
+            Op::Insert { from, .. } | Op::CreateTable { from, .. } if !from.is_empty() => {
+                course.carried.copied(from);
+                Copy::of(statement).map(|copy| (self.world.readable(&copy.from), copy))
+            }
+            _ => None,
+        };
         if let Some(why) = self.world.apply(statement, &op) {
             judged.found = vec![Found::new(FAILS, why)];
             judged.end = None;
             return Ok(judged);
         }
-        let after = self.world.schema()?;
+        if let Some((source, copy)) = copy {
+            course
+                .carried
+                .copy(&copy, &source, &self.world, &self.known);
+        }
+        course.follow(&op);
+        // Compiled only, for there are no rows.
+        if op.is_about_rows() {
+            return Ok(judged);
+        }
+        self.schema = Rc::new(self.world.schema()?);
+        let after = Rc::clone(&self.schema);
         if !judged.found.iter().any(|found| found.rule == FAILS) {
             let differences = self.differences(&op, &before, &after);
             judged.found.extend(differences);
+            let refusing = refusing(&before, &after, &course.at_start, &self.known);
+            judged.found.extend(refusing);
+            judged.found.extend(not_made(&op, statement, &before));
         }
         self.follow(&op, &before, &after);
+        let temporary = self.world.temporary()?;
+        course
+            .temporary
+            .retain(|(what, _)| temporary.contains(what));
+        for what in temporary {
+            if !course.temporary.iter().any(|(known, _)| *known == what) {
+                course.temporary.push((what, at));
+            }
+        }
         Ok(judged)
     }
 
-    fn end(&self, op: &Op, before: &Schema, copied: &[String]) -> Option<End> {
+    fn end(&self, op: &Op, before: &Schema, course: &Course) -> Option<End> {
+        let (carried, at_start) = (&course.carried, &course.at_start);
         Some(match op {
             Op::DropTable(name) => End::Table(Box::new(Dropped {
                 table: before.table(name)?.clone(),
                 known: self.known.table(name)?.clone(),
                 children: Children::of(name, before, &self.known, &self.sizes),
-                copied: copied.contains(&name.to_ascii_lowercase()),
+                copied: carried.is_partly(name),
                 schema: before.clone(),
             })),
             Op::RenameTable { from, to } => End::Renamed {
@@ -162,15 +223,19 @@ impl<'c> Linter<'c> {
                 // One that is new is nobody's loss.
                 name: self.known.view(name)?.to_owned(),
                 columns: self.world.columns(name),
+                body: body(&before.view(name)?.sql),
             },
             Op::DropTrigger(name) => {
-                let is = |one: &&crate::schema::Trigger| crate::sql::same_name(&one.name, name);
+                let is = |one: &&Trigger| same_name(&one.name, name);
                 let trigger = before.triggers.iter().find(is)?;
+                // So is one that the file itself has made.
+                at_start.triggers.iter().find(is)?;
                 // One on what nobody knows yet is nobody's loss.
                 self.known.table(&trigger.table)?;
                 End::Trigger {
                     name: trigger.name.clone(),
                     table: trigger.table.clone(),
+                    body: body(&trigger.sql),
                 }
             }
             _ => return None,
@@ -186,12 +251,10 @@ impl<'c> Linter<'c> {
                 continue;
             };
             let (name, renames) = match op {
-                Op::RenameTable { from, to } if crate::sql::same_name(from, &table.name) => {
-                    (to, none)
-                }
+                Op::RenameTable { from, to } if same_name(from, &table.name) => (to, none),
                 Op::RenameColumns {
                     table: of, pairs, ..
-                } if crate::sql::same_name(of, &table.name) => (&table.name, pairs.as_slice()),
+                } if same_name(of, &table.name) => (&table.name, pairs.as_slice()),
                 _ => (&table.name, none),
             };
             let Some(now) = after.table(name) else {
@@ -236,6 +299,23 @@ impl<'c> Linter<'c> {
                 }
             }
         }
+    }
+}
+
+/// What is dropped and made again, under whatever name, is neither gone nor new.
+fn undone(all: &mut [Judged<'_>]) {
+    let about = |rule: &'static Rule, all: &[Judged<'_>]| -> Vec<String> {
+        let found = all.iter().flat_map(|judged| &judged.found);
+        let found = found.filter(|found| found.rule == rule);
+        found.filter_map(|found| found.about.clone()).collect()
+    };
+    let (gone, new) = (about(DROP_UNIQUE, all), about(NEW_UNIQUE, all));
+    let is_undone = |what: &Option<String>| {
+        what.as_ref()
+            .is_some_and(|what| gone.contains(what) && new.contains(what))
+    };
+    for judged in all {
+        judged.found.retain(|found| !is_undone(&found.about));
     }
 }
 

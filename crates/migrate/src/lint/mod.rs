@@ -26,7 +26,12 @@
 //! reason: `-- monolite: allow drop-column: replaced by title in 0007`.
 
 mod allow;
+mod always;
+mod carried;
 mod children;
+mod constraints;
+mod copy;
+mod course;
 mod ends;
 mod finding;
 mod known;
@@ -36,6 +41,7 @@ mod rows;
 mod rules;
 mod shape;
 mod sizes;
+mod texts;
 mod work;
 mod world;
 

@@ -2,13 +2,14 @@
 
 use sqlite3_parser::ast::{
     AlterTableBody, Cmd, ColumnConstraint, ColumnDefinition, CreateTableBody, Expr, InsertBody,
-    Literal, Name, OneSelect, Operator, QualifiedName, ResolveType, Select, SelectTable, Stmt,
-    UnaryOperator,
+    Literal, Name, OneSelect, QualifiedName, ResolveType, Select, SelectTable, Set, Stmt,
+    UnaryOperator, Upsert, UpsertDo,
 };
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
-use crate::sql::{Cursor, Kind, Statement, TokenType, tokens, unquote_name};
+use super::always::{bare, is_all};
+use crate::sql::{Kind, Statement, same_name, unquote_name};
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +50,14 @@ pub(super) enum Op {
         table: String,
         columns: Vec<String>,
         all: bool,
+        replaces: bool,
     },
     Insert {
         table: String,
         from: Vec<String>,
         replaces: bool,
+        /// Columns that rows which are there get one value in.
+        overwrites: Vec<String>,
     },
     Other {
         writes_rows: bool,
@@ -115,17 +119,19 @@ fn of(stmt: &Stmt<'_>) -> Op {
         Stmt::Update {
             tbl_name,
             sets,
-            from,
             where_clause,
             limit,
+            or_conflict,
             ..
         } => Op::Update {
             table: table(tbl_name),
             columns: sets
                 .iter()
+                .filter(|set| !is_itself(set))
                 .flat_map(|set| set.col_names.iter().map(text))
                 .collect(),
-            all: is_all(where_clause.as_ref()) && limit.is_none() && from.is_none(),
+            all: is_all(where_clause.as_ref()) && limit.is_none(),
+            replaces: *or_conflict == Some(ResolveType::Replace),
         },
         Stmt::Insert {
             tbl_name,
@@ -139,34 +145,47 @@ fn of(stmt: &Stmt<'_>) -> Op {
                 InsertBody::DefaultValues => Vec::new(),
             },
             replaces: *or_conflict == Some(ResolveType::Replace),
+            overwrites: match body {
+                InsertBody::Select(select, Some(upsert)) if has_rows(select) => overwritten(upsert),
+                _ => Vec::new(),
+            },
         },
         Stmt::Select(_) => Op::Other { writes_rows: true },
         _ => Op::Other { writes_rows: false },
     }
 }
 
-/// No WHERE, or one that is always true.
-fn is_all(condition: Option<&Expr<'_>>) -> bool {
-    match condition.map(bare) {
-        None => true,
-        Some(Expr::Literal(Literal::Numeric(number))) => number.parse() != Ok(0.0),
-        Some(Expr::Id(id)) => id.0.eq_ignore_ascii_case("true"),
-        Some(Expr::Name(name)) => name.0.eq_ignore_ascii_case("true"),
-        Some(Expr::Binary(left, Operator::Equals, right)) => {
-            matches!((left, right), (Expr::Literal(left), Expr::Literal(right)) if left == right)
+/// `x = x`
+fn is_itself(set: &Set<'_>) -> bool {
+    let mut names = set.col_names.iter();
+    match (names.next(), names.next(), bare(&set.expr)) {
+        (Some(one), None, Expr::Id(id)) => same_name(&text(one), &unquote_name(id.0)),
+        (Some(one), None, Expr::Name(name) | Expr::Qualified(_, name)) => {
+            same_name(&text(one), &text(name))
         }
-        Some(_) => false,
+        _ => false,
     }
 }
 
-/// Without parentheses. No recursion: there may be many.
-fn bare<'e, 'b>(mut expr: &'e Expr<'b>) -> &'e Expr<'b> {
-    while let Expr::Parenthesized(all) = expr
-        && let [inner] = all.as_slice()
-    {
-        expr = inner;
+/// Of tables, and not of VALUES.
+fn has_rows(select: &Select<'_>) -> bool {
+    matches!(&select.body.select, OneSelect::Select { from: Some(_), .. })
+}
+
+/// The columns that every row on whose key another falls gets one value in.
+fn overwritten(upsert: &Upsert<'_>) -> Vec<String> {
+    let UpsertDo::Set { sets, where_clause } = &upsert.do_clause else {
+        return Vec::new();
+    };
+    let constant = sets
+        .iter()
+        .filter(|set| matches!(bare(&set.expr), Expr::Literal(_)));
+    match is_all(where_clause.as_ref()) {
+        true => constant
+            .flat_map(|set| set.col_names.iter().map(text))
+            .collect(),
+        false => Vec::new(),
     }
-    expr
 }
 
 fn alter(table: String, body: &AlterTableBody<'_>) -> Op {
@@ -263,43 +282,9 @@ fn sources(select: &Select<'_>) -> Vec<String> {
     }
 }
 
-/// The table and its renames: after the definition, and not in an expression.
-fn rebuild(sql: &str) -> Op {
-    let all = tokens(sql).unwrap_or_default();
-    let mut cursor = Cursor::new(sql, &all);
-    let (mut table, mut pairs, mut depth) = (None, Vec::new(), 0_usize);
-    let name = |cursor: &mut Cursor<'_>| cursor.next().map(|token| unquote_name(token.text(sql)));
-    let _ = (cursor.take_word("REBUILD"), cursor.take_word("TABLE"));
-    while let Some(token) = cursor.peek() {
-        if table.is_none() {
-            table = name(&mut cursor);
-            if cursor.take(TokenType::TK_DOT).is_some() {
-                table = name(&mut cursor);
-            }
-            continue;
-        }
-        cursor.next();
-        match token.kind {
-            TokenType::TK_LP => depth += 1,
-            TokenType::TK_RP => depth = depth.saturating_sub(1),
-            _ if depth == 0 && token.is_word(sql, "RENAME") => {
-                if cursor.take_word("COLUMN").is_some()
-                    && let Some(from) = name(&mut cursor)
-                    && cursor.take_word("TO").is_some()
-                    && let Some(to) = name(&mut cursor)
-                {
-                    pairs.push((from, to));
-                }
-            }
-            _ => {}
-        }
-    }
-    Op::RenameColumns {
-        table: table.unwrap_or_default(),
-        pairs,
-        rebuild: true,
-    }
-}
-
+mod rebuild;
 #[cfg(test)]
 mod tests;
+
+use self::rebuild::rebuild;
+pub(super) use self::rebuild::rebuild_sets;

@@ -3,8 +3,8 @@
 use super::children::Children;
 use super::finding::Found;
 use super::known::{Known, KnownTable};
-use super::op::Op;
-use super::rules::{DELETE_ALL, REPLACE_CASCADES, SLOW_CHANGE, UPDATE_ALL};
+use super::op::{Op, rebuild_sets};
+use super::rules::{CHANGED_KEY, DELETE_ALL, REPLACE_CASCADES, SLOW_CHANGE, UPDATE_ALL};
 use super::sizes::{Sizes, Work, many_or_all};
 use crate::schema::{Schema, Table};
 use crate::sql::{TokenType, same_name, tokens, unquote_name};
@@ -18,6 +18,10 @@ pub(super) fn found(
 ) -> Vec<Found> {
     let known_table = |name: &str| Some((schema.table(name)?, known.table(name)?));
     match op {
+        // SQLite's own, of no schema.
+        Op::Delete { table, all } if same_name(table, "sqlite_sequence") => {
+            vec![counters(*all)]
+        }
         Op::Delete { table, all } => {
             let Some((table, of)) = known_table(table) else {
                 return Vec::new();
@@ -32,20 +36,17 @@ pub(super) fn found(
             table,
             columns,
             all,
+            replaces,
         } => {
             let Some((table, of)) = known_table(table) else {
                 return Vec::new();
             };
             let mut found = slow(table, of, sql, *all, schema, sizes, "changes");
-            let old: Vec<&str> = columns
-                .iter()
-                .map(String::as_str)
-                .filter(|column| of.has(column))
-                .collect();
-            if *all && !old.is_empty() {
-                let rows = many_or_all(sizes.rows(&of.name), "row");
-                let what = format!("overwrites {} in {rows} of {}", old.join(", "), table.name);
-                found.push(Found::new(UPDATE_ALL, what));
+            if *all {
+                found.extend(overwritten(table, of, columns, sizes));
+            }
+            if *replaces {
+                found.extend(replaced(&table.name, schema, known, sizes));
             }
             found
         }
@@ -53,6 +54,7 @@ pub(super) fn found(
             table,
             from,
             replaces,
+            overwrites,
         } => {
             let sources = from.iter().filter_map(|from| known.table(from));
             let slowest = sources.max_by_key(|of| sizes.rows(&of.name));
@@ -65,18 +67,77 @@ pub(super) fn found(
             });
             let mut found: Vec<Found> = copied.into_iter().collect();
             if *replaces && known.table(table).is_some() {
-                let children = Children::of(table, schema, known, sizes);
-                if !children.lost.is_empty() {
-                    let what = format!(
-                        "a row of {table} that is replaced is deleted first, and with it what refers to it among {}",
-                        children.lost.join(", ")
-                    );
-                    found.push(Found::new(REPLACE_CASCADES, what));
-                }
+                found.extend(replaced(table, schema, known, sizes));
+            }
+            if let Some((table, of)) = known_table(table) {
+                found.extend(overwritten(table, of, overwrites, sizes));
             }
             found
         }
+        Op::RenameColumns {
+            table,
+            pairs,
+            rebuild: true,
+        } => {
+            let Some((table, of)) = known_table(table) else {
+                return Vec::new();
+            };
+            let mut columns = Vec::new();
+            for (to, names) in rebuild_sets(sql) {
+                let renamed = pairs.iter().find(|(_, new)| same_name(new, &to));
+                let column = renamed.map_or(&to, |(from, _)| from);
+                if !names.iter().any(|name| same_name(name, column)) {
+                    columns.push(column.clone());
+                }
+            }
+            overwritten(table, of, &columns, sizes)
+                .into_iter()
+                .collect()
+        }
         _ => Vec::new(),
+    }
+}
+
+/// Columns that were there before, in every row.
+fn overwritten(
+    table: &Table,
+    of: &KnownTable,
+    columns: &[String],
+    sizes: &Sizes<'_>,
+) -> Option<Found> {
+    let columns = columns.iter().map(String::as_str);
+    let old: Vec<&str> = columns.filter(|column| of.has(column)).collect();
+    if old.is_empty() {
+        return None;
+    }
+    let rows = many_or_all(sizes.rows(&of.name), "row");
+    let what = format!("overwrites {} in {rows} of {}", old.join(", "), table.name);
+    Some(Found::new(UPDATE_ALL, what))
+}
+
+fn replaced(table: &str, schema: &Schema, known: &Known, sizes: &Sizes<'_>) -> Option<Found> {
+    let children = Children::of(table, schema, known, sizes);
+    if children.lost.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "a row of {table} that is replaced is deleted first, and with it what refers to it among {}",
+        children.lost.join(", ")
+    );
+    Some(Found::new(REPLACE_CASCADES, what))
+}
+
+/// What AUTOINCREMENT has counted to.
+fn counters(all: bool) -> Found {
+    match all {
+        true => Found::new(
+            DELETE_ALL,
+            "deletes the counters of all AUTOINCREMENT tables: the numbers of deleted rows are given again",
+        ),
+        false => Found::new(
+            CHANGED_KEY,
+            "deletes a counter of AUTOINCREMENT: the numbers of deleted rows are given again",
+        ),
     }
 }
 

@@ -53,10 +53,10 @@ rules! {
         "DELETE without WHERE",
         "say which rows with WHERE, or allow it by name";
     UPDATE_ALL, "update-all", Error,
-        "UPDATE without WHERE of a column that was there before: every row loses its value",
+        "UPDATE without WHERE, or SET of a REBUILD TABLE, of a column that was there before: every row loses its value",
         "write into a new column, deploy code that reads it, and drop the old one later";
     REPLACE_CASCADES, "replace-cascades", Error,
-        "INSERT OR REPLACE into a table with ON DELETE CASCADE or SET NULL children: a row that is replaced is deleted first, and its children with it",
+        "INSERT OR REPLACE or UPDATE OR REPLACE of a table with ON DELETE CASCADE or SET NULL children: a row that is replaced is deleted first, and its children with it",
         "INSERT … ON CONFLICT (…) DO UPDATE SET …";
     // The cascade trap.
     CASCADE_TRAP, "cascade-trap", Error,
@@ -78,8 +78,11 @@ rules! {
     DROP_VIEW, "drop-view", Error,
         "a view is dropped and not made again with its columns",
         "first deploy code that does not read it";
+    CHANGED_VIEW, "changed-view", Warning,
+        "a view is made again with another text: code that still runs may read other rows or values from it",
+        "a view of another name, for code that knows it";
     DROP_TRIGGER, "drop-trigger", Warning,
-        "a trigger is dropped and not made again: what it did is not done any more for code that still runs",
+        "a trigger is dropped and not made again as it was: what it did is not done any more for code that still runs",
         "first deploy code that does not need it";
     NOT_NULL, "not-null", Error,
         "a column without a default becomes NOT NULL, or such a column is added: INSERTs of code that still runs fail",
@@ -91,7 +94,7 @@ rules! {
         "a column becomes a generated one: code that still writes it fails",
         "add a generated column of another name, deploy code that reads it, drop the old one later";
     NEW_CHECK, "new-check", Warning,
-        "a CHECK is added: code that still runs may write what it refuses",
+        "a CHECK, or a trigger that refuses rows, is added: code that still runs may write what it refuses",
         "first deploy code that keeps to it, mend the rows that do not, add it then";
     NEW_UNIQUE, "new-unique", Warning,
         "UNIQUE is demanded of a table that is there: code that still runs may write duplicates, and rows that are there may be some",
@@ -102,11 +105,14 @@ rules! {
     NEW_FOREIGN_KEY, "new-foreign-key", Warning,
         "a foreign key is added to a table that is there: code that still runs may write rows without a parent",
         "first deploy code that keeps to it, mend the rows that do not, add it then";
+    DROP_CONSTRAINT, "drop-constraint", Warning,
+        "a foreign key, a CHECK or STRICT goes, or what a foreign key does to the children changes: what kept rows right does not any more",
+        "keep it in the definition, or change code first that relies on it";
     CHANGED_TYPE, "changed-type", Warning,
         "a column's type changes: code that still runs may read or write another one",
         "add a column of the new type, have code write both, backfill, drop the old one later";
     CHANGED_KEY, "changed-key", Warning,
-        "the primary key changes",
+        "the primary key changes, or numbers that AUTOINCREMENT has given are given again",
         "add a UNIQUE index, deploy code that uses it, change the key later";
     CHANGED_COLLATION, "changed-collation", Warning,
         "a column's collation changes: comparisons and UNIQUE answer otherwise",
@@ -115,11 +121,14 @@ rules! {
         "a table becomes STRICT: code that still runs may write values of other types",
         "first deploy code that writes the declared types; look with SELECT … WHERE typeof(…)";
     DROPPED_DEFAULT, "dropped-default", Warning,
-        "a NOT NULL column loses its default: INSERTs that leave it out fail",
+        "a column loses its default: INSERTs that leave it out fail, or write NULL",
         "first deploy code that always writes it";
     REORDERED_COLUMNS, "reordered-columns", Warning,
         "columns change their places: INSERT without a list of columns, and code that reads by position, take one for the other",
         "add columns at the end; name columns in code";
+    NOT_MADE, "not-made", Warning,
+        "CREATE TABLE IF NOT EXISTS of a table that is there with other columns: nothing is done",
+        "REBUILD TABLE, or ALTER TABLE, or another name";
     // What holds up writers.
     SLOW_INDEX, "slow-index", Warning,
         "an index on so many rows that writers wait longer than a second",
@@ -138,7 +147,7 @@ rules! {
         "SQLite refuses the statement, by the schema as it is then",
         "mend the statement";
     NOT_A_MIGRATION, "not-a-migration", Error,
-        "`monolite migrate up` would not run the file: it does not parse, or a statement would end the transaction",
+        "`monolite migrate up` would not run the file: it does not parse, a statement would end the transaction, or something temporary is left behind",
         "mend the statement";
     // What is wrong with an `allow`.
     ALLOW_UNKNOWN, "allow-unknown", Error,

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use super::constraints::uniques;
 use super::finding::Found;
 use super::known::KnownTable;
 use super::rules::{
-    CHANGED_COLLATION, CHANGED_KEY, CHANGED_TYPE, DROP_COLUMN, DROP_UNIQUE, DROPPED_DEFAULT,
-    MADE_STRICT, NEW_CHECK, NEW_FOREIGN_KEY, NEW_UNIQUE, NO_MORE_NULL, NOT_NULL, NOW_GENERATED,
-    RENAME_COLUMN, REORDERED_COLUMNS,
+    CHANGED_COLLATION, CHANGED_KEY, CHANGED_TYPE, DROP_COLUMN, DROP_CONSTRAINT, DROPPED_DEFAULT,
+    MADE_STRICT, NEW_CHECK, NEW_FOREIGN_KEY, NO_MORE_NULL, NOT_NULL, NOW_GENERATED, RENAME_COLUMN,
+    REORDERED_COLUMNS,
 };
+use super::texts::check_texts;
 use crate::schema::{Column, Generated, Schema, Table};
-use crate::sql::{ConstraintKind, TableText, same_name, tokens};
+use crate::sql::same_name;
 
 /// A table in a schema.
 #[derive(Clone, Copy)]
@@ -99,6 +101,9 @@ impl Change<'_> {
         checks(table, old.table, new.table, &is_new, &mut found);
         uniques(table, old, new, &new_name, &mut found);
         foreign_keys(table, old.table, new.table, table_rename, &mut found);
+        for lost in self.constraints_lost() {
+            found.push(Found::new(DROP_CONSTRAINT, format!("{table} loses {lost}")));
+        }
         found
     }
 }
@@ -124,7 +129,8 @@ fn column_changes(table: &str, old: &Column, new: &Column, found: &mut Vec<Found
         };
         add(rule, format!("{table}.{name} becomes NOT NULL"));
     }
-    if old.default.is_some() && new.default.is_none() && new.not_null {
+    let writes_itself = new.generated != Generated::No;
+    if old.default.is_some() && new.default.is_none() && !writes_itself {
         add(DROPPED_DEFAULT, format!("{table}.{name} loses its default"));
     }
     if old.generated == Generated::No && new.generated != Generated::No {
@@ -192,37 +198,6 @@ fn key(
     found.push(Found::new(CHANGED_KEY, format!("{table}: {what}")));
 }
 
-/// The words of each CHECK, whatever the spaces and comments between them: of
-/// the table, and of the columns that are wanted.
-pub(super) fn check_texts(table: &Table, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
-    let Ok(text) = TableText::parse(&table.sql) else {
-        return BTreeSet::new();
-    };
-    let mut all = BTreeSet::new();
-    let mut add = |text: &str| {
-        let words = tokens(text).unwrap_or_default();
-        let words: Vec<&str> = words.iter().map(|token| token.text(text)).collect();
-        all.insert(words.join(" "));
-    };
-    for (item, constraint) in text.constraints().unwrap_or_default() {
-        if constraint.kind == ConstraintKind::Check {
-            add(&item);
-        }
-    }
-    let names = text.columns().filter(|name| wanted(name));
-    for name in names.map(str::to_owned).collect::<Vec<_>>() {
-        let Some(column) = text.column(&name) else {
-            continue;
-        };
-        for constraint in column.constraints() {
-            if constraint.kind == ConstraintKind::Check {
-                add(column.text_of(constraint));
-            }
-        }
-    }
-    all
-}
-
 fn checks(
     table: &str,
     old: &Table,
@@ -235,44 +210,6 @@ fn checks(
     let was_there = |name: &str| !is_new(name);
     for check in check_texts(new, &was_there).difference(&before) {
         found.push(Found::new(NEW_CHECK, format!("{table} gets {check}")));
-    }
-}
-
-fn uniques(
-    table: &str,
-    old: Shape<'_>,
-    new: Shape<'_>,
-    new_name: &dyn Fn(&str) -> String,
-    found: &mut Vec<Found>,
-) {
-    let of = |shape: Shape<'_>, name: &dyn Fn(&str) -> String| -> BTreeSet<String> {
-        let indexes = shape.schema.indexes_of(&shape.table.name);
-        let unique = indexes
-            .filter(|index| index.unique && index.origin != crate::schema::Origin::PrimaryKey);
-        unique
-            .map(|index| {
-                let columns = index.columns.iter().map(|column| match &column.name {
-                    Some(column) => name(column).to_ascii_lowercase(),
-                    None => "an expression".into(),
-                });
-                let columns = columns.collect::<Vec<_>>().join(", ");
-                let part = if index.partial { ", of some rows" } else { "" };
-                format!("({columns}){part}")
-            })
-            .collect()
-    };
-    let (before, after) = (of(old, new_name), of(new, &str::to_owned));
-    for one in after.difference(&before) {
-        found.push(Found::new(
-            NEW_UNIQUE,
-            format!("{table} must be UNIQUE by {one}"),
-        ));
-    }
-    for one in before.difference(&after) {
-        found.push(Found::new(
-            DROP_UNIQUE,
-            format!("{table} need not be UNIQUE any more by {one}"),
-        ));
     }
 }
 

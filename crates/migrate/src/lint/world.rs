@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, ErrorCode};
 
 use super::op::Op;
-use crate::files::run_rebuild;
+use crate::files::{run_rebuild, temporary};
 use crate::schema::Schema;
-use crate::sql::{Kind, Statement, tokens, unquote_name};
+use crate::sql::{Kind, Statement, quote_name, tokens, unquote_name};
 
 /// Instructions of SQLite's machine between two counts …
 const STEP: i32 = 1_000;
@@ -81,6 +81,49 @@ impl World {
             all.collect::<rusqlite::Result<_>>()
         };
         read().unwrap_or_default()
+    }
+
+    /// The columns of a table that rows are read with, a temporary one's too.
+    pub(super) fn readable(&self, table: &str) -> Vec<String> {
+        self.columns_but(table, "hidden = 1")
+    }
+
+    /// The columns of a table that rows are written with.
+    pub(super) fn writable(&self, table: &str) -> Vec<String> {
+        self.columns_but(table, "hidden > 0")
+    }
+
+    fn columns_but(&self, table: &str, which: &str) -> Vec<String> {
+        let read = || {
+            let sql = format!("SELECT name FROM pragma_table_xinfo(?1) WHERE NOT {which}");
+            let mut all = self.conn.prepare(&sql)?;
+            let all = all.query_map([table], |row| row.get(0))?;
+            all.collect::<rusqlite::Result<_>>()
+        };
+        read().unwrap_or_default()
+    }
+
+    /// What a statement makes, if that needs nothing else.
+    pub(super) fn make(&self, sql: &str) -> Option<()> {
+        self.conn.execute_batch(sql).ok()
+    }
+
+    /// What is temporary, as `table x`.
+    pub(super) fn temporary(&self) -> rusqlite::Result<Vec<String>> {
+        temporary(&self.conn)
+    }
+
+    /// Away with what is.
+    pub(super) fn forget_temporary(&self) {
+        for kind in ["trigger", "view", "table"] {
+            for one in self.temporary().unwrap_or_default() {
+                if let Some(name) = one.strip_prefix(&format!("{kind} ")) {
+                    let name = quote_name(name);
+                    // What is left is judged once more.
+                    let _ = self.conn.execute_batch(&format!("DROP {kind} temp.{name}"));
+                }
+            }
+        }
     }
 
     /// What is refused of the statement, if it is.

@@ -81,3 +81,96 @@ fn wrong_files_and_numbers_are_refused() {
     .unwrap_err();
     assert!(error.to_string().contains("cannot be tried"), "{error}");
 }
+
+/// The same columns and names, and not the same database.
+#[test]
+fn what_is_only_called_the_same_is_said() {
+    const PARENT: &str = "CREATE TABLE p (id INTEGER PRIMARY KEY); ";
+    for (made, live, said) in [
+        (
+            "a INTEGER PRIMARY KEY AUTOINCREMENT",
+            "a INTEGER PRIMARY KEY",
+            "AUTOINCREMENT`",
+        ),
+        (
+            "a TEXT DEFAULT 'x'",
+            "a TEXT",
+            "t has not `a TEXT DEFAULT 'x'`",
+        ),
+        (
+            "a TEXT",
+            "a TEXT DEFAULT 'x'",
+            "they do not make t's `a TEXT DEFAULT 'x'`",
+        ),
+        ("a CHECK (a > 0)", "a", "CHECK ( a > 0 )"),
+        ("a CHECK (a > 0)", "a CHECK (a > 1)", "CHECK ( a > 0 )"),
+        ("a COLLATE NOCASE", "a", "COLLATE NOCASE"),
+        ("a REFERENCES p", "a", "REFERENCES p"),
+        (
+            "a REFERENCES p ON DELETE CASCADE",
+            "a REFERENCES p",
+            "ON DELETE CASCADE",
+        ),
+        ("a UNIQUE", "a", "UNIQUE"),
+        (
+            "a TEXT, b AS (upper(a))",
+            "a TEXT, b AS (lower(a))",
+            "b AS ( upper ( a ) )",
+        ),
+        ("a INTEGER) STRICT; --", "a INTEGER", "t is not STRICT"),
+        ("a, b", "b, a", "the columns of t are in another order"),
+        (
+            "a); CREATE UNIQUE INDEX i ON t (a); --",
+            "a); CREATE INDEX i ON t (a); --",
+            "the index i is another one",
+        ),
+        (
+            "a); CREATE INDEX i ON t (a) WHERE a > 1; --",
+            "a); CREATE INDEX i ON t (a); --",
+            "the index i is another one",
+        ),
+        (
+            "a, b); CREATE INDEX i ON t (a); --",
+            "a, b); CREATE INDEX i ON t (b); --",
+            "the index i is another one",
+        ),
+        (
+            "a); CREATE TRIGGER r AFTER INSERT ON t BEGIN DELETE FROM t; END; --",
+            "a); CREATE TRIGGER r AFTER INSERT ON t BEGIN SELECT 1; END; --",
+            "the trigger r is another one",
+        ),
+        (
+            "a); CREATE VIEW v AS SELECT a FROM t; --",
+            "a); CREATE VIEW v AS SELECT a FROM t WHERE a; --",
+            "the view v is another one",
+        ),
+    ] {
+        let of =
+            |inside: &str| format!("{PARENT}CREATE TABLE t ({inside}\n);").replace("--\n);", "");
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(&of(live)).unwrap();
+        let error = baseline(&db, &files(&[&of(made)]), &how(None, false)).unwrap_err();
+        assert!(error.to_string().contains(said), "{made}: {error}");
+        assert!(applied(&db).unwrap().is_empty());
+        let same = Connection::open_in_memory().unwrap();
+        let by_hand = of(made).replace(
+            "CREATE TABLE t",
+            "create table if not exists \"t\" -- was: p\n",
+        );
+        same.execute_batch(&by_hand).unwrap();
+        baseline(&same, &files(&[&of(made)]), &how(None, false))
+            .unwrap_or_else(|error| panic!("{made}: {error}"));
+    }
+}
+
+#[test]
+fn shadow_tables_and_comments_are_no_difference() {
+    let text = "CREATE VIRTUAL TABLE f USING fts5(body);
+        CREATE TABLE t (
+            a TEXT, -- was: zzz
+            b -- monolite: drop t.a
+        );";
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch(text).unwrap();
+    baseline(&db, &files(&[text]), &how(None, false)).unwrap();
+}

@@ -117,3 +117,36 @@ fn what_another_process_applied_is_compared_again() {
     });
     assert!(matches!(error, Err(Error::Edited { .. })), "{error:?}");
 }
+
+/// With a rollback journal a commit waits for those who read.
+#[test]
+fn a_reader_is_waited_for_at_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = &dir.path().join("app.sqlite3");
+    open(path)
+        .execute_batch("CREATE TABLE there (x); INSERT INTO there VALUES (1)")
+        .unwrap();
+    let reader = open(path);
+    reader.execute_batch("BEGIN; SELECT * FROM there").unwrap();
+    assert_eq!(one::<i64>(&reader, "SELECT x FROM there"), 1);
+    let all = &files(&["CREATE TABLE a (x)"]);
+    // Longer than SQLite's own wait: it is told of after the first try.
+    let mut waited = 0;
+    let done = up(&open(path), all, &Options::at(NOW_MS), &mut |event| {
+        if let Event::Waiting { file } = event {
+            waited += file.version();
+            reader.execute_batch("COMMIT").unwrap();
+        }
+    });
+    assert_eq!((versions(&done.unwrap()), waited), (vec![1], 1));
+    // Not for ever.
+    reader.execute_batch("BEGIN").unwrap();
+    assert_eq!(one::<i64>(&reader, "SELECT x FROM there"), 1);
+    let all = &files(&["CREATE TABLE a (x)", "CREATE TABLE b (x)"]);
+    let mut options = Options::at(NOW_MS);
+    options.patience = Duration::from_millis(10);
+    let error = up(&open(path), all, &options, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(applied(&open(path)).unwrap().len(), 1);
+}

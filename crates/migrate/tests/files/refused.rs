@@ -3,7 +3,7 @@
 use monolite_migrate::files::{Error, Migrations};
 use rusqlite::Connection;
 
-use crate::common::{apply, dump, files};
+use crate::common::{apply, dump, files, one};
 
 /// The second of two files is wrong: nothing of the first is applied.
 fn refused(second: &str) -> Error {
@@ -103,4 +103,20 @@ fn a_temporary_table_does_not_outlive_its_file() {
     let dropped =
         "CREATE TEMP TABLE t AS SELECT 1 AS x; CREATE TABLE a AS SELECT * FROM t; DROP TABLE t";
     apply(&db, &[dropped]).unwrap();
+}
+
+/// It would go on with the rows of the files after it.
+#[test]
+fn a_temporary_trigger_does_not_outlive_its_file() {
+    let db = Connection::open_in_memory().unwrap();
+    let first = "CREATE TABLE a (x)";
+    let left = "CREATE TEMP TRIGGER tr AFTER INSERT ON main.a BEGIN DELETE FROM a; END";
+    let error = apply(&db, &[first, left, "INSERT INTO a VALUES (1)"]).unwrap_err();
+    assert!(
+        matches!(&error, Error::Temporary { name, .. } if name == "trigger tr"),
+        "{error}"
+    );
+    let dropped = format!("{left}; DROP TRIGGER tr");
+    apply(&db, &[first, &dropped, "INSERT INTO a VALUES (1)"]).unwrap();
+    assert_eq!(one::<i64>(&db, "SELECT count(*) FROM a"), 1);
 }

@@ -20,14 +20,15 @@ pub(super) struct Copy {
 
 /// Until it is known what was applied after it.
 const NEXT: &str = "next.sqlite3";
-/// What was undone by `redo`, so that nothing is ever lost.
-const UNDONE: &str = "undone.sqlite3";
+/// What was undone by `redo`, each under a number of its own, so that nothing is
+/// ever lost.
+const UNDONE: &str = "undone-";
 
 impl Copy {
     /// The database as it is.
     pub(super) fn take(found: &Found) -> Result<Self, Failure> {
         let dir = found.beside("redo");
-        copy(found, &dir.join(NEXT))?;
+        copy(found, &dir.join(NEXT), true)?;
         Ok(Self { dir })
     }
 
@@ -74,9 +75,24 @@ pub(super) fn find(found: &Found, last: u32) -> Option<PathBuf> {
 
 /// The database as it is, before it is put back as it was.
 pub(super) fn set_aside(found: &Found) -> Result<PathBuf, Failure> {
-    let path = found.beside("redo").join(UNDONE);
-    copy(found, &path)?;
+    let path = unused(&found.beside("redo"));
+    copy(found, &path, false)?;
     Ok(path)
+}
+
+/// After all that were undone before.
+fn unused(dir: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let number = |name: &std::ffi::OsStr| -> Option<u64> {
+        name.to_str()?
+            .strip_prefix(UNDONE)?
+            .strip_suffix(".sqlite3")?
+            .parse()
+            .ok()
+    };
+    let last = entries.filter_map(|entry| number(&entry.file_name())).max();
+    let next = last.unwrap_or(0) + 1;
+    dir.join(format!("{UNDONE}{next}.sqlite3"))
 }
 
 /// The same copy, for what was applied again.
@@ -88,11 +104,11 @@ pub(super) fn rename(copy: &Path, done: &[Done]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn copy(found: &Found, to: &Path) -> Result<(), Failure> {
+fn copy(found: &Found, to: &Path, overwrite: bool) -> Result<(), Failure> {
     let dir = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let options = BackupOptions {
-        overwrite: true,
+        overwrite,
         ..BackupOptions::default()
     };
     let bar = Bar::new(found.shown());

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use monolite_migrate::files::{self, Done, Event, Migrations, Options};
+use monolite_migrate::files::{self, Done, Event, File, Migrations, Options};
 use rusqlite::Connection;
 use serde::Serialize;
 
 use super::kept;
 use crate::bar::Bar;
+use crate::migrate::checked::Checked;
 use crate::migrate::place::{Found, Place, now_ms};
 use crate::{Failure, human, print};
 
@@ -18,7 +19,8 @@ use crate::{Failure, human, print};
         monolite migrate up --keep-copy           # in development: `monolite migrate redo` undoes it\n\n\
         Each file is one transaction with its record: it is applied whole, or not at all. What is\n\
         wrong with any of the files is said before the first one runs. Where two run at once, one\n\
-        waits and finds it done.\n\n\
+        waits and finds it done. What `monolite migrate check` finds is counted, and keeps no file\n\
+        from being applied: have CI run it.\n\n\
         Exit code: 0 done, 1 failed, 2 wrong usage."
 )]
 pub(crate) struct Up {
@@ -60,21 +62,32 @@ pub(crate) fn up(arguments: Up) -> Result<(), Failure> {
     options.to = arguments.to;
     options.accept_newer = arguments.accept_newer;
     options.patience = arguments.wait.unwrap_or(options.patience);
-    let waits = !files::pending(&conn, &migrations, options.accept_newer)?.is_empty();
-    let copy = match arguments.keep_copy && waits {
+    let waiting = files::pending(&conn, &migrations, options.accept_newer)?;
+    let checked = Checked::of(&conn, up_to(waiting, options.to))?;
+    let copy = match arguments.keep_copy && !waiting.is_empty() {
         true => Some(kept::Copy::take(&found)?),
         false => None,
     };
-    let applied = apply(&conn, &migrations, &options, &found);
+    let mut applied = apply(&conn, &migrations, &options, &found);
+    applied.checked = checked;
     if let Some(copy) = copy {
         copy.keep(&applied.done)?;
     }
     applied.show(&found, &migrations, arguments.json)
 }
 
+/// Those that are to be applied now.
+fn up_to(waiting: &[File], to: Option<u32>) -> &[File] {
+    let is_wanted = |file: &File| to.is_none_or(|to| file.version() <= to);
+    let count = waiting.iter().take_while(|file| is_wanted(file)).count();
+    waiting.get(..count).unwrap_or_default()
+}
+
 /// What was applied before all was done, or something failed.
 pub(super) struct Applying {
     pub(super) done: Vec<Done>,
+    /// What was found in them before; they are applied all the same.
+    checked: Checked,
     pub(super) result: Result<(), files::Error>,
 }
 
@@ -82,6 +95,7 @@ pub(super) struct Applying {
 struct Report<'r> {
     database: &'r std::path::Path,
     applied: &'r [Done],
+    check: Checked,
     error: Option<String>,
 }
 
@@ -106,6 +120,7 @@ pub(super) fn apply(
     });
     Applying {
         done,
+        checked: Checked::default(),
         result: result.map(drop),
     }
 }
@@ -121,6 +136,7 @@ impl Applying {
             print::json(&Report {
                 database: &found.path,
                 applied: &self.done,
+                check: self.checked,
                 error: self.result.as_ref().err().map(ToString::to_string),
             })?;
         } else {
@@ -132,6 +148,7 @@ impl Applying {
                     found.shown()
                 )
             }))?;
+            print::lines(self.checked.shown())?;
             if self.done.is_empty() && self.result.is_ok() {
                 let all = migrations.files().len();
                 let all = human::count(all, "migration", "migrations");

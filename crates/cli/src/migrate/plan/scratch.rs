@@ -27,7 +27,7 @@ impl Scratch {
             path: ":memory:".into(),
             bytes: 0,
         };
-        if !found.path.exists() {
+        if !found.is_there()? {
             return Ok(scratch);
         }
         // One of this process's own, beside the database: where it can share

@@ -38,7 +38,8 @@ fn what_statements_do() {
         Op::Insert {
             table: name("a"),
             from: ["b", "c", "d", "e"].map(name).to_vec(),
-            replaces: true
+            replaces: true,
+            overwrites: Vec::new(),
         }
     );
     assert!(matches!(
@@ -54,13 +55,23 @@ fn a_condition_that_always_holds_is_none() {
         "DELETE FROM t WHERE 1",
         "DELETE FROM t WHERE 1 = 1",
         "DELETE FROM t WHERE (true)",
+        "DELETE FROM t WHERE a = a",
+        "DELETE FROM t WHERE NOT 0",
+        "DELETE FROM t WHERE NOT (1 <> 1)",
+        "DELETE FROM t WHERE 1 = 1 OR id = 3",
+        "DELETE FROM t WHERE (t.a = a) AND 2",
+        "DELETE FROM t WHERE EXISTS (SELECT 1)",
     ] {
         assert!(matches!(op(sql), Op::Delete { all: true, .. }), "{sql}");
     }
     for sql in [
         "DELETE FROM t WHERE 0",
         "DELETE FROM t WHERE a",
-        "DELETE FROM t WHERE a = a",
+        "DELETE FROM t WHERE a = b",
+        "DELETE FROM t WHERE 1 AND id = 3",
+        "DELETE FROM t WHERE NOT 1 OR id = 3",
+        "DELETE FROM t WHERE EXISTS (SELECT 1 FROM x)",
+        "DELETE FROM t WHERE EXISTS (SELECT 1 WHERE 0)",
     ] {
         assert!(matches!(op(sql), Op::Delete { all: false, .. }), "{sql}");
     }
@@ -95,4 +106,26 @@ fn columns_that_only_an_empty_table_takes() {
             .is_err();
         assert_eq!(refused, is_refused, "{column}");
     }
+}
+
+#[test]
+fn a_column_set_to_itself_is_not_changed() {
+    let Op::Update { columns, all, .. } =
+        op("UPDATE t AS u SET a = a, b = (u.b), c = \"C\", d = e FROM x WHERE 1")
+    else {
+        unreachable!("an UPDATE");
+    };
+    assert_eq!((columns, all), (vec!["d".to_owned()], true));
+}
+
+#[test]
+fn what_a_rebuild_sets() {
+    let sets = rebuild_sets(
+        "REBUILD TABLE t (set_ TEXT, \"SET\" DEFAULT (1)) SET a = NULL SET b = coalesce(b, (SELECT c)) DROP COLUMN x",
+    );
+    let set = |(column, names): &(String, Vec<String>)| {
+        (column.clone(), names.iter().any(|name| name == column))
+    };
+    let sets: Vec<_> = sets.iter().map(set).collect();
+    assert_eq!(sets, [("a".to_owned(), false), ("b".to_owned(), true)]);
 }

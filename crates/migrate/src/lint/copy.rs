@@ -1,0 +1,302 @@
+//! Statements that copy all rows of a table, and which columns they take.
+
+use sqlite3_parser::ast::{
+    Cmd, CreateTableBody, Distinctness, InsertBody, OneSelect, ResolveType, Select, SelectTable,
+    Stmt,
+};
+use sqlite3_parser::lexer::sql::Parser;
+use sqlite3_parser::{Bump, FallibleIterator};
+
+use super::always::is_all;
+use crate::sql::{Statement, Token, TokenType, tokens, unquote_name};
+
+/// All rows of one table, into another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub(super) from: String,
+    pub(super) to: String,
+    /// The columns that are written; all, in their order, if none is named.
+    into: Option<Vec<String>>,
+    values: Vec<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    /// `*`
+    All,
+    Column(String),
+    /// With the columns that it names.
+    Expression(Vec<String>),
+}
+
+impl Copy {
+    /// `None` if it may leave rows out, or takes them from elsewhere.
+    pub(super) fn of(statement: &Statement) -> Option<Self> {
+        let sql = &statement.sql;
+        let bump = Bump::new();
+        let Ok(Some(Cmd::Stmt(stmt))) = Parser::new(&bump, sql.as_bytes()).next() else {
+            return None;
+        };
+        let (to, into, select) = match &stmt {
+            Stmt::Insert {
+                with: None,
+                or_conflict:
+                    None | Some(ResolveType::Abort | ResolveType::Fail | ResolveType::Rollback),
+                tbl_name,
+                columns,
+                body: InsertBody::Select(select, None),
+                ..
+            } => {
+                let names = columns.as_ref();
+                let into = names.map(|all| all.iter().map(|name| unquote_name(name.0)).collect());
+                (tbl_name, into, select)
+            }
+            Stmt::CreateTable {
+                tbl_name,
+                body: CreateTableBody::AsSelect(select),
+                ..
+            } => (tbl_name, None, select),
+            _ => return None,
+        };
+        Some(Self {
+            from: whole(select)?,
+            to: unquote_name(to.name.0),
+            into,
+            values: values(sql)?,
+        })
+    }
+
+    /// The columns of the target whose values are those of the column of the
+    /// same name, or come from them.
+    pub(super) fn kept(&self, source: &[String], target: &[String]) -> Vec<String> {
+        let values = self.values.iter().flat_map(|value| match value {
+            Value::All => source.iter().cloned().map(Value::Column).collect(),
+            other => vec![other.clone()],
+        });
+        let into = self.into.as_deref().unwrap_or(target);
+        let pairs = into.iter().zip(values);
+        let is_kept = |(column, value): &(&String, Value)| match value {
+            Value::All => false,
+            Value::Column(name) => name.eq_ignore_ascii_case(column),
+            Value::Expression(names) => names.iter().any(|name| name.eq_ignore_ascii_case(column)),
+        };
+        pairs
+            .filter(is_kept)
+            .map(|(column, _)| column.to_ascii_lowercase())
+            .collect()
+    }
+}
+
+/// The table whose rows are all there.
+fn whole(select: &Select<'_>) -> Option<String> {
+    let is_one = select.with.is_none() && select.limit.is_none();
+    let has_more = select
+        .body
+        .compounds
+        .as_ref()
+        .is_some_and(|all| !all.is_empty());
+    let OneSelect::Select {
+        distinctness: None | Some(Distinctness::All),
+        from: Some(from),
+        where_clause,
+        group_by: None,
+        having: None,
+        ..
+    } = &select.body.select
+    else {
+        return None;
+    };
+    let is_joined = from.joins.as_ref().is_some_and(|all| !all.is_empty());
+    if !is_one || has_more || is_joined || !is_all(*where_clause) {
+        return None;
+    }
+    match from.select {
+        Some(SelectTable::Table(name, ..)) => Some(unquote_name(name.name.0)),
+        _ => None,
+    }
+}
+
+/// What stands between SELECT and FROM; `None` if it makes one row of many.
+fn values(sql: &str) -> Option<Vec<Value>> {
+    let all = tokens(sql).ok()?;
+    let (mut depth, mut values, mut item) = (0_usize, Vec::new(), Vec::new());
+    let mut is_inside = false;
+    for token in all {
+        match token.kind {
+            TokenType::TK_SELECT if depth == 0 && !is_inside => {
+                is_inside = true;
+                continue;
+            }
+            TokenType::TK_ALL if is_inside && depth == 0 && item.is_empty() => continue,
+            TokenType::TK_LP => depth += 1,
+            TokenType::TK_RP => depth = depth.saturating_sub(1),
+            TokenType::TK_COMMA if is_inside && depth == 0 => {
+                values.push(value(sql, &item)?);
+                item.clear();
+                continue;
+            }
+            TokenType::TK_FROM if is_inside && depth == 0 => break,
+            _ => {}
+        }
+        if is_inside {
+            item.push(token);
+        }
+    }
+    values.push(value(sql, &item)?);
+    Some(values)
+}
+
+fn value(sql: &str, item: &[Token]) -> Option<Value> {
+    let item = without_alias(item);
+    if is_aggregate(sql, item) {
+        return None;
+    }
+    let name = |token: &Token| unquote_name(token.text(sql));
+    let kinds: Vec<TokenType> = item.iter().map(|token| token.kind).collect();
+    Some(match kinds.as_slice() {
+        [.., TokenType::TK_STAR] if kinds.len() != 2 => Value::All,
+        [_] | [_, TokenType::TK_DOT, _] | [_, TokenType::TK_DOT, _, TokenType::TK_DOT, _]
+            if item.last().is_some_and(|last| is_word(sql, last)) =>
+        {
+            Value::Column(item.last().map(name)?)
+        }
+        _ => Value::Expression(words(sql, item)),
+    })
+}
+
+/// The names in an expression, and its keywords.
+pub(super) fn words(sql: &str, item: &[Token]) -> Vec<String> {
+    let words = item.iter().filter(|token| is_word(sql, token));
+    words.map(|token| unquote_name(token.text(sql))).collect()
+}
+
+fn is_word(sql: &str, token: &Token) -> bool {
+    let first = token.text(sql).chars().next();
+    token.kind != TokenType::TK_BLOB
+        && first.is_some_and(|c| c.is_alphabetic() || ['_', '"', '[', '`'].contains(&c))
+}
+
+fn without_alias(item: &[Token]) -> &[Token] {
+    use TokenType::{TK_AS, TK_END, TK_FLOAT, TK_ID, TK_INTEGER, TK_NULL, TK_RP, TK_STRING};
+    match item {
+        [body @ .., as_, _] if as_.kind == TK_AS => body,
+        [body @ .., alias]
+            if [TK_ID, TK_STRING].contains(&alias.kind)
+                && body.last().is_some_and(|before| {
+                    let ends = [
+                        TK_RP, TK_ID, TK_STRING, TK_INTEGER, TK_FLOAT, TK_NULL, TK_END,
+                    ];
+                    ends.contains(&before.kind)
+                }) =>
+        {
+            body
+        }
+        _ => item,
+    }
+}
+
+/// What SQLite aggregates by; `max` and `min` of one value only.
+const AGGREGATES: [&str; 12] = [
+    "avg",
+    "count",
+    "group_concat",
+    "json_group_array",
+    "json_group_object",
+    "jsonb_group_array",
+    "jsonb_group_object",
+    "max",
+    "min",
+    "string_agg",
+    "sum",
+    "total",
+];
+
+fn is_aggregate(sql: &str, item: &[Token]) -> bool {
+    if item.iter().any(|token| token.kind == TokenType::TK_OVER) {
+        return false;
+    }
+    item.windows(2).enumerate().any(|(at, pair)| {
+        let name = unquote_name(pair[0].text(sql)).to_ascii_lowercase();
+        let is_call = pair[1].kind == TokenType::TK_LP && AGGREGATES.contains(&name.as_str());
+        is_call && !(["max", "min"].contains(&name.as_str()) && has_comma(&item[at + 2..]))
+    })
+}
+
+/// Before the parenthesis that is open closes.
+fn has_comma(rest: &[Token]) -> bool {
+    let mut depth = 0_usize;
+    for token in rest {
+        match token.kind {
+            TokenType::TK_COMMA if depth == 0 => return true,
+            TokenType::TK_LP => depth += 1,
+            TokenType::TK_RP if depth == 0 => return false,
+            TokenType::TK_RP => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn kept(sql: &str) -> Option<Vec<String>> {
+        let copy = Copy::of(&crate::sql::split(sql).unwrap()[0])?;
+        let columns = ["k", "v"].map(str::to_owned);
+        Some(copy.kept(&columns, &columns))
+    }
+
+    #[test]
+    fn columns_keep_their_values_or_not() {
+        for (sql, columns) in [
+            ("INSERT INTO n SELECT * FROM kv", &["k", "v"][..]),
+            ("INSERT INTO n SELECT kv.* FROM kv WHERE 1", &["k", "v"]),
+            (
+                "INSERT INTO n (v, k) SELECT \"v\", main.kv.k FROM kv ORDER BY k",
+                &["v", "k"],
+            ),
+            ("INSERT INTO n SELECT v, k FROM kv", &[]),
+            ("INSERT INTO n (k) SELECT k FROM kv", &["k"]),
+            (
+                "INSERT INTO n SELECT k, coalesce(v, '') AS w FROM kv",
+                &["k", "v"],
+            ),
+            (
+                "INSERT INTO n SELECT k, CASE WHEN k THEN max(v, 1) END w FROM kv",
+                &["k", "v"],
+            ),
+            ("INSERT INTO n SELECT k AS v, NULL FROM kv", &["k"]),
+            ("INSERT INTO n SELECT k, k || 'v' FROM kv", &["k"]),
+            (
+                "INSERT INTO n SELECT k, sum(v) OVER (ORDER BY k) FROM kv",
+                &["k", "v"],
+            ),
+            ("CREATE TEMP TABLE n AS SELECT * FROM kv", &["k", "v"]),
+        ] {
+            assert_eq!(kept(sql).unwrap(), columns, "{sql}");
+        }
+    }
+
+    #[test]
+    fn some_rows_are_not_all() {
+        for sql in [
+            "INSERT INTO n SELECT * FROM kv LIMIT 0",
+            "INSERT INTO n SELECT * FROM kv WHERE k = 'zz'",
+            "INSERT INTO n SELECT DISTINCT * FROM kv",
+            "INSERT INTO n SELECT * FROM kv GROUP BY k",
+            "INSERT INTO n SELECT kv.* FROM kv JOIN x USING (k)",
+            "INSERT INTO n SELECT * FROM kv, x",
+            "INSERT INTO n SELECT * FROM kv EXCEPT SELECT * FROM x",
+            "INSERT INTO n SELECT * FROM (SELECT * FROM kv)",
+            "INSERT INTO n SELECT max(k), v FROM kv",
+            "INSERT OR IGNORE INTO n SELECT * FROM kv",
+            "INSERT INTO n SELECT * FROM kv WHERE 1 ON CONFLICT DO NOTHING",
+            "INSERT INTO n VALUES (1, 2)",
+            "DELETE FROM kv",
+        ] {
+            assert_eq!(kept(sql), None, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Texts of the schema, compared.
+
+use std::collections::BTreeSet;
+
+use crate::schema::Table;
+use crate::sql::{ConstraintKind, TableText, Token, TokenType, tokens, unquote_name};
+
+/// The same, whatever the spaces, the quotes of names, and the case.
+fn normal<'t>(sql: &str, words: impl Iterator<Item = &'t Token>) -> String {
+    let words = words.map(|token| match token.kind {
+        TokenType::TK_STRING | TokenType::TK_BLOB => token.text(sql).to_owned(),
+        _ => unquote_name(token.text(sql)).to_ascii_lowercase(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A trigger's or view's text without its name.
+pub(super) fn body(sql: &str) -> String {
+    let all = tokens(sql).unwrap_or_default();
+    let is_kind =
+        |token: &&Token| !matches!(token.kind, TokenType::TK_TRIGGER | TokenType::TK_VIEW);
+    let mut rest: Vec<&Token> = all.iter().skip_while(is_kind).skip(1).collect();
+    if rest
+        .first()
+        .is_some_and(|token| token.kind == TokenType::TK_IF)
+    {
+        rest.drain(..rest.len().min(3));
+    }
+    let has_schema = rest
+        .get(1)
+        .is_some_and(|token| token.kind == TokenType::TK_DOT);
+    let name = if has_schema { 3 } else { 1 };
+    normal(sql, rest.into_iter().skip(name))
+}
+
+/// What an index is on, whatever its own name, spaces and quotes.
+pub(super) fn on(sql: &str) -> String {
+    let all = tokens(sql).unwrap_or_default();
+    let after = all
+        .iter()
+        .skip_while(|token| token.kind != TokenType::TK_ON)
+        .skip(1);
+    normal(sql, after)
+}
+
+/// The words of each CHECK, whatever the spaces and comments between them: of
+/// the table, and of the columns that are wanted.
+pub(super) fn check_texts(table: &Table, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
+    let Ok(text) = TableText::parse(&table.sql) else {
+        return BTreeSet::new();
+    };
+    let mut all = BTreeSet::new();
+    let mut add = |text: &str| {
+        let words = tokens(text).unwrap_or_default();
+        let words: Vec<&str> = words.iter().map(|token| token.text(text)).collect();
+        all.insert(words.join(" "));
+    };
+    for (item, constraint) in text.constraints().unwrap_or_default() {
+        if constraint.kind == ConstraintKind::Check {
+            add(&item);
+        }
+    }
+    let names = text.columns().filter(|name| wanted(name));
+    for name in names.map(str::to_owned).collect::<Vec<_>>() {
+        let Some(column) = text.column(&name) else {
+            continue;
+        };
+        for constraint in column.constraints() {
+            if constraint.kind == ConstraintKind::Check {
+                add(column.text_of(constraint));
+            }
+        }
+    }
+    all
+}
