@@ -12,6 +12,7 @@ mod django;
 mod life;
 mod live_blog;
 mod lost_volume;
+mod migrate_diff;
 mod migrate_files;
 mod migrate_found;
 mod migrate_guard;

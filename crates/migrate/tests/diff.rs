@@ -83,10 +83,73 @@ fn facts(conn: &Connection) -> String {
             &format!("SELECT type, wr, strict FROM pragma_table_list('{name}')"),
         );
     }
-    for (name, _) in schema(conn, "type IN ('index', 'trigger') AND sql IS NOT NULL") {
-        out += &format!("{name}\n");
+    for (name, sql) in schema(conn, "type <> 'table' AND sql IS NOT NULL") {
+        out += &format!("{name}: {}\n", spelled(&sql));
+    }
+    for (name, sql) in schema(conn, "type = 'table'") {
+        // Columns that were added stand behind the constraints.
+        let sql = spelled(&sql);
+        let (head, rest) = sql.split_once('(').unwrap_or((&sql, ""));
+        let (inside, tail) = rest.rsplit_once(')').unwrap_or((rest, ""));
+        let mut parts = top_level(inside);
+        parts.sort();
+        let head = head
+            .trim_start_matches("createtable")
+            .trim_start_matches("createvirtualtable");
+        out += &format!("{name}: {head} {parts:?} {tail}\n");
     }
     out
+}
+
+/// A text without comments, spaces, quotes of names and the case of anything but
+/// text; by its characters, for the code under test reads tokens.
+fn spelled(sql: &str) -> String {
+    let (mut out, mut chars) = (String::new(), sql.chars().peekable());
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\'', _) => {
+                out.push(c);
+                for c in chars.by_ref() {
+                    out.push(c);
+                    if c == '\'' {
+                        break;
+                    }
+                }
+            }
+            ('-', Some('-')) => while chars.next().is_some_and(|c| c != '\n') {},
+            ('/', Some('*')) => {
+                let mut last = ' ';
+                for c in chars.by_ref().skip(1) {
+                    if last == '*' && c == '/' {
+                        break;
+                    }
+                    last = c;
+                }
+            }
+            ('"' | '`' | '[' | ']', _) => {}
+            (c, _) if c.is_whitespace() => {}
+            (c, _) => out.push(c.to_ascii_lowercase()),
+        }
+    }
+    out
+}
+
+fn top_level(list: &str) -> Vec<String> {
+    let (mut depth, mut text, mut parts) = (0, false, vec![String::new()]);
+    for c in list.chars() {
+        match c {
+            '\'' => text = !text,
+            '(' if !text => depth += 1,
+            ')' if !text => depth -= 1,
+            ',' if !text && depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        parts.last_mut().unwrap().push(c);
+    }
+    parts
 }
 
 fn schema(conn: &Connection, which: &str) -> Vec<(String, String)> {
@@ -133,7 +196,11 @@ fn from_nothing_and_to_nothing() {
         let written = way("", &wanted, &[]);
         assert!(!written.contains("REBUILD"), "{name}");
         let conn = database(sql);
-        let kept = diff(&conn, "", &Options::default()).unwrap();
+        let kept = match diff(&conn, "", &Options::default()) {
+            // A table stays, and one of its triggers needs a view that does not.
+            Err(Error::Breaks { .. }) if name == "views over views" => return,
+            kept => kept.unwrap(),
+        };
         assert!(!kept.sql.contains("DROP TABLE"), "{}", kept.sql);
         let tables = corpus::tables(&conn, &["table", "virtual"]);
         let tables: Vec<&str> = tables
@@ -379,5 +446,243 @@ fn triggers_and_views_follow() {
     assert!(
         written.contains("REBUILD TABLE t (a INT)\n  DROP COLUMN b;"),
         "{written}"
+    );
+}
+
+#[test]
+fn what_stays_goes_on_working() {
+    // The trigger is of a table that the file does not have.
+    let live = "CREATE TABLE t (id INTEGER PRIMARY KEY, b INT); CREATE TABLE keep (x); CREATE TABLE log (x);";
+    for (trigger, wanted, drop) in [
+        (
+            "BEGIN UPDATE t SET b = 1; END",
+            "CREATE TABLE t (id INTEGER PRIMARY KEY); CREATE TABLE log (x);",
+            "t.b",
+        ),
+        (
+            "BEGIN INSERT INTO log VALUES (new.x); END",
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, b INT);",
+            "log",
+        ),
+    ] {
+        let conn = database(&format!(
+            "{live} CREATE TRIGGER tr AFTER INSERT ON keep {trigger};"
+        ));
+        let said = diff(&conn, wanted, &options(&[drop])).unwrap_err();
+        assert!(matches!(said, Error::Breaks { .. }), "{said}");
+        assert!(said.to_string().contains("a trigger on keep"), "{said}");
+        let free = format!("{wanted} CREATE TABLE keep (x);");
+        diff(&conn, &free, &options(&[drop])).unwrap();
+    }
+    // Neither what SQLite drops itself nor what it renames is told to an index.
+    let index = "CREATE VIRTUAL TABLE f USING fts5 (a, content='p', content_rowid='id');";
+    let conn = database(&format!(
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, a TEXT, b INT); {index}"
+    ));
+    for wanted in [
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, b INT); -- monolite: drop p.a\n",
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, aa TEXT, -- was: a\n b INT);",
+        "-- was: p\nCREATE TABLE pp (id INTEGER PRIMARY KEY, a TEXT, b INT);",
+    ] {
+        let said = diff(&conn, &format!("{wanted} {index}"), &Options::default());
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains("full-text index f"), "{wanted}: {said}");
+    }
+}
+
+#[test]
+fn renames_follow_each_other() {
+    let live =
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, b INT, c INT); INSERT INTO t VALUES (1, 2, 3);";
+    for wanted in [
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, -- was: b\n b INT -- was: c\n);",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, b INT, -- was: c\n a INT -- was: b\n);",
+    ] {
+        let conn = database(live);
+        let found = diff(&conn, wanted, &Options::default()).unwrap();
+        apply(&conn, &found.sql);
+        assert_eq!(
+            query(&conn, "SELECT a, b FROM t"),
+            "Integer(2)|Integer(3)|\n",
+            "{}",
+            found.sql
+        );
+        assert_eq!(diff(&conn, wanted, &Options::default()).unwrap().sql, "");
+    }
+    let conn = database(
+        "CREATE TABLE x (a INT); CREATE TABLE y (a TEXT); INSERT INTO x VALUES (1); INSERT INTO y VALUES ('z')",
+    );
+    let wanted = "-- was: y\nCREATE TABLE x (a TEXT);\n-- was: x\nCREATE TABLE w (a INT);\nCREATE TABLE y (n INT);";
+    let found = diff(&conn, wanted, &Options::default()).unwrap();
+    apply(&conn, &found.sql);
+    assert_eq!(query(&conn, "SELECT w.a, x.a FROM w, x"), "Integer(1)|z|\n");
+    assert_eq!(diff(&conn, wanted, &Options::default()).unwrap().sql, "");
+}
+
+#[test]
+fn a_new_column_under_an_old_name_has_its_own_values() {
+    let conn =
+        database("CREATE TABLE t (id INTEGER PRIMARY KEY, y INT); INSERT INTO t VALUES (1, 7)");
+    let wanted =
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, x INT, -- was: y\n y INT -- set: x * 2\n);";
+    let found = diff(&conn, wanted, &Options::default()).unwrap();
+    apply(&conn, &found.sql);
+    assert_eq!(
+        query(&conn, "SELECT x, y FROM t"),
+        "Integer(7)|Integer(14)|\n",
+        "{}",
+        found.sql
+    );
+    assert_eq!(diff(&conn, wanted, &Options::default()).unwrap().sql, "");
+    // And one that may not be NULL needs some.
+    let conn = database("CREATE TABLE t (id INTEGER PRIMARY KEY, y INT)");
+    let none = wanted.replace("y INT -- set: x * 2", "y INT NOT NULL");
+    let said = diff(&conn, &none, &Options::default()).unwrap_err();
+    assert!(matches!(said, Error::NoValue { .. }), "{said}");
+}
+
+#[test]
+fn text_in_double_quotes_is_text() {
+    for (live, wanted) in [
+        (
+            "CREATE TABLE t (k TEXT DEFAULT \"Yes\");",
+            "CREATE TABLE t (k TEXT DEFAULT \"yes\");",
+        ),
+        (
+            "CREATE TABLE t (k TEXT DEFAULT Yes);",
+            "CREATE TABLE t (k TEXT DEFAULT yes);",
+        ),
+        (
+            "CREATE TABLE t (k TEXT CHECK (k IN (\"A\", \"Yes\")));",
+            "CREATE TABLE t (k TEXT CHECK (k IN (\"a\", \"Yes\")));",
+        ),
+        (
+            "CREATE TABLE t (k TEXT, CHECK (k IN (\"A\")));",
+            "CREATE TABLE t (k TEXT, CHECK (k IN (\"a\")));",
+        ),
+        (
+            "CREATE TABLE t (k TEXT, g AS (k || \"X\"));",
+            "CREATE TABLE t (k TEXT, g AS (k || \"x\"));",
+        ),
+        (
+            "CREATE TABLE t (k TEXT); CREATE VIEW v AS SELECT k FROM t WHERE k = \"X\";",
+            "CREATE TABLE t (k TEXT); CREATE VIEW v AS SELECT k FROM t WHERE k = \"x\";",
+        ),
+        (
+            "CREATE TABLE t (k TEXT); CREATE TABLE u (x); CREATE INDEX i ON t (k) WHERE k = \"X\";",
+            "CREATE TABLE t (k TEXT); CREATE TABLE u (x); CREATE INDEX i ON t (k) WHERE k = \"x\";",
+        ),
+    ] {
+        let conn = database(live);
+        let drop = options(&["t.g"]);
+        assert!(!diff(&conn, wanted, &drop).unwrap().is_empty(), "{live}");
+        // A name is one in any quotes.
+        let spelled = live
+            .replace("TABLE t (k", "TABLE \"T\" (\"K\"")
+            .replace("CHECK (k", "CHECK (\"K\"");
+        assert_eq!(diff(&conn, &spelled, &drop).unwrap().sql, "", "{live}");
+    }
+    let conn = database(
+        "CREATE TABLE t (a INT DEFAULT TRUE, b \"VarChar\", c INT REFERENCES \"U\" (\"Id\"), CONSTRAINT \"One\" UNIQUE (\"A\")); CREATE TABLE u (id INTEGER PRIMARY KEY)",
+    );
+    let same = "CREATE TABLE t (a INT DEFAULT true, b varchar, c INT REFERENCES u (id), CONSTRAINT one UNIQUE (a)); CREATE TABLE u (id INTEGER PRIMARY KEY);";
+    assert_eq!(diff(&conn, same, &Options::default()).unwrap().sql, "");
+}
+
+#[test]
+fn what_only_the_app_can_read_is_compared_by_its_text() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.create_collation("unicase", |a: &str, b: &str| a.cmp(b))
+        .unwrap();
+    let own =
+        "CREATE TABLE u (name TEXT COLLATE unicase); CREATE INDEX i ON u (name COLLATE unicase);";
+    conn.execute_batch(own).unwrap();
+    let module = "CREATE VIRTUAL TABLE vec USING vec0 (a float[3])";
+    conn.execute_batch(&format!(
+        "CREATE TABLE t (a INT); PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'vec', 'vec', 0, '{module}'); PRAGMA writable_schema = RESET"
+    ))
+    .unwrap();
+    conn.remove_collation("unicase").unwrap();
+    let wanted = format!("{own} CREATE TABLE t (a INT, b INT); {module};");
+    let found = diff(&conn, &wanted, &Options::default()).unwrap();
+    assert_eq!(found.sql, "ALTER TABLE t ADD COLUMN b INT;");
+    assert!(found.notes.is_empty(), "{:?}", found.notes);
+    let without = diff(&conn, &wanted.replace(module, ""), &Options::default()).unwrap();
+    assert!(
+        without.notes[0].contains("vec is not in the wanted schema"),
+        "{:?}",
+        without.notes
+    );
+    for (other, says) in [
+        (
+            wanted.replace("float[3]", "float[4]"),
+            "vec is a virtual table and its arguments differ",
+        ),
+        (
+            wanted.replace("TABLE vec ", "TABLE more "),
+            "more is new and cannot be tried here",
+        ),
+    ] {
+        let said = diff(&conn, &other, &Options::default())
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[test]
+fn an_index_and_a_trigger_may_have_one_name() {
+    let wanted = "CREATE TABLE t (a INT); CREATE INDEX x ON t (a); CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END;";
+    let written = way("", wanted, &[]);
+    assert!(
+        written.contains("CREATE INDEX x") && written.contains("CREATE TRIGGER x"),
+        "{written}"
+    );
+}
+
+#[test]
+fn what_a_file_cannot_say_is_said() {
+    let conn = database("CREATE TABLE t (a INT, \"b c\" INT)");
+    for (wanted, says) in [
+        (
+            "CREATE TABLE s AS SELECT 1 AS n, 'x' AS y;",
+            "line 1 of the wanted schema: s is made by AS SELECT",
+        ),
+        (
+            "\nCREATE TABLE IF NOT EXISTS main.s AS SELECT 1 AS n;",
+            "write its columns instead: CREATE TABLE s(n)",
+        ),
+        ("CREATE TABLE t (a INT);", "--allow-drop 't.b c'"),
+        (
+            "CREATE /* not */ TEMP TABLE s (a);",
+            "does not belong there",
+        ),
+    ] {
+        let said = diff(&conn, wanted, &Options::default())
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(says), "{wanted}: {said}");
+    }
+    let wanted = "PRAGMA main.user_version=7; PRAGMA foreign_keys = ON; PRAGMA user_version; CREATE/* c */TABLE t (a INT, \"b c\" INT);";
+    let found = diff(&conn, wanted, &Options::default()).unwrap();
+    assert_eq!(found.sql, "");
+    assert_eq!(found.notes.len(), 1, "{:?}", found.notes);
+    assert!(
+        found.notes[0].contains("PRAGMA main.user_version=7"),
+        "{:?}",
+        found.notes
+    );
+}
+
+#[test]
+fn a_view_that_does_not_work_is_named() {
+    let conn = database("CREATE TABLE t (a INT); CREATE VIEW v AS SELECT * FROM nowhere");
+    let wanted = "CREATE TABLE t (b INT -- was: a\n); CREATE VIEW v AS SELECT * FROM nowhere;";
+    let said = diff(&conn, wanted, &Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("view v") && said.contains("mend it or drop it first"),
+        "{said}"
     );
 }

@@ -166,6 +166,35 @@ fn at_every_step() {
     }
 }
 
+/// With a row that refers to nothing it is done twice, to know of which there
+/// were before.
+#[test]
+fn on_its_second_way() {
+    let orphan =
+        "PRAGMA foreign_keys = OFF; INSERT INTO comments VALUES (99999); PRAGMA foreign_keys = ON";
+    for mode in ["WAL", "DELETE"] {
+        let dir = tempfile::tempdir().unwrap();
+        let model = open(&dir.path().join("model.sqlite3"), mode);
+        fill(&model, BEFORE);
+        model.execute_batch(orphan).unwrap();
+        let before = dump(&model);
+        Rebuild::parse(REBUILD).unwrap().run(&model).unwrap();
+        let done = dump(&model);
+        for step in ["rebuild.undone", "rebuild.checked", "rebuild.committed"] {
+            let path = dir.path().join(format!("{step}.sqlite3"));
+            let conn = open(&path, mode);
+            fill(&conn, BEFORE);
+            conn.execute_batch(orphan).unwrap();
+            drop(conn);
+            let mut command = child(&path);
+            command.env("KILL_STEP", step);
+            assert!(killed(command), "{step} was not reached");
+            let is_done = after(&path, mode, &before, &done);
+            assert_eq!(is_done, step == "rebuild.committed", "{mode} {step}");
+        }
+    }
+}
+
 #[test]
 fn in_the_midst_of_the_work() {
     for mode in ["WAL", "DELETE"] {

@@ -2,7 +2,7 @@
 //! file.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -118,22 +118,9 @@ fn warn_of_waiting(live: &Connection, found: &Found) {
     }
 }
 
-/// The file is begun as `migrate new` does it, which gives the number; then it
-/// is replaced whole. Dying in between leaves one without statements, which `up`
-/// refuses.
 fn begin(dir: &Path, words: &str, migration: &Migration) -> Result<PathBuf, Failure> {
-    let path = match files::new(dir, words) {
-        Err(error @ files::Error::Words { .. }) => return Err(Failure::Usage(error.into())),
-        other => other?,
-    };
-    let write = || -> std::io::Result<()> {
-        let temporary = path.with_extension("sql.tmp");
-        let mut file = File::create(&temporary)?;
-        writeln!(file, "{}", migration.sql)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+    match files::new_with(dir, words, &migration.sql) {
+        Err(error @ files::Error::Words { .. }) => Err(Failure::Usage(error.into())),
+        other => Ok(other?),
+    }
 }

@@ -28,18 +28,57 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// The live schema cannot be read, or not be copied.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}: {source}{mend}")]
     Sqlite {
         /// What was being done.
         doing: String,
+        /// What to do, from a `; ` on; or nothing.
+        mend: &'static str,
         /// What SQLite says.
         source: rusqlite::Error,
+    },
+    /// A table of the wanted schema that a query makes.
+    #[error(
+        "line {line} of the wanted schema: {table} is made by AS SELECT, which says neither its \
+         constraints nor its rows from now on; write its columns instead: {sql}"
+    )]
+    AsSelect {
+        /// From 1.
+        line: usize,
+        /// The table.
+        table: String,
+        /// What SQLite made of it.
+        sql: String,
+    },
+    /// A new virtual table, of a module that is not there.
+    #[error(
+        "line {line} of the wanted schema: {table} is new and cannot be tried here: {message}; write \
+         its statement into a migration by hand, to be run by the app"
+    )]
+    Module {
+        /// From 1.
+        line: usize,
+        /// The virtual table.
+        table: String,
+        /// What SQLite says.
+        message: String,
+    },
+    /// What stays would not work any more.
+    #[error(
+        "{what} would not work after the migration: {message}; change it in the wanted schema too, or \
+         drop it first"
+    )]
+    Breaks {
+        /// `the view v`, or the triggers of a table.
+        what: String,
+        /// What SQLite says of it.
+        message: String,
     },
     /// Columns would go, and nobody said so.
     #[error(
         "{} would be dropped with all values: not in the wanted schema; say --allow-drop {}, or write \
          `-- monolite: drop {}` in it; or, if one has another name now, `-- was: {}` beside that",
-        .columns.join(", "), .columns.join(" --allow-drop "), .columns.first().map_or("", |one| one),
+        .columns.join(", "), shell_words(.columns), .columns.first().map_or("", |one| one),
         .columns.first().and_then(|one| one.rsplit('.').next()).unwrap_or_default()
     )]
     WouldDrop {
@@ -96,6 +135,17 @@ pub enum Error {
 /// The result of a comparison.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// As a shell takes them.
+fn shell_words(names: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let word = |name: &String| match name.chars().all(plain) {
+        true => name.clone(),
+        false => format!("'{}'", name.replace('\'', "'\\''")),
+    };
+    let words: Vec<String> = names.iter().map(word).collect();
+    words.join(" --allow-drop ")
+}
+
 impl From<rebuild::Error> for Error {
     fn from(error: rebuild::Error) -> Self {
         Self::Rebuild(Box::new(error))
@@ -105,6 +155,10 @@ impl From<rebuild::Error> for Error {
 impl Error {
     pub(super) fn doing(doing: impl Into<String>) -> impl FnOnce(rusqlite::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Sqlite { doing, source }
+        move |source| Self::Sqlite {
+            doing,
+            mend: "",
+            source,
+        }
     }
 }

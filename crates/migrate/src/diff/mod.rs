@@ -22,8 +22,10 @@
 
 mod annotation;
 mod error;
+mod foreign;
 mod normal;
 mod objects;
+mod renames;
 mod scratch;
 mod table;
 mod tables;
@@ -71,12 +73,19 @@ impl Migration {
 pub fn diff(live: &Connection, wanted: &str, options: &Options) -> Result<Migration> {
     let wanted = Wanted::read(wanted, options)?;
     let mut scratch = Scratch::of(live)?;
-    tables::rename(&mut scratch, &wanted)?;
+    scratch.notes.clone_from(&wanted.notes);
+    foreign::compare(&mut scratch, &wanted)?;
+    // What is named by a table is so by its new name only after the renames, and
+    // these are not told to full-text indexes.
+    let live = scratch.compiled()?;
+    renames::rename(&mut scratch, &wanted)?;
+    let renamed = scratch.compiled()?;
     let plans = tables::plan(&mut scratch, &wanted)?;
     objects::drop_changed(&mut scratch, &wanted)?;
     tables::change(&mut scratch, plans)?;
     objects::create_missing(&mut scratch, &wanted)?;
     scratch.prove(&wanted)?;
+    scratch.unbroken(&[live, renamed], &wanted)?;
     Ok(Migration {
         sql: scratch.statements.join("\n"),
         notes: scratch.notes,

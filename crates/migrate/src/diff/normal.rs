@@ -1,20 +1,45 @@
-use crate::sql::{self, ColumnText, Cursor, TableText, TokenType as T, tokens, unquote_name};
+use crate::schema::Schema;
+use crate::sql::{
+    self, ColumnText, ConstraintKind as Kind, Cursor, TableText, Token, TokenType as T, same_name,
+    tokens, unquote_name,
+};
 
 /// A text as SQLite understands it: without comments, spaces, quotes of names
 /// and the case of anything but text.
-pub(super) fn words(text: &str) -> Vec<String> {
+///
+/// What stands in double quotes is a name to SQLite if something has that name,
+/// and text otherwise; `is_name` says which.
+fn words(text: &str, is_name: impl Fn(&str) -> bool) -> Vec<String> {
     let Ok(tokens) = tokens(text) else {
         return vec![text.to_owned()];
+    };
+    let mut before = None;
+    let word = |token: &Token| {
+        let before = before.replace(token.kind);
+        let own = token.text(text);
+        match token.kind {
+            T::TK_STRING | T::TK_BLOB => own.to_owned(),
+            T::TK_ID if is_text(own, before, &is_name) => own.to_owned(),
+            T::TK_ID => unquote_name(own).to_ascii_lowercase(),
+            _ => own.to_ascii_lowercase(),
+        }
     };
     tokens
         .iter()
         .filter(|token| token.kind != T::TK_SEMI || token.end < text.trim_end().len())
-        .map(|token| match token.kind {
-            T::TK_STRING | T::TK_BLOB => token.text(text).to_owned(),
-            T::TK_ID => unquote_name(token.text(text)).to_ascii_lowercase(),
-            _ => token.text(text).to_ascii_lowercase(),
-        })
+        .map(word)
         .collect()
+}
+
+/// May SQLite take this word for text?
+fn is_text(own: &str, before: Option<T>, is_name: impl Fn(&str) -> bool) -> bool {
+    let is_boolean = ["true", "false"].iter().any(|word| same_name(own, word));
+    match before {
+        // There every word is.
+        Some(T::TK_DEFAULT) => !is_boolean,
+        Some(T::TK_COLLATE | T::TK_CONSTRAINT | T::TK_REFERENCES | T::TK_DOT) => false,
+        _ => own.starts_with('"') && !is_name(&unquote_name(own)),
+    }
 }
 
 /// One column, whatever the order of its constraints.
@@ -36,14 +61,17 @@ pub(super) struct NormalTable {
 impl NormalTable {
     pub(super) fn of(text: &str) -> sql::Result<Self> {
         let text = TableText::parse(text)?;
+        let is_name = |name: &str| {
+            same_name(name, text.name()) || text.columns().any(|column| same_name(column, name))
+        };
         let mut columns = Vec::new();
         for item in text.items.iter().filter(|item| item.column.is_some()) {
-            columns.push(NormalColumn::of(&ColumnText::parse(&item.body)?));
+            columns.push(NormalColumn::of(&ColumnText::parse(&item.body)?, is_name));
         }
         let mut constraints: Vec<_> = text
             .constraints()?
             .iter()
-            .map(|(text, _)| words(text))
+            .map(|(text, constraint)| constraint_words(text, constraint.kind, is_name))
             .collect();
         constraints.sort();
         Ok(Self {
@@ -71,26 +99,32 @@ impl NormalTable {
 }
 
 impl NormalColumn {
-    fn of(column: &ColumnText) -> Self {
+    fn of(column: &ColumnText, is_name: impl Fn(&str) -> bool) -> Self {
         let mut constraints: Vec<_> = column
             .constraints()
             .iter()
-            .map(|constraint| words(column.text_of(constraint)))
+            .map(|one| constraint_words(column.text_of(one), one.kind, &is_name))
             // It says nothing.
             .filter(|words| *words != ["null"])
             .collect();
         constraints.sort();
         Self {
             name: column.name().to_ascii_lowercase(),
-            type_: words(column.type_()),
+            type_: words(column.type_(), |_| true),
             constraints,
         }
     }
 }
 
+/// Only expressions hold text.
+fn constraint_words(text: &str, kind: Kind, is_name: impl Fn(&str) -> bool) -> Vec<String> {
+    let has_text = matches!(kind, Kind::Check | Kind::Default | Kind::Generated);
+    words(text, |name| !has_text || is_name(name))
+}
+
 /// The words of a statement from its name on: `CREATE … name …` says the same
-/// with `IF NOT EXISTS` and a schema.
-pub(super) fn statement(text: &str) -> Vec<String> {
+/// with `IF NOT EXISTS` and a schema. Names are those of `schema`.
+pub(super) fn statement(text: &str, schema: &Schema) -> Vec<String> {
     let Ok(all) = tokens(text) else {
         return vec![text.to_owned()];
     };
@@ -111,7 +145,20 @@ pub(super) fn statement(text: &str) -> Vec<String> {
         cursor.at += 2;
     }
     let from = cursor.peek().map_or(0, |token| token.start);
-    let mut words = words(text.get(from..).unwrap_or_default());
+    let name = cursor.peek().map(|token| unquote_name(token.text(text)));
+    // The tables it speaks of, and their columns.
+    let tables: Vec<_> = all
+        .iter()
+        .filter_map(|token| schema.table(&unquote_name(token.text(text))))
+        .collect();
+    let is_name = |word: &str| {
+        name.as_deref().is_some_and(|name| same_name(name, word))
+            || schema.view(word).is_some()
+            || tables
+                .iter()
+                .any(|table| same_name(&table.name, word) || table.column(word).is_some())
+    };
+    let mut words = words(text.get(from..).unwrap_or_default(), is_name);
     words.insert(0, unique.to_string());
     words
 }

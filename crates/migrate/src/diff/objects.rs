@@ -11,6 +11,8 @@ struct Object {
     kind: &'static str,
     name: String,
     sql: String,
+    /// The same, whatever its spelling.
+    words: Vec<String>,
     /// The table it is on.
     on: Option<String>,
 }
@@ -20,12 +22,14 @@ fn objects(schema: &Schema) -> Vec<Object> {
         kind: "TRIGGER",
         name: one.name.clone(),
         sql: one.sql.clone(),
+        words: statement(&one.sql, schema),
         on: Some(one.table.clone()),
     });
     let views = schema.views.iter().map(|one| Object {
         kind: "VIEW",
         name: one.name.clone(),
         sql: one.sql.clone(),
+        words: statement(&one.sql, schema),
         on: None,
     });
     let indexes = schema.indexes.iter().filter_map(|one| {
@@ -33,6 +37,7 @@ fn objects(schema: &Schema) -> Vec<Object> {
             kind: "INDEX",
             name: one.name.clone(),
             sql: one.sql.clone()?,
+            words: statement(one.sql.as_deref()?, schema),
             on: Some(one.table.clone()),
         })
     });
@@ -40,9 +45,7 @@ fn objects(schema: &Schema) -> Vec<Object> {
 }
 
 fn same(one: &Object, other: &Object) -> bool {
-    one.kind == other.kind
-        && same_name(&one.name, &other.name)
-        && statement(&one.sql) == statement(&other.sql)
+    one.kind == other.kind && same_name(&one.name, &other.name) && one.words == other.words
 }
 
 /// What hangs on tables and is not wanted any more, or not like that: it goes
@@ -88,7 +91,7 @@ pub(super) fn create_missing(scratch: &mut Scratch, wanted: &Wanted) -> Result<(
                     what,
                 });
             }
-            let text = wanted.other(&object.name);
+            let text = wanted.other(object.kind, &object.name);
             let text = text.map_or_else(|| format!("{};", object.sql), str::to_owned);
             scratch.run(text)?;
         }

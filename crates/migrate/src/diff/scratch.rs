@@ -1,10 +1,11 @@
 use rusqlite::Connection;
 
+use super::foreign::Foreign;
 use super::normal::{NormalTable, statement};
-use super::wanted::Wanted;
+use super::wanted::{Wanted, is_no_module};
 use super::{Error, Result};
-use crate::rebuild::Rebuild;
-use crate::schema::{Schema, Table, TableKind};
+use crate::rebuild::{Compiled, Rebuild, broken_object};
+use crate::schema::{Schema, Table, TableKind, stand_in_collations};
 use crate::sql::same_name;
 
 /// An empty copy of the live schema, on which the migration runs while it is
@@ -14,6 +15,8 @@ pub(super) struct Scratch {
     pub(super) schema: Schema,
     pub(super) statements: Vec<String>,
     pub(super) notes: Vec<String>,
+    /// What could not be copied, as only the app has its module.
+    pub(super) foreign: Vec<Foreign>,
 }
 
 impl Scratch {
@@ -22,7 +25,9 @@ impl Scratch {
             Connection::open_in_memory().map_err(Error::doing("open a database in memory"))?;
         conn.execute_batch("PRAGMA foreign_keys = OFF")
             .map_err(Error::doing("open a database in memory"))?;
-        let schema = Schema::read(live).map_err(Error::doing("read the live schema"))?;
+        stand_in_collations(&conn).map_err(Error::doing("open a database in memory"))?;
+        let schema = at_one_moment(live).map_err(Error::doing("read the live schema"))?;
+        let mut foreign = Vec::new();
         let shadow = |table: &&Table| table.kind != TableKind::Shadow;
         let tables = schema
             .tables
@@ -36,15 +41,24 @@ impl Scratch {
         let views = schema.views.iter().map(|view| (&view.name, &view.sql));
         let triggers = schema.triggers.iter().map(|one| (&one.name, &one.sql));
         for (name, sql) in tables.chain(indexes).chain(views).chain(triggers) {
-            conn.execute_batch(sql).map_err(Error::doing(format!(
-                "make {name} in an empty copy of the database"
-            )))?;
+            match conn.execute_batch(sql) {
+                Err(error) if is_no_module(&error) => foreign.push(Foreign {
+                    name: name.clone(),
+                    sql: sql.clone(),
+                    line: 0,
+                    message: error.to_string(),
+                }),
+                made => made.map_err(Error::doing(format!(
+                    "make {name} in an empty copy of the database"
+                )))?,
+            }
         }
         let mut scratch = Self {
             conn,
             schema: Schema::default(),
             statements: Vec::new(),
             notes: Vec::new(),
+            foreign,
         };
         scratch.read()?;
         Ok(scratch)
@@ -67,7 +81,11 @@ impl Scratch {
     pub(super) fn run(&mut self, sql: String) -> Result<()> {
         self.conn
             .execute_batch(&sql)
-            .map_err(Error::doing(format!("run on an empty copy: {sql}")))?;
+            .map_err(|source| Error::Sqlite {
+                doing: format!("run on an empty copy: {sql}"),
+                mend: broken_object(&source),
+                source,
+            })?;
         self.statements.push(sql);
         self.read()
     }
@@ -98,6 +116,25 @@ impl Scratch {
             .filter(move |table| table.kind != TableKind::Shadow && !ours(&table.name))
     }
 
+    /// Which views, triggers and full-text indexes work.
+    pub(super) fn compiled(&self) -> Result<Compiled> {
+        Compiled::of(&self.conn, &self.schema, None)
+            .map_err(Error::doing("compile views and triggers"))
+    }
+
+    /// Does all work that did before, but for what the wanted schema itself says
+    /// so that it cannot?
+    pub(super) fn unbroken(&self, before: &[Compiled], wanted: &Wanted) -> Result<()> {
+        let now = self.compiled()?;
+        let mut broken = before
+            .iter()
+            .filter_map(|before| before.broken(&now, &wanted.compiled));
+        match broken.next() {
+            None => Ok(()),
+            Some((what, message)) => Err(Error::Breaks { what, message }),
+        }
+    }
+
     /// Is the copy now as it should be?
     pub(super) fn prove(&self, wanted: &Wanted) -> Result<()> {
         let differs = |what: String| Err(Error::Differs(what));
@@ -107,7 +144,9 @@ impl Scratch {
                     let (is, should) = (NormalTable::of(&is.sql)?, NormalTable::of(&table.sql)?);
                     is == should || wanted.any_order && is.same_set(&should)
                 }
-                Some(is) => statement(&is.sql) == statement(&table.sql),
+                Some(is) => {
+                    statement(&is.sql, &self.schema) == statement(&table.sql, &wanted.schema)
+                }
                 None => false,
             };
             if !same {
@@ -124,7 +163,7 @@ impl Scratch {
             let mut all: Vec<_> = views
                 .chain(triggers.map(|one| (&one.name, &one.sql)))
                 .chain(indexes.filter_map(|one| Some((&one.name, one.sql.as_ref()?))))
-                .map(|(name, sql)| (name.to_ascii_lowercase(), statement(sql)))
+                .map(|(name, sql)| (name.to_ascii_lowercase(), statement(sql, schema)))
                 .collect();
             all.sort();
             all
@@ -153,4 +192,15 @@ impl Scratch {
             None
         }
     }
+}
+
+/// Two reads of a schema could be of two.
+fn at_one_moment(live: &Connection) -> rusqlite::Result<Schema> {
+    if !live.is_autocommit() {
+        return Schema::read(live);
+    }
+    live.execute_batch("BEGIN")?;
+    let schema = Schema::read(live);
+    live.execute_batch("ROLLBACK")?;
+    schema
 }

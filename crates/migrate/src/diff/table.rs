@@ -2,6 +2,7 @@ use super::normal::NormalTable;
 use super::objects::plain;
 use super::wanted::{Wanted, WantedTable};
 use super::{Error, Result};
+use crate::rebuild::needs_value;
 use crate::schema::{Column, Generated, Table};
 use crate::sql::{
     ColumnText, ConstraintKind as Kind, TableText, TokenType as T, same_name, tokens,
@@ -25,8 +26,13 @@ pub(super) enum Plan {
     },
 }
 
-/// Columns that would be dropped and may not.
-type Refused = Vec<String>;
+/// What there is to do for one table.
+pub(super) enum Change {
+    Nothing,
+    Of(Plan),
+    /// These columns would go and may not.
+    WouldDrop(Vec<String>),
+}
 
 impl Plan {
     /// When it runs.
@@ -41,35 +47,22 @@ impl Plan {
     /// The statement that makes a table, as the file has it.
     pub(super) fn text(wanted: &Wanted, table: &Table) -> String {
         let own = wanted.table(&table.name).map(|one| one.text.as_str());
-        let text = own.or_else(|| wanted.other(&table.name));
+        let text = own.or_else(|| wanted.other("table", &table.name));
         text.map_or_else(|| format!("{};", table.sql), str::to_owned)
     }
 
-    /// `None` if the table is as it should be.
-    pub(super) fn change(
-        wanted: &Wanted,
-        live: &Table,
-        should: &Table,
-    ) -> Result<std::result::Result<Option<Self>, Refused>> {
+    /// Renames have been done.
+    pub(super) fn change(wanted: &Wanted, live: &Table, should: &Table) -> Result<Change> {
         let (is, to) = (NormalTable::of(&live.sql)?, NormalTable::of(&should.sql)?);
         let Some(file) = wanted.table(&should.name) else {
-            return Ok(Ok(None));
+            return Ok(Change::Nothing);
         };
         if is == to || wanted.any_order && is.same_set(&to) {
-            return Ok(Ok(None));
+            return Ok(Change::Nothing);
         }
-        // Renames that had to wait: the old name is a wanted one too.
-        let renames: Vec<(&str, &str)> = file
-            .annotations
-            .columns
-            .iter()
-            .filter(|(column, was)| live.column(was).is_some() && live.column(column).is_none())
-            .map(|(column, was)| (was.as_str(), column.as_str()))
-            .collect();
-        let renamed = |name: &str| renames.iter().any(|(was, _)| same_name(was, name));
         // The values of one that becomes generated go too.
         let loses = |column: &Column| match should.column(&column.name) {
-            None => !renamed(&column.name),
+            None => true,
             Some(to) => to.generated != Generated::No && column.generated == Generated::No,
         };
         let gone: Vec<&str> = live
@@ -78,23 +71,19 @@ impl Plan {
             .filter(|column| loses(column))
             .map(|column| column.name.as_str())
             .collect();
-        let refused: Refused = gone
+        let refused: Vec<String> = gone
             .iter()
             .map(|column| format!("{}.{column}", should.name))
             .filter(|column| !wanted.allows(column))
             .collect();
         if !refused.is_empty() {
-            return Ok(Err(refused));
+            return Ok(Change::WouldDrop(refused));
         }
-        let rebuild = rebuild(file, live, should, &renames, &gone)?;
-        let alters = match renames.is_empty() {
-            true => alters(wanted, &is, &to, should, &gone)?,
-            false => None,
-        };
-        Ok(Ok(Some(match alters {
+        let rebuild = rebuild(file, live, should, &gone)?;
+        Ok(Change::Of(match alters(wanted, &is, &to, should, &gone)? {
             Some(alters) if !alters.is_empty() => Self::Alter { alters, rebuild },
             _ => Self::Rebuild(rebuild),
-        })))
+        }))
     }
 }
 
@@ -179,13 +168,7 @@ fn can_be_added(column: &ColumnText) -> bool {
     plain && constant && !stored && fills && refers_to_nothing
 }
 
-fn rebuild(
-    file: &WantedTable,
-    live: &Table,
-    should: &Table,
-    renames: &[(&str, &str)],
-    gone: &[&str],
-) -> Result<String> {
+fn rebuild(file: &WantedTable, live: &Table, should: &Table, gone: &[&str]) -> Result<String> {
     let text = file.text.trim_end().trim_end_matches(';').trim_end();
     let all = tokens(text)?;
     // From the name on, without a schema and IF NOT EXISTS.
@@ -196,17 +179,13 @@ fn rebuild(
     let name = open.checked_sub(1).and_then(|at| all.get(at));
     let from = name.map_or(0, |token| token.start);
     let mut clauses = Vec::new();
-    for (was, column) in renames {
-        clauses.push(format!("RENAME COLUMN {} TO {}", plain(was), plain(column)));
-    }
     for column in &should.columns {
         let set = file
             .annotations
             .sets
             .iter()
             .find(|(set, _)| same_name(set, &column.name));
-        let is_new = live.column(&column.name).is_none()
-            && !renames.iter().any(|(_, to)| same_name(to, &column.name));
+        let is_new = live.column(&column.name).is_none();
         if let (true, Some((_, expression))) = (is_new, set) {
             clauses.push(format!("SET {} = {expression}", plain(&column.name)));
         } else if is_new && needs_value(column, should, live) {
@@ -227,10 +206,4 @@ fn rebuild(
         "REBUILD TABLE {}{clauses};",
         text.get(from..).unwrap_or_default()
     ))
-}
-
-fn needs_value(column: &Column, should: &Table, live: &Table) -> bool {
-    let refuses_null = column.not_null || should.without_rowid && column.key > 0;
-    let from_rowid = column.is_rowid && live.rowid_name().is_some();
-    refuses_null && column.default.is_none() && column.generated == Generated::No && !from_rowid
 }

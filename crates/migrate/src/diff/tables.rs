@@ -1,64 +1,10 @@
 use super::normal::statement;
 use super::objects::plain;
 use super::scratch::Scratch;
-use super::table::Plan;
+use super::table::{Change, Plan};
 use super::wanted::Wanted;
 use super::{Error, Result};
 use crate::schema::TableKind;
-
-/// Tables and columns get their new names first: SQLite carries them into
-/// triggers, views, indexes and foreign keys.
-pub(super) fn rename(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
-    for table in &wanted.tables {
-        if let Some(was) = &table.annotations.was {
-            let missing = scratch.schema.table(&table.name).is_none();
-            let there = scratch.schema.table(was).is_some();
-            match (missing, there) {
-                (true, true) => {
-                    let sql = format!(
-                        "ALTER TABLE {} RENAME TO {};",
-                        plain(was),
-                        plain(&table.name)
-                    );
-                    scratch.run(sql)?;
-                }
-                (true, false) => {
-                    return Err(Error::Annotation {
-                        annotation: format!("was: {was}"),
-                        missing: format!("table {was}"),
-                    });
-                }
-                // Done already: the comment may stay.
-                (false, _) => {}
-            }
-        }
-        let Some(live) = scratch.schema.table(&table.name).cloned() else {
-            continue;
-        };
-        for (column, was) in &table.annotations.columns {
-            let is_wanted = wanted
-                .schema
-                .table(&table.name)
-                .is_some_and(|table| table.column(was).is_some());
-            let (there, missing) = (live.column(was).is_some(), live.column(column).is_none());
-            // One whose name is taken is renamed by the rebuild.
-            if there && missing && !is_wanted {
-                scratch.run(format!(
-                    "ALTER TABLE {} RENAME COLUMN {} TO {};",
-                    plain(&table.name),
-                    plain(was),
-                    plain(column)
-                ))?;
-            } else if !there && missing {
-                return Err(Error::Annotation {
-                    annotation: format!("was: {was}"),
-                    missing: format!("column {}.{was}", table.name),
-                });
-            }
-        }
-    }
-    Ok(())
-}
 
 /// What each table needs; and whether it may.
 pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> {
@@ -85,7 +31,7 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> 
             });
         }
         if table.kind == TableKind::Virtual {
-            if statement(&live.sql) == statement(&table.sql) {
+            if statement(&live.sql, &scratch.schema) == statement(&table.sql, &wanted.schema) {
                 continue;
             }
             if !wanted.allows(&table.name) {
@@ -100,8 +46,9 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> 
             continue;
         }
         match Plan::change(wanted, live, table)? {
-            Ok(plan) => plans.extend(plan),
-            Err(columns) => would_drop.extend(columns),
+            Change::Nothing => {}
+            Change::Of(plan) => plans.push(plan),
+            Change::WouldDrop(columns) => would_drop.extend(columns),
         }
     }
     if !would_drop.is_empty() {

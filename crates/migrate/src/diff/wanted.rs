@@ -1,17 +1,26 @@
 use rusqlite::Connection;
 
 use super::annotation::{Annotations, dropped, without};
+use super::foreign::Foreign;
 use super::{Error, Options, Result};
-use crate::schema::Schema;
-use crate::sql::{Statement, TableText, comments, same_name, split, tokens};
+use crate::rebuild::Compiled;
+use crate::schema::{Schema, stand_in_collations};
+use crate::sql::{
+    Cursor, Statement, TableText, TokenType as T, comments, same_name, split, tokens,
+};
 
 /// The schema a file says.
 pub(super) struct Wanted {
     pub(super) schema: Schema,
     /// The text of each table, as it goes into a migration, and its comments.
     pub(super) tables: Vec<WantedTable>,
-    /// The text of everything else, by name.
-    pub(super) others: Vec<(String, String)>,
+    /// The text of everything else, by its kind and name.
+    others: Vec<(String, String, String)>,
+    /// Virtual tables whose module only the app has.
+    pub(super) foreign: Vec<Foreign>,
+    pub(super) notes: Vec<String>,
+    /// What works in it.
+    pub(super) compiled: Compiled,
     allowed: Vec<String>,
     pub(super) any_order: bool,
 }
@@ -29,14 +38,34 @@ impl Wanted {
             Connection::open_in_memory().map_err(Error::doing("open a database in memory"))?;
         conn.execute_batch("PRAGMA foreign_keys = OFF")
             .map_err(Error::doing("open a database in memory"))?;
+        stand_in_collations(&conn).map_err(Error::doing("open a database in memory"))?;
         let mut allowed = options.allow_drop.clone();
         allowed.extend(dropped(&comments(text, &tokens(text)?)));
         let (mut tables, mut others) = (Vec::new(), Vec::new());
+        let (mut foreign, mut notes) = (Vec::new(), Vec::new());
         for statement in split(text)? {
-            let Some(name) = made(&conn, &statement)? else {
-                continue;
-            };
             let line = statement.line;
+            let (kind, name) = match made(&conn, &statement)? {
+                Made::Object(kind, name) => (kind, name),
+                Made::Nothing => continue,
+                Made::Setting => {
+                    notes.push(format!(
+                        "line {line} of the wanted schema: {} is no part of a schema and was left \
+                         out; write it into the migration if it is meant",
+                        statement.sql.trim().trim_end_matches(';')
+                    ));
+                    continue;
+                }
+                Made::Foreign(table, message) => {
+                    foreign.push(Foreign {
+                        name: table,
+                        sql: statement.sql.clone(),
+                        line,
+                        message,
+                    });
+                    continue;
+                }
+            };
             let text = match statement.sql.trim_end() {
                 sql if sql.ends_with(';') => without(sql),
                 sql => format!("{};", without(sql)),
@@ -55,13 +84,19 @@ impl Wanted {
                         annotations: Annotations::of(&leading, &table),
                     });
                 }
-                Err(_) => others.push((name, text)),
+                Err(_) => others.push((kind, name, text)),
             }
         }
+        let schema = Schema::read(&conn).map_err(Error::doing("read the wanted schema"))?;
         Ok(Self {
-            schema: Schema::read(&conn).map_err(Error::doing("read the wanted schema"))?,
+            compiled: Compiled::of(&conn, &schema, None)
+                .map_err(Error::doing("compile the wanted views and triggers"))?
+                .without_indexes(),
+            schema,
             tables,
             others,
+            foreign,
+            notes,
             allowed,
             any_order: options.any_order,
         })
@@ -73,9 +108,13 @@ impl Wanted {
             .find(|table| same_name(&table.name, name))
     }
 
-    pub(super) fn other(&self, name: &str) -> Option<&str> {
-        let found = self.others.iter().find(|(other, _)| same_name(other, name));
-        found.map(|(_, text)| text.as_str())
+    /// `kind` in any case, as in `sqlite_schema`.
+    pub(super) fn other(&self, kind: &str, name: &str) -> Option<&str> {
+        let found = self
+            .others
+            .iter()
+            .find(|(of, other, _)| same_name(of, kind) && same_name(other, name));
+        found.map(|(_, _, text)| text.as_str())
     }
 
     /// May this be dropped? `table` or `table.column`.
@@ -84,19 +123,37 @@ impl Wanted {
     }
 }
 
-/// Runs a statement of the wanted schema; the name of what it has made, if that
-/// is somebody's.
-fn made(conn: &Connection, statement: &Statement) -> Result<Option<String>> {
-    let mut words = statement.sql.split_whitespace();
-    let first = words.next().unwrap_or_default().to_ascii_uppercase();
-    let second = words.next().unwrap_or_default().to_ascii_uppercase();
+/// What a statement of the wanted schema has made.
+enum Made {
+    /// Kind and name.
+    Object(String, String),
+    Nothing,
+    /// A value beside the schema.
+    Setting,
+    /// A virtual table that cannot be made here: its name, and what SQLite says.
+    Foreign(String, String),
+}
+
+/// Runs a statement of the wanted schema.
+fn made(conn: &Connection, statement: &Statement) -> Result<Made> {
+    let all = tokens(&statement.sql)?;
+    let word = |at: usize| {
+        all.get(at).map_or(String::new(), |token| {
+            token.text(&statement.sql).to_ascii_uppercase()
+        })
+    };
     // What dumps and schema files begin and end with.
     let idle = ["PRAGMA", "BEGIN", "COMMIT", "ANALYZE"];
-    if idle.contains(&first.trim_end_matches(';')) {
-        return Ok(None);
+    if idle.contains(&word(0).as_str()) {
+        let is = |names: [&str; 2]| (0..all.len()).any(|at| names.contains(&word(at).as_str()));
+        return Ok(
+            match is(["USER_VERSION", "APPLICATION_ID"]) && is(["=", "("]) {
+                true => Made::Setting,
+                false => Made::Nothing,
+            },
+        );
     }
-    let belongs = first == "CREATE" && !second.starts_with("TEMP");
-    if !belongs {
+    if word(0) != "CREATE" || word(1).starts_with("TEMP") {
         let words: Vec<&str> = statement.sql.split_whitespace().take(3).collect();
         return Err(Error::Statement {
             line: statement.line,
@@ -113,19 +170,56 @@ fn made(conn: &Connection, statement: &Statement) -> Result<Option<String>> {
         .map_err(wanted)?;
     match conn.execute_batch(&statement.sql) {
         // In every schema that `.schema` prints.
-        Err(error) if error.to_string().contains("reserved for internal use") => return Ok(None),
+        Err(error) if error.to_string().contains("reserved for internal use") => {
+            return Ok(Made::Nothing);
+        }
+        Err(error) if word(1) == "VIRTUAL" && is_no_module(&error) => {
+            let (name, _) = named(&statement.sql);
+            return Ok(Made::Foreign(name, error.to_string()));
+        }
         run => run.map_err(wanted)?,
     }
     // The first is the thing itself; shadow tables and automatic indexes follow.
     // `IF NOT EXISTS` makes none.
     let made = conn.query_row(
-        "SELECT name FROM main.sqlite_schema WHERE rowid > ?1 AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
+        "SELECT type, name, sql FROM main.sqlite_schema WHERE rowid > ?1 AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
          ORDER BY type <> 'table' OR sql NOT LIKE 'CREATE VIRTUAL%', type = 'index', rowid LIMIT 1",
         [before],
-        |row| row.get(0),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)),
     );
     match made {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
-        made => made.map(Some).map_err(wanted),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(Made::Nothing),
+        Err(source) => Err(wanted(source)),
+        Ok((_, table, sql)) if word(1) == "TABLE" && named(&statement.sql).1 => {
+            Err(Error::AsSelect {
+                line: statement.line,
+                table,
+                sql,
+            })
+        }
+        Ok((kind, name, _)) => Ok(Made::Object(kind, name)),
     }
+}
+
+/// A module that only the app has.
+pub(super) fn is_no_module(error: &rusqlite::Error) -> bool {
+    error.to_string().contains("no such module")
+}
+
+/// The name a `CREATE … TABLE` gives, and whether `AS` follows it.
+fn named(sql: &str) -> (String, bool) {
+    let all = tokens(sql).unwrap_or_default();
+    let mut cursor = Cursor::new(sql, &all);
+    while cursor.peek().is_some() && cursor.take(T::TK_TABLE).is_none() {
+        cursor.next();
+    }
+    if cursor.take(T::TK_IF).is_some() {
+        cursor.at += 2;
+    }
+    if cursor.kind_by(1) == Some(T::TK_DOT) {
+        cursor.at += 2;
+    }
+    let name = cursor.want_name("the name of a table");
+    let is_select = cursor.kind() == Some(T::TK_AS);
+    (name.map_or(String::new(), |(_, name)| name), is_select)
 }

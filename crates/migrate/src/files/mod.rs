@@ -50,7 +50,7 @@ mod up;
 pub use baseline::{Baseline, baseline};
 pub use error::{Error, Result};
 pub use file::{File, text_of};
-pub use new::new;
+pub use new::{new, new_with};
 pub use orphans::Orphans;
 pub use record::{Applied, TABLE, applied};
 pub use redo::{Undone, undo, would_undo};

@@ -17,6 +17,23 @@ use super::set::Migrations;
 /// The words hold no letter, the files that are there have a gap or the like,
 /// or it cannot be written.
 pub fn new(dir: &Path, words: &str) -> Result<PathBuf> {
+    begin(dir, words, |stem| {
+        format!(
+            "-- {stem}: applied once, in one transaction, and never edited after that.\n\
+             -- A column's type, NOT NULL, DEFAULT, CHECK or foreign key is changed by REBUILD TABLE.\n\n"
+        )
+    })
+}
+
+/// The same with these statements in it, from its first moment on.
+///
+/// # Errors
+/// As [`new`].
+pub fn new_with(dir: &Path, words: &str, statements: &str) -> Result<PathBuf> {
+    begin(dir, words, |_| format!("{}\n", statements.trim_end()))
+}
+
+fn begin(dir: &Path, words: &str, text: impl FnOnce(&str) -> String) -> Result<PathBuf> {
     let name = name_of(words)?;
     let at = |source| Error::Write {
         path: dir.into(),
@@ -30,11 +47,7 @@ pub fn new(dir: &Path, words: &str) -> Result<PathBuf> {
     let number = Migrations::read(dir)?.newest().saturating_add(1);
     let stem = format!("{number:04}_{name}");
     let path = dir.join(format!("{stem}.sql"));
-    let text = format!(
-        "-- {stem}: applied once, in one transaction, and never edited after that.\n\
-         -- A column's type, NOT NULL, DEFAULT, CHECK or foreign key is changed by REBUILD TABLE.\n\n"
-    );
-    let written = write(&path, &text).and_then(|()| directory.sync_all());
+    let written = write(&path, &text(&stem)).and_then(|()| directory.sync_all());
     match written {
         Ok(()) => Ok(path),
         Err(source) => Err(Error::Write { path, source }),

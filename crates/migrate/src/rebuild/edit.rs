@@ -1,3 +1,4 @@
+use super::names::Names;
 use super::{Error, Rebuild, Result};
 use crate::sql::{self, ConstraintKind as Kind, TableText, same_name, unquote_name};
 
@@ -121,7 +122,7 @@ impl Rebuild {
     }
 
     /// The wanted `CREATE TABLE`, made of the present one.
-    pub(super) fn wanted(&self, present: &str) -> Result<TableText> {
+    pub(super) fn wanted(&self, present: &str, names: &Names) -> Result<TableText> {
         let text = self.definition.as_deref().unwrap_or(present);
         let unread = |source| Error::Text {
             table: self.table.clone(),
@@ -129,7 +130,11 @@ impl Rebuild {
         };
         let mut text = TableText::parse(text).map_err(unread)?;
         if self.definition.is_none() {
-            let dropped = |name: &str| self.drops.iter().any(|drop| same_name(drop, name));
+            // Under the name it had: another column may have that now.
+            let dropped = |now: &str| {
+                let was = names.by_now(now).map_or(now, |name| &name.was);
+                self.drops.iter().any(|drop| same_name(drop, was))
+            };
             let is_dropped = |item: &sql::Item| item.column.as_deref().is_some_and(dropped);
             while let Some(at) = text.items.iter().position(is_dropped) {
                 text.remove(at);
@@ -156,6 +161,11 @@ impl Edit {
                     column.set_type(type_)?;
                 }
                 for (kind, constraint) in &edit.constraints {
+                    // It says that already, perhaps with a name or a conflict clause.
+                    let says = *kind == Kind::NotNull && constraint.is_some();
+                    if says && column.has(Kind::NotNull) {
+                        continue;
+                    }
                     column.set(*kind, constraint.as_deref())?;
                 }
                 Ok(text.set_column(name, &column))

@@ -1,6 +1,6 @@
 use thiserror::Error as ThisError;
 
-use crate::sql;
+use crate::sql::{self, quote_name};
 
 /// Why a table was not rebuilt; the database is as it was.
 #[derive(Debug, ThisError)]
@@ -85,10 +85,10 @@ pub enum Error {
         /// Rows of the new one.
         after: u64,
     },
-    /// A view or a trigger worked before and does not now.
+    /// A view, a trigger or a full-text index worked before and does not now.
     #[error(
         "cannot rebuild {table}: {what} would not work any more: {message}; drop it before, and \
-         create it anew after"
+         create it anew after{}", filled(.what)
     )]
     Breaks {
         /// The table.
@@ -98,10 +98,28 @@ pub enum Error {
         /// What SQLite says of it.
         message: String,
     },
+    /// The new table has other rowids than the old one.
+    #[error("cannot rebuild {table}: its rowids would be {after} and not {before}")]
+    RowidsChange {
+        /// The table.
+        table: String,
+        /// The least and the greatest of the old table.
+        before: String,
+        /// Of the new one.
+        after: String,
+    },
+    /// The new table holds what its definition does not allow.
+    #[error("cannot rebuild {table}: SQLite finds in the new table: {message}")]
+    Unsound {
+        /// The table.
+        table: String,
+        /// What SQLite finds.
+        message: String,
+    },
     /// Rows would refer to rows that are not there, and did not before.
     #[error(
         "cannot rebuild {table}: {count} rows of {child} would refer to rows that {parent} does not \
-         have{example}; mend or delete them first"
+         have, for instance to {example}; mend or delete them first"
     )]
     Orphans {
         /// The table.
@@ -112,7 +130,7 @@ pub enum Error {
         parent: String,
         /// How many.
         count: u64,
-        /// One of them, from a comma on; or nothing.
+        /// What one of them refers to.
         example: String,
     },
     /// A foreign key names columns that are not unique any more.
@@ -123,6 +141,14 @@ pub enum Error {
         /// What SQLite says.
         message: String,
     },
+}
+
+fn filled(what: &str) -> String {
+    let Some(name) = what.strip_prefix("the full-text index ") else {
+        return String::new();
+    };
+    let name = quote_name(name);
+    format!("; INSERT INTO {name} ({name}) VALUES ('rebuild') then fills it")
 }
 
 /// The result of a rebuild.

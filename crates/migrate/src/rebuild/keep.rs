@@ -50,16 +50,30 @@ impl Kept {
         })
     }
 
-    /// The counter as it was; `table` is the new one.
-    pub(super) fn put_sequence(&self, conn: &Connection, was: &Table, table: &Table) -> Result<()> {
+    /// The counter as it was, or, if the rows have new rowids, as they need it;
+    /// `table` is the new one.
+    pub(super) fn put_sequence(
+        &self,
+        conn: &Connection,
+        was: &Table,
+        table: &Table,
+        same_rowids: bool,
+    ) -> Result<()> {
         if !was.autoincrement || !table.autoincrement {
             return Ok(());
         }
+        let last = match (same_rowids, sequence(conn, table)?) {
+            (false, Some(Value::Integer(new))) => match self.sequence {
+                Some(Value::Integer(old)) => Some(Value::Integer(old.max(new))),
+                _ => Some(Value::Integer(new)),
+            },
+            _ => self.sequence.clone(),
+        };
         conn.execute(
             "DELETE FROM main.sqlite_sequence WHERE name = ?1",
             [&table.name],
         )?;
-        if let Some(last) = &self.sequence {
+        if let Some(last) = last {
             conn.execute(
                 "INSERT INTO main.sqlite_sequence (name, seq) VALUES (?1, ?2)",
                 (&table.name, last),
@@ -86,6 +100,7 @@ impl Kept {
                 .find(|index| same_name(&index.name, name));
             matches!((was, is), (Some(was), Some(is)) if was.columns == is.columns)
         };
+        let had_samples = exists(conn, "sqlite_stat4")?;
         let mut put = false;
         for Statistics { of, rows } in &self.statistics {
             conn.execute(
@@ -109,8 +124,12 @@ impl Kept {
             }
         }
         if put {
-            // Only reads them; nothing is analyzed.
+            // Only reads them; nothing is analyzed. It makes the tables of
+            // statistics there are not yet.
             conn.execute_batch("ANALYZE main.sqlite_schema")?;
+            if !had_samples && exists(conn, "sqlite_stat4")? {
+                conn.execute_batch("DROP TABLE main.sqlite_stat4")?;
+            }
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 use rusqlite::Connection;
 
-use super::{Error, Rebuild, Result, rename};
+use super::names::Names;
+use super::{Error, Rebuild, Result};
 use crate::schema::{Schema, Table, TableKind};
-use crate::sql::{TableText, TokenType, quote_name, same_name, tokens, unquote_name};
+use crate::sql::{TableText, Token, TokenType, quote_name, same_name, tokens, unquote_name};
 
 impl Rebuild {
     /// The table, if it is one that can be rebuilt.
@@ -52,11 +53,11 @@ impl Rebuild {
     pub(super) fn check_indexes(
         &self,
         schema: &Schema,
-        names: &[rename::Renamed],
+        names: &Names,
         wanted: &TableText,
     ) -> Result<()> {
         let gone = |name: &str| {
-            let now = names.iter().find(|one| same_name(&one.now, name));
+            let now = names.by_now(name);
             let dropped = |was: &str| self.drops.iter().any(|drop| same_name(drop, was));
             now.is_some_and(|one| dropped(&one.was))
                 && !wanted.columns().any(|one| same_name(one, name))
@@ -64,13 +65,19 @@ impl Rebuild {
         for index in schema.indexes_of(&self.table) {
             let Some(sql) = &index.sql else { continue };
             let Ok(all) = tokens(sql) else { continue };
-            let inside = all
+            // Neither the table before a column, nor text: that is a column only
+            // where it is all that is indexed there.
+            let is_name = |at: usize, token: &Token| {
+                let next = all.get(at + 1).map(|next| next.kind);
+                token.kind != TokenType::TK_STRING && next != Some(TokenType::TK_DOT)
+            };
+            let named = all
                 .iter()
-                .skip_while(|token| token.kind != TokenType::TK_LP);
-            if inside
-                .clone()
-                .any(|token| gone(&unquote_name(token.text(sql))))
-            {
+                .enumerate()
+                .skip_while(|(_, token)| token.kind != TokenType::TK_LP)
+                .any(|(at, token)| is_name(at, token) && gone(&unquote_name(token.text(sql))));
+            let mut indexed = index.columns.iter().filter_map(|one| one.name.as_deref());
+            if named || indexed.any(gone) {
                 let name = &index.name;
                 return Err(Error::clause(
                     &self.table,

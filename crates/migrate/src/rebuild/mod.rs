@@ -33,22 +33,27 @@
 //! the rows of `ON DELETE CASCADE` children; as that setting does nothing inside
 //! a transaction, a rebuild in one begun with foreign keys on is refused.
 
+mod compiled;
 mod copy;
 mod edit;
 mod error;
+mod fulltext;
 mod keep;
 mod look;
+mod names;
 mod parse;
 mod plan;
-mod proof;
+mod prove;
 mod qualified;
-mod rename;
 mod run;
 mod session;
 mod values;
 
+pub(crate) use compiled::Compiled;
 pub use edit::ColumnEdit;
 pub use error::{Error, Result};
+pub(crate) use names::broken_object;
+pub(crate) use plan::needs_value;
 pub use run::{Rebuilt, Step};
 
 use edit::Edit;
@@ -79,6 +84,10 @@ impl Rebuild {
             drops: Vec::new(),
             threads: 0,
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.table
     }
 
     /// The whole wanted definition: from the parenthesis on, or from `CREATE

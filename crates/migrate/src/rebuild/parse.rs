@@ -49,6 +49,12 @@ impl Rebuild {
             if read.is_empty() || read.iter().any(|token| token.kind == T::TK_SEMI) {
                 return refuse(format!("SET {column} takes one expression"));
             }
+            if let Some(token) = read.iter().find(|token| token.kind == T::TK_VARIABLE) {
+                return refuse(format!(
+                    "SET {column} has the parameter {}, and nothing gives it a value",
+                    token.text(expression)
+                ));
+            }
         }
         let Some(definition) = &self.definition else {
             return Ok(());
@@ -81,8 +87,11 @@ fn read(sql: &str, table: &mut String) -> sql::Result<Rebuild> {
     cursor.want_word("REBUILD")?;
     cursor.want_word("TABLE")?;
     if cursor.kind_by(1) == Some(T::TK_DOT) {
-        cursor.want_word("main")?;
-        cursor.next();
+        let (_, schema) = cursor.clone().want_name("main")?;
+        if !sql::same_name(&schema, "main") {
+            return Err(cursor.expected("main"));
+        }
+        cursor.at += 2;
     }
     let begin = cursor.peek().map_or(sql.len(), |token| token.start);
     let (_, name) = cursor.clone().want_name("the name of a table")?;
@@ -146,12 +155,11 @@ fn expression(cursor: &mut Cursor<'_>) -> sql::Result<String> {
     let mut end = begin;
     while let Some(token) = cursor.peek() {
         let renames = cursor.is_word("RENAME") && cursor.kind_by(1) == Some(T::TK_COLUMNKW);
-        if renames
-            || matches!(
-                token.kind,
-                T::TK_COMMA | T::TK_SEMI | T::TK_DROP | T::TK_SET
-            )
-        {
+        let ends = matches!(
+            token.kind,
+            T::TK_COMMA | T::TK_SEMI | T::TK_DROP | T::TK_SET | T::TK_RP
+        );
+        if renames || ends {
             break;
         }
         end = match token.kind {

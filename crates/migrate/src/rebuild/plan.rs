@@ -1,4 +1,4 @@
-use super::rename::Renamed;
+use super::names::Names;
 use super::{Error, Rebuild, Result};
 use crate::schema::{Column, Generated, Table};
 use crate::sql::same_name;
@@ -25,12 +25,7 @@ impl Plan {
     /// # Errors
     /// An old column that is neither kept nor dropped by name; a new one that
     /// nothing gives a value; a clause about a column that is not there.
-    pub(super) fn of(
-        rebuild: &Rebuild,
-        old: &Table,
-        names: &[Renamed],
-        new: &Table,
-    ) -> Result<Self> {
+    pub(super) fn of(rebuild: &Rebuild, old: &Table, names: &Names, new: &Table) -> Result<Self> {
         let refuse = |what: String| Err(Error::clause(&rebuild.table, what));
         let drops = |name: &str| rebuild.drops.iter().any(|drop| same_name(drop, name));
         if let Some(drop) = rebuild.drops.iter().find(|drop| old.column(drop).is_none()) {
@@ -48,6 +43,15 @@ impl Plan {
                 are(&lost)
             ));
         }
+        let hidden = new.rowid_name().is_none() && new.rowid_column().is_none();
+        if !old.without_rowid && !new.without_rowid && hidden {
+            return refuse(
+                "columns of its new definition have all three names of the rowid, so that the rowids \
+                 there are cannot be kept: give it an INTEGER PRIMARY KEY, or one of rowid, _rowid_ \
+                 and oid another name"
+                    .to_owned(),
+            );
+        }
         let mut columns = Vec::new();
         for column in &new.columns {
             if let Some(source) = source(rebuild, old, names, new, column)? {
@@ -55,6 +59,25 @@ impl Plan {
             }
         }
         Ok(Self { columns })
+    }
+
+    /// Are the rowids of the new table those of the old one?
+    pub(super) fn keeps_rowids(&self, names: &Names, old: &Table, new: &Table) -> bool {
+        let is_old = |source: &Source| match source {
+            Source::Column(now) => names
+                .by_now(now)
+                .and_then(|name| old.column(&name.was))
+                .is_some_and(|column| column.is_rowid),
+            Source::Expression(_) => false,
+            Source::Rowid => true,
+        };
+        !old.without_rowid
+            && !new.without_rowid
+            && new.rowid_column().is_none_or(|key| {
+                self.columns
+                    .iter()
+                    .any(|(column, source)| *column == key.name && is_old(source))
+            })
     }
 
     /// Is any value computed?
@@ -68,14 +91,14 @@ impl Plan {
 fn source(
     rebuild: &Rebuild,
     old: &Table,
-    names: &[Renamed],
+    names: &Names,
     new: &Table,
     column: &Column,
 ) -> Result<Option<Source>> {
     let refuse = |what: String| Err(Error::clause(&rebuild.table, what));
     let name = &column.name;
     let set = rebuild.sets.iter().find(|(set, _)| same_name(set, name));
-    let was = names.iter().find(|one| same_name(&one.now, name));
+    let was = names.by_now(name);
     let drops = |name: &str| rebuild.drops.iter().any(|drop| same_name(drop, name));
     if column.generated != Generated::No {
         let kept = was.filter(|was| {
@@ -103,17 +126,23 @@ fn source(
     if let Some(was) = was {
         return Ok(Some(Source::Column(was.now.clone())));
     }
-    if column.is_rowid && old.rowid_name().is_some() {
+    if column.is_rowid && !old.without_rowid {
         return Ok(Some(Source::Rowid));
     }
-    let needs_value = column.not_null || new.without_rowid && column.key > 0;
-    if column.default.is_none() && needs_value {
+    if needs_value(column, new, old) {
         return refuse(format!(
             "{name} is new and may not be NULL: give it a DEFAULT, or say SET {name} = …, or RENAME \
              COLUMN … TO {name}"
         ));
     }
     Ok(None)
+}
+
+/// Has a column that is new no value for the rows there are?
+pub(crate) fn needs_value(column: &Column, new: &Table, old: &Table) -> bool {
+    let refuses_null = column.not_null || new.without_rowid && column.key > 0;
+    let from_rowid = column.is_rowid && !old.without_rowid;
+    refuses_null && column.default.is_none() && column.generated == Generated::No && !from_rowid
 }
 
 fn are(names: &[&str]) -> String {

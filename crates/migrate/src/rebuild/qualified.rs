@@ -1,23 +1,31 @@
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::sql::{self, TokenType as T, quote_name, same_name, tokens, unquote_name};
 
 /// A table's text without its own name before columns, as in `CHECK (posts.price
-/// > 0)`: there only the table itself can be meant. `None` if it has none.
+/// > 0)` or `CHECK (main.posts.price > 0)`: there only the table itself can be
+/// meant. `None` if it has none.
 ///
 /// Such a text would not fit any more once the table is moved out of the way.
 pub(super) fn unqualified(text: &str, table: &str) -> sql::Result<Option<String>> {
     let all = tokens(text)?;
+    let is = |at: usize, name: &str| {
+        all.get(at)
+            .is_some_and(|token| same_name(&unquote_name(token.text(text)), name))
+    };
+    let is_dot = |at: usize| all.get(at).is_some_and(|token| token.kind == T::TK_DOT);
     let mut kept = String::with_capacity(text.len());
-    let mut from = 0;
-    for pair in all.windows(2) {
-        let [name, dot] = pair else { continue };
-        let own = dot.kind == T::TK_DOT && same_name(&unquote_name(name.text(text)), table);
-        // Before it: the keyword, or a schema.
-        if own && name.start >= from {
-            kept.push_str(text.get(from..name.start).unwrap_or_default());
-            from = dot.end;
+    let (mut from, mut at) = (0, 0);
+    while let Some(token) = all.get(at) {
+        let schema = usize::from(is(at, "main") && is_dot(at + 1)) * 2;
+        if is(at + schema, table) && is_dot(at + schema + 1) {
+            kept.push_str(text.get(from..token.start).unwrap_or_default());
+            from = all.get(at + schema + 1).map_or(from, |dot| dot.end);
+            // What follows the dot is a column, whatever its name.
+            at += schema + 2;
         }
+        at += 1;
     }
     kept.push_str(text.get(from..).unwrap_or_default());
     Ok((from > 0).then_some(kept))
@@ -26,16 +34,35 @@ pub(super) fn unqualified(text: &str, table: &str) -> sql::Result<Option<String>
 /// Puts that text in the place of the present one. Only for a table that is
 /// dropped in the same transaction.
 pub(super) fn replace(conn: &Connection, table: &str, text: &str) -> rusqlite::Result<()> {
-    let was: bool = conn.pragma_query_value(None, "writable_schema", |row| row.get(0))?;
-    conn.execute_batch("PRAGMA writable_schema = ON")?;
-    let replaced = conn.execute(
-        "UPDATE main.sqlite_schema SET sql = ?1 WHERE type = 'table' AND name = ?2 COLLATE NOCASE",
-        [text, table],
-    );
-    if !was {
-        conn.execute_batch("PRAGMA writable_schema = OFF")?;
-    }
-    replaced.map(drop)
+    writable(conn, || {
+        conn.execute(
+            "UPDATE main.sqlite_schema SET sql = ?1 WHERE type = 'table' AND name = ?2 COLLATE NOCASE",
+            [text, table],
+        )
+    })
+    .map(drop)
+}
+
+/// Does something with a schema that may be written, which a defensive
+/// connection forbids otherwise.
+pub(super) fn writable<T>(
+    conn: &Connection,
+    job: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let defensive = conn.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    let job = || {
+        let was: bool = conn.pragma_query_value(None, "writable_schema", |row| row.get(0))?;
+        conn.execute_batch("PRAGMA writable_schema = ON")?;
+        let done = job();
+        if !was {
+            conn.execute_batch("PRAGMA writable_schema = OFF")?;
+        }
+        done
+    };
+    let done = job();
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, defensive)?;
+    done
 }
 
 /// A name that nothing in the database has.

@@ -1,17 +1,15 @@
-use rusqlite::{Connection, ffi};
+use rusqlite::Connection;
 
+use super::compiled::Compiled;
 use super::keep::Kept;
+use super::names::Names;
 use super::plan::Plan;
-use super::proof::{Compiled, Orphans};
 use super::qualified::{free_name, main_name, replace, unqualified};
 use super::session::Session;
-use super::{Error, Rebuild, Result, copy, rename, values};
-use crate::schema::{Schema, Table};
+use super::{Error, Rebuild, Result, copy, values};
+use crate::schema::{Orphans, Schema, StandIns};
 use crate::sql::quote_name;
 use crate::steps::reached;
-
-/// A value that a column of a STRICT table does not take.
-const CONSTRAINT_DATATYPE: i32 = ffi::SQLITE_CONSTRAINT | (12 << 8);
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,27 +72,45 @@ impl Rebuild {
         conn: &Connection,
         progress: &mut dyn FnMut(Step<'_>),
     ) -> Result<Rebuilt> {
+        self.run_as(conn, true, progress)
+    }
+
+    /// The same without a look for rows that refer to nothing: for a caller who
+    /// looks himself before the commit.
+    pub(crate) fn run_unlooked(&self, conn: &Connection) -> Result<Rebuilt> {
+        self.run_as(conn, false, &mut |_| {})
+    }
+
+    fn run_as(
+        &self,
+        conn: &Connection,
+        look: bool,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Rebuilt> {
         self.check()?;
         let mut session = Session::begin(conn, self)?;
         reached("rebuild.begun");
-        let before = Orphans::default();
-        let rebuilt = match self.rebuild(conn, &mut session, Some(&before), progress)? {
-            Some(rebuilt) => rebuilt,
-            None => {
+        let mut rebuilt = self.rebuild(conn, &mut session, progress)?;
+        if look {
+            let mut orphans = self.orphans(conn)?;
+            // Those that a later statement may mend are the caller's.
+            let own = session.is_own();
+            let some = orphans.rows().next().is_some();
+            if some || own && !orphans.is_empty() {
                 // There are orphans: were there before? From the beginning.
                 let undone = |source| Error::doing(&self.table, "the way back")(source);
                 session.undo().map_err(undone)?;
                 session.set("legacy_alter_table", 0).map_err(undone)?;
-                let schema = self.read(conn)?;
-                let before = Orphans::around(conn, &schema, &self.table).map_err(undone)?;
+                let before = self.orphans(conn)?;
                 reached("rebuild.undone");
-                let again = self.rebuild(conn, &mut session, None, progress)?;
-                let schema = self.read(conn)?;
-                let after = Orphans::around(conn, &schema, &self.table).map_err(undone)?;
-                after.check(&self.table, &before, session.is_own())?;
-                again.ok_or_else(|| Error::clause(&self.table, "it cannot be checked"))?
+                rebuilt = self.rebuild(conn, &mut session, progress)?;
+                orphans = self.orphans(conn)?;
+                self.check_orphans(&orphans, &before, own)?;
             }
-        };
+            if !own {
+                rebuilt.mismatches = orphans.mismatches().map(str::to_owned).collect();
+            }
+        }
         progress(Step::Committing);
         reached("rebuild.checked");
         session.commit(&self.table)?;
@@ -102,32 +118,37 @@ impl Rebuild {
         Ok(rebuilt)
     }
 
+    fn orphans(&self, conn: &Connection) -> Result<Orphans> {
+        let schema = self.read(conn)?;
+        let doing = Error::doing(&self.table, "the check of foreign keys");
+        Orphans::around(conn, &schema, &self.table).map_err(doing)
+    }
+
     fn read(&self, conn: &Connection) -> Result<Schema> {
         Schema::read(conn).map_err(Error::doing(&self.table, "reading the schema"))
     }
 
-    /// `None` if there are orphans beyond `orphans`; without it, none are
-    /// looked for.
     fn rebuild(
         &self,
         conn: &Connection,
         session: &mut Session<'_>,
-        orphans: Option<&Orphans>,
         progress: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Option<Rebuilt>> {
+    ) -> Result<Rebuilt> {
         let schema = self.read(conn)?;
         let old = self.present(conn, &schema)?.clone();
         let name = old.name.as_str();
         let doing = |what: &str| Error::doing(name, what.to_owned());
-        let compiled =
-            Compiled::of(conn, &schema).map_err(doing("compiling its views and triggers"))?;
-        let names = rename::rename(conn, self, &old)?;
+        let compiled = Compiled::of(conn, &schema, Some(name))
+            .map_err(doing("compiling its views and triggers"))?;
+        let stand_ins =
+            StandIns::beside(conn, &schema, name).map_err(doing("standing in for collations"))?;
+        let mut names = Names::rename(conn, self, &old)?;
         let schema = match self.renames.is_empty() {
             true => schema,
             false => self.read(conn)?,
         };
         let present = self.present(conn, &schema)?.clone();
-        let wanted = self.wanted(&present.sql)?;
+        let wanted = self.wanted(&present.sql, &names)?;
         let kept = Kept::of(conn, &schema, &old).map_err(doing("reading what it has"))?;
         self.check_indexes(&schema, &names, &wanted)?;
         let rows = count(conn, &present.name).map_err(doing("counting its rows"))?;
@@ -159,8 +180,17 @@ impl Rebuild {
         );
         conn.execute_batch(&rename)
             .map_err(doing("moving it out of the way"))?;
+        names
+            .free_rowid(conn, &moved)
+            .map_err(doing("freeing a name for its rowids"))?;
+        // What reads rows needs the true ones.
+        stand_ins
+            .end()
+            .map_err(doing("taking stand-ins for collations away"))?;
         reached("rebuild.moved");
-        conn.execute_batch(&wanted.to_string())
+        let text = wanted.to_string();
+        self.check_quoted(conn, &names, &text)?;
+        conn.execute_batch(&text)
             .map_err(doing("making the new table"))?;
         let new = self.read(conn)?;
         let new = new
@@ -189,9 +219,10 @@ impl Rebuild {
         if copied != rows {
             return Err(lost(copied));
         }
+        self.check_moved(conn, &plan, &names, (&old, &moved), &new)?;
         conn.execute_batch(&format!("DROP TABLE {}", main_name(&moved)))
             .map_err(doing("dropping the old table"))?;
-        kept.put_sequence(conn, &old, &new)
+        kept.put_sequence(conn, &old, &new, plan.keeps_rowids(&names, &old, &new))
             .map_err(doing("keeping its counter"))?;
         reached("rebuild.dropped");
 
@@ -220,47 +251,22 @@ impl Rebuild {
         let schema = self.read(conn)?;
         kept.put_statistics(conn, &schema, &new)
             .map_err(doing("keeping its statistics"))?;
-        let now = Compiled::of(conn, &schema).map_err(doing("compiling its views and triggers"))?;
-        compiled.check(name, &now)?;
-        let mut mismatches = Vec::new();
-        if let Some(known) = orphans {
-            let mut found =
-                Orphans::around(conn, &schema, name).map_err(doing("the check of foreign keys"))?;
-            if !session.is_own() {
-                mismatches = std::mem::take(&mut found.mismatches);
-            }
-            if found != *known && !found.is_empty() {
-                return Ok(None);
-            }
+        let now = Compiled::of(conn, &schema, Some(name))
+            .map_err(doing("compiling its views and triggers"))?;
+        if let Some((what, message)) = compiled.broken(&now, &Compiled::default()) {
+            return Err(Error::Breaks {
+                table: name.to_owned(),
+                message: names.told(&message),
+                what,
+            });
         }
-        Ok(Some(Rebuilt {
+        Ok(Rebuilt {
             table: new.name,
             rows,
             indexes: kept.indexes.len(),
             triggers: kept.triggers.len(),
-            mismatches,
-        }))
-    }
-
-    fn copy(&self, conn: &Connection, sql: &str, plan: &Plan, new: &Table) -> Result<u64> {
-        let failed = |source: rusqlite::Error| {
-            let mend = mend(&source, new);
-            Error::Sqlite {
-                table: self.table.clone(),
-                doing: "copying the rows".to_owned(),
-                source: Box::new(source),
-                mend,
-            }
-        };
-        if plan.computes() && copy::reads_new(conn, sql, new).map_err(failed)? {
-            return Err(Error::clause(
-                &self.table,
-                "SET reads the table through a view, or as main.…, and would not see its rows: \
-                 compute the values by a statement before the rebuild",
-            ));
-        }
-        let copied = conn.execute(sql, []).map_err(failed)?;
-        Ok(u64::try_from(copied).unwrap_or(u64::MAX))
+            mismatches: Vec::new(),
+        })
     }
 
     fn again(&self, conn: &Connection, kind: &str, name: &str, text: &str) -> Result<()> {
@@ -281,27 +287,4 @@ fn count(conn: &Connection, table: &str) -> rusqlite::Result<u64> {
     let sql = format!("SELECT count(*) FROM {}", main_name(table));
     conn.query_row(&sql, [], |row| row.get(0))
         .map(i64::unsigned_abs)
-}
-
-fn mend(source: &rusqlite::Error, new: &Table) -> String {
-    let rusqlite::Error::SqliteFailure(error, message) = source else {
-        return String::new();
-    };
-    let message = message.as_deref().unwrap_or_default();
-    let column = message.rsplit(['.', ' ']).next().unwrap_or_default();
-    let column = new.column(column).map_or("column", |column| &column.name);
-    match error.extended_code {
-        ffi::SQLITE_CONSTRAINT_NOTNULL => {
-            format!("; some rows have no {column}: say SET {column} = coalesce({column}, …)")
-        }
-        ffi::SQLITE_CONSTRAINT_CHECK | CONSTRAINT_DATATYPE => {
-            "; some rows do not fit the new definition: mend them first, or by SET".to_owned()
-        }
-        ffi::SQLITE_CONSTRAINT_UNIQUE
-        | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
-        | ffi::SQLITE_CONSTRAINT_ROWID => {
-            "; some rows are the same there: mend them first, or by SET".to_owned()
-        }
-        _ => String::new(),
-    }
 }

@@ -1,8 +1,8 @@
 use rusqlite::Connection;
 
+use super::names::Names;
 use super::plan::{Plan, Source};
 use super::qualified::main_name;
-use super::rename::Renamed;
 use super::{Error, Result};
 use crate::schema::{Affinity, Table};
 use crate::sql::quote_name;
@@ -13,7 +13,7 @@ use crate::sql::quote_name;
 pub(super) fn check(
     conn: &Connection,
     plan: &Plan,
-    names: &[Renamed],
+    names: &Names,
     old: &Table,
     moved: &str,
     new: &Table,
@@ -22,23 +22,27 @@ pub(super) fn check(
         let Source::Column(now) = source else {
             continue;
         };
-        let was = names.iter().find(|name| name.now == *now);
-        let was = was.and_then(|name| old.column(&name.was));
-        let (Some(was), Some(is)) = (was, new.column(column)) else {
+        let Some(name) = names.by_now(now) else {
             continue;
         };
+        let (Some(was), Some(is)) = (old.column(&name.was), new.column(column)) else {
+            continue;
+        };
+        let value = quote_name(&name.moved);
+        if is.is_rowid && !was.is_rowid {
+            no_nulls(conn, column, &value, moved, new)?;
+        }
         let from = Affinity::of(&was.type_, old.strict);
         let to = Affinity::of(&is.type_, new.strict);
         if from == to {
             continue;
         }
-        let Some((changes, becomes)) = changes(&quote_name(now), to) else {
+        let Some((changes, becomes)) = changes(&value, to) else {
             continue;
         };
         let sql = format!(
-            "SELECT count(*), quote(min({now})), quote({becomes}) FROM {} WHERE {changes}",
+            "SELECT count(*), quote(min({value})), quote({becomes}) FROM {} WHERE {changes}",
             main_name(moved),
-            now = quote_name(now),
         );
         let (count, before, after): (i64, String, String) = conn
             .query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -54,6 +58,29 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// SQLite would give a row without one the next number.
+fn no_nulls(conn: &Connection, column: &str, value: &str, moved: &str, new: &Table) -> Result<()> {
+    let sql = format!(
+        "SELECT count(*) FROM {} WHERE {value} IS NULL",
+        main_name(moved)
+    );
+    let count: u64 = conn
+        .query_row(&sql, [], |row| row.get(0))
+        .map(i64::unsigned_abs)
+        .map_err(Error::doing(&new.name, "the comparison of values"))?;
+    if count == 0 {
+        return Ok(());
+    }
+    let have = if count == 1 { "row has" } else { "rows have" };
+    Err(Error::clause(
+        &new.name,
+        format!(
+            "{count} {have} no {column}, which cannot be NULL as the primary key, and SQLite would \
+             invent one: say SET {column} = …"
+        ),
+    ))
 }
 
 /// Which values of `x` change by a new affinity, and what they become. Between

@@ -4,18 +4,19 @@
 mod affinity;
 mod index;
 mod object;
+mod orphans;
 mod read;
-#[allow(dead_code)]
 mod stand_in;
 mod table;
 
 pub use affinity::Affinity;
 pub use index::{Index, IndexColumn, Origin};
 pub use object::{Trigger, View};
+pub use orphans::Orphans;
+pub(crate) use table::ROWID_NAMES;
 pub use table::{Column, ForeignKey, Generated, Table, TableKind};
 
-#[allow(unused_imports)]
-pub(crate) use stand_in::stand_in_collations;
+pub(crate) use stand_in::{StandIns, stand_in_collations};
 
 use crate::sql::same_name;
 

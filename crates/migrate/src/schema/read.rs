@@ -7,10 +7,11 @@ use super::{
 use crate::sql::{TokenType, tokens};
 
 impl Schema {
-    /// Reads the schema `main`.
+    /// Reads the schema `main`. A virtual table whose module this connection does
+    /// not have is there without its columns.
     ///
     /// # Errors
-    /// When SQLite cannot, for instance because a view's module is missing.
+    /// When SQLite cannot.
     pub fn read(conn: &Connection) -> Result<Self> {
         let mut schema = Self::default();
         for (kind, name, table, sql) in objects(conn)? {
@@ -54,7 +55,11 @@ fn table(conn: &Connection, name: String, sql: String) -> Result<Table> {
         "shadow" => TableKind::Shadow,
         _ => TableKind::Ordinary,
     };
-    let columns = columns(conn, &name, &kind, without_rowid)?;
+    let columns = match columns(conn, &name, &kind, without_rowid) {
+        // Its module is the app's own, which only the app has.
+        Err(_) if kind == TableKind::Virtual => Vec::new(),
+        columns => columns?,
+    };
     let autoincrement = kind == TableKind::Ordinary
         && tokens(&sql)
             .is_ok_and(|all| all.iter().any(|token| token.kind == TokenType::TK_AUTOINCR));

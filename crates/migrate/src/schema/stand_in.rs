@@ -1,6 +1,11 @@
 //! Collations of the app's own, which only the app has.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, Result};
+
+use super::Schema;
+use crate::sql::{TokenType, quote_name, same_name, tokens, unquote_name};
 
 /// Lets statements be compiled on `conn` that name collations which are not
 /// there: each is what BINARY is. Good for reading a schema and for comparing
@@ -10,6 +15,91 @@ use rusqlite::{Connection, Result};
 /// The connection is of a build of SQLite without it.
 pub(crate) fn stand_in_collations(conn: &Connection) -> Result<()> {
     conn.collation_needed(|conn, name| conn.create_collation(name, |a: &str, b: &str| a.cmp(b)))
+}
+
+/// Stand-ins for as long as SQLite has to read texts that name such collations,
+/// and no rows.
+pub(crate) struct StandIns<'c> {
+    conn: &'c Connection,
+    names: Vec<String>,
+}
+
+impl<'c> StandIns<'c> {
+    /// For those that only stand far from a table: neither in its text, nor in
+    /// that of a table it refers to or that refers to it, nor of their indexes.
+    pub(crate) fn beside(conn: &'c Connection, schema: &Schema, table: &str) -> Result<Self> {
+        let own = |name: &str| {
+            let is_child = schema
+                .children_of(table)
+                .any(|child| same_name(&child.name, name));
+            let is_parent = schema.table(table).is_some_and(|table| {
+                let mut keys = table.foreign_keys.iter();
+                keys.any(|key| same_name(&key.parent, name))
+            });
+            same_name(name, table) || is_child || is_parent
+        };
+        let tables = schema
+            .tables
+            .iter()
+            .map(|one| (own(&one.name), one.sql.as_str()));
+        let indexes = schema
+            .indexes
+            .iter()
+            .filter_map(|one| Some((own(&one.table), one.sql.as_deref()?)));
+        let views = schema.views.iter().map(|one| (false, one.sql.as_str()));
+        let triggers = schema
+            .triggers
+            .iter()
+            .map(|one| (same_name(&one.table, table), one.sql.as_str()));
+        let (mut near, mut far) = (BTreeSet::new(), BTreeSet::new());
+        for (is_near, sql) in tables.chain(indexes).chain(views).chain(triggers) {
+            let named = if is_near { &mut near } else { &mut far };
+            named.extend(collations(sql));
+        }
+        let mut stand_ins = Self {
+            conn,
+            names: Vec::new(),
+        };
+        for name in far.difference(&near) {
+            let used = format!("SELECT '' = '' COLLATE {}", quote_name(name));
+            if conn.prepare(&used).is_err() {
+                conn.create_collation(name.as_str(), |a: &str, b: &str| a.cmp(b))?;
+                stand_ins.names.push(name.clone());
+            }
+        }
+        Ok(stand_ins)
+    }
+
+    /// Takes them away.
+    pub(crate) fn end(mut self) -> Result<()> {
+        while let Some(name) = self.names.last() {
+            self.conn.remove_collation(name.as_str())?;
+            self.names.pop();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StandIns<'_> {
+    fn drop(&mut self) {
+        for name in self.names.drain(..) {
+            // What fails here has failed for a reason the caller was told.
+            let _ = self.conn.remove_collation(name.as_str());
+        }
+    }
+}
+
+/// The collations a text names, in lower case.
+fn collations(sql: &str) -> Vec<String> {
+    let all = tokens(sql).unwrap_or_default();
+    let named = all.windows(2).filter_map(|pair| {
+        matches!(pair, [word, _] if word.kind == TokenType::TK_COLLATE)
+            .then(|| pair.last())
+            .flatten()
+    });
+    named
+        .map(|name| unquote_name(name.text(sql)).to_ascii_lowercase())
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 use crate::sql::same_name;
 
+/// The names by which SQL reaches the rowid, where no column has them.
+pub(crate) const ROWID_NAMES: [&str; 3] = ["rowid", "_rowid_", "oid"];
+
 /// What a table is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TableKind {
@@ -46,13 +49,14 @@ impl Table {
     }
 
     /// A name by which SQL reaches the rowid; none without one, and when
-    /// columns have all three of its names.
+    /// columns have all three of its names. A column that is the rowid reaches it
+    /// under any name.
     #[must_use]
     pub fn rowid_name(&self) -> Option<&'static str> {
         if self.without_rowid || self.kind != TableKind::Ordinary {
             return None;
         }
-        ["rowid", "_rowid_", "oid"]
+        ROWID_NAMES
             .into_iter()
             .find(|name| self.column(name).is_none())
     }

@@ -34,8 +34,7 @@ impl TableText {
             cursor.want_word("NOT")?;
             cursor.want_word("EXISTS")?;
         }
-        let (table, end) = Self::named(&mut cursor)?;
-        let _ = end;
+        let (table, _) = Self::named(&mut cursor)?;
         let _ = cursor.take(T::TK_SEMI);
         match cursor.peek() {
             None => Ok(table),
@@ -183,6 +182,16 @@ impl TableText {
             return;
         }
         let removed = self.items.remove(at);
+        if at == 0
+            && let Some(first) = self.items.first_mut()
+        {
+            // What stands beside the parenthesis is the table's.
+            let cut = beside(&removed.before);
+            let head = removed.before.get(..cut).unwrap_or_default();
+            if !head.trim().is_empty() {
+                first.before.insert_str(0, head);
+            }
+        }
         if at == self.items.len()
             && let Some(last) = self.items.last_mut()
         {
@@ -231,10 +240,24 @@ impl TableText {
             self.tail.insert_str(end, word);
             return Ok(());
         }
-        self.tail = match self.options.without_rowid {
-            true => ") WITHOUT ROWID".to_owned(),
-            false => ")".to_owned(),
-        };
+        let read = tokens(&self.tail)?;
+        let word = read
+            .iter()
+            .position(|token| token.is_word(&self.tail, "STRICT"));
+        if let Some(at) = word {
+            let is_comma = |at: usize| read.get(at).is_some_and(|token| token.kind == T::TK_COMMA);
+            // With the comma behind it, or the one before.
+            let (from, to) = match (is_comma(at + 1), at.checked_sub(1).is_some_and(is_comma)) {
+                (true, _) => (at, at + 1),
+                (false, true) => (at - 1, at),
+                (false, false) => (at, at),
+            };
+            let start = read.get(from).map_or(0, |token| token.start);
+            let end = read.get(to).map_or(start, |token| token.end);
+            let kept = self.tail.get(..start).unwrap_or_default();
+            let space = kept.len() - kept.trim_end_matches([' ', '\t']).len();
+            self.tail.replace_range(start - space..end, "");
+        }
         Ok(())
     }
 }

@@ -39,7 +39,8 @@ pub(crate) const SCHEMAS: &[(&str, &str)] = &[
     ("checks that name the table", "CREATE TABLE posts (id INTEGER PRIMARY KEY, price INT CHECK (posts.price > 0), \"count\" INT, n AS (price + 1), CHECK (\"posts\".\"count\" < posts . price)); INSERT INTO posts (price, \"count\") VALUES (5, 1), (9, 8); CREATE INDEX posts_dear ON posts (price) WHERE posts.price > 6; CREATE INDEX posts_half ON posts (price / 2);"),
     ("a column named rowid", "CREATE TABLE t (rowid TEXT, v INT); INSERT INTO t (_rowid_, rowid, v) VALUES (10, 'ten', 1), (20, 'twenty', 2);"),
     ("columns named rowid and oid", "CREATE TABLE t (rowid TEXT, oid TEXT, v INT); INSERT INTO t (_rowid_, rowid, oid, v) VALUES (10, 'ten', 'x', 1), (20, 'twenty', 'y', 2);"),
-    ("no name left for the rowid", "CREATE TABLE t (rowid TEXT, oid TEXT, _rowid_ TEXT); INSERT INTO t VALUES ('a', 'b', 'c'), ('d', 'e', 'f');"),
+    ("one name left for the rowid", "CREATE TABLE t (rowid TEXT, oid TEXT, v TEXT); INSERT INTO t (_rowid_, rowid, oid) VALUES (20, 'a', 'b'), (-3, 'd', 'e');"),
+    ("no name left beside the key", "CREATE TABLE t (rowid TEXT, oid TEXT, _rowid_ TEXT, k INTEGER PRIMARY KEY); INSERT INTO t VALUES ('a', 'b', 'c', 40), ('d', 'e', 'f', -7);"),
     ("a primary key named rowid", "CREATE TABLE t (rowid INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (4, 'x'), (8, 'y');"),
     ("cascades", "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE posts (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE ON UPDATE CASCADE, title TEXT); CREATE TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts (id) ON DELETE CASCADE, parent_id INTEGER REFERENCES comments ON DELETE SET NULL);
         INSERT INTO users VALUES (1, 'a'), (2, 'b'); INSERT INTO posts VALUES (1, 1, 'x'), (2, 2, 'y'), (3, 1, 'z'); INSERT INTO comments VALUES (1, 1, NULL), (2, 1, 1), (3, 3, NULL); CREATE INDEX posts_user ON posts (user_id);"),

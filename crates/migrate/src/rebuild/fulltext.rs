@@ -1,0 +1,73 @@
+use rusqlite::Connection;
+
+use super::qualified::main_name;
+use crate::schema::{Schema, TableKind};
+use crate::sql::{TokenType as T, quote_name, same_name, tokens, unquote_name};
+
+/// A full-text index over the rows of another table: SQLite's FTS5 and FTS4 with
+/// `content=…`. It finds that table, its columns and its rows by name and number
+/// only when it is asked, so that nothing says when it does not fit any more.
+pub(super) struct FullText {
+    pub(super) name: String,
+    is_fts5: bool,
+}
+
+impl FullText {
+    /// Those over this table or over a view, which may show it; or all.
+    pub(super) fn over<'s>(
+        schema: &'s Schema,
+        table: Option<&'s str>,
+    ) -> impl Iterator<Item = Self> + 's {
+        schema.tables.iter().filter_map(move |one| {
+            let virtual_sql = (one.kind == TableKind::Virtual).then_some(one.sql.as_str())?;
+            let (module, content) = content(virtual_sql)?;
+            let over = table.is_none_or(|table| same_name(&content, table));
+            (over || schema.view(&content).is_some()).then(|| Self {
+                name: one.name.clone(),
+                is_fts5: same_name(&module, "fts5"),
+            })
+        })
+    }
+
+    /// Why the rows it is over cannot be read through it.
+    pub(super) fn unreadable(&self, conn: &Connection) -> Option<String> {
+        let sql = format!("SELECT * FROM {}", main_name(&self.name));
+        let read = || -> rusqlite::Result<()> {
+            let mut all = conn.prepare(&sql)?;
+            let mut rows = all.query([])?;
+            rows.next().map(drop)
+        };
+        read().err().map(|error| error.to_string())
+    }
+
+    /// Why it is not an index of exactly these rows.
+    pub(super) fn differs(&self, conn: &Connection) -> Option<String> {
+        let (table, name) = (main_name(&self.name), quote_name(&self.name));
+        let sql = match self.is_fts5 {
+            true => format!("INSERT INTO {table} ({name}, rank) VALUES ('integrity-check', 1)"),
+            false => format!("INSERT INTO {table} ({name}) VALUES ('integrity-check')"),
+        };
+        let checked = conn.execute_batch(&sql);
+        checked.err().map(|error| error.to_string())
+    }
+}
+
+/// The module of a virtual table, and what its `content=` names.
+fn content(sql: &str) -> Option<(String, String)> {
+    let all = tokens(sql).ok()?;
+    let using = all.iter().position(|token| token.kind == T::TK_USING)?;
+    let text = |at: usize| all.get(at).map(|token| token.text(sql));
+    let module = unquote_name(text(using + 1)?);
+    let is_known = ["fts5", "fts4"].iter().any(|one| same_name(one, &module));
+    let begins = |at: usize| {
+        all.get(at)
+            .is_some_and(|token| matches!(token.kind, T::TK_LP | T::TK_COMMA))
+    };
+    let at = (using + 2..all.len()).find(|&at| {
+        begins(at)
+            && text(at + 1).is_some_and(|word| same_name(word, "content"))
+            && text(at + 2) == Some("=")
+    })?;
+    let value = unquote_name(text(at + 3)?);
+    (is_known && !value.is_empty()).then_some((module, value))
+}
