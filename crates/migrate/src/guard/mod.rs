@@ -32,11 +32,15 @@ mod put_back;
 mod recover;
 mod report;
 mod session;
+mod settle;
 mod shelf;
 mod site;
 mod text;
+mod there;
 mod tree;
+mod turn;
 mod verdict;
+mod watch;
 
 use std::time::Duration;
 
@@ -47,7 +51,11 @@ pub use error::{Error, Result};
 pub use news::{Cancel, News, Tell};
 pub use report::{Kind, Loss, Report};
 pub use session::Guard;
-pub use site::{Find, Interrupted, NoSnapshot, Options, Others, SameBlocks, Site, Snapshot, Taken};
+pub use site::{
+    Find, Interrupted, NoSnapshot, Options, Others, SameBlocks, Site, Snapshot, Survivors,
+    SyncFile, Taken,
+};
+pub use turn::{Turn, interrupted};
 pub use verdict::{PutBack, Verdict};
 
 /// How long a lock of another process is waited for.
