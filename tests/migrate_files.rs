@@ -178,7 +178,8 @@ fn from_nothing_to_a_database() {
     assert_eq!(plan["files"][0]["locks"]["readers"], "never");
     assert_eq!(plan["files"][0]["statements"][0]["line"], 1);
     assert!(plan["size"].as_u64() > Some(4096), "{plan}");
-    assert_eq!(project.files(), ["app.sqlite3"], "the copy is gone");
+    let left = [".monolite/migrating.lock", "app.sqlite3"];
+    assert_eq!(project.files(), left, "the copy is gone");
     let up = project.json("up --json");
     assert_eq!(up["applied"][0]["version"], 2);
     assert_eq!(

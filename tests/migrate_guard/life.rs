@@ -351,3 +351,206 @@ fn settings_come_from_the_file_too() {
         &["allow-loss `comments` names nothing that is there"],
     );
 }
+
+/// A guard that dies takes only its child along: what that has started goes on,
+/// and is ended by whoever comes next, before anything is put back.
+#[test]
+fn what_a_command_has_started_ends_before_the_judgement() {
+    // By itself, if it does.
+    let place = Place::with_blog();
+    let later = "(sleep 1; python3 -c \"import os, sqlite3; c = sqlite3.connect(os.environ['DATABASE_PATH']); c.execute('DELETE FROM comments'); c.commit()\") & exit 0";
+    let run = place.migrate(place.dir.path(), &[], &["sh", "-c", later], "");
+    let (code, output) = ended(run);
+    assert_eq!(code, 1, "{output}");
+    has(&output, &["comments  all 3 rows", "put back as it was"]);
+    assert_eq!(place.number("SELECT count(*) FROM comments"), 3);
+    // Else it is asked to.
+    let daemon = "setsid sh -c 'echo pid $$; exec sleep 1000' & sleep 0.2; exit 0";
+    let run = place.migrate(place.dir.path(), &[], &["sh", "-c", daemon], "");
+    let pid = run.line("pid ").replace("pid ", "");
+    let (code, output) = ended(run);
+    assert_eq!(code, 0, "{output}");
+    has(
+        &output,
+        &[
+            "what the command had left running was ended",
+            "`sleep` (pid ",
+        ],
+    );
+    assert!(!std::path::Path::new(&format!("/proc/{}", pid.trim())).exists());
+}
+
+/// Two steps of a script below a shell, of which only the first is made.
+const STEPS: &str = "
+import os, sqlite3, time
+c = sqlite3.connect(os.environ['DATABASE_PATH'], isolation_level=None)
+c.execute('CREATE TABLE step1 (x)')
+print('one', flush=True)
+time.sleep(2)
+c.execute('CREATE TABLE step2 (x)')
+";
+
+#[test]
+fn a_signal_reaches_all_that_the_command_has_started() {
+    let place = Place::with_blog();
+    let script = place.path("steps.py");
+    std::fs::write(&script, STEPS).unwrap();
+    let line = format!("python3 {} && echo done", script.display());
+    let run = place.migrate(place.dir.path(), &[], &["sh", "-c", &line], "");
+    run.line("one");
+    run.signal(Signal::TERM);
+    let (code, output) = ended(run);
+    assert_eq!(code, 143, "{output}");
+    has(&output, &["put back as it was: app.sqlite3"]);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(
+        place.number("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'step%'"),
+        0
+    );
+}
+
+#[test]
+fn what_outlived_a_guard_is_ended_before_anything_is_put_back() {
+    let place = Place::with_blog();
+    let script = place.path("steps.py");
+    std::fs::write(&script, STEPS.replace("sleep(2)", "sleep(1000)")).unwrap();
+    let line = format!("python3 {} && echo done", script.display());
+    let run = place.migrate(place.dir.path(), &[], &["sh", "-c", &line], "");
+    run.line("one");
+    run.signal(Signal::KILL);
+    // Its output is open in what goes on; so it is not waited for.
+    let (code, output) = place.guarded(&[], "SELECT 1;");
+    assert_eq!(code, 0, "{output}");
+    has(
+        &output,
+        &[
+            "what `sh` had left running was ended: `python3` (pid ",
+            "put back as it was before",
+        ],
+    );
+    assert_eq!(
+        place.number("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'step%'"),
+        0
+    );
+    ended(run);
+}
+
+#[test]
+fn what_ran_beside_an_app_is_not_put_back_over_it() {
+    let place = Place::with_blog();
+    let never = place.path("never");
+    let command = ["python3", "-c", SQL, never.to_str().unwrap()];
+    let run = place.migrate(
+        place.dir.path(),
+        &["--while-running"],
+        &command,
+        "DELETE FROM comments WHERE id = 1;",
+    );
+    run.line("ran");
+    place.sql("INSERT INTO comments VALUES (4, 'of the app', 1)");
+    run.signal(Signal::KILL);
+    ended(run);
+    place.sql("INSERT INTO comments VALUES (5, 'of the app', 1)");
+    let (code, output) = place.guarded(&[], "SELECT 1;");
+    assert_eq!(code, 0, "{output}");
+    has(
+        &output,
+        &[
+            "the databases stay as they are",
+            "the states from before are in ",
+        ],
+    );
+    assert_eq!(place.number("SELECT count(*) FROM comments"), 4);
+    let (_, output) = place.guarded(&[], "SELECT 1;");
+    has(&output, &["MB are kept of earlier migrations", "rm -r "]);
+}
+
+#[test]
+fn other_verbs_leave_an_interrupted_migration_alone() {
+    let place = Place::with_blog();
+    let never = place.path("never");
+    let run = place.migrate(
+        place.dir.path(),
+        &[],
+        &[
+            "env",
+            "DATABASE_PASSWORD=hunter2",
+            "python3",
+            "-c",
+            SQL,
+            never.to_str().unwrap(),
+        ],
+        "DELETE FROM comments;",
+    );
+    run.line("ran");
+    run.signal(Signal::KILL);
+    ended(run);
+    let note = std::fs::read_to_string(place.path(".monolite/migrating/intent.json")).unwrap();
+    let lock = std::fs::read_to_string(place.path(".monolite/migrating.lock")).unwrap();
+    assert!(
+        !note.contains("hunter2") && !lock.contains("hunter2"),
+        "{note}{lock}"
+    );
+    let migrations = place.path("migrations");
+    std::fs::create_dir(&migrations).unwrap();
+    std::fs::write(migrations.join("0001_more.sql"), "CREATE TABLE more (x);").unwrap();
+    let verb = |arguments: &[&str]| {
+        let run = Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
+            command.current_dir(place.dir.path());
+        });
+        ended(run)
+    };
+    let data = place.dir.path().to_str().unwrap();
+    for arguments in [
+        &["migrate", "up", "--data", data][..],
+        &["migrate", "redo", "--data", data],
+    ] {
+        let (code, output) = verb(arguments);
+        assert_eq!(code, 1, "{output}");
+        has(
+            &output,
+            &[
+                "a migration (`env`) was interrupted",
+                "--interrupted put-back",
+            ],
+        );
+    }
+    assert_eq!(
+        place.number("SELECT count(*) FROM sqlite_schema WHERE name = 'more'"),
+        0
+    );
+    assert_eq!(place.guarded(&[], "SELECT 1;").0, 0);
+    assert_eq!(place.number("SELECT count(*) FROM comments"), 3);
+    let (code, output) = verb(&["migrate", "up", "--data", data]);
+    assert_eq!(code, 0, "{output}");
+    // Under the guard they have its turn.
+    std::fs::write(
+        migrations.join("0002_even_more.sql"),
+        "CREATE TABLE even (x);",
+    )
+    .unwrap();
+    let own = env!("CARGO_BIN_EXE_monolite");
+    let (code, output) = verb(&[
+        "migrate", "--data", data, "--", own, "migrate", "up", "--data", data,
+    ]);
+    assert_eq!(code, 0, "{output}");
+    assert_eq!(place.number("SELECT count(*) FROM even"), 0);
+}
+
+#[test]
+fn a_database_elsewhere_is_not_passed_over_in_silence() {
+    let (place, elsewhere) = (Place::new(), Place::with_blog());
+    let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('DELETE FROM comments'); c.commit()";
+    let outside = elsewhere.path("app.sqlite3");
+    let command = ["python3", "-c", script, outside.to_str().unwrap()];
+    let (code, output) = ended(place.migrate(place.dir.path(), &[], &command, ""));
+    assert_eq!(code, 0, "{output}");
+    has(&output, &["NOTHING WAS GUARDED"]);
+    // By a link in the volume it is guarded, where it is.
+    elsewhere.sql("INSERT INTO comments VALUES (1, 'again', 1)");
+    std::os::unix::fs::symlink(&outside, place.path("app.sqlite3")).unwrap();
+    let (code, output) = ended(place.migrate(place.dir.path(), &[], &command, ""));
+    assert_eq!(code, 1, "{output}");
+    has(&output, &["comments  all 1 row"]);
+    assert_eq!(elsewhere.number("SELECT count(*) FROM comments"), 1);
+}

@@ -12,7 +12,7 @@ mod status;
 
 use clap::{Args, Subcommand};
 
-pub(crate) use self::guarded::show;
+pub(crate) use self::guarded::{show, turn as turn_of};
 
 use crate::Failure;
 

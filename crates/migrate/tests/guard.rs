@@ -1,6 +1,11 @@
 //! What a migration did to a database, and the way back.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 #[path = "guard/compare.rs"]
 mod compare;
@@ -8,6 +13,8 @@ mod compare;
 mod constraints;
 #[path = "guard/damage.rs"]
 mod damage;
+#[path = "guard/kept.rs"]
+mod kept;
 #[path = "guard/kill.rs"]
 mod kill;
 #[path = "guard/known.rs"]

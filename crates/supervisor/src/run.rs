@@ -125,10 +125,13 @@ enum Ended {
 
 impl Run {
     async fn serve(&mut self) -> Result<u8, Error> {
-        if !self.recover().await? || !self.bring_back().await? {
+        let Some(recovered) = self.recover().await? else {
+            return Ok(0);
+        };
+        if !self.bring_back().await? {
             return Ok(0);
         }
-        if let Migrated::Stopped(exit) = self.migrate().await? {
+        if let Migrated::Stopped(exit) = self.migrate(recovered).await? {
             return Ok(exit.code());
         }
         let mut backoff = Backoff::default();

@@ -2,8 +2,9 @@
 
 mod command;
 pub(crate) mod show;
+mod turn;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,8 +13,10 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 use monolite_migrate::guard::{Begun, Error, Guard, Interrupted, News, Options, Others, Verdict};
 use monolite_replica::Progress;
-use monolite_supervisor::{Cancel, GUARDED, migration_environment, site};
+use monolite_supervisor::{Cancel, GUARDED, called, called_by_shell, migration_environment, site};
 
+use self::turn::is_guarded;
+pub(crate) use self::turn::turn;
 use crate::bar::Bar;
 use crate::settings::{Guarding, Settings};
 use crate::{Failure, human, print, replication, run, task};
@@ -39,8 +42,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     while_running: bool,
 
-    /// What to do with a migration that was interrupted [default: put back, unless a database was
-    /// used since]
+    /// What to do with a migration that was interrupted [default: put back and keep a copy of what
+    /// is there, unless a database was used since]
     #[arg(long, value_name = "HOW")]
     interrupted: Option<How>,
 
@@ -51,7 +54,7 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum How {
-    /// Put the databases back in any case.
+    /// Put the databases back in any case; a copy of what is there is kept if there is room.
     PutBack,
     /// Take the databases as they are.
     Keep,
@@ -86,8 +89,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let volume = replication::volume(&settings)?;
     let volume = volume.canonicalize().unwrap_or(volume);
     let environment = environment(&settings, &volume)?;
-    let guarded = std::env::var_os(GUARDED).and_then(|of| Path::new(&of).canonicalize().ok());
-    if guarded.is_some_and(|guarded| guarded == volume) {
+    if is_guarded(&volume) {
         // Whoever guards it waits for us.
         let ended =
             command::run(&command, &environment).map_err(|error| not_started(&command, &error))?;
@@ -104,7 +106,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let begun = begin(&settings, &volume, &command, interrupted, options)?;
     match begun {
-        Some(begun) => migrate(begun, &command, &environment),
+        Some(begun) => migrate(begun, &command, &environment, &settings, &volume),
         None => Ok(()),
     }
 }
@@ -148,7 +150,7 @@ fn begin(
     run::all_guardable(settings, volume)?;
     let guarding = run::guarding(settings, volume);
     let site = site(volume, guarding.find, true, &cancel, shown());
-    let name = called(command);
+    let name = name_of(command);
     let has_command = !command.is_empty();
     let (of, others) = (volume.to_owned(), options.others);
     let work = move || -> anyhow::Result<Option<Begun>> {
@@ -160,6 +162,9 @@ fn begin(
         if let Some(put_back) = guard.recover(interrupted)? {
             let done = match (interrupted, put_back.databases.is_empty()) {
                 (Interrupted::Keep, _) => "the databases stay as they are".into(),
+                _ if put_back.left => {
+                    "it ran beside others, so the databases stay as they are".into()
+                }
                 (_, true) => "the databases are as they were before it".into(),
                 (_, false) => format!(
                     "put back as it was before: {}",
@@ -204,6 +209,8 @@ fn migrate(
     begun: Begun,
     command: &[OsString],
     environment: &[(&'static str, OsString)],
+    settings: &Settings,
+    volume: &Path,
 ) -> Result<(), Failure> {
     let databases = begun.databases();
     let since = Instant::now();
@@ -216,12 +223,17 @@ fn migrate(
     };
     let took = human::time_us(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
     let verdict = begun.finish(ended.is_well())?;
-    let name = called(command);
+    let name = name_of(command);
     if ended.is_well() && matches!(verdict, Verdict::Accepted { .. }) {
         show::accepted(&verdict)
             .iter()
             .for_each(|line| eprintln!("{line}"));
+        let nothing_came = databases == 0 && (run::guarding(settings, volume).find)().is_empty();
         let guarded = match databases {
+            0 if nothing_came => format!(
+                "there is no database in {}, so NOTHING WAS GUARDED: if it is elsewhere, name its directory with --data",
+                volume.display()
+            ),
             0 => "there was no database to guard yet".into(),
             n => format!(
                 "nothing was lost that was not meant to be ({})",
@@ -260,20 +272,12 @@ fn not_started(command: &[OsString], error: &std::io::Error) -> Failure {
     ))
 }
 
-/// The command's program and what it is to do, without options and scripts,
-/// which may hold secrets.
-fn called(command: &[OsString]) -> String {
-    let words = command
-        .iter()
-        .map(OsString::as_os_str)
-        .map(OsStr::to_string_lossy);
-    let words: Vec<_> = words
-        .take(3)
-        .take_while(|word| !word.starts_with('-') && !word.contains(char::is_whitespace))
-        .collect();
-    match words.is_empty() {
-        true => "monolite migrate".into(),
-        false => words.join(" "),
+/// Without what may be a secret.
+fn name_of(command: &[OsString]) -> String {
+    match command {
+        [] => "monolite migrate".into(),
+        [shell, flag, line] if shell == "/bin/sh" && flag == "-c" => called_by_shell(line),
+        command => called(command),
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use monolite_migrate::files::Migrations;
+use monolite_migrate::guard::Turn;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::guarded;
 use crate::settings::{Following, Settings};
 use crate::subject::{Search, Subject, Where};
 use crate::{Failure, print, replication, surroundings, task};
@@ -139,6 +141,14 @@ impl Found {
     /// The files.
     pub(crate) fn migrations(&self) -> Result<Migrations, Failure> {
         Ok(Migrations::read(&self.dir)?)
+    }
+
+    /// No guarded migration runs, nor is one to be put back, meanwhile.
+    pub(crate) fn turn(&self, verb: &str) -> Result<Option<Turn>, Failure> {
+        match self.name {
+            Some(_) => guarded::turn(&self.volume, verb, true),
+            None => Ok(None),
+        }
     }
 
     /// For people.

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use monolite_migrate::guard::Turn;
 use monolite_volume::Lock;
 
 use super::How;
+use crate::migrate::turn_of;
 use crate::subject::Subject;
 use crate::{Failure, replication};
 
@@ -24,6 +26,8 @@ pub(super) struct Orders {
     pub(super) all: Vec<Order>,
     /// Of the volume, if any of them is there.
     _lock: Option<Lock>,
+    /// No migration is to be put back over any of them.
+    _turn: Option<Turn>,
 }
 
 /// Decides before anything is done.
@@ -58,11 +62,20 @@ pub(super) fn orders<'n>(
         let out = std::path::absolute(&order.out).unwrap_or_else(|_| order.out.clone());
         !order.skip && out.starts_with(volume)
     };
-    let lock = match all.iter().any(in_volume) {
+    let is_here = all.iter().any(in_volume);
+    let turn = match is_here {
+        true => turn_of(volume, "monolite restore", false)?,
+        false => None,
+    };
+    let lock = match is_here {
         true => Some(replication::lock(volume, "restore")?),
         false => None,
     };
-    Ok(Orders { all, _lock: lock })
+    Ok(Orders {
+        all,
+        _lock: lock,
+        _turn: turn,
+    })
 }
 
 fn outs(names: &[&str], volume: &Path, output: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {

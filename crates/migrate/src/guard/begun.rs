@@ -8,9 +8,9 @@ use super::intent::{Beating, Database, Intent};
 use super::news::{News, Tell};
 use super::others;
 use super::pages::Known;
-use super::recover::Found;
 use super::report::{Kind, Loss, Report};
 use super::session::Guard;
+use super::settle::NoCopy;
 use super::site::{Options, Others};
 use super::verdict::Verdict;
 use crate::steps;
@@ -21,7 +21,7 @@ pub struct Begun {
     pub(super) guard: Guard,
     pub(super) intent: Intent,
     pub(super) options: Options,
-    pub(super) beating: Beating,
+    pub(super) _beating: Beating,
 }
 
 impl Begun {
@@ -36,7 +36,6 @@ impl Begun {
     /// # Errors
     /// The snapshots cannot be removed.
     pub fn abandon(self) -> Result<()> {
-        drop(self.beating);
         self.guard.accept(&self.intent, false)
     }
 
@@ -54,14 +53,15 @@ impl Begun {
     }
 
     fn judged(self, ended_well: bool) -> Result<Verdict> {
-        drop(self.beating);
+        // It beats until the note is gone: to judge and to put back takes long,
+        // and what is written meanwhile is our own work.
         let guard = &self.guard;
         steps::reached("guard.command-ended");
         let mut reports = Vec::new();
         let mut changed = false;
         for Database { name, snapshot } in &self.intent.databases {
             let shown = name.display().to_string();
-            let live = guard.site.volume.join(name);
+            let live = guard.live(name);
             let Some(snapshot) = snapshot else {
                 changed |= live.metadata().is_ok_and(|file| file.len() > 0);
                 continue;
@@ -89,7 +89,14 @@ impl Begun {
             }
             reports.push(report);
         }
-        changed |= guard.names().iter().any(|name| !self.intent.knows(name));
+        for name in guard.names() {
+            if !self.intent.knows(&name) {
+                changed = true;
+                if ended_well && !self.intent.is_new(&name) {
+                    guard.tell_unguarded(&name);
+                }
+            }
+        }
         let refused = reports
             .iter()
             .any(|report| report.refused().next().is_some());
@@ -107,14 +114,16 @@ impl Begun {
             let snapshots = guard.dir().join(&self.intent.stamp).join("before");
             return Ok(Verdict::Left { reports, snapshots });
         }
-        let live = guard.live(&self.intent);
+        let live = guard.all_live(&self.intent);
         let open = others::stays_open(&live, guard.site.is_alone).is_some();
         steps::reached("guard.putting-back");
-        let found = match open {
-            true => Found::Keep,
-            false => Found::Forget,
+        // Of what others write, a copy there must be; that of a migration alone
+        // is of use if there is room: others may have come and gone.
+        let no_copy = match open {
+            true => NoCopy::Stops,
+            false => NoCopy::Goes,
         };
-        let put_back = guard.put_back(&self.intent, found)?;
+        let put_back = guard.put_back(&self.intent, no_copy)?;
         guard.accept(&self.intent, true)?;
         Ok(Verdict::PutBack { reports, put_back })
     }

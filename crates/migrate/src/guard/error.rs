@@ -35,9 +35,31 @@ pub enum Error {
         /// Who has it open.
         by: String,
     },
+    /// A migration was interrupted: what is written now would be lost when it
+    /// is put back.
+    #[error(
+        "a migration (`{}`) was interrupted, and is not put back yet; nothing was changed. `monolite migrate --interrupted put-back` puts the databases back as they were before it, `--interrupted keep` takes them as they are", .command.escape_debug()
+    )]
+    Interrupted {
+        /// The command.
+        command: String,
+    },
+    /// To put back would lose what is there, of which no copy can be kept.
+    #[error(
+        "{database} was not put back: what is there now would be lost, since no copy of it can be kept: {why}. Make room and start again; or `monolite migrate --interrupted put-back` does without a copy, and `--interrupted keep` takes the databases as they are. The state from before the migration is in {}",
+        .snapshot.display()
+    )]
+    NoCopy {
+        /// The database.
+        database: String,
+        /// Why there is none.
+        why: String,
+        /// Its state before the migration.
+        snapshot: PathBuf,
+    },
     /// A migration was interrupted, and its processes still run.
     #[error(
-        "a migration (`{command}`) was interrupted, and {database} is still open in {by}: wait until that ends, or stop it; then start again"
+        "a migration (`{command}`) was interrupted, and {database} is still open in {by}: wait until that ends, or stop it; then start again. `monolite migrate --interrupted put-back` puts back all the same, and keeps a copy of what is there if there is room"
     )]
     StillRunning {
         /// The command.
@@ -49,7 +71,7 @@ pub enum Error {
     },
     /// A migration was interrupted, and somebody has used the database since.
     #[error(
-        "a migration (`{command}`) was interrupted, and {database} was written to long after: to put it back would lose that. Look at it; then `monolite migrate --interrupted keep` takes it as it is, and `--interrupted put-back` restores {}", .snapshot.display()
+        "a migration (`{command}`) was interrupted, and {database} was written to, or put in place, after its end: to put it back would lose that. Look at it; then `monolite migrate --interrupted keep` takes it as it is, and `--interrupted put-back` restores {} and keeps a copy of what is there if there is room", .snapshot.display()
     )]
     WrittenSince {
         /// The command.

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
@@ -47,9 +47,22 @@ pub(super) fn make_directory(dir: &Path) -> Result<()> {
         .collect();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|error| Error::file("create the directory", dir, error))?;
+    for made in missing.iter().rev() {
+        own_as(made, directory(made));
+    }
     missing
         .into_iter()
         .try_for_each(|made| sync(directory(made)))
+}
+
+/// Gives `path` the owner of `like`, where this process may: what root made on
+/// the volume of another is that one's, who may be the next to come.
+pub(super) fn own_as(path: &Path, like: &Path) {
+    if let (Ok(ours), Ok(like)) = (path.symlink_metadata(), like.metadata())
+        && (ours.uid(), ours.gid()) != (like.uid(), like.gid())
+    {
+        let _ = lchown(path, Some(like.uid()), Some(like.gid()));
+    }
 }
 
 /// Has the disk keep the names in `dir`.
@@ -67,6 +80,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
             .mode(0o600)
             .open(&temporary)?;
         file.write_all(bytes)?;
+        own_as(&temporary, directory(path));
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };

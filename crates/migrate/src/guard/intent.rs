@@ -1,9 +1,13 @@
 //! The note that a migration is under way: `.monolite/migrating/intent.json`.
 //!
 //! Invariant: it is there, and on disk, from before the command starts until
-//! what it did is accepted or put back. To remove it is what accepts.
+//! what it did is accepted, put back, or left to others, and is on disk itself.
+//! To remove it is what accepts. It says all that whoever finds it must know to
+//! do what the process that died would have done: above all, whether anything
+//! may be put back.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -13,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use super::files;
+use super::site::Others;
 
 /// How often a running migration says that it still runs.
 const BEAT: Duration = Duration::from_secs(1);
@@ -29,7 +34,20 @@ pub(super) struct Intent {
     /// What has the name of a database and is none, by its path in the volume.
     #[serde(default)]
     pub(super) ignored: Vec<PathBuf>,
+    /// What if others have the databases open: with [`Others::Leave`] nothing
+    /// is put back, whoever judges.
+    #[serde(default)]
+    pub(super) others: Others,
+    /// All files there were, by their paths in the volume; what is none of
+    /// them was made since. `None` if there were too many: then nothing counts
+    /// as made since.
+    #[serde(default)]
+    pub(super) there: Option<Vec<PathBuf>>,
 }
+
+/// That of this program. Older programs refuse it, who know nothing of what
+/// must not be put back.
+pub(super) const VERSION: u32 = 2;
 
 /// A database that was there when it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +88,7 @@ impl Intent {
         let intent: Self =
             serde_json::from_slice(&text).map_err(|error| unknown(error.to_string()))?;
         match intent.version {
-            1 => Ok(Some(intent)),
+            1..=VERSION => Ok(Some(intent)),
             other => Err(unknown(format!(
                 "it is of version {other}, of a newer monolite"
             ))),
@@ -91,8 +109,46 @@ impl Intent {
     }
 
     /// When it was known last that the migration runs.
-    pub(super) fn last_beat(volume: &Path) -> Option<SystemTime> {
-        path(volume).metadata().ok()?.modified().ok()
+    pub(super) fn last_beat(volume: &Path) -> Option<Times> {
+        Times::of(&path(volume))
+    }
+
+    /// Whether a file of that name was not there when it began.
+    pub(super) fn is_new(&self, name: &Path) -> bool {
+        let there = self.there.as_ref();
+        there.is_some_and(|there| !there.iter().any(|known| known == name))
+    }
+}
+
+/// When a file was written to, and when anything of it was changed: one that
+/// was put in place may bring its own time of writing along.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    modified: SystemTime,
+    changed: SystemTime,
+}
+
+impl Times {
+    pub(super) fn of(file: &Path) -> Option<Self> {
+        let metadata = file.metadata().ok()?;
+        let seconds = u64::try_from(metadata.ctime()).ok()?;
+        let nanos = u32::try_from(metadata.ctime_nsec()).ok()?;
+        Some(Self {
+            modified: metadata.modified().ok()?,
+            changed: SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos),
+        })
+    }
+
+    /// Each is compared with its like: a `chown -R` of the whole volume changes
+    /// all files alike, and no content.
+    pub(super) fn is_after(self, other: Self, by: Duration) -> bool {
+        self.is_written_after(other, by) || self.changed > other.changed + by
+    }
+
+    /// Of a log, to which SQLite gives its database's owner whenever root opens
+    /// it: that changes it, too.
+    pub(super) fn is_written_after(self, other: Self, by: Duration) -> bool {
+        self.modified > other.modified + by
     }
 }
 

@@ -30,7 +30,7 @@ struct Holder {
 /// Held until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -51,6 +51,7 @@ impl Lock {
             .truncate(false)
             .mode(0o600)
             .open(&path);
+        files::own_as(&path, files::directory(&path));
         let mut file = opened.map_err(|error| Error::file("open", &path, error))?;
         let mut wait = Some(wait);
         loop {
@@ -66,9 +67,15 @@ impl Lock {
                 }
             }
         }
-        // The lock is what counts; on a full disk it does not say whose it is.
-        let _ = describe(&mut file, command);
-        Ok(Self { _file: file })
+        let mut lock = Self { file };
+        lock.describe(command);
+        Ok(lock)
+    }
+
+    /// Says what it is held for from now on. The lock is what counts; on a full
+    /// disk it does not say that.
+    pub(super) fn describe(&mut self, command: &str) {
+        let _ = describe(&mut self.file, command);
     }
 }
 

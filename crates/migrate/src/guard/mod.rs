@@ -32,11 +32,15 @@ mod put_back;
 mod recover;
 mod report;
 mod session;
+mod settle;
 mod shelf;
 mod site;
 mod text;
+mod there;
 mod tree;
+mod turn;
 mod verdict;
+mod watch;
 
 use std::time::Duration;
 
@@ -49,8 +53,10 @@ pub use pages::Prints;
 pub use report::{Kind, Loss, Report};
 pub use session::Guard;
 pub use site::{
-    Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot, Taken,
+    Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot,
+    Survivors, SyncFile, Taken,
 };
+pub use turn::{Turn, interrupted};
 pub use verdict::{PutBack, Verdict};
 
 /// How long a lock of another process is waited for.

@@ -24,7 +24,29 @@ const LOCK_BYTES: i64 = 512;
 /// file then takes all locks of this process on it, so that is only for one
 /// that has no database open.
 pub(super) fn any_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
-    in_process(databases).or_else(|| {
+    open(databases, probe, &BESIDE, |_| true)
+}
+
+/// As [`any_open`], of those that may write. A lock of another container does
+/// not tell, and counts.
+pub(super) fn any_writer(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
+    // Who reads writes to `-shm`.
+    let readers_are_seen = in_process(databases, &BESIDE, |_| true).is_some();
+    open(
+        databases,
+        probe && !readers_are_seen,
+        &["-wal", "-journal"],
+        may_write,
+    )
+}
+
+fn open(
+    databases: &[PathBuf],
+    probe: bool,
+    beside: &[&str],
+    counts: fn(&Path) -> bool,
+) -> Option<(PathBuf, String)> {
+    in_process(databases, beside, counts).or_else(|| {
         let mut databases = databases.iter().filter(|_| probe);
         let locked = databases.find(|database| is_locked(database))?;
         Some((locked.clone(), "another process".into()))
@@ -51,13 +73,17 @@ pub(super) fn open_in(database: &Path, probe: bool) -> Option<String> {
 }
 
 /// By `/proc`: processes of this container, and of this user unless it is root.
-fn in_process(databases: &[PathBuf]) -> Option<(PathBuf, String)> {
+fn in_process(
+    databases: &[PathBuf],
+    with: &[&str],
+    counts: fn(&Path) -> bool,
+) -> Option<(PathBuf, String)> {
     let mut wanted = HashMap::new();
     for database in databases {
         let Ok(path) = database.canonicalize() else {
             continue;
         };
-        for suffix in BESIDE {
+        for suffix in with {
             wanted.insert(beside(&path, suffix), database);
         }
         wanted.insert(path, database);
@@ -73,10 +99,15 @@ fn in_process(databases: &[PathBuf]) -> Option<(PathBuf, String)> {
         let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
             continue;
         };
-        let mut targets = files
-            .flatten()
-            .filter_map(|fd| std::fs::read_link(fd.path()).ok());
-        if let Some(database) = targets.find_map(|target| wanted.get(&target)) {
+        let mut targets = files.flatten().filter_map(|fd| {
+            let target = std::fs::read_link(fd.path()).ok()?;
+            Some((fd.path(), target))
+        });
+        let database = targets.find_map(|(fd, target)| {
+            let database = wanted.get(&target)?;
+            counts(&fd).then_some(database)
+        });
+        if let Some(database) = database {
             let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             let name = name.trim().escape_debug().to_string();
             let by = format!("`{name}` (pid {})", pid.to_string_lossy());
@@ -84,6 +115,20 @@ fn in_process(databases: &[PathBuf]) -> Option<(PathBuf, String)> {
         }
     }
     None
+}
+
+/// Whether a descriptor, by its path in `/proc`, is open for writing; what cannot
+/// be told is.
+fn may_write(fd: &Path) -> bool {
+    const READ_ONLY: u32 = 0;
+    const ACCESS: u32 = 0o3;
+    let (Some(number), Some(process)) = (fd.file_name(), fd.parent().and_then(Path::parent)) else {
+        return true;
+    };
+    let info = std::fs::read_to_string(process.join("fdinfo").join(number)).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_none_or(|flags| flags & ACCESS != READ_ONLY)
 }
 
 /// Whoever has read a database in WAL mode holds a lock on it until it closes
@@ -130,6 +175,26 @@ mod tests {
             reader.kill().unwrap();
             reader.wait().unwrap();
             assert_eq!(open_in(&path, true), None);
+        }
+    }
+
+    #[test]
+    fn who_only_reads_is_no_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        std::fs::write(&path, "x").unwrap();
+        for (write, counts) in [(false, false), (true, true)] {
+            let file = File::options().read(true).write(write).open(&path).unwrap();
+            let mut other = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stderr(file)
+                .spawn()
+                .unwrap();
+            assert!(open_in(&path, false).is_some());
+            let databases = [path.clone()];
+            assert_eq!(any_writer(&databases, true).is_some(), counts);
+            other.kill().unwrap();
+            other.wait().unwrap();
         }
     }
 

@@ -5,7 +5,12 @@
 //! there. If SQLite cannot do that with the file as it is (damage, another page
 //! size, no room for a log), the file is exchanged instead: what is there is
 //! moved aside first, its log before all else, so that no log is ever replayed
-//! over another file.
+//! over another file. A death in the middle of that is seen by a log that lies
+//! aside without its database, and the next one goes on with it.
+//!
+//! Invariant: `live` is what it was, or what the snapshot is, or it is not there
+//! and what it was is whole in `aside` once all of it is moved. The snapshot
+//! itself is given up only by becoming `live`.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -18,7 +23,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Error, Result};
 use super::news::Tell;
-use super::{compare, files};
+use super::watch::Watch;
+use super::{compare, files, watch};
 use crate::steps;
 
 /// How long a writer is waited for.
@@ -29,33 +35,55 @@ const UNFINISHED: &str = ".put-back";
 /// Pages copied at once.
 const PAGES: i32 = 256;
 
+/// Whether the file may be exchanged. That is for one that nobody else has
+/// open, who would go on with the other file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exchange {
+    Never,
+    /// If SQLite cannot write it.
+    IfNeeded,
+    /// In any case: so it is kept itself, where there is no room for a copy.
+    Always,
+}
+
+/// Where a snapshot is once it is put back.
+enum Snapshot {
+    InItsPlace,
+    /// It is the database now.
+    Moved,
+}
+
 /// Makes `live` what the file `snapshot` is. `aside` is a place for a database
-/// that has to be exchanged: that is for one that nobody else has open, who
-/// would go on with the other file.
+/// that has to be exchanged. What was written since `watch` began stays, and is
+/// an error ([`watch::is_written`]).
 pub(super) fn put_back(
     live: &Path,
     snapshot: &Path,
     aside: &Path,
-    may_exchange: bool,
+    exchanging: Exchange,
+    watch: Option<Watch>,
     tell: &Tell<'_>,
 ) -> Result<()> {
     // Of an earlier try that died.
     files::remove(&files::beside(live, UNFINISHED))?;
     let is_there = live.metadata().is_ok_and(|file| file.len() > 0);
-    let written = match is_there {
-        true => through_sqlite(live, snapshot, tell),
+    let written = match is_there && exchanging != Exchange::Always {
+        true => through_sqlite(live, snapshot, watch, tell).map(|()| Snapshot::InItsPlace),
         false => exchange(live, snapshot, aside),
     };
-    match written {
-        Ok(()) => {}
+    let written = match written {
         // Nothing was committed. A lock is not a reason to exchange the file
         // under who holds it.
-        Err(error) if is_there && may_exchange && !is_busy(&error) => {
-            exchange(live, snapshot, aside)?;
+        Err(error) if is_there && exchanging == Exchange::IfNeeded && !is_busy(&error) => {
+            exchange(live, snapshot, aside)?
         }
-        Err(error) => return Err(error),
-    }
+        other => other?,
+    };
     steps::reached("guard.written-back");
+    if let Snapshot::Moved = written {
+        // It is the very file that was the snapshot.
+        return Ok(());
+    }
     match compare::is_same(live, snapshot, tell) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::file(
@@ -70,7 +98,7 @@ pub(super) fn put_back(
 fn is_busy(error: &Error) -> bool {
     use rusqlite::ErrorCode as Code;
     let Error::Sqlite { source, .. } = error else {
-        return false;
+        return watch::is_written(error);
     };
     matches!(
         source.sqlite_error_code(),
@@ -78,7 +106,12 @@ fn is_busy(error: &Error) -> bool {
     )
 }
 
-fn through_sqlite(live: &Path, snapshot: &Path, tell: &Tell<'_>) -> Result<()> {
+fn through_sqlite(
+    live: &Path,
+    snapshot: &Path,
+    mut watch: Option<Watch>,
+    tell: &Tell<'_>,
+) -> Result<()> {
     let of = |error| Error::at("read", snapshot, error);
     let at = |error| Error::at("write", live, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
@@ -87,8 +120,9 @@ fn through_sqlite(live: &Path, snapshot: &Path, tell: &Tell<'_>) -> Result<()> {
     let from = Connection::open_with_flags(files::immutable(snapshot), flags).map_err(of)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut to = Connection::open_with_flags(live, flags).map_err(at)?;
-    // On disk when it is done, also in WAL mode.
-    to.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
+    // On disk when it is done, also in WAL mode; and with it that the journal
+    // is gone, which would else take it back.
+    to.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA wal_autocheckpoint = 0")
         .map_err(at)?;
     let was_wal = is_wal(&from).map_err(of)?;
     tell.step("putting back", None);
@@ -96,8 +130,16 @@ fn through_sqlite(live: &Path, snapshot: &Path, tell: &Tell<'_>) -> Result<()> {
     let since = Instant::now();
     let mut told = 0;
     loop {
-        match backup.step(PAGES).map_err(at)? {
+        // The first takes the lock, and writes nothing.
+        let pages = match watch {
+            Some(_) => 0,
+            None => PAGES,
+        };
+        match backup.step(pages).map_err(at)? {
             StepResult::Done => break,
+            StepResult::More if watch.is_some() => {
+                watch.take().map_or(Ok(()), Watch::ends_well)?;
+            }
             StepResult::More => {
                 let progress = backup.progress();
                 let total = u64::try_from(progress.pagecount).unwrap_or(0);
@@ -138,35 +180,59 @@ fn is_wal(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(data.get(18) == Some(&2))
 }
 
-fn exchange(live: &Path, snapshot: &Path, aside: &Path) -> Result<()> {
+fn exchange(live: &Path, snapshot: &Path, aside: &Path) -> Result<Snapshot> {
     files::move_database(live, aside)?;
     steps::reached("guard.moved-aside");
     let temporary = files::beside(live, UNFINISHED);
-    match copy(snapshot, &temporary) {
-        Ok(()) => {}
+    // Whose it was, it stays.
+    let like = match aside.exists() {
+        true => aside,
+        false => files::directory(live),
+    };
+    let placed = match copy(snapshot, &temporary, aside) {
+        Ok(()) => {
+            files::own_as(&temporary, like);
+            rename(&temporary, live)?;
+            Snapshot::InItsPlace
+        }
         // There is no room for a second one: then the first one it is.
         Err(error) if error.is_full() => {
             let _ = files::remove(&temporary);
-            return rename(snapshot, live);
+            if let Ok(metadata) = aside.metadata() {
+                let _ = std::fs::set_permissions(snapshot, metadata.permissions());
+            }
+            files::own_as(snapshot, like);
+            sync(snapshot)?;
+            rename(snapshot, live)?;
+            Snapshot::Moved
         }
         Err(error) => return Err(error),
-    }
-    rename(&temporary, live)
+    };
+    Ok(placed)
+}
+
+fn sync(file: &Path) -> Result<()> {
+    let synced = std::fs::File::open(file).and_then(|file| file.sync_all());
+    synced.map_err(|error| Error::file("sync", file, error))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(|error| Error::file("put back", to, error))?;
+    steps::reached("guard.exchanged");
     files::sync(files::directory(to))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// With the permissions of what was there, if it was.
+fn copy(from: &Path, to: &Path, like: &Path) -> Result<()> {
     let copied = || {
         let mut source = std::fs::File::open(from)?;
-        let mode = source.metadata()?.permissions().mode() & 0o666;
+        let like = like.metadata().or_else(|_| source.metadata())?;
+        let mode = like.permissions().mode() & 0o666;
         let mut options = OpenOptions::new();
         let mut file = (options.write(true).create(true).truncate(true))
             .mode(mode)
             .open(to)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         io::copy(&mut source, &mut file)?;
         file.sync_all()
     };

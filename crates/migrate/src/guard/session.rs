@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! lock → (interrupted? put back) → snapshots → intent → the command
-//!      → compare → accepted: remove the intent      → remove the snapshots
-//!                → refused:  put back, remove it    → keep them for a while
+//!      → compare → accepted:  all on disk → remove the intent → remove the snapshots
+//!                → refused:   keep a copy, put back, all on disk, remove it
+//!                → left to others: remove it         → keep the snapshots for good
 //! ```
 //!
 //! Invariant: from before the command begins, there are on disk a snapshot of
 //! every database and an intent that names them, until the databases are
-//! accepted as they are or are as they were. So a death at any point leaves
-//! either no intent, and nothing to be done, or one, and whoever enters next
-//! puts everything back before anything else happens.
+//! accepted as they are, are as they were, or are left to others with their
+//! snapshots, and are on disk as that. So a death at any point leaves either no
+//! intent, and nothing to be done, or one, and whoever comes next does what it
+//! says before anything else happens: [`Guard::begin`] and [`Turn`](super::Turn)
+//! refuse while there is one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +24,8 @@ use super::intent::{self, Beating, Database, Intent};
 use super::lock::Lock;
 use super::news::News;
 use super::site::{NoSnapshot, Options, Others, Site, Taken};
-use super::{allow, compare, others, shelf};
+use super::there::there;
+use super::{allow, compare, files, others, shelf};
 use crate::steps;
 
 /// The volume's migrations, one at a time: this one.
@@ -29,7 +33,7 @@ use crate::steps;
 pub struct Guard {
     pub(super) site: Site,
     pub(super) command: String,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Guard {
@@ -46,11 +50,42 @@ impl Guard {
             })
         };
         let lock = Lock::take(&site.volume, command, &site.cancel, wait)?;
-        Ok(Self {
+        let guard = Self {
             site,
             command: command.into(),
-            _lock: lock,
-        })
+            lock,
+        };
+        guard.tell_kept()?;
+        Ok(guard)
+    }
+
+    /// The same turn, seen from `site` now, for `command`: nobody comes between.
+    #[must_use]
+    pub fn going_on(mut self, site: Site, command: &str) -> Self {
+        self.lock.describe(command);
+        Self {
+            site,
+            command: command.into(),
+            ..self
+        }
+    }
+
+    /// Nobody else removes it. Of one that was interrupted all is needed yet.
+    fn tell_kept(&self) -> Result<()> {
+        if super::interrupted(&self.site.volume)?.is_some() {
+            return Ok(());
+        }
+        let (paths, bytes) = shelf::precious(&self.dir())?;
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<String> = (paths.iter()).map(|path| quoted(path)).collect();
+        let megabytes = bytes.div_ceil(100_000) as f64 / 10.0;
+        self.say(format!(
+            "{megabytes} MB are kept of earlier migrations, which may be the only copy of something; once they are not needed: rm -r {}",
+            paths.join(" ")
+        ));
+        Ok(())
     }
 
     pub(super) fn dir(&self) -> PathBuf {
@@ -61,13 +96,24 @@ impl Guard {
         Some(database.strip_prefix(&self.site.volume).ok()?.to_owned())
     }
 
-    /// The databases there are, by their paths in the volume.
+    /// The databases there are, by their paths in the volume; those that it has
+    /// as links, too.
     pub(super) fn names(&self) -> Vec<PathBuf> {
+        self.names_with(there(&self.site.volume).links)
+    }
+
+    fn names_with(&self, links: Vec<PathBuf>) -> Vec<PathBuf> {
         let found = (self.site.find)();
-        found
+        let mut names: Vec<_> = found
             .iter()
             .filter_map(|database| self.name(database))
-            .collect()
+            .collect();
+        for link in links {
+            if !names.contains(&link) {
+                names.push(link);
+            }
+        }
+        names
     }
 
     pub(super) fn say(&self, what: String) {
@@ -77,13 +123,15 @@ impl Guard {
     /// Takes the snapshots, and notes that the migration begins.
     ///
     /// # Errors
-    /// There is no way back: then nothing has begun.
+    /// There is no way back: then nothing has begun. Or another one was
+    /// interrupted, and is not put back yet.
     pub fn begin(self, options: Options) -> Result<Begun> {
-        let names = self.names();
-        let live: Vec<PathBuf> = names
-            .iter()
-            .map(|name| self.site.volume.join(name))
-            .collect();
+        if let Some(command) = super::interrupted(&self.site.volume)? {
+            return Err(Error::Interrupted { command });
+        }
+        let there = there(&self.site.volume);
+        let names = self.names_with(there.links);
+        let live: Vec<PathBuf> = names.iter().map(|name| self.live(name)).collect();
         if let Some((database, by)) = others::stays_open(&live, self.site.is_alone) {
             let database = self
                 .name(&database)
@@ -99,6 +147,7 @@ impl Guard {
             };
             self.say(format!("{database} is open in {by}: {then}"));
         }
+        files::make_directory(&self.dir())?;
         let now_ms = (self.site.clock)();
         shelf::sweep(&self.dir(), None, now_ms)?;
         let stamp = shelf::unused(&self.dir(), now_ms);
@@ -114,23 +163,38 @@ impl Guard {
         };
         self.tell_unknown(&options, &dir, &databases);
         let intent = Intent {
-            version: 1,
+            version: intent::VERSION,
             stamp,
             command: self.command.clone(),
             begun_ms: now_ms,
             databases,
             ignored,
+            others: options.others,
+            there: there.files,
         };
         steps::reached("guard.snapshots-taken");
-        intent.save(&self.site.volume)?;
-        steps::reached("guard.intent-saved");
-        let beating = Beating::start(&self.site.volume);
+        let noted = intent.save(&self.site.volume).and_then(|()| {
+            steps::reached("guard.intent-saved");
+            match options.others {
+                // While there is room for it.
+                Others::Leave => shelf::leave(&dir),
+                _ => Ok(()),
+            }
+        });
+        if let Err(error) = noted {
+            // It may be there all the same; then its snapshots must be, too.
+            if Intent::remove(&self.site.volume).is_ok() {
+                let _ = shelf::remove(&dir);
+            }
+            return Err(error);
+        }
+        let _beating = Beating::start(&self.site.volume);
         (self.site.tell)(News::Idle);
         Ok(Begun {
             guard: self,
             intent,
             options,
-            beating,
+            _beating,
         })
     }
 
@@ -161,23 +225,29 @@ impl Guard {
     }
 
     fn snapshot(&self, name: &Path, into: &Path) -> Result<Taken> {
-        let live = self.site.volume.join(name);
+        let live = self.live(name);
         let take = || (self.site.snapshot)(&live, into);
         let mut taken = take();
-        if matches!(taken, Err(NoSnapshot::Room(_)))
-            && let Some(old) = shelf::make_room(&self.dir())?
+        if let Err(NoSnapshot::Room {
+            missing: Some(missing),
+            ..
+        }) = taken
         {
-            self.say(format!(
-                "no room for a snapshot: removed {}, kept of an earlier migration",
-                old.display()
-            ));
-            taken = take();
+            let removed = shelf::make_room(&self.dir(), missing)?;
+            if !removed.is_empty() {
+                let removed: Vec<String> = removed.iter().map(|path| quoted(path)).collect();
+                self.say(format!(
+                    "no room for a snapshot: removed {}, spare snapshots of earlier migrations",
+                    removed.join(" ")
+                ));
+                taken = take();
+            }
         }
         taken.map_err(|why| {
             if self.site.cancel.is_cancelled() {
                 return Error::Cancelled;
             }
-            let (NoSnapshot::Room(why) | NoSnapshot::Other(why)) = why;
+            let (NoSnapshot::Room { why, .. } | NoSnapshot::Other(why)) = why;
             Error::Snapshot {
                 database: name.display().to_string(),
                 why,
@@ -207,5 +277,15 @@ impl Guard {
                 ));
             }
         }
+    }
+}
+
+/// For a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }

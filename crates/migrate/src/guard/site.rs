@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::allow::Allowance;
 use super::compare::Depth;
 use super::error::Result;
@@ -14,8 +16,13 @@ use super::pages::Prints;
 /// Why there is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoSnapshot {
-    /// The disk has no room for it; the words say how much is needed.
-    Room(String),
+    /// The disk has no room for it.
+    Room {
+        /// How much is needed, in words.
+        why: String,
+        /// Bytes to be freed for it, where known.
+        missing: Option<u64>,
+    },
     /// Anything else.
     Other(String),
 }
@@ -45,6 +52,14 @@ pub type SameBlocks = Arc<dyn Fn(&Path, &Path) -> Vec<Range<u64>> + Send + Sync>
 /// Remembers what was written to a snapshot that this process took.
 pub type Remember = Arc<dyn Fn(&Path) -> Option<Arc<Prints>> + Send + Sync>;
 
+/// Has the disk keep what a file holds; also of a database that this process has
+/// open, whose locks on it must not be lost by that.
+pub type SyncFile = Arc<dyn Fn(&Path) -> std::io::Result<()> + Send + Sync>;
+
+/// Ends what an interrupted migration has left running on the volume, and says
+/// what that was, in words.
+pub type Survivors = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// A volume, and what the guard needs from outside.
 #[derive(Clone)]
 pub struct Site {
@@ -58,6 +73,10 @@ pub struct Site {
     pub same_blocks: SameBlocks,
     /// Spares the reading of a snapshot that was just written.
     pub prints: Remember,
+    /// Has the disk keep a file.
+    pub sync: SyncFile,
+    /// Ends what an interrupted migration has left running.
+    pub survivors: Survivors,
     /// Is told the news; must not block.
     pub tell: Arc<dyn Fn(News) + Send + Sync>,
     /// Milliseconds since 1970.
@@ -78,7 +97,8 @@ impl fmt::Debug for Site {
 }
 
 /// What if another process has a database open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Others {
     /// The migration is not begun.
     #[default]

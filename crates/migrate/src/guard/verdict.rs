@@ -59,15 +59,20 @@ impl Verdict {
 pub struct PutBack {
     /// The command of the migration.
     pub command: String,
+    /// Nothing was put back, as was asked, or since others were at work on the
+    /// databases.
+    pub left: bool,
     /// Databases that were not what they had been, and are again.
     pub databases: Vec<String>,
-    /// Copies of what they were meanwhile, where that could be of use.
+    /// What they were meanwhile, kept until somebody removes it: where there was
+    /// room for that.
     pub found: Vec<PathBuf>,
     /// Databases that the migration had made, by their paths in the volume …
     pub made: Vec<String>,
     /// … and where they are now.
     pub set_aside: Vec<PathBuf>,
-    /// The directory with all of that, and with the snapshots; kept for a week,
-    /// or until the next migration is put back.
+    /// The directory with all of that, and with the snapshots. Those are spare
+    /// if they were put back: they go after a week, or with the next migration
+    /// that is put back.
     pub kept: PathBuf,
 }

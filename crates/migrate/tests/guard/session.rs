@@ -3,10 +3,10 @@
 use std::os::unix::fs::FileExt;
 
 use monolite_migrate::guard::{
-    Allowance, Error, Guard, Interrupted, News, NoSnapshot, Options, Others, Verdict,
+    Allowance, Error, Guard, Interrupted, News, Options, Others, Verdict,
 };
 
-use super::volume::{NOON_MS, Volume};
+use super::volume::Volume;
 
 const TRAP: &str = "PRAGMA foreign_keys = ON; BEGIN;
     CREATE TABLE n (id INTEGER PRIMARY KEY, title TEXT, user_id INTEGER REFERENCES users (id) ON DELETE SET NULL);
@@ -74,7 +74,9 @@ fn a_loss_is_put_back_and_told() {
     );
     assert_eq!(put_back.databases, ["app.sqlite3"]);
     assert!(put_back.kept.join("before/app.sqlite3").exists());
-    assert!(put_back.found.is_empty() && put_back.set_aside.is_empty());
+    // What anybody may have written meanwhile is kept.
+    assert_eq!(put_back.found.len(), 1);
+    assert!(put_back.set_aside.is_empty());
     // In WAL mode as it was, and the log is short.
     let mode: String = volume
         .open("app.sqlite3")
@@ -277,27 +279,34 @@ fn whoever_has_it_open_sees_the_state_before_again() {
 fn no_snapshot_no_migration() {
     let (_dir, volume) = volume();
     let before = volume.dump();
-    volume
-        .refusals
-        .lock()
-        .unwrap()
-        .push(NoSnapshot::Room("10 bytes are free".into()));
+    volume.refuse(1, Some(1));
     let error = volume.migrate(Options::default(), TRAP, true).unwrap_err();
     assert!(matches!(error, Error::Snapshot { .. }), "{error}");
     assert!(error.to_string().contains("10 bytes are free"), "{error}");
     assert_eq!(volume.dump(), before);
     assert!(volume.kept().is_empty());
-    // What is kept of an earlier one makes room.
-    volume.migrate(Options::default(), TRAP, true).unwrap();
-    assert_eq!(volume.kept().len(), 1);
-    volume
-        .refusals
-        .lock()
-        .unwrap()
-        .push(NoSnapshot::Room("10 bytes are free".into()));
+    // Spare snapshots of an earlier one make room, if that suffices; what was
+    // put back over never does.
+    let verdict = volume.migrate(Options::default(), TRAP, true).unwrap();
+    let Verdict::PutBack { put_back, .. } = verdict else {
+        panic!("{verdict:?}");
+    };
+    let spare = put_back.kept.join("before");
+    for missing in [None, Some(1 << 40)] {
+        volume.refuse(1, missing);
+        volume
+            .migrate(Options::default(), "", true)
+            .expect_err("no room");
+        assert!(spare.exists(), "{missing:?}");
+    }
+    volume.refuse(1, Some(1));
     volume.migrate(Options::default(), "", true).unwrap();
-    assert!(volume.kept().is_empty());
-    assert!(volume.sentences()[0].contains("kept of an earlier migration"));
+    assert!(!spare.exists() && put_back.found[0].exists());
+    let said = volume.sentences();
+    assert!(
+        said.iter().any(|said| said.contains("spare snapshots")),
+        "{said:?}"
+    );
     volume.cancel.cancel();
     let error = volume.migrate(Options::default(), TRAP, true).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
@@ -429,30 +438,4 @@ fn the_second_waits_and_finds_it_done() {
         assert!(matches!(waiting.join().unwrap(), Err(Error::Cancelled)));
     });
     begun.abandon().unwrap();
-}
-
-#[test]
-fn what_is_kept_goes_after_a_week_or_with_the_next() {
-    const DAY_MS: i64 = 24 * 3_600_000;
-    let (_dir, mut volume) = volume();
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    volume.now_ms = i64::try_from(now.as_millis()).unwrap();
-    volume.migrate(Options::default(), TRAP, true).unwrap();
-    let first = volume.kept();
-    volume.now_ms += 6 * DAY_MS;
-    volume.migrate(Options::default(), "", true).unwrap();
-    assert_eq!(volume.kept(), first);
-    volume.migrate(Options::default(), TRAP, true).unwrap();
-    assert_eq!(volume.kept().len(), 1);
-    assert_ne!(volume.kept(), first);
-    volume.now_ms += 2 * DAY_MS;
-    volume.migrate(Options::default(), "", true).unwrap();
-    assert!(volume.kept().is_empty());
-    // A clock that was wrong costs nothing.
-    volume.now_ms = NOON_MS / 2;
-    volume.migrate(Options::default(), TRAP, true).unwrap();
-    volume.migrate(Options::default(), "", true).unwrap();
-    assert_eq!(volume.kept().len(), 1);
 }

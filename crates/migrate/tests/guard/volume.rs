@@ -1,5 +1,6 @@
 //! A volume with databases, and one guarded migration on it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,11 @@ pub(crate) struct Volume {
     pub(crate) said: Arc<Mutex<Vec<News>>>,
     /// What a snapshot answers instead, if anything.
     pub(crate) refusals: Arc<Mutex<Vec<NoSnapshot>>>,
+    /// What was synced, and whether the note of the migration was there then.
+    pub(crate) synced: Arc<Mutex<Vec<(PathBuf, bool)>>>,
+    /// What an interrupted migration has left running, as it is told.
+    pub(crate) survivors: Arc<Mutex<Vec<String>>>,
+    pub(crate) is_alone: bool,
     pub(crate) cancel: Cancel,
     pub(crate) now_ms: i64,
 }
@@ -29,6 +35,9 @@ impl Volume {
             path: path.into(),
             said: Arc::default(),
             refusals: Arc::default(),
+            synced: Arc::default(),
+            survivors: Arc::default(),
+            is_alone: false,
             cancel: Cancel::default(),
             now_ms: NOON_MS,
         }
@@ -68,6 +77,8 @@ impl Volume {
 
     pub(crate) fn site(&self) -> Site {
         let (root, said, refusals) = (self.path.clone(), self.said.clone(), self.refusals.clone());
+        let (synced, survivors) = (self.synced.clone(), self.survivors.clone());
+        let note = self.note();
         let now_ms = self.now_ms;
         Site {
             volume: self.path.clone(),
@@ -83,8 +94,30 @@ impl Volume {
             tell: Arc::new(move |news| said.lock().unwrap().push(news)),
             clock: Arc::new(move || now_ms),
             cancel: self.cancel.clone(),
-            is_alone: false,
+            is_alone: self.is_alone,
+            sync: Arc::new(move |file| {
+                // Another process opens it, so that no lock is lost.
+                let sync = Command::new("sync").arg(file).output()?;
+                if !sync.status.success() {
+                    return Err(std::io::ErrorKind::NotFound.into());
+                }
+                synced.lock().unwrap().push((file.into(), note.exists()));
+                Ok(())
+            }),
+            survivors: Arc::new(move || std::mem::take(&mut *survivors.lock().unwrap())),
         }
+    }
+
+    /// The note of a migration that is under way.
+    pub(crate) fn note(&self) -> PathBuf {
+        self.path.join(".monolite/migrating/intent.json")
+    }
+
+    /// As if the disk had no room for that many snapshots.
+    pub(crate) fn refuse(&self, times: usize, missing: Option<u64>) {
+        let why = String::from("10 bytes are free");
+        let refusals = vec![NoSnapshot::Room { why, missing }; times];
+        self.refusals.lock().unwrap().extend(refusals);
     }
 
     pub(crate) fn recover(&self, how: Interrupted) -> Result<Option<PutBack>> {
@@ -118,6 +151,18 @@ impl Volume {
             text += &format!("== {name}\n{}", dump(&path));
         }
         text
+    }
+
+    /// As [`Volume::dump`]; `None` while one of them is no database.
+    pub(crate) fn dump_as_it_is(&self) -> Option<String> {
+        let is_database = |path: &PathBuf| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.is_empty() || bytes.starts_with(b"SQLite format 3\0")
+        };
+        find(&self.path)
+            .iter()
+            .all(is_database)
+            .then(|| self.dump())
     }
 
     /// What is in the guard's own directory, but for its lock.
@@ -199,7 +244,10 @@ fn dump(path: &Path) -> String {
     let check: String = conn
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
-    let mut text = format!("integrity: {check}\n");
+    let version: i64 = conn
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    let mut text = format!("version: {version}\nintegrity: {check}\n");
     let mut tables = conn
         .prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY name")
         .unwrap();
@@ -219,10 +267,15 @@ fn dump(path: &Path) -> String {
         while let Some(row) = rows.next().unwrap() {
             for at in 0..columns {
                 let value = row.get_ref(at).unwrap();
-                match value.as_str() {
-                    Ok(words) => text += &format!("{words:?} "),
-                    Err(_) => text += &format!("{value:?} "),
-                }
+                text += &match (value.as_str(), value.as_blob()) {
+                    (Ok(words), _) => format!("{words:?} "),
+                    (_, Ok(bytes)) if bytes.len() > 100 => {
+                        let mut hasher = DefaultHasher::new();
+                        bytes.hash(&mut hasher);
+                        format!("{} bytes, {:x} ", bytes.len(), hasher.finish())
+                    }
+                    _ => format!("{value:?} "),
+                };
             }
             text.push('\n');
         }

@@ -12,6 +12,8 @@ mod name;
 mod reflink;
 #[cfg(target_os = "linux")]
 mod share;
+#[cfg(target_os = "linux")]
+mod sync;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 pub use self::extents::same_blocks;
 use self::name::{name_of, taken_of};
+#[cfg(target_os = "linux")]
+pub use self::sync::sync;
 use super::cancel::Cancel;
 use super::check::{Check, check};
 use super::compression::Compression;
@@ -37,6 +41,18 @@ use crate::{Progress, steps};
 #[cfg(not(target_os = "linux"))]
 pub fn same_blocks(_: &Path, _: &Path) -> io::Result<Vec<std::ops::Range<u64>>> {
     Ok(Vec::new())
+}
+
+/// Has the disk keep all there is: only Linux lets a database be synced that this
+/// process has open.
+///
+/// # Errors
+/// The file is not there.
+#[cfg(not(target_os = "linux"))]
+pub fn sync(path: &Path) -> io::Result<()> {
+    path.metadata()?;
+    rustix::fs::sync();
+    Ok(())
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -120,7 +136,7 @@ pub fn take(
         let (how, cancel) = (Compression::None, &options.cancel);
         fill(copy, &temporary, how, progress, cancel)?;
     }
-    let bytes = sync(&temporary)?;
+    let bytes = sync_whole(&temporary)?;
     steps::reached("snapshot.synced");
     check(&db, &temporary, options.check, progress, &options.cancel)?;
     options.cancel.check()?;
@@ -232,7 +248,7 @@ fn shared(copy: Copy, _: &Temporary, _: &TakeOptions, _: &dyn Progress) -> Resul
     Ok(Some(copy))
 }
 
-fn sync(temporary: &Temporary) -> Result<u64> {
+fn sync_whole(temporary: &Temporary) -> Result<u64> {
     let file = temporary.file();
     let synced = file.sync_all().and_then(|()| file.metadata());
     let metadata = synced.map_err(|error| Error::file("sync", temporary.target(), error))?;

@@ -14,6 +14,7 @@ pub use self::site::{Cancel, GUARDED, Guarding, migration_environment, site};
 use crate::Error;
 use crate::app::App;
 use crate::exit::Exit;
+use crate::processes::called_by_shell;
 use crate::run::Run;
 
 /// How the migration of a run ended.
@@ -24,26 +25,34 @@ pub(crate) enum Migrated {
     Stopped(Exit),
 }
 
+/// The turn of this run, if its migrations are guarded.
+pub(crate) struct Recovered(Option<Guard>);
+
 impl Run {
     /// Waits for a migration that another process runs on the volume, and puts
-    /// back what an interrupted one has left; false if asked to stop meanwhile.
+    /// back what an interrupted one has left; `None` if asked to stop meanwhile.
+    /// Until the guard that this answers is dropped, no other migration begins.
     /// This is before anything here opens a database: that alone may change
     /// its file, and who changed it last tells whether it was used since.
-    pub(crate) async fn recover(&mut self) -> Result<bool, Error> {
+    pub(crate) async fn recover(&mut self) -> Result<Option<Recovered>, Error> {
         let cancel = Cancel::default();
         let Some(site) = self.site(true, &cancel) else {
-            return Ok(true);
+            return Ok(Some(Recovered(None)));
         };
         let recover = spawn_blocking(move || {
             let guard = Guard::enter(site, "monolite run")?;
-            guard.recover(Interrupted::default())
+            let put_back = guard.recover(Interrupted::default())?;
+            Ok((guard, put_back))
         });
         let recovered = self.cancellable(recover, &cancel, |_| Ok(())).await?;
-        if let Some(Some(put_back)) = &recovered {
+        let Some((guard, put_back)) = recovered else {
+            return Ok(None);
+        };
+        if let Some(put_back) = &put_back {
             said::tell_recovered(put_back);
             self.forget(put_back)?;
         }
-        Ok(recovered.is_some())
+        Ok(Some(Recovered(Some(guard))))
     }
 
     /// What a migration made that was put back is not for a replica to restore.
@@ -60,23 +69,25 @@ impl Run {
     }
 
     /// Runs the migrate command, if there is one, under the guard.
-    pub(crate) async fn migrate(&mut self) -> Result<Migrated, Error> {
+    pub(crate) async fn migrate(&mut self, recovered: Recovered) -> Result<Migrated, Error> {
         let Some(command) = self.config.migrate.clone() else {
             return Ok(Migrated::Yes);
         };
         let cancel = Cancel::default();
         let site = self.site(false, &cancel);
-        let (Some(guarding), Some(site)) = (self.config.guard.clone(), site) else {
+        let (Some(guarding), Some(site), Recovered(Some(guard))) =
+            (self.config.guard.clone(), site, recovered)
+        else {
             return self.migrate_by(&command, None).await;
         };
-        let called = command.to_string_lossy().into_owned();
+        let called = called_by_shell(&command);
         let begin = spawn_blocking(move || {
             let options = Options {
                 allow: guarding.allow,
                 depth: guarding.depth,
                 others: Others::Keep,
             };
-            Guard::enter(site, &called)?.begin(options)
+            guard.going_on(site, &called).begin(options)
         });
         match self.cancellable(begin, &cancel, Begun::abandon).await? {
             Some(begun) => self.migrate_by(&command, Some(begun)).await,

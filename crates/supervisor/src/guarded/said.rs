@@ -43,6 +43,13 @@ pub(super) fn tell_recovered(put_back: &PutBack) {
             .collect();
         paths.join(", ")
     };
+    if put_back.left {
+        return tracing::warn!(
+            command = put_back.command,
+            snapshots = %put_back.kept.display(),
+            "a migration was interrupted: nothing was put back, since others were at work on the databases; the snapshots from before it are kept"
+        );
+    }
     tracing::warn!(
         command = put_back.command,
         databases = put_back.databases.join(", "),

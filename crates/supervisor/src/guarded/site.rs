@@ -14,6 +14,7 @@ use monolite_replica::backup::{self, Check, Pages};
 
 use crate::Config;
 use crate::environment::Framework;
+use crate::processes::end_guarded;
 
 /// How long a database that another process locks is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -87,6 +88,11 @@ pub fn site(
         }),
         // Where that cannot be told, all of it is read.
         same_blocks: Arc::new(|live, before| local::same_blocks(live, before).unwrap_or_default()),
+        sync: Arc::new(local::sync),
+        survivors: {
+            let of = volume.to_owned();
+            Arc::new(move || end_guarded(&of))
+        },
         tell,
         clock: Arc::new(now_ms),
         cancel: cancel.guard.clone(),
@@ -127,7 +133,14 @@ fn take(
         Err(backup::Error::Empty { .. } | backup::Error::Missing { .. }) => Ok(Taken::Empty),
         Err(backup::Error::NotADatabase { .. }) => Ok(Taken::NotADatabase),
         Err(error @ (backup::Error::NoRoom { .. } | backup::Error::DiskFull { .. })) => {
-            Err(NoSnapshot::Room(said(error)))
+            let missing = match &error {
+                backup::Error::NoRoom {
+                    needed, free, kept, ..
+                } => Some(needed.saturating_add(*kept).saturating_sub(*free)),
+                _ => None,
+            };
+            let why = said(error);
+            Err(NoSnapshot::Room { why, missing })
         }
         Err(error) => Err(NoSnapshot::Other(said(error))),
     }?;

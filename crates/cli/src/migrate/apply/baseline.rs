@@ -36,6 +36,7 @@ pub(crate) fn baseline(arguments: Baseline) -> Result<(), Failure> {
     let found = arguments.place.find()?;
     let migrations = found.migrations()?;
     migrations.check()?;
+    let _turn = found.turn("monolite migrate baseline")?;
     let Some(conn) = found.open()? else {
         return Err(Failure::Error(anyhow!(
             "there is no database {}; `monolite migrate up` makes one",

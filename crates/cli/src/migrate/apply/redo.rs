@@ -36,6 +36,7 @@ pub(crate) fn redo(arguments: Redo) -> Result<(), Failure> {
     let found = arguments.place.find()?;
     let migrations = found.migrations()?;
     migrations.check()?;
+    let _turn = found.turn("monolite migrate redo")?;
     let Some(mut conn) = found.open()? else {
         return Err(Failure::Error(anyhow!(
             "there is no database {}; `monolite migrate up` makes one",

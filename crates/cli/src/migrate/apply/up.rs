@@ -57,6 +57,8 @@ pub(crate) fn up(arguments: Up) -> Result<(), Failure> {
     let migrations = found.migrations()?;
     // Before there is a file that was made for nothing.
     migrations.check()?;
+    // Before it is opened: that alone may change its file.
+    let _turn = found.turn("monolite migrate up")?;
     let conn = found.open_or_create(arguments.create)?;
     let mut options = Options::at(now_ms());
     options.to = arguments.to;

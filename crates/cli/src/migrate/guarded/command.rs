@@ -1,11 +1,13 @@
-//! The command: its input and output are ours, its end is our business.
+//! The command: its input and output are ours, its end is our business, and so
+//! is that of all it has started: nobody may write to a database that is judged.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
-use rustix::process::{Pid, Signal, kill_process};
+use monolite_supervisor::Descendants;
+use rustix::process::{Pid, Signal, getpgid};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How it ended.
@@ -41,8 +43,8 @@ impl Ended {
     }
 }
 
-/// Runs it to its end. SIGTERM, SIGINT and SIGHUP are passed on to it; none of
-/// them ends us from now on.
+/// Runs it to its end, and that of everything it has started. SIGTERM, SIGINT
+/// and SIGHUP are passed on to all of them; none ends us from now on.
 pub(super) fn run(command: &[OsString], environment: &[(&str, OsString)]) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -51,29 +53,44 @@ pub(super) fn run(command: &[OsString], environment: &[(&str, OsString)]) -> io:
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        // A terminal sends it to all of its group, so to the command, too.
-        let from_terminal = io::stdin().is_terminal();
+        let descendants = Descendants::inherit()?;
         let mut child = start(command, environment)?;
-        let pid = Pid::from_child(&child);
         let mut ended = tokio::task::spawn_blocking(move || child.wait());
         let mut signalled = false;
-        loop {
+        let status = loop {
             let pass_on = tokio::select! {
-                status = &mut ended => {
-                    let status = status.map_err(io::Error::other)??;
-                    return Ok(Ended { status, signalled });
-                }
-                _ = terminate.recv() => Some(Signal::TERM),
-                _ = interrupt.recv() => (!from_terminal).then_some(Signal::INT),
-                _ = hangup.recv() => Some(Signal::HUP),
+                status = &mut ended => break status.map_err(io::Error::other)??,
+                _ = terminate.recv() => Signal::TERM,
+                _ = interrupt.recv() => Signal::INT,
+                _ = hangup.recv() => Signal::HUP,
             };
             signalled = true;
-            if let Some(signal) = pass_on {
-                // Ended by itself meanwhile.
-                let _ = kill_process(pid, signal);
-            }
+            // A terminal sends it to all of its group, so to most of them, too.
+            let had_it = (pass_on == Signal::INT).then(terminal_group).flatten();
+            descendants.signal(pass_on, |pid| had_it.is_some() && getpgid(Some(pid)).ok() == had_it);
+        };
+        // Whoever writes on after the judgement is not judged.
+        let left = tokio::task::spawn_blocking(move || descendants.end());
+        let left = left.await.map_err(io::Error::other)?;
+        if !left.is_empty() {
+            eprintln!(
+                "monolite: what the command had left running was ended, since its work is judged now: {}",
+                left.join(", ")
+            );
         }
+        Ok(Ended { status, signalled })
     })
+}
+
+/// Our process group, if a terminal has it in the foreground and sends it
+/// what is typed.
+fn terminal_group() -> Option<Pid> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // After the name: the state, the parent, the group, the session, the
+    // terminal, and the terminal's foreground group.
+    let rest: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let group = rest.get(2)?;
+    (rest.get(5)? == group).then(|| Pid::from_raw(group.parse().ok()?))?
 }
 
 fn start(

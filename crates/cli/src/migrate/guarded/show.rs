@@ -23,7 +23,7 @@ pub(crate) fn lines(verdict: &Verdict) -> Vec<String> {
     match verdict {
         Verdict::PutBack { put_back, .. } => lines.extend(put_back_lines(put_back)),
         Verdict::Left { snapshots, .. } => lines.push(format!(
-            "monolite: nothing was put back, since others were at work; the states from before are in {}",
+            "monolite: nothing was put back, since others were at work; the states from before are in {} until you remove them",
             snapshots.display()
         )),
         Verdict::Unchanged => lines.push("monolite: it had changed nothing in the databases".into()),
@@ -180,21 +180,22 @@ pub(crate) fn kept(put_back: &PutBack) -> Vec<String> {
     };
     if !put_back.found.is_empty() {
         lines.push(format!(
-            "monolite: what was there instead is in {}",
+            "monolite: what was there instead is in {} until you remove it",
             list(&put_back.found)
         ));
     }
     if !put_back.set_aside.is_empty() {
         lines.push(format!(
-            "monolite: databases it had made are in {} now",
+            "monolite: databases it had made are in {} now, until you remove them",
             list(&put_back.set_aside)
         ));
     }
     if put_back.kept.exists() {
-        lines.push(format!(
-            "monolite: the snapshots are kept for a week, in {}",
-            put_back.kept.display()
-        ));
+        let kept = put_back.kept.display();
+        lines.push(match put_back.left {
+            true => format!("monolite: the states from before are in {kept} until you remove them"),
+            false => format!("monolite: the snapshots are kept for a week, in {kept}"),
+        });
     }
     lines
 }
