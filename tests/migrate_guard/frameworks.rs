@@ -119,6 +119,48 @@ fn rails_without_the_trap_is_let_through() {
     assert_eq!(place.number("SELECT count(*) FROM schema_migrations"), 2);
 }
 
+/// One after the other, on tables with rows. Rails copies the whole table twice
+/// for most of them.
+#[test]
+fn rails_ordinary_migrations_are_let_through() {
+    let place = Place::new();
+    let ordinary = "MIGRATIONS=db/ordinary";
+    let version = |n: u32| format!("VERSION=202602{n:02}000000");
+    let first = ["env", ordinary, "bin/rails", "db:migrate", &version(1)];
+    let (code, output) = ended(place.migrate(&fixture("rails"), &[], &first, ""));
+    assert_eq!(code, 0, "{output}");
+    place.sql(
+        "INSERT INTO makers (name) VALUES ('a'), ('b');
+         INSERT INTO products (title, maker_id, created_at, updated_at)
+           VALUES ('one', 1, 'x', 'x'), ('two', NULL, 'x', 'x'), ('three', 2, 'x', 'x');
+         UPDATE products SET kind = 'cup', stock = 9 WHERE id = 2;
+         INSERT INTO reviews (product_id, body) VALUES (1, 'good'), (2, 'bad');
+         DELETE FROM products WHERE id = 3",
+    );
+    let mut notes = String::new();
+    for n in 2..=12 {
+        let version = version(n);
+        let command = ["env", ordinary, "bin/rails", "db:migrate:up", &version];
+        let (code, output) = ended(place.migrate(&fixture("rails"), &[], &command, ""));
+        assert_eq!(code, 0, "{output}");
+        has(&output, &["nothing was lost that was not meant to be"]);
+        notes += &output;
+    }
+    // What it did besides is told all the same.
+    has(
+        &notes,
+        &[
+            "app.sqlite3: products: it has no AUTOINCREMENT now",
+            "app.sqlite3: index index_makers_on_name: it was dropped",
+            "app.sqlite3: products: renamed to articles",
+        ],
+    );
+    let rows = "SELECT count(*) FROM articles JOIN reviews ON reviews.product_id = articles.id
+                WHERE name IN ('ONE', 'TWO') AND stock IN (3, 9)";
+    assert_eq!(place.number(rows), 2);
+    assert_eq!(place.number("SELECT pages FROM articles WHERE id = 1"), 100);
+}
+
 fn python() -> String {
     let python = provided("MONOLITE_TEST_DJANGO").join("bin/python");
     python.display().to_string()
@@ -206,6 +248,23 @@ fn django_keeps_what_it_does_not_know_of() {
     assert_eq!(place.number(there), 2);
     django(&place, "0003");
     assert_eq!(place.number(there), 0, "it is no trap any more");
+}
+
+#[test]
+fn django_making_a_table_anew_is_let_through() {
+    let place = django_shop();
+    // The newest row, too, so that the count begins anew with the table.
+    place.sql(
+        "DELETE FROM shop_order WHERE customer_id = 3; DELETE FROM shop_customer WHERE id = 3;
+         DROP TRIGGER customers_are_audited; DROP INDEX customers_by_email",
+    );
+    django(&place, "0002");
+    let (code, output) = guarded_django(&place, &[], "0003");
+    assert_eq!(code, 0, "{output}");
+    has(
+        &output,
+        &["app.sqlite3: shop_customer: its AUTOINCREMENT had counted to 3, and is at 2 now"],
+    );
 }
 
 #[test]

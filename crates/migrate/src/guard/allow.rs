@@ -3,9 +3,10 @@
 use super::facts::{Facts, key};
 use super::report::{Kind, Loss};
 
-/// One `--allow-loss`: a table with everything of it, `table.column`, the name
-/// of an index, a trigger or a view, or any of these behind a kind:
-/// `trigger:posts_search`, `check:posts`.
+/// One `--allow-loss`: a table with its rows, columns, values and all that hangs
+/// on it, `table.column`, the name of an index, a trigger or a view, or any of
+/// these behind a kind, `trigger:posts_search`, `check:posts`. All of them may
+/// stand behind their database: `app.sqlite3/posts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowance {
     text: String,
@@ -20,8 +21,8 @@ impl Allowance {
     pub fn new(text: &str) -> Self {
         let text = text.trim();
         let of_kind = text.split_once(':').and_then(|(kind, name)| {
-            let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
-            Some((kind, name.to_owned()))
+            let kind = Kind::ALL.iter().find(|known| known.name() == kind)?;
+            Some((*kind, name.to_owned()))
         });
         let (kind, name) = match of_kind {
             Some((kind, name)) => (Some(kind), name),
@@ -41,43 +42,59 @@ impl Allowance {
     }
 
     pub(super) fn covers(&self, database: &str, loss: &Loss) -> bool {
-        if self.kind.is_some_and(|kind| kind != loss.kind) {
+        let of_kind = match self.kind {
+            Some(kind) => kind == loss.kind,
+            // Who lets a table go says nothing of the state of what is there.
+            None => loss.kind.is_of_table(),
+        };
+        if !of_kind {
             return false;
         }
-        let is = |name: &str| key(name) == self.name;
+        if self.kind.is_some() && key(database) == self.name {
+            return loss.table.is_none() && loss.name.is_none() || loss.kind == Kind::Unreadable;
+        }
         let table = loss.table.as_deref();
         let own = loss.name.as_deref();
         let both = table.zip(own).map(|(table, own)| format!("{table}.{own}"));
         // A column's name alone could be one of any table, so it is not enough.
         let named = [Kind::Index, Kind::Trigger, Kind::View, Kind::Broken];
         let own_alone = own.filter(|_| table.is_none() || named.contains(&loss.kind));
-        if table.is_none() && own.is_none() {
-            return self.kind.is_some() && is(database);
-        }
-        table.is_some_and(is) || own_alone.is_some_and(is) || both.is_some_and(|both| is(&both))
+        self.names(database).any(|allowed| {
+            let is = |name: &str| key(name) == allowed;
+            table.is_some_and(is) || own_alone.is_some_and(is) || both.as_deref().is_some_and(is)
+        })
+    }
+
+    /// What it may mean in this database: a name of any, or of this one only.
+    fn names(&self, database: &str) -> impl Iterator<Item = &str> {
+        let own = self.name.strip_prefix(&key(database));
+        let own = own.and_then(|own| own.strip_prefix('/'));
+        [Some(self.name.as_str()), own].into_iter().flatten()
     }
 
     /// Whether there is something of that name.
     pub(super) fn is_known(&self, database: &str, facts: &Facts) -> bool {
-        let name = &self.name;
-        let column = |(at, _): (usize, &str)| {
-            let (table, column) = (&name[..at], &name[at + 1..]);
-            let table = facts.tables.get(table);
-            table.is_some_and(|table| {
-                table.column(column).is_some()
-                    || facts
-                        .indexes_of(&table.name)
-                        .any(|index| key(&index.name) == *column)
-                    || facts.triggers.contains_key(column)
-            })
-        };
-        key(database) == *name
-            || facts.tables.contains_key(name)
-            || facts.views.contains_key(name)
-            || facts.triggers.contains_key(name)
-            || facts.indexes.iter().any(|index| key(&index.name) == *name)
-            || name.match_indices('.').any(column)
+        key(database) == self.name || self.names(database).any(|name| is_in(facts, name))
     }
+}
+
+fn is_in(facts: &Facts, name: &str) -> bool {
+    let column = |(at, _): (usize, &str)| {
+        let (table, column) = (&name[..at], &name[at + 1..]);
+        let table = facts.tables.get(table);
+        table.is_some_and(|table| {
+            table.column(column).is_some()
+                || facts
+                    .indexes_of(&table.name)
+                    .any(|index| key(&index.name) == *column)
+                || facts.triggers.contains_key(column)
+        })
+    };
+    facts.tables.contains_key(name)
+        || facts.views.contains_key(name)
+        || facts.triggers.contains_key(name)
+        || facts.indexes.iter().any(|index| key(&index.name) == *name)
+        || name.match_indices('.').any(column)
 }
 
 /// That an allowance names nothing, with what is most like it.
@@ -112,23 +129,43 @@ fn is_near(one: &str, other: &str) -> bool {
 }
 
 impl Loss {
-    /// What to say to `--allow-loss` if this is meant.
+    /// What to say to `--allow-loss` if this is meant, in any database.
     #[must_use]
     pub fn allowance(&self, database: &str) -> String {
-        let (table, name) = (self.table.as_deref(), self.name.as_deref());
-        match (self.kind, table, name) {
-            (Kind::Database | Kind::Unreadable, ..) => format!("{}:{database}", self.kind.name()),
-            (Kind::Table, Some(table), _) => table.into(),
-            (Kind::Column | Kind::Values, Some(table), Some(column)) => format!("{table}.{column}"),
+        match self.named() {
+            (true, name) => format!("{}:{name}", self.kind.name()),
+            (false, name) if name.is_empty() => format!("{}:{database}", self.kind.name()),
+            (false, name) => name,
+        }
+    }
+
+    /// What to say if this is meant in this database, but not in the others.
+    #[must_use]
+    pub fn allowance_in(&self, database: &str) -> String {
+        match self.named() {
+            (true, name) => format!("{}:{database}/{name}", self.kind.name()),
+            (false, name) if name.is_empty() => format!("{}:{database}", self.kind.name()),
+            (false, name) => format!("{database}/{name}"),
+        }
+    }
+
+    /// Its name, and whether the kind must be said with it; none if it is the
+    /// whole database.
+    fn named(&self) -> (bool, String) {
+        match (self.kind, self.table.as_deref(), self.name.as_deref()) {
+            (Kind::Table, Some(table), _) => (false, table.into()),
+            (Kind::Column | Kind::Values, Some(table), Some(column)) => {
+                (false, format!("{table}.{column}"))
+            }
             // Commas separate allowances.
             (Kind::Index | Kind::Trigger | Kind::View, table, Some(name))
                 if table.is_none() || !name.contains(',') =>
             {
-                format!("{}:{name}", self.kind.name())
+                (true, name.into())
             }
-            (kind, Some(table), _) => format!("{}:{table}", kind.name()),
-            (kind, None, Some(name)) => format!("{}:{name}", kind.name()),
-            (kind, None, None) => format!("{}:{database}", kind.name()),
+            (_, Some(table), _) => (true, table.into()),
+            (_, None, Some(name)) => (true, name.into()),
+            (_, None, None) => (false, String::new()),
         }
     }
 }
@@ -143,21 +180,24 @@ mod tests {
 
     #[test]
     fn every_loss_is_covered_by_what_it_says_to_allow() {
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             for (table, name) in [
                 (Some("Posts"), None),
                 (Some("Posts"), Some("title")),
                 (None, Some("v.x")),
                 (None, None),
             ] {
-                let whole = matches!(kind, Kind::Database | Kind::Unreadable);
-                if whole && (table.is_some() || name.is_some()) {
+                if kind == Kind::Database && (table.is_some() || name.is_some()) {
                     continue;
                 }
                 let loss = loss(kind, table, name);
                 let text = loss.allowance("app.sqlite3");
                 let allowance = Allowance::new(&text);
                 assert!(allowance.covers("app.sqlite3", &loss), "{kind:?} {text}");
+                let text = loss.allowance_in("sub/app.db");
+                let allowance = Allowance::new(&text);
+                assert!(allowance.covers("sub/app.db", &loss), "{kind:?} {text}");
+                assert!(!allowance.covers("app.db", &loss), "{kind:?} {text}");
             }
         }
     }
@@ -177,6 +217,30 @@ mod tests {
         }
         assert!(!allowance.covers("comments", &loss(Kind::Database, None, None)));
         assert!(!allowance.covers("app", &loss(Kind::Column, Some("posts"), Some("comments"))));
+    }
+
+    #[test]
+    fn a_table_that_may_go_is_of_one_database_and_not_left_damaged() {
+        let own = Allowance::new("Sub/app.db/comments");
+        let rows = loss(Kind::Rows, Some("comments"), None);
+        assert!(own.covers("sub/app.db", &rows) && !own.covers("app.sqlite3", &rows));
+        assert!(!own.covers("app.db", &rows));
+        let rows = loss(Kind::Rows, Some("posts"), None);
+        assert!(!own.covers("sub/app.db", &rows));
+        let kinds = [
+            Kind::Integrity,
+            Kind::Broken,
+            Kind::Violation,
+            Kind::Unreadable,
+        ];
+        for kind in kinds {
+            let left = loss(kind, Some("comments"), None);
+            assert!(!Allowance::new("comments").covers("app", &left), "{kind:?}");
+            assert!(Allowance::new(&left.allowance("app")).covers("app", &left));
+        }
+        let whole = Allowance::new("unreadable:app");
+        assert!(whole.covers("app", &loss(Kind::Unreadable, Some("posts"), None)));
+        assert!(!whole.covers("app", &loss(Kind::Rows, Some("posts"), None)));
     }
 
     #[test]

@@ -11,11 +11,11 @@
 //!
 //! # What counts as a loss
 //! Tables, rows, columns and values that were there and are not any more;
-//! triggers, indexes, views, CHECKs, foreign keys, primary keys, STRICT and
-//! AUTOINCREMENT that disappeared; new violations of foreign keys; views that
-//! cannot be read and tables that cannot be written any more; new damage.
-//! What is there under another name is no loss, nor is what held nothing: an
-//! empty table, a column with nothing but its default.
+//! triggers, indexes, views, CHECKs, foreign keys, primary keys and STRICT that
+//! disappeared; new violations of foreign keys; views that cannot be read and
+//! tables that cannot be written any more; new damage. What is there under
+//! another name is no loss, nor is what held nothing: an empty table, a column
+//! with nothing but its default. What is merely otherwise is a [`Note`].
 
 mod allow;
 mod begun;
@@ -50,7 +50,7 @@ pub use compare::{Depth, compare};
 pub use error::{Error, Result};
 pub use news::{Cancel, News, Tell};
 pub use pages::Prints;
-pub use report::{Kind, Loss, Report};
+pub use report::{About, Kind, Loss, Note, Report};
 pub use session::Guard;
 pub use site::{
     Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot,

@@ -2,91 +2,75 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of thing was lost. Its name in `--allow-loss kind:name` is the
-/// one of [`Kind::name`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
+/// The kinds, each with its one name for people, flags and programs.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+        /// What kind of thing was lost. Its name in `--allow-loss kind:name` is
+        /// the one of [`Kind::name`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Kind {
+            $($(#[$doc])* #[serde(rename = $name)] $kind,)*
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// As in `--allow-loss trigger:posts_search`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// The whole database: its file is gone, or empty.
-    Database,
-    /// The file is there, and SQLite cannot read it.
-    Unreadable,
+    Database = "database",
+    /// It is there, and SQLite cannot read it: the whole file, or one table.
+    Unreadable = "unreadable",
     /// A table with rows in it.
-    Table,
+    Table = "table",
     /// Rows of a table that is still there.
-    Rows,
+    Rows = "rows",
     /// A column that held values.
-    Column,
-    /// Values of a column that is still there: they are NULL now.
-    Values,
+    Column = "column",
+    /// Values of a column that is still there: they are NULL now, or what the
+    /// column has by default.
+    Values = "values",
     /// The key by which a table's rows are told apart.
-    PrimaryKey,
+    PrimaryKey = "primary_key",
     /// An index, or what made it unique or partial.
-    Index,
-    /// A foreign key, or what it does on a delete or an update.
-    ForeignKey,
+    Index = "index",
+    /// A foreign key, or what it did on a delete or an update.
+    ForeignKey = "foreign_key",
     /// A CHECK constraint.
-    Check,
+    Check = "check",
     /// A trigger.
-    Trigger,
+    Trigger = "trigger",
     /// A view.
-    View,
+    View = "view",
     /// The table was STRICT.
-    Strict,
-    /// The table's AUTOINCREMENT, or the number it had counted to.
-    Autoincrement,
+    Strict = "strict",
     /// Rows point to rows that are not there, and did not before.
-    Violation,
+    Violation = "violation",
     /// A view cannot be read, or a table not be written, any more.
-    Broken,
+    Broken = "broken",
     /// SQLite finds damage that was not there before.
-    Integrity,
+    Integrity = "integrity",
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::Database,
-        Self::Unreadable,
-        Self::Table,
-        Self::Rows,
-        Self::Column,
-        Self::Values,
-        Self::PrimaryKey,
-        Self::Index,
-        Self::ForeignKey,
-        Self::Check,
-        Self::Trigger,
-        Self::View,
-        Self::Strict,
-        Self::Autoincrement,
-        Self::Violation,
-        Self::Broken,
-        Self::Integrity,
-    ];
-
-    /// As in `--allow-loss trigger:posts_search`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Database => "database",
-            Self::Unreadable => "unreadable",
-            Self::Table => "table",
-            Self::Rows => "rows",
-            Self::Column => "column",
-            Self::Values => "values",
-            Self::PrimaryKey => "primary_key",
-            Self::Index => "index",
-            Self::ForeignKey => "foreign_key",
-            Self::Check => "check",
-            Self::Trigger => "trigger",
-            Self::View => "view",
-            Self::Strict => "strict",
-            Self::Autoincrement => "autoincrement",
-            Self::Violation => "violation",
-            Self::Broken => "broken",
-            Self::Integrity => "integrity",
-        }
+    /// Whether it is of a table and what hangs on it, and not of the state that
+    /// the table was left in.
+    pub(super) fn is_of_table(self) -> bool {
+        !matches!(
+            self,
+            Self::Database | Self::Unreadable | Self::Violation | Self::Broken | Self::Integrity
+        )
     }
 }
 
@@ -139,6 +123,31 @@ impl Loss {
     }
 }
 
+/// What a note is about; the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// Damage that was there before the migration.
+    OlderDamage,
+    /// What could not be looked at.
+    Unseen,
+    /// Something a definition demands or does no more, or otherwise.
+    Definition,
+    /// Rows and values that are others now.
+    Data,
+    /// Something that is there under another name, or is gone and held nothing.
+    Name,
+}
+
+/// Something a migration did that is no loss.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Note {
+    /// What it is about.
+    pub about: About,
+    /// For people.
+    pub text: String,
+}
+
 /// What a migration did to one database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -146,14 +155,18 @@ pub struct Report {
     pub database: String,
     /// What it took away.
     pub losses: Vec<Loss>,
-    /// What it did besides, as far as it may matter: renames, values that are
-    /// others now, damage that was there before. For people.
-    pub notes: Vec<String>,
+    /// What it did besides, as far as it may matter; the gravest first.
+    pub notes: Vec<Note>,
 }
 
 impl Report {
     /// Losses that nobody allowed.
     pub fn refused(&self) -> impl Iterator<Item = &Loss> {
         self.losses.iter().filter(|loss| !loss.is_allowed())
+    }
+
+    pub(super) fn note(&mut self, about: About, text: impl Into<String>) {
+        let text = text.into();
+        self.notes.push(Note { about, text });
     }
 }

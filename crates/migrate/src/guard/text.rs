@@ -27,6 +27,49 @@ pub(super) fn has_word(sql: &str, keyword: &str) -> bool {
     all.iter().any(|token| token.is_word(sql, keyword))
 }
 
+/// Those of the words that may name columns, by their places: no functions and
+/// no collations, whatever they are called.
+pub(super) fn names(words: &[String]) -> impl Iterator<Item = (usize, &String)> {
+    words.iter().enumerate().filter(|(at, _)| {
+        let before = at.checked_sub(1).and_then(|at| words.get(at));
+        let after = words.get(at + 1);
+        before.is_none_or(|word| word != "collate") && after.is_none_or(|word| word != "(")
+    })
+}
+
+/// A column's default as a literal that may stand in any statement; none, if it
+/// is an expression that may be anything at any time, or NULL.
+pub(super) fn literal(default: &str) -> Option<String> {
+    let all = tokens(default).ok()?;
+    let mut all = all.as_slice();
+    while let [first, inside @ .., last] = all
+        && (first.kind, last.kind) == (TokenType::TK_LP, TokenType::TK_RP)
+    {
+        all = inside;
+    }
+    let is_number =
+        |token: &Token| matches!(token.kind, TokenType::TK_INTEGER | TokenType::TK_FLOAT);
+    match all {
+        [sign, one] if is_number(one) && ["-", "+"].contains(&sign.text(default)) => {
+            Some(format!("{}{}", sign.text(default), one.text(default)))
+        }
+        [one] => match one.kind {
+            TokenType::TK_STRING | TokenType::TK_BLOB => Some(one.text(default).into()),
+            _ if is_number(one) => Some(one.text(default).into()),
+            _ if one.is_word(default, "true") || one.is_word(default, "false") => {
+                Some(one.text(default).into())
+            }
+            // As a default, a name is a text.
+            TokenType::TK_ID => {
+                let text = unquote_name(one.text(default));
+                Some(format!("'{}'", text.replace('\'', "''")))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The expressions of all CHECK constraints of a CREATE TABLE, in order.
 pub(super) fn checks(sql: &str) -> Vec<Vec<String>> {
     let all = tokens(sql).unwrap_or_default();
@@ -117,6 +160,33 @@ mod tests {
         assert_eq!(found[1].join(" "), "( a + 1 ) < length ( c )");
         assert!(checks("CREATE TABLE t (a").is_empty());
         assert!(checks("CREATE TABLE t (a CHECK").iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn a_default_is_a_literal_or_nothing() {
+        for (default, is) in [
+            ("7", "7"),
+            ("-1.5", "-1.5"),
+            ("((0))", "0"),
+            ("'it''s'", "'it''s'"),
+            ("x'00'", "x'00'"),
+            ("TRUE", "TRUE"),
+            ("\"a'b\"", "'a''b'"),
+            ("draft", "'draft'"),
+        ] {
+            assert_eq!(literal(default).as_deref(), Some(is), "{default}");
+        }
+        for default in [
+            "NULL",
+            "CURRENT_TIMESTAMP",
+            "(1 + 1)",
+            "abs(1)",
+            "",
+            "()",
+            "(a)(b)",
+        ] {
+            assert_eq!(literal(default), None, "{default}");
+        }
     }
 
     #[test]

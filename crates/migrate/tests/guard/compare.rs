@@ -213,6 +213,97 @@ fn values_that_become_null() {
     );
 }
 
+/// Rails copies a table twice, dropping what its children point to.
+#[test]
+fn values_that_become_what_they_are_by_default() {
+    let before = "CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+        CREATE TABLE c (id INTEGER PRIMARY KEY,
+            p_id INTEGER NOT NULL DEFAULT 1 REFERENCES p ON DELETE SET DEFAULT);
+        INSERT INTO p VALUES (1, 'nobody'), (2, 'a'), (3, 'b');
+        INSERT INTO c VALUES (1, 1), (2, 2), (3, 3), (4, 3)";
+    let sql = "PRAGMA foreign_keys = ON; BEGIN; PRAGMA defer_foreign_keys = ON;
+        CREATE TEMP TABLE n AS SELECT * FROM p; DROP TABLE p;
+        CREATE TABLE p (id INTEGER PRIMARY KEY, name VARCHAR);
+        INSERT INTO p SELECT * FROM n; COMMIT";
+    expect(before, sql, &["values c.p_id 3/3"], &[]);
+    expect(
+        before,
+        "UPDATE c SET p_id = 1 WHERE id = 3",
+        &["values c.p_id 1/3"],
+        &[],
+    );
+    expect(before, "UPDATE c SET p_id = 2", &[], &["c: 3 of 4 rows"]);
+    // Made anew under its own name, last or not.
+    let before = "CREATE TABLE t (id INTEGER PRIMARY KEY, views INTEGER NOT NULL DEFAULT 0, x TEXT,
+            likes INTEGER, old BOOLEAN DEFAULT 't');
+        INSERT INTO t (views, x, likes) VALUES (7, 'a', 3), (0, 'b', 0), (9, 'c', NULL)";
+    let again = |column: &str, rest: &str| {
+        format!("ALTER TABLE t DROP COLUMN {column}; ALTER TABLE t ADD COLUMN {column} {rest}")
+    };
+    let sql = again("views", "INTEGER NOT NULL DEFAULT 0");
+    expect(before, &sql, &["values t.views 2/2"], &[]);
+    let sql = again("likes", "INTEGER DEFAULT (0)");
+    expect(before, &sql, &["values t.likes 1/1"], &[]);
+    let sql = again("likes", "INTEGER DEFAULT \"none\"");
+    expect(before, &sql, &["values t.likes 2/2"], &[]);
+    // Some of them are an ordinary update; what was a default, another default.
+    let sql = "UPDATE t SET views = 0 WHERE views > 7";
+    expect(before, sql, &[], &["t: 1 of 3 rows have other values"]);
+    let sql = "UPDATE t SET views = 0; ALTER TABLE t ADD COLUMN more INT";
+    expect(before, sql, &[], &["t: 2 of 3 rows have other values"]);
+    // Of the last column nobody can tell.
+    let last = "CREATE TABLE t (id INTEGER PRIMARY KEY, views INTEGER DEFAULT 0);
+        INSERT INTO t (views) VALUES (7), (0)";
+    let sql = again("views", "INTEGER DEFAULT 0");
+    expect(last, &sql, &["values t.views 1/1"], &[]);
+    expect(last, "UPDATE t SET views = 0", &["values t.views 1/1"], &[]);
+    let sql = again("old", "BOOLEAN DEFAULT 1");
+    expect(before, &sql, &[], &["t: 3 of 3 rows have other values"]);
+}
+
+#[test]
+fn what_says_nothing_may_become_nothing() {
+    let before = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT);
+        INSERT INTO t VALUES (1, '', ''), (2, 'x', ''), (3, '', '')";
+    let sql = "UPDATE t SET a = NULL WHERE a = ''; ALTER TABLE t DROP COLUMN b";
+    expect(
+        before,
+        sql,
+        &[],
+        &[
+            "t: 2 of 3 rows have other values",
+            "t.b: the column is gone",
+        ],
+    );
+    expect(before, "UPDATE t SET a = NULL", &["values t.a 1/1"], &[]);
+}
+
+#[test]
+fn a_renamed_column_may_be_written_to() {
+    let before = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT);
+        INSERT INTO t VALUES (1, 'x', 'p'), (2, 'y', 'q'), (3, NULL, 'r')";
+    let sql = "ALTER TABLE t RENAME COLUMN a TO title; UPDATE t SET title = 'z' WHERE id = 1";
+    expect(before, sql, &[], &["t.a: renamed to title"]);
+    let sql = "ALTER TABLE t RENAME COLUMN a TO title; UPDATE t SET title = NULL WHERE id = 1";
+    expect(before, sql, &["values t.a 1/2"], &["t.a: renamed to title"]);
+    // Another one in its place.
+    let sql = "ALTER TABLE t DROP COLUMN b; ALTER TABLE t ADD COLUMN c TEXT";
+    expect(before, sql, &["column t.b 3/3"], &[]);
+    let sql = "ALTER TABLE t DROP COLUMN b; ALTER TABLE t ADD COLUMN c TEXT DEFAULT 'p'";
+    expect(before, sql, &["column t.b 3/3"], &[]);
+}
+
+#[test]
+fn a_table_of_the_apps_that_is_called_migrations() {
+    let rows = "INSERT INTO migrations VALUES (1, 'geese', 3), (2, 'storks', 4)";
+    let own = format!("CREATE TABLE migrations (id INTEGER PRIMARY KEY, birds, n); {rows}");
+    let sql = "DELETE FROM migrations WHERE id = 1";
+    expect(&own, sql, &["rows migrations 1/2"], &[]);
+    let laravels =
+        format!("CREATE TABLE migrations (id INTEGER PRIMARY KEY, migration, batch); {rows}");
+    expect(&laravels, sql, &[], &["migrations: 1 of 2 rows are gone"]);
+}
+
 #[test]
 fn bookkeeping_comes_and_goes() {
     let sql = "CREATE TABLE schema_migrations (version TEXT PRIMARY KEY);
@@ -331,6 +422,43 @@ fn virtual_tables_by_what_they_hold() {
         &["table search 3/3"],
         &[],
     );
+}
+
+#[test]
+fn full_text_tables_by_what_is_in_them() {
+    // The only copy of its texts.
+    let sql = "CREATE VIRTUAL TABLE search USING fts5 (title, body);
+        INSERT INTO search VALUES ('one', 'long'), ('two', 'longer'), ('three', '')";
+    let less = "CREATE VIRTUAL TABLE n USING fts5 (title); INSERT INTO n SELECT title FROM search;
+        DROP TABLE search; CREATE VIRTUAL TABLE search USING fts5 (title);
+        INSERT INTO search SELECT title FROM n; DROP TABLE n";
+    expect(sql, less, &["column search.body 2/3"], &[]);
+    let anew =
+        "DROP TABLE search; CREATE VIRTUAL TABLE search USING fts5 (title, body, prefix='2')";
+    let kept = format!(
+        "CREATE TABLE n AS SELECT * FROM search; {anew}; INSERT INTO search SELECT * FROM n;
+         DROP TABLE n"
+    );
+    let holes = format!("{sql}; DELETE FROM search WHERE rowid = 1");
+    expect(&holes, &kept, &[], &[]);
+    let less = format!("{kept}; DELETE FROM search WHERE title = 'two'");
+    expect(&holes, &less, &["rows search 1/2"], &[]);
+    // The texts are another table's.
+    let sql = "CREATE TABLE posts (id INTEGER PRIMARY KEY, title, body);
+        INSERT INTO posts VALUES (1, 'one', 'long'), (2, 'two', 'longer'), (3, 'three', 'x');
+        CREATE VIRTUAL TABLE search USING fts5 (title, body, content=posts, content_rowid=id);
+        INSERT INTO search (search) VALUES ('rebuild'); CREATE TABLE u (x)";
+    let delete = "INSERT INTO search (search) VALUES ('delete-all')";
+    expect(sql, delete, &["rows search 3/3"], &[]);
+    let one =
+        "INSERT INTO search (search, rowid, title, body) VALUES ('delete', 2, 'two', 'longer')";
+    expect(sql, one, &["rows search 1/3"], &[]);
+    expect(sql, "INSERT INTO u VALUES (1)", &[], &[]);
+    let less = "DROP TABLE search;
+        CREATE VIRTUAL TABLE search USING fts5 (title, content=posts, content_rowid=id);
+        INSERT INTO search (search) VALUES ('rebuild')";
+    expect(sql, less, &[], &["search.body: the column is gone"]);
+    expect(sql, "DROP TABLE search", &["table search 3/3"], &[]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What hangs on tables.
 
-use super::pair::{BLOG, expect, losses};
+use monolite_migrate::guard::Depth;
+
+use super::pair::{BLOG, Pair, expect, losses, shown};
 
 /// Puts another definition in the place of the table `t`, with its rows.
 fn rebuilt(definition: &str, columns: &str) -> String {
@@ -46,7 +48,6 @@ fn a_rebuild_that_keeps_all() {
 fn a_rebuild_that_keeps_rows_only() {
     let sql = rebuilt("id INTEGER PRIMARY KEY, a, b)", "id, a, b");
     let lost = [
-        "autoincrement t",
         "check t",
         "check t",
         "foreign_key t.b",
@@ -63,6 +64,7 @@ fn a_rebuild_that_keeps_rows_only() {
         &[
             "t.a: it may be NULL now",
             "t.a: its default was 'x', it has none",
+            "t: it has no AUTOINCREMENT now",
         ],
     );
 }
@@ -78,7 +80,8 @@ fn one_thing_lost_at_a_time() {
     };
     assert_eq!(with(" STRICT", ""), ["strict t"]);
     assert_eq!(with(" CHECK (length(a) > 0)", ""), ["check t"]);
-    assert_eq!(with("length(a) > 0", "length(a) > 1"), ["check t"]);
+    assert_eq!(with("length(a) > 0", "b IS 1"), ["check t"]);
+    assert_eq!(with("length(a) > 0", "length('a') = 1"), ["check t"]);
     assert_eq!(
         with(" REFERENCES p (id) ON DELETE CASCADE", ""),
         ["foreign_key t.b"]
@@ -95,7 +98,11 @@ fn one_thing_lost_at_a_time() {
             &(rebuilt(FULL, "id, a, b") + &INDEXES.replace(from, to) + REST),
         )
     };
-    assert_eq!(index(" WHERE b IS NOT NULL", ""), ["index t.by_a"]);
+    assert_eq!(index(" WHERE b IS NOT NULL", ""), [""; 0], "it has more");
+    let partial = rebuilt(FULL, "id, a, b") + INDEXES + REST;
+    let before =
+        format!("{TABLE} DROP INDEX by_b; CREATE UNIQUE INDEX by_b ON t (b DESC) WHERE a > 'b';");
+    assert_eq!(losses(&before, &partial), ["index t.by_b"]);
     assert_eq!(index("UNIQUE ", ""), ["index t.by_b"]);
     assert_eq!(index("by_a", "by_other_name"), [""; 0]);
     assert_eq!(
@@ -110,7 +117,6 @@ fn one_thing_lost_at_a_time() {
             &(rebuilt(FULL, "id, a, b") + INDEXES + &REST.replace(from, to)),
         )
     };
-    assert_eq!(rest("= 70", "= 69"), ["autoincrement t"]);
     assert_eq!(rest("TRIGGER watch", "TRIGGER renamed"), [""; 0]);
     assert_eq!(rest("SELECT 1", "SELECT 2"), [""; 0]);
     assert_eq!(
@@ -123,15 +129,133 @@ fn one_thing_lost_at_a_time() {
 }
 
 #[test]
+fn what_is_changed_is_told_and_no_loss() {
+    let with = |from: &str, to: &str, note: &str| {
+        assert!(FULL.contains(from), "{from}");
+        let sql = rebuilt(&FULL.replace(from, to), "id, a, b") + INDEXES + REST;
+        expect(TABLE, &sql, &[], &[note]);
+    };
+    with(
+        "length(a) > 0",
+        "length(a) > 1",
+        "CHECK of t: it was length ( a ) > 0, it is length ( a ) > 1 now",
+    );
+    with("TEXT NOT NULL", "TEXT", "t.a: it may be NULL now");
+    with("DEFAULT 'x'", "DEFAULT 'y'", "t.a: its default was 'x'");
+    with(
+        "a TEXT NOT NULL",
+        "a TEXT COLLATE NOCASE NOT NULL",
+        "t.a: its collation was BINARY, it is NOCASE now",
+    );
+    with(
+        "ON DELETE CASCADE",
+        "ON DELETE SET NULL",
+        "ON DELETE CASCADE; now ON DELETE SET NULL",
+    );
+    let sql = REST.replace("= 70", "= 69");
+    expect(
+        TABLE,
+        &(rebuilt(FULL, "id, a, b") + INDEXES + &sql),
+        &[],
+        &["t: its AUTOINCREMENT had counted to 70, and is at 69 now"],
+    );
+    let states = |states: &str, action: &str| {
+        format!(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, state TEXT CHECK (state IN ({states})),
+               p INTEGER REFERENCES p (id){action});"
+        )
+    };
+    let before = format!(
+        "CREATE TABLE p (id INTEGER PRIMARY KEY); {}
+         INSERT INTO t VALUES (1, 'new', NULL)",
+        states("'new', 'old'", "")
+    );
+    let again = |sql: &str| {
+        format!(
+            "ALTER TABLE t RENAME TO was; {sql} INSERT INTO t SELECT * FROM was; DROP TABLE was"
+        )
+    };
+    expect(
+        &before,
+        &again(&states("'new', 'old', 'older'", " ON DELETE CASCADE")),
+        &[],
+        &["CHECK of t: it was", "NO ACTION; now ON DELETE CASCADE"],
+    );
+}
+
+#[test]
+fn what_is_unique_under_more_is_unique() {
+    let before = "CREATE TABLE t (id INTEGER PRIMARY KEY, e TEXT UNIQUE, f TEXT);
+        INSERT INTO t VALUES (1, 'a', 'b'); CREATE UNIQUE INDEX f ON t (f COLLATE NOCASE)";
+    let again = |e: &str, f: &str| {
+        format!(
+            "CREATE TABLE n (id INTEGER PRIMARY KEY, e TEXT, f TEXT, UNIQUE ({e}));
+             INSERT INTO n SELECT * FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t;
+             CREATE UNIQUE INDEX g ON t ({f})"
+        )
+    };
+    let nocase = "f COLLATE NOCASE";
+    assert_eq!(losses(before, &again("e", nocase)), [""; 0]);
+    let index = "CREATE UNIQUE INDEX e ON t (e COLLATE NOCASE)";
+    let sql = again("e, f", nocase) + ";" + index;
+    assert_eq!(losses(before, &sql), [""; 0]);
+    // Not the other way round.
+    assert_eq!(losses(before, &again("e", "f")), ["index t.f"]);
+}
+
+#[test]
+fn only_what_names_a_column_goes_along_with_it() {
+    let before = "CREATE TABLE t (id INTEGER PRIMARY KEY, email TEXT, deleted_at TEXT, length INT,
+            name TEXT CHECK (length(name) > 1));
+        CREATE UNIQUE INDEX one ON t (email) WHERE deleted_at IS NULL;
+        CREATE INDEX other ON t (name) WHERE deleted_at IS NULL;
+        CREATE INDEX both ON t (email, deleted_at);
+        INSERT INTO t VALUES (1, 'a@x', NULL, NULL, 'Ann')";
+    let sql = "DROP INDEX one; DROP INDEX other; DROP INDEX both;
+        ALTER TABLE t DROP COLUMN deleted_at";
+    expect(
+        before,
+        sql,
+        &["index t.one"],
+        &[
+            "index other: it is gone with a column",
+            "index both: it is gone with a column",
+        ],
+    );
+    let sql = "CREATE TABLE n (id INTEGER PRIMARY KEY, email TEXT, deleted_at TEXT, name TEXT);
+        INSERT INTO n SELECT id, email, deleted_at, name FROM t; DROP TABLE t;
+        ALTER TABLE n RENAME TO t; CREATE UNIQUE INDEX one ON t (email) WHERE deleted_at IS NULL;
+        CREATE INDEX other ON t (name) WHERE deleted_at IS NULL;
+        CREATE INDEX both ON t (email, deleted_at)";
+    assert_eq!(losses(before, sql), ["check t"]);
+    let renamed = "ALTER TABLE t RENAME COLUMN length TO size";
+    assert_eq!(losses(before, renamed), [""; 0]);
+}
+
+#[test]
 fn dropped_by_their_names() {
     assert_eq!(losses(TABLE, "DROP TRIGGER watch"), ["trigger t.watch"]);
     assert_eq!(losses(TABLE, "DROP VIEW v"), ["view v"]);
-    assert_eq!(losses(TABLE, "DROP INDEX by_a"), ["index t.by_a"]);
+    // An index is dropped by whoever means it, or with its table.
+    expect(
+        TABLE,
+        "DROP INDEX by_a; ALTER TABLE t ADD COLUMN c INT; UPDATE t SET b = NULL WHERE b > 8",
+        &[],
+        &["index by_a: it was dropped: CREATE INDEX by_a ON t (lower(a))"],
+    );
+    let as_rails = "CREATE TEMP TABLE n AS SELECT * FROM t; DROP TABLE t;
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL); INSERT INTO t SELECT * FROM n";
+    let before = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT); CREATE INDEX by_a ON t (a);
+        INSERT INTO t VALUES (1, 'x')";
+    assert_eq!(losses(before, as_rails), ["index t.by_a"]);
     // Another one serves as well.
     let wider = "CREATE INDEX wide ON comments (post_id, body); DROP INDEX comments_by_post";
     assert_eq!(losses(BLOG, wider), [""; 0]);
     assert_eq!(
-        losses(TABLE, "CREATE INDEX w ON t (b DESC, a); DROP INDEX by_b"),
+        losses(
+            TABLE,
+            "ALTER TABLE t RENAME COLUMN a TO c; CREATE INDEX w ON t (b DESC, c); DROP INDEX by_b"
+        ),
         ["index t.by_b"]
     );
 }
@@ -211,6 +335,35 @@ fn violations_that_are_new() {
 }
 
 #[test]
+fn old_violations_stay_old() {
+    let before = "PRAGMA foreign_keys = OFF; CREATE TABLE p (id INTEGER PRIMARY KEY);
+        CREATE TABLE c (id INTEGER PRIMARY KEY, p INT REFERENCES p, q INT REFERENCES p);
+        CREATE TABLE k (p INT REFERENCES p, x);
+        INSERT INTO p VALUES (1), (2);
+        INSERT INTO c VALUES (1, 1, 1), (2, 8, 1), (3, 9, 1);
+        INSERT INTO k VALUES (1, 1), (8, 2), (9, 3), (9, 4); DELETE FROM k WHERE p = 1";
+    let off = "PRAGMA foreign_keys = OFF;";
+    // Under another name of the parent, and numbered anew.
+    let renamed = format!("{off} ALTER TABLE p RENAME TO parents");
+    assert_eq!(losses(before, &renamed), [""; 0]);
+    let rebuilt = format!(
+        "{off} CREATE TABLE n (p INT REFERENCES p, x); INSERT INTO n SELECT * FROM k ORDER BY x DESC;
+         DROP TABLE k; ALTER TABLE n RENAME TO k"
+    );
+    assert_eq!(losses(before, &rebuilt), [""; 0]);
+    // One mended, and another instead.
+    let sql = format!("{off} UPDATE k SET p = 2 WHERE x = 2; UPDATE k SET p = 7 WHERE x = 3");
+    assert_eq!(losses(before, &sql), ["violation k 1/2"]);
+    let sql = format!("{rebuilt}; UPDATE k SET p = 7 WHERE x = 3");
+    assert_eq!(losses(before, &sql), ["rows k 1/3", "violation k 1/3"]);
+    let sql = format!("{off} UPDATE c SET p = 1 WHERE id = 2; UPDATE c SET p = 8 WHERE id = 1");
+    assert_eq!(losses(before, &sql), ["violation c 1/2"]);
+    // A second key of the same row to the same parent.
+    let sql = format!("{off} UPDATE c SET q = 7 WHERE id = 2");
+    assert_eq!(losses(before, &sql), ["violation c 1/1"]);
+}
+
+#[test]
 fn definitions_that_name_what_is_not_there() {
     // The renaming that old tools did: children point to the old name.
     let sql = "PRAGMA foreign_keys = OFF; ALTER TABLE posts RENAME TO old;
@@ -238,6 +391,58 @@ fn definitions_that_name_what_is_not_there() {
     let lost = losses(&before, sql);
     assert!(lost.contains(&"broken titles".into()), "{lost:?}");
     assert!(lost.contains(&"trigger posts.l".into()), "{lost:?}");
+}
+
+/// As Django's CheckConstraint with `__regex` makes them.
+#[test]
+fn what_only_the_app_has_is_no_fault() {
+    use rusqlite::functions::FunctionFlags;
+    let rows = "CREATE TABLE other (id INTEGER PRIMARY KEY, x); INSERT INTO other VALUES (1, 'a');
+        INSERT INTO t (id, body) VALUES (1, 'ab'), (2, 'ac'), (3, 'ad')";
+    for table in [
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT CHECK (body REGEXP '^a'));",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT COLLATE icu);
+         CREATE INDEX i ON t (body);",
+        "CREATE TABLE t (id INT, body TEXT COLLATE icu PRIMARY KEY) WITHOUT ROWID;",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT, own AS (apps_own(body)));",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT); CREATE INDEX i ON t (apps_own(body));",
+    ] {
+        for depth in [Depth::Quick, Depth::Full] {
+            for (sql, lost) in [
+                ("UPDATE t SET body = 'az' WHERE id = 1", &[][..]),
+                ("ALTER TABLE t ADD COLUMN more", &[]),
+                ("INSERT INTO t (id, body) VALUES (0, 'aa')", &[]),
+                ("DELETE FROM t WHERE id = 2", &["rows t 1/3"]),
+                ("DELETE FROM other", &["rows other 1/1"]),
+            ] {
+                let apps = |path: &std::path::Path| {
+                    let conn = rusqlite::Connection::open(path).unwrap();
+                    let flags = FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_UTF8;
+                    conn.create_scalar_function("regexp", 2, flags, |_| Ok(true))
+                        .unwrap();
+                    conn.create_scalar_function("apps_own", 1, flags, |_| Ok(1))
+                        .unwrap();
+                    // The other way round.
+                    conn.create_collation("icu", |a: &str, b: &str| b.cmp(a))
+                        .unwrap();
+                    conn
+                };
+                let pair = Pair::new("");
+                apps(&pair.live)
+                    .execute_batch(&format!("{table} {rows}"))
+                    .unwrap();
+                std::fs::copy(&pair.live, &pair.before).unwrap();
+                apps(&pair.live).execute_batch(sql).unwrap();
+                let report = pair.report(depth);
+                let found: Vec<String> = report.losses.iter().map(shown).collect();
+                let is_key = table.contains("body TEXT COLLATE icu PRIMARY KEY");
+                match is_key && sql.starts_with("UPDATE") {
+                    true => assert_eq!(found, ["rows t 1/3"], "{table} {sql}"),
+                    false => assert_eq!(found, lost, "{table} {sql} {report:?}"),
+                }
+            }
+        }
+    }
 }
 
 #[test]

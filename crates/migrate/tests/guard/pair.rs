@@ -83,7 +83,7 @@ pub(crate) fn expect(before: &str, sql: &str, losses: &[&str], notes: &[&str]) {
     found.sort();
     assert_eq!(found, losses, "{report:#?}");
     for note in notes {
-        let has = report.notes.iter().any(|has| has.contains(note));
+        let has = report.notes.iter().any(|has| has.text.contains(note));
         assert!(has, "no note {note:?} in {:#?}", report.notes);
     }
     if notes.is_empty() && losses.is_empty() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use monolite_migrate::guard::{News, PutBack, Verdict};
+use monolite_migrate::guard::{About, News, PutBack, Verdict};
 
 /// Between two lines on a step that takes its time.
 const EVERY: Duration = Duration::from_secs(10);
@@ -79,12 +79,12 @@ pub(super) fn tell_accepted(verdict: &Verdict) {
                 "lost, as was allowed"
             );
         }
-        for note in report
-            .notes
-            .iter()
-            .filter(|note| note.contains("damaged before"))
-        {
-            tracing::warn!(database, "{note}");
+        for note in &report.notes {
+            let text = &note.text;
+            match note.about {
+                About::Data | About::Name => tracing::info!(database, "{text}"),
+                _ => tracing::warn!(database, "{text}"),
+            }
         }
     }
 }

@@ -41,17 +41,28 @@ fn database(report: &Report, would_have: &str) -> Vec<String> {
     lines.push(format!("{} {would_have}:", report.database));
     let rows: Vec<Vec<String>> = refused.iter().map(|loss| row(loss)).collect();
     lines.extend(human::table(&rows).lines().map(|line| format!("  {line}")));
-    let notes = report.notes.iter();
-    lines.extend(
-        notes
-            .clone()
-            .take(NOTES)
-            .map(|note| format!("  besides: {note}")),
-    );
-    if notes.len() > NOTES {
-        lines.push(format!("  and {} more like these", notes.len() - NOTES));
+    lines.extend(notes(report, "  besides: ", "  "));
+    lines
+}
+
+/// What it did besides, the gravest first.
+fn notes(report: &Report, each: &str, last: &str) -> Vec<String> {
+    let all = report.notes.iter().take(NOTES);
+    let mut lines: Vec<String> = all
+        .map(|note| format!("{each}{}", plain(&note.text)))
+        .collect();
+    let more = report.notes.len().saturating_sub(NOTES);
+    if more > 0 {
+        lines.push(format!("{last}and {more} more like these"));
     }
     lines
+}
+
+/// Names and definitions are the database's: nothing in them may steer a
+/// terminal.
+fn plain(text: &str) -> String {
+    let escaped = text.escape_debug().to_string();
+    escaped.replace("\\'", "'").replace("\\\"", "\"")
 }
 
 /// What, and how much of it.
@@ -76,7 +87,10 @@ fn row(loss: &Loss) -> Vec<String> {
             "the whole database".into(),
             "its file is gone or empty".into(),
         ),
-        Kind::Unreadable => ("the whole database".into(), loss.detail.clone()),
+        Kind::Unreadable => match table.is_empty() {
+            true => ("the whole database".into(), loss.detail.clone()),
+            false => (table.clone(), format!("cannot be read: {}", loss.detail)),
+        },
         Kind::Table => (
             table.clone(),
             format!(
@@ -94,7 +108,7 @@ fn row(loss: &Loss) -> Vec<String> {
         ),
         Kind::Values => (
             format!("{table}.{name}"),
-            format!("{}, NULL now", of("value", "values")),
+            format!("{}, {}", of("value", "values"), loss.detail),
         ),
         Kind::PrimaryKey => (on("primary key"), loss.detail.clone()),
         Kind::Index => (on("index"), loss.detail.clone()),
@@ -103,7 +117,6 @@ fn row(loss: &Loss) -> Vec<String> {
         Kind::Trigger => (on("trigger"), loss.detail.clone()),
         Kind::View => (on("view"), loss.detail.clone()),
         Kind::Strict => (on("STRICT"), String::new()),
-        Kind::Autoincrement => (on("AUTOINCREMENT"), loss.detail.clone()),
         Kind::Violation => (
             table.clone(),
             format!(
@@ -118,16 +131,7 @@ fn row(loss: &Loss) -> Vec<String> {
         ),
         Kind::Integrity => (table.clone(), format!("damaged: {}", loss.detail)),
     };
-    // Names and definitions are the database's: nothing in them may steer a
-    // terminal.
-    [what, how_much]
-        .map(|text| {
-            text.escape_debug()
-                .to_string()
-                .replace("\\'", "'")
-                .replace("\\\"", "\"")
-        })
-        .into()
+    [what, how_much].map(|text| plain(&text)).into()
 }
 
 fn count(n: u64) -> usize {
@@ -135,10 +139,13 @@ fn count(n: u64) -> usize {
 }
 
 fn allowances(reports: &[Report]) -> Option<String> {
+    // Several may have a table of that name.
+    let is_one = reports.len() == 1;
     let refused = reports.iter().flat_map(|report| {
-        report
-            .refused()
-            .map(|loss| loss.allowance(&report.database))
+        report.refused().map(move |loss| match is_one {
+            true => loss.allowance(&report.database),
+            false => loss.allowance_in(&report.database),
+        })
     });
     let mut all: Vec<String> = refused.collect();
     all.sort();
@@ -200,8 +207,8 @@ pub(crate) fn kept(put_back: &PutBack) -> Vec<String> {
     lines
 }
 
-/// What there is to say of one that was accepted: what was allowed, and damage
-/// that is older.
+/// What there is to say of one that was accepted: what was allowed, and what it
+/// did besides.
 pub(crate) fn accepted(verdict: &Verdict) -> Vec<String> {
     let mut lines = Vec::new();
     for report in verdict.reports() {
@@ -212,11 +219,8 @@ pub(crate) fn accepted(verdict: &Verdict) -> Vec<String> {
                 report.database
             ));
         }
-        let old = report
-            .notes
-            .iter()
-            .filter(|note| note.contains("damaged before"));
-        lines.extend(old.map(|note| format!("monolite: {}: {note}", report.database)));
+        let of = format!("monolite: {}: ", report.database);
+        lines.extend(notes(report, &of, &of));
     }
     lines
 }

@@ -4,16 +4,17 @@
 
 use rusqlite::Connection;
 
-use super::super::facts::{Facts, Table, TableKind, in_schema};
+use super::super::facts::{Table, TableKind, in_schema};
 use super::super::report::{Kind, Loss};
-use super::tables::Matches;
+use super::Trouble;
+use super::objects::Both;
 
-pub(super) fn new(
-    conn: &Connection,
-    before: &Facts,
-    after: &Facts,
-    matches: &Matches,
-) -> Vec<Loss> {
+pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
+    let Both {
+        before,
+        after,
+        matches,
+    } = both;
     let mut losses = Vec::new();
     for view in after.views.values() {
         let sql = |schema| format!("SELECT * FROM {}", in_schema(schema, &view.name));
@@ -67,10 +68,12 @@ fn refused(conn: &Connection, sql: &str) -> Option<String> {
     let said = match conn.prepare(sql) {
         Ok(_) => return None,
         Err(rusqlite::Error::SqliteFailure(_, Some(said))) => said,
+        Err(error) if matches!(Trouble::of(&error), Trouble::Statement) => error.to_string(),
         Err(_) => return None,
     };
     let of_the_app = [
         "no such function",
+        "unknown function",
         "no such module",
         "no such collation",
         "no such tokenizer",

@@ -3,6 +3,7 @@
 use super::super::facts::{ForeignKey, Index, Table, key};
 use super::super::report::{Kind, Loss};
 use super::super::text;
+use super::foreign;
 use super::objects::Found;
 
 impl Found<'_> {
@@ -12,8 +13,7 @@ impl Found<'_> {
             self.lose(Loss::new(Kind::Strict, name, None));
         }
         if was.without_rowid && !now.without_rowid {
-            self.notes
-                .push(format!("{}: it is WITHOUT ROWID no more", was.name));
+            self.note(format!("{}: it is WITHOUT ROWID no more", was.name));
         }
         let keys = [was.primary_key(), now.primary_key()];
         let [had, has] = keys;
@@ -37,12 +37,22 @@ impl Found<'_> {
         }
         self.autoincrement(was, now);
         for column in &was.columns {
+            let at = format!("{}.{}", was.name, column.name);
             let Some(now) = now.column(&self.matches.column(was, &column.name)) else {
+                if column.generated {
+                    self.note(format!("{at}: the generated column is gone"));
+                }
                 continue;
             };
-            let at = format!("{}.{}", was.name, column.name);
+            if column.generated && !now.generated {
+                self.note(format!("{at}: it is no generated column any more"));
+            }
+            if column.collation != now.collation {
+                let (was, is) = (&column.collation, &now.collation);
+                self.note(format!("{at}: its collation was {was}, it is {is} now"));
+            }
             if column.not_null && !now.not_null && now.primary == 0 {
-                self.notes.push(format!("{at}: it may be NULL now"));
+                self.note(format!("{at}: it may be NULL now"));
             }
             if column.default != now.default
                 && let Some(default) = &column.default
@@ -51,24 +61,28 @@ impl Found<'_> {
                     Some(now) => format!("it is {now} now"),
                     None => "it has none now".into(),
                 };
-                self.notes
-                    .push(format!("{at}: its default was {default}, {instead}"));
+                self.note(format!("{at}: its default was {default}, {instead}"));
             }
             if !column.declared.eq_ignore_ascii_case(&now.declared) {
-                let (was, is) = (&column.declared, &now.declared);
-                self.notes
-                    .push(format!("{at}: its type was {was}, it is {is} now"));
+                let shown = |declared: &str| match declared.is_empty() {
+                    true => "none".to_owned(),
+                    false => declared.to_owned(),
+                };
+                let (was, is) = (shown(&column.declared), shown(&now.declared));
+                self.note(format!("{at}: its type was {was}, it is {is} now"));
             }
         }
     }
 
+    /// Frameworks lose it whenever they copy a table, and nothing that is there
+    /// goes with it.
     fn autoincrement(&mut self, was: &Table, now: &Table) {
         if !was.is_autoincrement() {
             return;
         }
-        let name = Some(was.name.as_str());
         if !now.is_autoincrement() {
-            return self.lose(Loss::new(Kind::Autoincrement, name, None));
+            let text = "it has no AUTOINCREMENT now: numbers of deleted rows may come again";
+            return self.note(format!("{}: {text}", was.name));
         }
         let Some(had) = self.before.counters.get(&key(&was.name)) else {
             return;
@@ -76,18 +90,21 @@ impl Found<'_> {
         let has = self.after.counters.get(&key(&now.name)).copied();
         if has.unwrap_or(0) < *had {
             let has = has.map_or("none".into(), |has| has.to_string());
-            let detail = format!("it had counted to {had}, and is at {has} now");
-            self.lose(Loss::new(Kind::Autoincrement, name, None).saying(detail));
+            self.note(format!(
+                "{}: its AUTOINCREMENT had counted to {had}, and is at {has} now",
+                was.name
+            ));
         }
     }
 
     pub(super) fn foreign_keys(&mut self, was: &Table, now: &Table) {
+        let both = self.both();
         let mut left: Vec<&ForeignKey> = now.foreign_keys.iter().collect();
         let mut missing = Vec::new();
         for one in &was.foreign_keys {
             match left
                 .iter()
-                .position(|has| self.is_same_key(was, one, has, true))
+                .position(|has| foreign::is_same(both, was, one, has) && acts_alike(one, has))
             {
                 Some(at) => drop(left.remove(at)),
                 None => missing.push(one),
@@ -106,14 +123,17 @@ impl Found<'_> {
             let shown = shown(one);
             let instead = left
                 .iter()
-                .position(|has| self.is_same_key(was, one, has, false));
+                .position(|has| foreign::is_same(both, was, one, has))
+                .map(|at| left.remove(at));
             let detail = match instead {
-                Some(at) => {
-                    let has = left.remove(at);
-                    format!("{shown}{}; now{}", actions(one), actions(has))
-                }
+                Some(has) => format!("{shown}{}; now{}", actions(one), actions(has)),
                 None => format!("{shown}{}", actions(one)),
             };
+            // One that does something else now was meant to.
+            if instead.is_some_and(|has| does_something(one, has)) {
+                self.note(format!("foreign key of {}: {detail}", was.name));
+                continue;
+            }
             let loss = Loss::new(
                 Kind::ForeignKey,
                 Some(&was.name),
@@ -123,50 +143,48 @@ impl Found<'_> {
         }
     }
 
-    fn is_same_key(&self, of: &Table, was: &ForeignKey, now: &ForeignKey, actions: bool) -> bool {
-        let from = was
-            .from
-            .iter()
-            .map(|column| self.matches.column(of, column));
-        let same_from = from.len() == now.from.len()
-            && from
-                .zip(&now.from)
-                .all(|(was, now)| was.eq_ignore_ascii_case(now));
-        let parent = self.matches.of(&was.table).unwrap_or(&was.table);
-        let parent_before = self.before.table(&was.table);
-        let to = |columns: &[String], table: Option<&Table>| -> Vec<String> {
-            match (columns.is_empty(), table) {
-                (true, Some(table)) => table.primary_key().iter().map(|c| key(c)).collect(),
-                _ => columns.iter().map(|c| key(c)).collect(),
-            }
-        };
-        let had: Vec<String> = to(&was.to, parent_before)
-            .iter()
-            .map(|column| match parent_before {
-                Some(table) => key(&self.matches.column(table, column)),
-                None => column.clone(),
-            })
-            .collect();
-        let has = to(&now.to, self.after.table(&now.table));
-        same_from
-            && parent.eq_ignore_ascii_case(&now.table)
-            && had == has
-            && (!actions || (was.on_delete == now.on_delete && was.on_update == now.on_update))
-    }
-
     pub(super) fn checks(&mut self, was: &Table, now: &Table) {
         let mut left = text::checks(&now.sql);
+        let mut missing = Vec::new();
         for one in text::checks(&was.sql) {
             let renamed = self.renamed(was, &one);
             let found = left.iter().position(|has| *has == one || *has == renamed);
             if let Some(at) = found {
                 left.remove(at);
             } else if !self.names_lost_column(was, now, &one) {
-                let detail = one.join(" ");
-                self.lose(Loss::new(Kind::Check, Some(&was.name), None).saying(detail));
+                missing.push((one, renamed));
             }
         }
+        for (one, renamed) in missing {
+            // Another one of the same columns: somebody meant that.
+            let columns = |words: &[String]| -> Vec<String> {
+                let names = text::names(words).map(|(_, word)| word.clone());
+                names.filter(|name| now.column(name).is_some()).collect()
+            };
+            let of = columns(&renamed);
+            let another = |has: &Vec<String>| columns(has).iter().any(|name| of.contains(name));
+            let detail = one.join(" ");
+            if let Some(at) = left.iter().position(another) {
+                let has = left.remove(at).join(" ");
+                self.note(format!(
+                    "CHECK of {}: it was {detail}, it is {has} now",
+                    was.name
+                ));
+                continue;
+            }
+            self.lose(Loss::new(Kind::Check, Some(&was.name), None).saying(detail));
+        }
     }
+}
+
+fn acts_alike(one: &ForeignKey, other: &ForeignKey) -> bool {
+    one.on_delete == other.on_delete && one.on_update == other.on_update
+}
+
+/// Whether the second does something wherever the first did.
+fn does_something(was: &ForeignKey, now: &ForeignKey) -> bool {
+    let kept = |was: &str, now: &str| was == "NO ACTION" || now != "NO ACTION";
+    kept(&was.on_delete, &now.on_delete) && kept(&was.on_update, &now.on_update)
 }
 
 fn shown(one: &ForeignKey) -> String {

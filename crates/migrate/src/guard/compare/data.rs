@@ -4,42 +4,16 @@ use rusqlite::Connection;
 
 use super::super::error::{Error, Result};
 use super::super::facts::{Facts, Table, TableKind};
-use super::super::report::{Kind, Loss, Report};
+use super::super::report::{About, Kind, Loss, Report};
 use super::super::tree::Touched;
+use super::bookkeeping;
 use super::rows::{self, Compared};
 use super::tables::Matches;
+use super::virtuals::Virtuals;
+use super::{Trouble, unreadable};
 
 /// New tables that a lost one is compared with, to see whether it was renamed.
 const RENAMES_TRIED: usize = 8;
-
-/// Where tools keep which migrations were applied. Their rows come and go with
-/// the migrations themselves, so that only the loss of all of them is one.
-const BOOKKEEPING: &[&str] = &[
-    "schema_migrations",
-    "ar_internal_metadata",
-    "django_migrations",
-    "migrations",
-    "alembic_version",
-    "knex_migrations",
-    "knex_migrations_lock",
-    "sequelizemeta",
-    "_prisma_migrations",
-    "__drizzle_migrations",
-    "mikro_orm_migrations",
-    "typeorm_migrations",
-    "migrations_lock",
-    "phinxlog",
-    "doctrine_migration_versions",
-    "flyway_schema_history",
-    "goose_db_version",
-    "gorp_migrations",
-    "_sqlx_migrations",
-    "refinery_schema_history",
-    "__diesel_schema_migrations",
-    "seaql_migrations",
-    "__efmigrationshistory",
-    "_monolite_migration",
-];
 
 pub(super) struct Look<'l> {
     pub(super) conn: &'l Connection,
@@ -60,14 +34,27 @@ impl Look<'_> {
             }
         }
         for (was, now) in matches.pairs(self.before, self.after) {
-            let compared = self.pair(was, now)?;
+            let compared = match self.pair(was, now) {
+                Ok(compared) => compared,
+                Err(error) => self.in_trouble(was, now, error, report)?,
+            };
             matches.rename_columns(was, &compared.renamed);
             tell_of(was, &compared, report);
         }
         // Those whose tree is still there first: that leaves less to try.
         gone.sort_by_key(|was| self.successor(was).is_none());
         for was in gone {
-            self.gone(was, &mut matches, report)?;
+            if let Err(error) = self.gone(was, &mut matches, report) {
+                let loss = match Trouble::of(&error) {
+                    Trouble::Other => return Err(self.at()(error)),
+                    Trouble::Damage => unreadable(&was.name, &error),
+                    Trouble::Statement => {
+                        let rows = rows::count(self.conn, "before", was).map_err(self.at())?;
+                        Loss::new(Kind::Table, Some(&was.name), None).counted(rows, rows)
+                    }
+                };
+                report.losses.push(loss);
+            }
         }
         Ok(matches)
     }
@@ -76,21 +63,53 @@ impl Look<'_> {
         |error| Error::sqlite("compare the rows of", self.conn, error)
     }
 
-    fn pair(&self, was: &Table, now: &Table) -> Result<Compared> {
+    /// What is told of a table that cannot be compared. The others are compared
+    /// all the same.
+    fn in_trouble(
+        &self,
+        was: &Table,
+        now: &Table,
+        error: rusqlite::Error,
+        report: &mut Report,
+    ) -> Result<Compared> {
+        match Trouble::of(&error) {
+            Trouble::Other => return Err(self.at()(error)),
+            Trouble::Damage => {
+                report.losses.push(unreadable(&was.name, &error));
+                return Ok(Compared::default());
+            }
+            // A function of the app's, say, in a column that is computed now.
+            Trouble::Statement => {}
+        }
+        let text = format!(
+            "{}: only the number of its rows could be compared: {error}",
+            was.name
+        );
+        report.note(About::Unseen, text);
+        let count = |schema, table| rows::count(self.conn, schema, table).map_err(self.at());
+        let (before, after) = (count("before", was)?, count("main", now)?);
+        Ok(Compared {
+            before,
+            after,
+            lost: before.saturating_sub(after),
+            ..Compared::default()
+        })
+    }
+
+    fn pair(&self, was: &Table, now: &Table) -> rusqlite::Result<Compared> {
         if self.is_same_tree(was, now)
             && let Some(compared) = rows::unchanged(was, now)
         {
             return Ok(compared);
         }
         match (was.kind, now.kind) {
-            (TableKind::Ordinary, TableKind::Ordinary) => {
-                rows::compare(self.conn, was, now).map_err(self.at())
-            }
+            (TableKind::Ordinary, TableKind::Ordinary) => rows::compare(self.conn, was, now),
             // Its own content is arranged anew whenever it likes.
             (TableKind::Shadow, _) => Ok(Compared::default()),
+            (TableKind::Virtual, TableKind::Virtual) => self.virtuals().compare(was, now),
             _ => {
-                let before = rows::count(self.conn, "before", was).map_err(self.at())?;
-                let after = rows::count(self.conn, "main", now).map_err(self.at())?;
+                let before = rows::count(self.conn, "before", was)?;
+                let after = rows::count(self.conn, "main", now)?;
                 Ok(Compared {
                     before,
                     after,
@@ -98,6 +117,15 @@ impl Look<'_> {
                     ..Compared::default()
                 })
             }
+        }
+    }
+
+    fn virtuals(&self) -> Virtuals<'_> {
+        Virtuals {
+            conn: self.conn,
+            before: self.before,
+            after: self.after,
+            touched: self.touched,
         }
     }
 
@@ -114,7 +142,12 @@ impl Look<'_> {
         new.find(|now| self.before.table(&now.name).is_none() && self.is_same_tree(was, now))
     }
 
-    fn gone(&self, was: &Table, matches: &mut Matches, report: &mut Report) -> Result<()> {
+    fn gone(
+        &self,
+        was: &Table,
+        matches: &mut Matches,
+        report: &mut Report,
+    ) -> rusqlite::Result<()> {
         // Its virtual table speaks for it.
         if was.kind == TableKind::Shadow {
             return Ok(());
@@ -122,18 +155,21 @@ impl Look<'_> {
         if let Some((now, compared)) = self.renamed(was, matches)? {
             matches.table(was, now);
             matches.rename_columns(was, &compared.renamed);
-            report
-                .notes
-                .push(format!("{}: renamed to {}", was.name, now.name));
+            report.note(
+                About::Name,
+                format!("{}: renamed to {}", was.name, now.name),
+            );
             tell_of(was, &compared, report);
             return Ok(());
         }
-        let rows = rows::count(self.conn, "before", was).map_err(self.at())?;
+        let rows = match was.kind {
+            TableKind::Virtual => self.virtuals().documents("before", was)?,
+            _ => rows::count(self.conn, "before", was)?,
+        };
         match rows {
             0 if was.kind == TableKind::Ordinary => {
-                report
-                    .notes
-                    .push(format!("{}: the table is gone, it was empty", was.name));
+                let text = format!("{}: the table is gone, it was empty", was.name);
+                report.note(About::Name, text);
             }
             _ => {
                 let loss = Loss::new(Kind::Table, Some(&was.name), None);
@@ -143,7 +179,11 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn renamed(&self, was: &Table, matches: &Matches) -> Result<Option<(&Table, Compared)>> {
+    fn renamed(
+        &self,
+        was: &Table,
+        matches: &Matches,
+    ) -> rusqlite::Result<Option<(&Table, Compared)>> {
         if let Some(now) = self
             .successor(was)
             .filter(|now| !matches.is_taken(&now.name))
@@ -167,13 +207,13 @@ impl Look<'_> {
         };
         let mut candidates: Vec<&Table> = new.filter(|now| alike(now) > 0).collect();
         candidates.sort_by_key(|now| std::cmp::Reverse(alike(now)));
-        let rows = rows::count(self.conn, "before", was).map_err(self.at())?;
+        let rows = rows::count(self.conn, "before", was)?;
         for now in candidates.into_iter().take(RENAMES_TRIED) {
             // An empty table is like any other one; nothing of it is lost.
-            if rows == 0 || rows::count(self.conn, "main", now).map_err(self.at())? < rows {
+            if rows == 0 || rows::count(self.conn, "main", now)? < rows {
                 continue;
             }
-            let compared = rows::compare(self.conn, was, now).map_err(self.at())?;
+            let compared = rows::compare(self.conn, was, now)?;
             // Another table may well have the same numbers for keys; one in the
             // very place of the lost one is that one, with what was done to it.
             let is_same = compared.is_whole() && compared.changed == 0;
@@ -190,17 +230,18 @@ impl Look<'_> {
 fn tell_of(was: &Table, compared: &Compared, report: &mut Report) {
     let name = Some(was.name.as_str());
     for (from, to) in &compared.renamed {
-        report
-            .notes
-            .push(format!("{}.{from}: renamed to {to}", was.name));
+        let text = format!("{}.{from}: renamed to {to}", was.name);
+        report.note(About::Name, text);
     }
-    let bookkeeping = BOOKKEEPING.contains(&was.name.to_ascii_lowercase().as_str());
     if compared.lost > 0 {
-        match bookkeeping && compared.after > 0 {
-            true => report.notes.push(format!(
-                "{}: {} of {} rows are gone; it is where applied migrations are kept",
-                was.name, compared.lost, compared.before
-            )),
+        match bookkeeping::is(was) && compared.after > 0 {
+            true => {
+                let text = format!(
+                    "{}: {} of {} rows are gone; it is where applied migrations are kept",
+                    was.name, compared.lost, compared.before
+                );
+                report.note(About::Data, text);
+            }
             false => {
                 let loss = Loss::new(Kind::Rows, name, None);
                 report
@@ -211,24 +252,29 @@ fn tell_of(was: &Table, compared: &Compared, report: &mut Report) {
     }
     for (column, values) in &compared.dropped {
         match values {
-            0 => report.notes.push(format!(
-                "{}.{column}: the column is gone, it held nothing but its default",
-                was.name
-            )),
+            0 => {
+                let text = format!(
+                    "{}.{column}: the column is gone, it held nothing but its default",
+                    was.name
+                );
+                report.note(About::Name, text);
+            }
             _ => {
                 let loss = Loss::new(Kind::Column, name, Some(column));
                 report.losses.push(loss.counted(*values, compared.before));
             }
         }
     }
-    for (column, nulls, of) in &compared.nulls {
-        let loss = Loss::new(Kind::Values, name, Some(column));
-        report.losses.push(loss.counted(*nulls, *of));
+    for emptied in &compared.emptied {
+        let loss = Loss::new(Kind::Values, name, Some(&emptied.column));
+        let loss = loss.counted(emptied.count, emptied.of);
+        report.losses.push(loss.saying(&emptied.now));
     }
     if compared.changed > 0 {
-        report.notes.push(format!(
+        let text = format!(
             "{}: {} of {} rows have other values now",
             was.name, compared.changed, compared.before
-        ));
+        );
+        report.note(About::Data, text);
     }
 }

@@ -20,7 +20,7 @@ impl Found<'_> {
             let serves = |has: &Index| {
                 let same = match index.unique {
                     // In any order they are as unique.
-                    true => has.unique && is_same_set(&has.pieces, &pieces),
+                    true => has.unique && is_same_set(&pieces, &has.pieces),
                     false => has.pieces == pieces,
                 };
                 let wider = !index.unique && has.pieces.starts_with(&pieces);
@@ -34,9 +34,23 @@ impl Found<'_> {
             if by_key || self.after.indexes_of(&now.name).any(serves) {
                 continue;
             }
-            let all = index.pieces.iter().chain(&index.condition).flatten();
-            let all: Vec<String> = all.cloned().collect();
-            if self.names_lost_column(was, now, &all) {
+            // It holds all rows now: only room was lost.
+            let whole = |has: &Index| {
+                !index.unique && has.condition.is_none() && has.pieces.starts_with(&pieces)
+            };
+            if let Some(has) = self.after.indexes_of(&now.name).find(|has| whole(has)) {
+                let name = has.name.clone();
+                self.note(format!("index {name}: it has lost its WHERE"));
+                continue;
+            }
+            let is_lost = |words: &Vec<String>| self.names_lost_column(was, now, words);
+            let went_along = index.pieces.iter().any(is_lost);
+            // What is unique without that column could have stayed so.
+            if went_along || (!index.unique && index.condition.iter().any(is_lost)) {
+                self.note(format!(
+                    "index {}: it is gone with a column that it named",
+                    index.name
+                ));
                 continue;
             }
             let detail = match self
@@ -44,6 +58,11 @@ impl Found<'_> {
                 .indexes_of(&now.name)
                 .find(|has| index.sql.is_some() && has.name.eq_ignore_ascii_case(&index.name))
             {
+                None if index.sql.is_some() && was.stayed_in_place(now) => {
+                    let text = definition(index);
+                    self.note(format!("index {}: it was dropped: {text}", index.name));
+                    continue;
+                }
                 None => definition(index),
                 Some(has) if index.unique && !has.unique => "it is not UNIQUE any more".into(),
                 Some(has) if condition.is_some() && has.condition.is_none() => {
@@ -51,8 +70,7 @@ impl Found<'_> {
                 }
                 // Made anew under its name: somebody meant that.
                 Some(_) => {
-                    self.notes
-                        .push(format!("index {}: it is another now", index.name));
+                    self.note(format!("index {}: it is another now", index.name));
                     continue;
                 }
             };
@@ -86,6 +104,15 @@ fn definition(index: &Index) -> String {
     }
 }
 
-fn is_same_set(one: &[Vec<String>], other: &[Vec<String>]) -> bool {
-    one.len() == other.len() && one.iter().all(|piece| other.contains(piece))
+/// Whether what is told apart by the second was by the first. Under a collation
+/// that takes more for the same, all that differs did before.
+fn is_same_set(was: &[Vec<String>], now: &[Vec<String>]) -> bool {
+    let is_stricter = |had: &[String], has: &[String]| match has {
+        [rest @ .., collate, name] => {
+            collate == "collate" && ["nocase", "rtrim"].contains(&name.as_str()) && rest == had
+        }
+        _ => false,
+    };
+    was.len() == now.len()
+        && (was.iter()).all(|had| now.iter().any(|has| has == had || is_stricter(had, has)))
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Result};
 
 use super::super::facts::{Table, in_schema};
-use super::rows::number;
+use super::rows::{Sides, number};
 use crate::sql::quote_name;
 
 /// What tells rows apart: pairs of a column before and after, as SQL names;
@@ -13,6 +13,9 @@ pub(super) struct Key {
     pairs: Vec<(String, String)>,
     pub(super) columns: Vec<(String, String)>,
     present: String,
+    /// The columns now that only the app can sort: indexes on them are in an
+    /// order that nobody here knows.
+    apps_own: Vec<String>,
 }
 
 impl Key {
@@ -38,10 +41,15 @@ impl Key {
                 Some(rowid) => rowid.to_owned(),
                 None => pairs.first()?.1.clone(),
             };
+            let apps_own = (after.columns.iter())
+                .filter(|column| column.is_apps_own())
+                .map(|column| quote_name(&column.name))
+                .collect();
             return Some(Self {
                 pairs,
                 columns,
                 present,
+                apps_own,
             });
         }
         let (was, now) = (before.rowid()?, after.rowid()?);
@@ -49,6 +57,7 @@ impl Key {
             pairs: vec![(was.into(), now.into())],
             columns: Vec::new(),
             present: now.into(),
+            apps_own: Vec::new(),
         })
     }
 
@@ -64,9 +73,32 @@ impl Key {
 
     fn on(&self) -> String {
         let same: Vec<String> = (self.pairs.iter())
-            .map(|(was, now)| format!("a.{now} = b.{was}"))
+            .map(|(was, now)| {
+                let collate = match self.apps_own.contains(now) {
+                    true => " COLLATE BINARY",
+                    false => "",
+                };
+                // With its plus, the value is compared as the column now would
+                // hold it; else an index of another type could not be used.
+                format!("a.{now}{collate} = +b.{was}")
+            })
             .collect();
         same.join(" AND ")
+    }
+
+    /// Whether SQLite finds a row by it without reading the whole table.
+    pub(super) fn is_looked_up(&self, sides: Sides<'_>) -> Result<bool> {
+        let join = self.join(sides.before, sides.after);
+        let sql = format!("EXPLAIN QUERY PLAN SELECT count(*) {join}");
+        let mut plan = sides.conn.prepare(&sql)?;
+        let mut steps = plan.query([])?;
+        while let Some(step) = steps.next()? {
+            let step: String = step.get(3)?;
+            if step == "SCAN a" || step.starts_with("SCAN a ") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn has(&self, column: &str) -> bool {

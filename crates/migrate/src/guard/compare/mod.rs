@@ -4,16 +4,21 @@
 //! attached as it is, since nobody writes it. First all pages are compared; a
 //! table whose tree has no changed page is the same and is not read again.
 
+mod bookkeeping;
 mod broken;
 mod constraints;
+mod contents;
 mod data;
+mod foreign;
 mod indexes;
 mod integrity;
 mod key;
 mod objects;
 mod rows;
 mod tables;
+mod values;
 mod violations;
+mod virtuals;
 
 use std::path::Path;
 
@@ -25,6 +30,7 @@ use super::news::Tell;
 use super::pages::{self, Changed, Known};
 use super::report::{Kind, Loss, Report};
 use super::tree::{self, Touched};
+use crate::schema::stand_in_collations;
 
 /// How thoroughly SQLite looks for damage after a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,7 +75,7 @@ pub(super) fn compare_or_same(
     }
     let compared = open(live, before).and_then(|conn| compared(&conn, before, depth, known, tell));
     match compared {
-        Err(Error::Sqlite { source, .. }) if is_damage(&source) => {
+        Err(Error::Sqlite { source, .. }) if matches!(Trouble::of(&source), Trouble::Damage) => {
             let loss = Loss::new(Kind::Unreadable, None, None);
             Ok((one(loss.saying(source.to_string())), false))
         }
@@ -84,6 +90,7 @@ pub(super) fn facts(snapshot: &Path) -> Result<Facts> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(super::files::immutable(snapshot), flags).map_err(at)?;
+    stand_in_collations(&conn).map_err(at)?;
     Facts::read(&conn, "main").map_err(at)
 }
 
@@ -129,17 +136,39 @@ fn open(live: &Path, before: &Path) -> Result<Connection> {
     let uri = super::files::immutable(before);
     conn.execute("ATTACH ?1 AS before", [&uri])
         .map_err(|error| Error::at("read", before, error))?;
+    stand_in_collations(&conn).map_err(at)?;
     conn.execute_batch("BEGIN; SELECT 1 FROM main.sqlite_schema LIMIT 1")
         .map_err(at)?;
     Ok(conn)
 }
 
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode as Code;
-    matches!(
-        error.sqlite_error_code(),
-        Some(Code::DatabaseCorrupt | Code::NotADatabase)
-    )
+/// Why SQLite did not do something.
+enum Trouble {
+    /// The file is damaged.
+    Damage,
+    /// It does not take the statement: the app has functions of its own, say,
+    /// which the database is well without.
+    Statement,
+    Other,
+}
+
+impl Trouble {
+    fn of(error: &rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        // SQLite's own one is behind more than one of rusqlite's.
+        let own = std::error::Error::source(error)
+            .and_then(|own| own.downcast_ref::<rusqlite::ffi::Error>());
+        match own.map(|own| own.code) {
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Damage,
+            Some(Code::Unknown) => Self::Statement,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// That one table cannot be read.
+fn unreadable(table: &str, error: &rusqlite::Error) -> Loss {
+    Loss::new(Kind::Unreadable, Some(table), None).saying(error.to_string())
 }
 
 fn compared(
@@ -166,23 +195,28 @@ fn compared(
         touched: &touched,
     };
     let matches = looked.compare(&mut report)?;
-    let (losses, notes) = objects::compare(&was, &now, &matches);
-    report.losses.extend(losses);
-    report.notes.extend(notes);
+    let both = objects::Both {
+        before: &was,
+        after: &now,
+        matches: &matches,
+    };
+    objects::compare(both, &mut report);
     tell.step("checking", None);
     let of = |error| Error::sqlite("check the foreign keys of", conn, error);
-    report
-        .losses
-        .extend(violations::new(conn, &was, &now, &matches, &touched).map_err(of)?);
-    report
-        .losses
-        .extend(broken::new(conn, &was, &now, &matches));
-    let found = match depth {
-        Depth::None => Vec::new(),
-        Depth::Quick => integrity::changed(conn, &now, &touched, &mut report.notes)?,
-        Depth::Full => integrity::whole(conn, &mut report.notes, tell)?,
+    violations::new(conn, both, &touched, &mut report).map_err(of)?;
+    report.losses.extend(broken::new(conn, both));
+    let mut check = integrity::Check {
+        conn,
+        after: &now,
+        touched: &touched,
+        report: &mut report,
     };
-    report.losses.extend(found);
+    match depth {
+        Depth::None => {}
+        Depth::Quick => check.changed()?,
+        Depth::Full => check.whole(tell)?,
+    }
+    report.notes.sort_by_key(|note| note.about);
     Ok((report, false))
 }
 

@@ -3,22 +3,30 @@
 use std::collections::HashMap;
 
 use super::super::facts::{Facts, Object, Table, key};
-use super::super::report::{Kind, Loss};
+use super::super::report::{About, Kind, Loss, Report};
 use super::super::text;
 use super::tables::Matches;
 
+/// What there was, what there is, and which is which.
+#[derive(Clone, Copy)]
+pub(super) struct Both<'f> {
+    pub(super) before: &'f Facts,
+    pub(super) after: &'f Facts,
+    pub(super) matches: &'f Matches,
+}
+
 /// Compares all of it.
-pub(super) fn compare(
-    before: &Facts,
-    after: &Facts,
-    matches: &Matches,
-) -> (Vec<Loss>, Vec<String>) {
+pub(super) fn compare(both: Both<'_>, report: &mut Report) {
+    let Both {
+        before,
+        after,
+        matches,
+    } = both;
     let mut found = Found {
         before,
         after,
         matches,
-        losses: Vec::new(),
-        notes: Vec::new(),
+        report,
     };
     for (was, now) in matches.pairs(before, after) {
         found.table(was, now);
@@ -28,20 +36,32 @@ pub(super) fn compare(
     }
     found.triggers();
     found.views();
-    (found.losses, found.notes)
 }
 
 pub(super) struct Found<'f> {
     pub(super) before: &'f Facts,
     pub(super) after: &'f Facts,
     pub(super) matches: &'f Matches,
-    losses: Vec<Loss>,
-    pub(super) notes: Vec<String>,
+    report: &'f mut Report,
+}
+
+impl<'f> Found<'f> {
+    pub(super) fn both(&self) -> Both<'f> {
+        Both {
+            before: self.before,
+            after: self.after,
+            matches: self.matches,
+        }
+    }
 }
 
 impl Found<'_> {
     pub(super) fn lose(&mut self, loss: Loss) {
-        self.losses.push(loss);
+        self.report.losses.push(loss);
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.report.note(About::Definition, text);
     }
 
     fn triggers(&mut self) {
@@ -64,17 +84,14 @@ impl Found<'_> {
                             .is_none_or(|to| !to.eq_ignore_ascii_case(&now.table)) =>
                 {
                     let detail = format!("it is on {} now", now.table);
-                    self.losses.push(
-                        Loss::new(Kind::Trigger, Some(&was.table), Some(&was.name)).saying(detail),
-                    );
+                    let loss = Loss::new(Kind::Trigger, Some(&was.table), Some(&was.name));
+                    self.lose(loss.saying(detail));
                 }
-                Some(_) => self
-                    .notes
-                    .push(format!("trigger {}: its text is another now", was.name)),
+                Some(_) => self.note(format!("trigger {}: its text is another now", was.name)),
                 None if is_renamed(was, self.after.triggers.values()) => {}
                 None => {
                     let loss = Loss::new(Kind::Trigger, Some(&was.table), Some(&was.name));
-                    self.losses.push(loss.saying(one_line(&was.sql)));
+                    self.lose(loss.saying(one_line(&was.sql)));
                 }
             }
         }
@@ -84,18 +101,15 @@ impl Found<'_> {
         for (name, was) in &self.before.views {
             match self.after.views.get(name) {
                 Some(now) if text::words(&now.sql) == text::words(&was.sql) => {}
-                Some(_) => self
-                    .notes
-                    .push(format!("view {}: its text is another now", was.name)),
+                Some(_) => self.note(format!("view {}: its text is another now", was.name)),
                 // A table in its place, as a view that was given its own rows.
                 None if self.after.tables.contains_key(name) => {
-                    self.notes
-                        .push(format!("view {}: it is a table now", was.name));
+                    self.note(format!("view {}: it is a table now", was.name));
                 }
                 None if is_renamed(was, self.after.views.values()) => {}
                 None => {
                     let loss = Loss::new(Kind::View, None, Some(&was.name));
-                    self.losses.push(loss.saying(one_line(&was.sql)));
+                    self.lose(loss.saying(one_line(&was.sql)));
                 }
             }
         }
@@ -116,13 +130,18 @@ impl Found<'_> {
                 )
             })
             .collect();
-        let now = |word: &String| names.get(word).unwrap_or(word).clone();
-        words.iter().map(now).collect()
+        let mut renamed = words.to_vec();
+        for (at, word) in text::names(words) {
+            if let Some(now) = names.get(word) {
+                renamed[at].clone_from(now);
+            }
+        }
+        renamed
     }
 
     /// What is about a column that is gone went with it.
     pub(super) fn names_lost_column(&self, was: &Table, now: &Table, words: &[String]) -> bool {
-        words.iter().any(|word| {
+        text::names(words).any(|(_, word)| {
             was.column(word).is_some_and(|column| {
                 now.column(&self.matches.column(was, &column.name))
                     .is_none()

@@ -8,7 +8,9 @@ use rusqlite::{Connection, Result, Row};
 
 use super::super::facts::{Table, TableKind, in_schema};
 use super::super::text;
+use super::contents;
 use super::key::{Key, lost_by_key};
+use super::values::{self, Emptied};
 use crate::sql::quote_name;
 
 /// Pairs of a lost and a new column that are tried as one column renamed.
@@ -25,9 +27,8 @@ pub(super) struct Compared {
     pub(super) lost: u64,
     /// Rows that are there, with other values.
     pub(super) changed: u64,
-    /// Columns that are there and in which values became NULL: the name, how
-    /// many, of how many that are in rows still there.
-    pub(super) nulls: Vec<(String, u64, u64)>,
+    /// Columns that are there and in which values went.
+    pub(super) emptied: Vec<Emptied>,
     /// Columns that are gone, and how many values they had.
     pub(super) dropped: Vec<(String, u64)>,
     /// Columns under a new name.
@@ -37,7 +38,7 @@ pub(super) struct Compared {
 impl Compared {
     /// Nothing of the table is lost.
     pub(super) fn is_whole(&self) -> bool {
-        self.has_all_rows() && self.nulls.is_empty()
+        self.has_all_rows() && self.emptied.is_empty()
     }
 
     /// Every row is there, and every column that held something.
@@ -72,7 +73,27 @@ pub(super) fn unchanged(before: &Table, after: &Table) -> Option<Compared> {
     Some(compared)
 }
 
+/// Both tables of one, on their connection.
+#[derive(Clone, Copy)]
+pub(super) struct Sides<'s> {
+    pub(super) conn: &'s Connection,
+    pub(super) before: &'s Table,
+    pub(super) after: &'s Table,
+}
+
+impl Sides<'_> {
+    /// The number of the one query's one row.
+    pub(super) fn number(&self, sql: &str) -> Result<u64> {
+        self.conn.query_row(sql, [], |row| number(row, 0))
+    }
+}
+
 pub(super) fn compare(conn: &Connection, before: &Table, after: &Table) -> Result<Compared> {
+    let sides = Sides {
+        conn,
+        before,
+        after,
+    };
     let mut compared = Compared {
         before: count(conn, "before", before)?,
         after: count(conn, "main", after)?,
@@ -90,37 +111,36 @@ pub(super) fn compare(conn: &Connection, before: &Table, after: &Table) -> Resul
         .filter(|column| before.column(&column.name).is_none())
         .map(|column| column.name.as_str())
         .collect();
-    // A primary key may have been renamed, too.
-    let key = Key::of(before, after, &gone, &new);
+    // A primary key may have been renamed, too. One that cannot be looked up
+    // would be sought in the whole table for every row.
+    let mut key = Key::of(before, after, &gone, &new);
+    if let Some(found) = &key
+        && !found.is_looked_up(sides)?
+    {
+        key = None;
+    }
+    let has_key = !before.primary_key().is_empty();
     let lost = match &key {
         Some(key) => lost_by_key(conn, before, after, key)?,
         None => compared.before,
     };
-    let by_contents = (lost > 0 && before.primary_key().is_empty()) || key.is_none();
-    match key.filter(|_| !by_contents || lost == 0) {
+    match key.filter(|_| has_key || lost == 0) {
         Some(key) => {
             compared.lost = lost;
-            compared.follow(conn, before, after, &key, &gone, &new)?;
-            // Rows may have changed places, where nothing tells them apart.
-            if !compared.nulls.is_empty() && before.primary_key().is_empty() {
-                let common = common(before, after);
-                let rows = compared.after;
-                if lost_by_contents(conn, before, after, &common, rows)? == 0 {
-                    compared.nulls.clear();
-                    compared.changed = 0;
-                }
+            compared.follow(sides, &key, &gone, &new)?;
+            if !has_key {
+                compared.without_a_key(sides, &key)?;
             }
         }
         None => {
             for name in gone {
-                let values = values(conn, before, name)?;
+                let values = values::of(conn, "before", before, name)?;
                 compared.dropped.push((name.into(), values));
             }
-            let common = common(before, after);
-            compared.lost = lost_by_contents(conn, before, after, &common, compared.after)?;
+            compared.lost = contents::lost(sides, compared.after)?;
             // A rowid that is the same may well be the same row: fewer rows
             // are gone then than have contents that are not there any more.
-            if before.primary_key().is_empty() && lost < compared.lost {
+            if !has_key && lost < compared.lost {
                 compared.lost = lost;
             }
         }
@@ -129,177 +149,106 @@ pub(super) fn compare(conn: &Connection, before: &Table, after: &Table) -> Resul
 }
 
 impl Compared {
+    /// Where nothing but a number tells rows apart, they may have changed
+    /// places; or others may have got the numbers of those that are gone.
+    fn without_a_key(&mut self, sides: Sides<'_>, key: &Key) -> Result<()> {
+        if !self.emptied.is_empty() {
+            if contents::lost(sides, self.after)? == 0 {
+                self.emptied.clear();
+                self.changed = 0;
+            }
+            return Ok(());
+        }
+        let mut keys = sides.before.foreign_keys.iter();
+        let is_child = keys.any(|key| key.on_delete == "CASCADE");
+        if self.changed > 0 && is_child && contents::has_strangers(sides, key, &self.renamed)? {
+            self.lost = contents::lost(sides, self.after)?;
+        }
+        Ok(())
+    }
+
     /// What became of the values of rows that are still there.
-    fn follow(
-        &mut self,
-        conn: &Connection,
-        before: &Table,
-        after: &Table,
-        key: &Key,
-        gone: &[&str],
-        new: &[&str],
-    ) -> Result<()> {
+    fn follow(&mut self, sides: Sides<'_>, key: &Key, gone: &[&str], new: &[&str]) -> Result<()> {
+        let (conn, before, after) = (sides.conn, sides.before, sides.after);
         let join = key.join(before, after);
         self.renamed.extend(key.renamed());
         for name in gone {
             if self.renamed.iter().any(|(from, _)| from == name) {
                 continue;
             }
-            let values = values(conn, before, name)?;
+            let values = values::of(conn, "before", before, name)?;
             match values > 0 {
-                true => match self.renaming(conn, &join, name, new)? {
+                true => match self.renaming(sides, &join, name, new)? {
                     Some(to) => self.renamed.push(((*name).into(), to)),
                     None => self.dropped.push(((*name).into(), values)),
                 },
                 false => self.dropped.push(((*name).into(), 0)),
             }
         }
-        let pairs: Vec<(&str, String)> = (before.columns.iter())
+        let pairs: Vec<_> = (before.columns.iter())
             .filter(|column| !column.generated && !key.has(&column.name))
-            .map(|column| (column.name.as_str(), self.column(&column.name).to_owned()))
-            .filter(|(_, now)| after.column(now).is_some())
+            .filter_map(|column| Some((column, after.column(self.column(&column.name))?)))
             .collect();
-        if pairs.is_empty() {
-            return Ok(());
-        }
-        let differs: Vec<String> = (pairs.iter())
-            .map(|(was, now)| format!("b.{} IS NOT a.{}", quote_name(was), quote_name(now)))
-            .collect();
-        let differs = differs.join(" OR ");
-        let sql = format!("SELECT count(*) {join} WHERE {differs}");
-        self.changed = conn.query_row(&sql, [], |row| number(row, 0))?;
-        if self.changed == 0 {
-            return Ok(());
-        }
-        let sums: Vec<String> = (pairs.iter())
-            .map(|(was, now)| {
-                let (was, now) = (quote_name(was), quote_name(now));
-                format!(
-                    "count(*) FILTER (WHERE b.{was} NOT NULL AND a.{now} IS NULL), count(b.{was})"
-                )
-            })
-            .collect();
-        // SQLite returns 2000 columns at most.
-        for (pairs, sums) in pairs.chunks(500).zip(sums.chunks(500)) {
-            let sql = format!("SELECT {} {join}", sums.join(", "));
-            let mut statement = conn.prepare(&sql)?;
-            let found = statement.query_row([], |row| {
-                let pairs = pairs.iter().enumerate();
-                pairs
-                    .map(|(at, (was, _))| {
-                        Ok((
-                            (*was).to_owned(),
-                            number(row, 2 * at)?,
-                            number(row, 2 * at + 1)?,
-                        ))
-                    })
-                    .collect::<Result<Vec<(String, u64, u64)>>>()
-            })?;
-            self.nulls
-                .extend(found.into_iter().filter(|(_, nulls, _)| *nulls > 0));
-        }
+        (self.changed, self.emptied) = values::changed(sides, &join, &pairs)?;
         Ok(())
     }
 
-    /// The new column that has all values of the lost one, if there is one.
+    /// The new column that has all values of the lost one, or that has most of
+    /// them in its very place, if there is one.
     fn renaming(
         &self,
-        conn: &Connection,
+        sides: Sides<'_>,
         join: &str,
         lost: &str,
         new: &[&str],
     ) -> Result<Option<String>> {
+        let conn = sides.conn;
         let was = quote_name(lost);
+        let is_free = |now: &str| !self.renamed.iter().any(|(_, taken)| taken == now);
         for now in new.iter().take(RENAMES_TRIED) {
-            if self.renamed.iter().any(|(_, taken)| taken == now) {
+            if !is_free(now) {
                 continue;
             }
             let now_name = quote_name(now);
             // The first that differs ends it. That some are the same is asked
             // for, too: all rows with values may be gone.
-            let differs = format!("SELECT 1 {join} WHERE b.{was} IS NOT a.{now_name} LIMIT 1");
-            let same = format!("SELECT 1 {join} WHERE b.{was} = a.{now_name} LIMIT 1");
+            let differs =
+                format!("SELECT 1 {join} WHERE b.{was} IS NOT a.{now_name} COLLATE BINARY LIMIT 1");
+            let same = format!("SELECT 1 {join} WHERE {} LIMIT 1", equal(&was, &now_name));
             if !conn.prepare(&differs)?.exists([])? && conn.prepare(&same)?.exists([])? {
                 return Ok(Some((*now).into()));
             }
         }
-        Ok(None)
-    }
-}
-
-/// Columns by their names in both.
-fn common(before: &Table, after: &Table) -> Vec<(String, String)> {
-    let both = before.columns.iter().filter(|column| !column.generated);
-    both.filter_map(|column| {
-        Some((
-            column.name.clone(),
-            after.column(&column.name)?.name.clone(),
-        ))
-    })
-    .collect()
-}
-
-/// Rows whose contents are not there as often as they were.
-fn lost_by_contents(
-    conn: &Connection,
-    before: &Table,
-    after: &Table,
-    common: &[(String, String)],
-    rows_after: u64,
-) -> Result<u64> {
-    if common.is_empty() {
-        let rows = count(conn, "before", before)?;
-        return Ok(rows.saturating_sub(rows_after));
-    }
-    let list = |side: fn(&(String, String)) -> &String| -> String {
-        let names: Vec<String> = common.iter().map(|pair| quote_name(side(pair))).collect();
-        names.join(", ")
-    };
-    let (was, now) = (list(|pair| &pair.0), list(|pair| &pair.1));
-    let numbers: Vec<String> = (1..=common.len()).map(|n| n.to_string()).collect();
-    let sql = format!(
-        "SELECT coalesce(sum(n), 0) FROM (
-           SELECT {was}, sum(one) AS n FROM (
-             SELECT {was}, 1 AS one FROM {from} UNION ALL SELECT {now}, -1 FROM {to}
-           ) GROUP BY {numbers} HAVING n > 0)",
-        from = in_schema("before", &before.name),
-        to = in_schema("main", &after.name),
-        numbers = numbers.join(", "),
-    );
-    conn.query_row(&sql, [], |row| number(row, 0))
-}
-
-/// Values of a column that say something: neither NULL nor what the column has
-/// by default.
-fn values(conn: &Connection, before: &Table, name: &str) -> Result<u64> {
-    let (table, column) = (in_schema("before", &before.name), quote_name(name));
-    let default = before
-        .column(name)
-        .and_then(|column| column.default.as_deref());
-    if let Some(default) = default.filter(|default| is_constant(default)) {
+        let mut columns = sides.before.columns.iter();
+        let Some(at) = columns.position(|column| column.name == lost) else {
+            return Ok(None);
+        };
+        let in_place = sides
+            .before
+            .columns
+            .get(at)
+            .zip(sides.after.columns.get(at));
+        let Some((_, now)) = in_place.filter(|(was, now)| {
+            new.contains(&now.name.as_str())
+                && is_free(&now.name)
+                && !now.generated
+                && now.declared.eq_ignore_ascii_case(&was.declared)
+        }) else {
+            return Ok(None);
+        };
         let sql = format!(
-            "SELECT count(*) FROM {table} WHERE {column} NOT NULL AND {column} IS NOT ({default})"
+            "SELECT count(*) FILTER (WHERE {}) * 2 >= count(b.{was}) AND count(a.{now}) > 0 {join}",
+            equal(&was, &quote_name(&now.name)),
+            now = quote_name(&now.name),
         );
-        // A default that SQLite does not take here is no reason to fail.
-        if let Ok(count) = conn.query_row(&sql, [], |row| number(row, 0)) {
-            return Ok(count);
-        }
+        let most: bool = conn.query_row(&sql, [], |row| row.get(0))?;
+        Ok(most.then(|| now.name.clone()))
     }
-    let sql = format!("SELECT count({column}) FROM {table}");
-    conn.query_row(&sql, [], |row| number(row, 0))
 }
 
-/// A literal, not an expression that may be anything at any time.
-fn is_constant(default: &str) -> bool {
-    let words = text::words(default);
-    let is_number = |word: &String| word.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    match words.as_slice() {
-        [one] => {
-            is_number(one) || one.starts_with('\'') || ["true", "false"].contains(&one.as_str())
-        }
-        [sign, one] => ["-", "+"].contains(&sign.as_str()) && is_number(one),
-        _ => false,
-    }
+/// That the two columns have one value, not to be looked up in an index.
+pub(super) fn equal(was: &str, now: &str) -> String {
+    format!("b.{was} = +a.{now} COLLATE BINARY")
 }
 
 pub(super) fn count(conn: &Connection, schema: &str, table: &Table) -> Result<u64> {
@@ -315,4 +264,9 @@ pub(super) fn count(conn: &Connection, schema: &str, table: &Table) -> Result<u6
 /// A count.
 pub(super) fn number(row: &Row<'_>, at: usize) -> Result<u64> {
     Ok(row.get::<_, i64>(at)?.unsigned_abs())
+}
+
+/// Whether a column has a default that says nothing, and which.
+pub(super) fn default(column: &super::super::facts::Column) -> Option<String> {
+    text::literal(column.default.as_deref()?)
 }

@@ -1,26 +1,25 @@
 //! Rows that point to rows which are not there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Result};
 
-use super::super::facts::{Facts, Table};
-use super::super::report::{Kind, Loss};
+use super::super::facts::{Facts, ForeignKey, Table, in_schema};
+use super::super::report::{About, Kind, Loss, Report};
 use super::super::tree::Touched;
-use super::tables::Matches;
-
-/// A row by its number, which WITHOUT ROWID tables have not, and its parent.
-type Orphans = BTreeMap<String, (HashSet<i64>, u64)>;
+use super::objects::Both;
+use super::rows::number;
+use super::{Trouble, foreign, unreadable};
+use crate::sql::quote_name;
 
 /// Violations of foreign keys that were none before.
 pub(super) fn new(
     conn: &Connection,
-    before: &Facts,
-    after: &Facts,
-    matches: &Matches,
+    both: Both<'_>,
     touched: &Touched,
-) -> Result<Vec<Loss>> {
-    let mut losses = Vec::new();
+    report: &mut Report,
+) -> Result<()> {
+    let (before, after) = (both.before, both.after);
     for child in after.tables.values() {
         let may_differ = |table: &Table| {
             let was = before.table(&table.name);
@@ -38,49 +37,163 @@ pub(super) fn new(
         if !is_concerned {
             continue;
         }
-        // A parent without the key that is pointed to: it is told as broken.
-        let Ok(now) = orphans(conn, "main", &child.name) else {
-            continue;
-        };
-        if now.is_empty() {
-            continue;
-        }
-        let was = before.tables.values().find(|was| {
-            matches
-                .of(&was.name)
-                .is_some_and(|now| now.eq_ignore_ascii_case(&child.name))
-        });
-        let had = match was {
-            Some(was) => orphans(conn, "before", &was.name).unwrap_or_default(),
-            None => Orphans::new(),
-        };
-        for (parent, (rows, all)) in now {
-            let empty = (HashSet::new(), 0);
-            let (old, old_all) = had.get(&parent).unwrap_or(&empty);
-            let new = match rows.is_empty() {
-                true => all.saturating_sub(*old_all),
-                false => rows.difference(old).count() as u64,
-            };
-            if new > 0 {
-                let loss = Loss::new(Kind::Violation, Some(&child.name), None).counted(new, all);
-                losses.push(
-                    loss.saying(format!("they point to rows of {parent} that are not there")),
-                );
-            }
+        match of(conn, both, child, report) {
+            Ok(()) => {}
+            Err(error) => match Trouble::of(&error) {
+                // A parent without the key that is pointed to, mostly, which is
+                // told as broken.
+                Trouble::Statement => {
+                    let text = format!(
+                        "{}: its foreign keys could not be checked: {error}",
+                        child.name
+                    );
+                    report.note(About::Unseen, text);
+                }
+                Trouble::Damage => {
+                    let known = |loss: &Loss| {
+                        loss.kind == Kind::Unreadable && loss.table.as_deref() == Some(&child.name)
+                    };
+                    if !report.losses.iter().any(known) {
+                        report.losses.push(unreadable(&child.name, &error));
+                    }
+                }
+                Trouble::Other => return Err(error),
+            },
         }
     }
-    Ok(losses)
+    Ok(())
 }
 
-fn orphans(conn: &Connection, schema: &str, table: &str) -> Result<Orphans> {
-    let sql = "SELECT parent, rowid FROM pragma_foreign_key_check(?1, ?2)";
-    let mut statement = conn.prepare(sql)?;
-    let mut rows = statement.query([table, schema])?;
-    let mut orphans = Orphans::new();
-    while let Some(row) = rows.next()? {
-        let (known, all) = orphans.entry(row.get(0)?).or_default();
-        known.extend(row.get::<_, Option<i64>>(1)?);
-        *all += 1;
+fn of(conn: &Connection, both: Both<'_>, child: &Table, report: &mut Report) -> Result<()> {
+    let now = counts(conn, "main", child)?;
+    if now.is_empty() {
+        return Ok(());
     }
-    Ok(orphans)
+    let was = both.before.tables.values().find(|was| {
+        let now = both.matches.of(&was.name);
+        now.is_some_and(|now| now.eq_ignore_ascii_case(&child.name))
+    });
+    let had = match was {
+        Some(was) => counts(conn, "before", was).unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    for key in &child.foreign_keys {
+        let Some(all) = now.get(&key.id).copied() else {
+            continue;
+        };
+        if is_apps_own(both.after, key) {
+            let text = format!(
+                "{}: its rows without one in {} were not counted: its key is sorted as only the app can",
+                child.name, key.table
+            );
+            report.note(About::Unseen, text);
+            continue;
+        }
+        let same = was.and_then(|was| {
+            let mut keys = was.foreign_keys.iter();
+            let same = keys.find(|had| foreign::is_same(both, was, had, key))?;
+            had.contains_key(&same.id).then_some((was, same))
+        });
+        let new = match same {
+            None => all,
+            Some((was, had)) => Pair {
+                was,
+                had,
+                child,
+                key,
+            }
+            .added(conn, all)?,
+        };
+        if new > 0 {
+            let loss = Loss::new(Kind::Violation, Some(&child.name), None).counted(new, all);
+            let text = format!("they point to rows of {} that are not there", key.table);
+            report.losses.push(loss.saying(text));
+        }
+    }
+    Ok(())
+}
+
+/// How many there are, by the number of the foreign key.
+fn counts(conn: &Connection, schema: &str, table: &Table) -> Result<BTreeMap<i64, u64>> {
+    let sql = "SELECT fkid, count(*) FROM pragma_foreign_key_check(?1, ?2) GROUP BY fkid";
+    let mut statement = conn.prepare(sql)?;
+    let counts = statement.query_map([table.name.as_str(), schema], |row| {
+        Ok((row.get(0)?, number(row, 1)?))
+    })?;
+    counts.collect()
+}
+
+/// Whether the parent is looked into in an order that is not known here.
+fn is_apps_own(after: &Facts, key: &ForeignKey) -> bool {
+    let mut indexes = after.indexes_of(&key.table);
+    indexes.any(|index| index.unique && index.is_apps_own)
+}
+
+/// One foreign key that rows violated before, too.
+struct Pair<'p> {
+    was: &'p Table,
+    had: &'p ForeignKey,
+    child: &'p Table,
+    key: &'p ForeignKey,
+}
+
+impl Pair<'_> {
+    /// Which of the violations are new. SQLite compares them, which needs no
+    /// memory for each.
+    fn added(&self, conn: &Connection, all: u64) -> Result<u64> {
+        // Rows without a number cannot be found again.
+        let (Some(rowid), Some(old_rowid)) = (self.child.rowid(), self.was.rowid()) else {
+            let old = counts(conn, "before", self.was)?;
+            let old = old.get(&self.had.id).copied().unwrap_or(0);
+            return Ok(all.saturating_sub(old));
+        };
+        let violations = |schema: &str, table: &Table, rowid: &str, key: &ForeignKey, n: i8| {
+            // A number of its own stays with a row; else it is told by what it
+            // points to.
+            let columns: Vec<String> = match numbers_stay(self.was) && numbers_stay(self.child) {
+                true => vec![format!("t.{rowid} AS c0")],
+                false => (key.from.iter().enumerate())
+                    .map(|(at, column)| format!("t.{} AS c{at}", quote_name(column)))
+                    .collect(),
+            };
+            format!(
+                "SELECT {}, {n} AS one FROM pragma_foreign_key_check({}, '{schema}') AS f
+                 JOIN {} AS t ON t.{rowid} = f.rowid WHERE f.fkid = {}",
+                columns.join(", "),
+                literal(&table.name),
+                in_schema(schema, &table.name),
+                key.id,
+            )
+        };
+        let by: Vec<String> = match numbers_stay(self.was) && numbers_stay(self.child) {
+            true => vec!["c0".into()],
+            false => (0..self.key.from.len())
+                .map(|at| format!("c{at}"))
+                .collect(),
+        };
+        let sql = format!(
+            "SELECT coalesce(sum(n), 0) FROM (SELECT sum(one) AS n FROM ({} UNION ALL {})
+             GROUP BY {} HAVING n > 0)",
+            violations("main", self.child, rowid, self.key, 1),
+            violations("before", self.was, old_rowid, self.had, -1),
+            by.join(", "),
+        );
+        conn.query_row(&sql, [], |row| number(row, 0))
+    }
+}
+
+/// Whether the rowid is a column of the table, which goes along wherever the
+/// rows are copied.
+fn numbers_stay(table: &Table) -> bool {
+    let key = table.primary_key();
+    let is_integer = |name: &&str| {
+        let column = table.column(name);
+        column.is_some_and(|column| column.declared.eq_ignore_ascii_case("INTEGER"))
+    };
+    key.len() == 1 && key.iter().all(is_integer)
+}
+
+/// A text, for SQL.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
