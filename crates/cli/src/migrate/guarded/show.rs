@@ -213,7 +213,9 @@ pub(crate) fn accepted(verdict: &Verdict) -> Vec<String> {
     let mut lines = Vec::new();
     for report in verdict.reports() {
         for loss in &report.losses {
-            let row = row(loss).join(", ");
+            let mut row = row(loss);
+            row.retain(|part| !part.is_empty());
+            let row = row.join(", ");
             lines.push(format!(
                 "monolite: {}: lost, as was allowed: {row}",
                 report.database
