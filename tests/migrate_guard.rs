@@ -5,3 +5,4 @@ mod frameworks;
 mod in_run;
 mod life;
 mod place;
+mod turn;

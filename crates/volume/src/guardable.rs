@@ -18,8 +18,8 @@ use crate::databases::{is_companion, is_database};
 
 /// Directories in directories: deeper than anybody puts a database on purpose.
 const MAX_DEPTH: usize = 32;
-/// Directory entries looked at, altogether: seconds.
-const MAX_ENTRIES: usize = 1_000_000;
+/// Directory entries looked at, altogether: half a minute.
+const MAX_ENTRIES: usize = 5_000_000;
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// A database is made of pages; none is smaller, and each a multiple of it.
 const SMALLEST_PAGE: u64 = 512;
@@ -56,8 +56,8 @@ pub enum Unguardable {
     },
     /// The database that is named lies elsewhere.
     #[error(
-        "{} is {}, outside of the data directory {}: it could not be put back from there; name its own directory with --data",
-        .named.display(), .real.display(), .dir.display()
+        "{} lies outside of the data directory {}, and would not be guarded; name its own directory with --data",
+        shown(.named, .real), .dir.display()
     )]
     Elsewhere {
         /// As it is named.
@@ -69,6 +69,14 @@ pub enum Unguardable {
     },
 }
 
+/// A link, and where it leads.
+fn shown(named: &Path, real: &Path) -> String {
+    match named == real {
+        true => named.display().to_string(),
+        false => format!("{} ({})", named.display(), real.display()),
+    }
+}
+
 /// The databases in `dir` and anywhere below it, sorted: what is called like
 /// one, as [`databases`](crate::databases) has it, every other file with
 /// SQLite's header, and each of `named`, by its real path, if it is there. Links
@@ -76,7 +84,7 @@ pub enum Unguardable {
 /// cannot be read are passed over.
 ///
 /// # Errors
-/// `dir` is there and cannot be listed; it has more than a million entries;
+/// `dir` is there and cannot be listed; it has more than five million entries;
 /// one of `named` lies outside of it, or is a link to what does.
 pub fn guardable(dir: &Path, named: &[PathBuf]) -> Result<Vec<PathBuf>, Unguardable> {
     let mut found = match dir.try_exists() {

@@ -147,7 +147,10 @@ fn begin(
     options: Options,
 ) -> Result<Option<Begun>, Failure> {
     let cancel = Cancel::default();
-    run::all_guardable(settings, volume)?;
+    // What is only recovered was guarded before.
+    if !command.is_empty() {
+        run::all_guardable(settings, volume)?;
+    }
     let guarding = run::guarding(settings, volume);
     let site = site(volume, guarding.find, true, &cancel, shown());
     let name = name_of(command);

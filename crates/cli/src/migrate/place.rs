@@ -1,7 +1,7 @@
 //! Which files, and for which database.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -13,6 +13,9 @@ use super::guarded;
 use crate::settings::{Following, Settings};
 use crate::subject::{Search, Subject, Where};
 use crate::{Failure, print, replication, surroundings, task};
+
+/// How long a verb without `--wait` waits for a migration that is guarded.
+pub(crate) const TURN: Duration = Duration::from_mins(10);
 
 /// The directory of the files, unless it is named.
 const DIRECTORY: &str = "migrations";
@@ -103,8 +106,12 @@ fn by_name(named: &str, volume: &Path) -> Result<(PathBuf, Option<String>), Fail
             return Ok((path, Some(name.clone())));
         }
     }
-    if Path::new(named).is_file() {
-        return Ok((named.into(), None));
+    if let Ok(path) = Path::new(named).canonicalize()
+        && path.is_file()
+    {
+        let inside = volume.canonicalize().ok();
+        let name = inside.and_then(|volume| replication::name_in(&volume, &path));
+        return Ok((named.into(), name));
     }
     if Path::new(named).is_dir() {
         return Err(Failure::Usage(anyhow!(
@@ -144,9 +151,9 @@ impl Found {
     }
 
     /// No guarded migration runs, nor is one to be put back, meanwhile.
-    pub(crate) fn turn(&self, verb: &str) -> Result<Option<Turn>, Failure> {
+    pub(crate) fn turn(&self, verb: &str, wait: Duration) -> Result<Option<Turn>, Failure> {
         match self.name {
-            Some(_) => guarded::turn(&self.volume, verb, true),
+            Some(_) => guarded::turn(&self.volume, verb, wait),
             None => Ok(None),
         }
     }

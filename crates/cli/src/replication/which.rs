@@ -31,7 +31,12 @@ pub(crate) fn find(volume: &Path, following: &Following) -> Find {
 pub(crate) fn find_guarded(volume: &Path, named: Vec<PathBuf>) -> Find {
     let volume = volume.to_owned();
     // What is not found any more shows in what was found before.
-    Arc::new(move || guarded(&volume, &named).unwrap_or_default())
+    let by_name = find(&volume.clone(), &Following::default());
+    Arc::new(move || {
+        let all = guarded(&volume, &named);
+        all.or_else(|_| guarded(&volume, &[]))
+            .unwrap_or_else(|_| by_name())
+    })
 }
 
 /// As [`find_guarded`].

@@ -1,6 +1,7 @@
 //! Where databases are restored to, and whether they may be.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use monolite_migrate::guard::Turn;
@@ -58,13 +59,10 @@ pub(super) fn orders<'n>(
             out,
         });
     }
-    let in_volume = |order: &Order| {
-        let out = std::path::absolute(&order.out).unwrap_or_else(|_| order.out.clone());
-        !order.skip && out.starts_with(volume)
-    };
+    let in_volume = |order: &Order| !order.skip && is_within(&order.out, volume);
     let is_here = all.iter().any(in_volume);
     let turn = match is_here {
-        true => turn_of(volume, "monolite restore", false)?,
+        true => turn_of(volume, "monolite restore", Duration::ZERO)?,
         false => None,
     };
     let lock = match is_here {
@@ -76,6 +74,16 @@ pub(super) fn orders<'n>(
         _lock: lock,
         _turn: turn,
     })
+}
+
+/// By where its directory really is.
+fn is_within(out: &Path, volume: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let out = std::path::absolute(out).unwrap_or_else(|_| out.into());
+    let dirs = out.ancestors().skip(1);
+    let dir = dirs.map(real).find(Option::is_some).flatten();
+    out.starts_with(volume)
+        || dir.is_some_and(|dir| real(volume).is_some_and(|v| dir.starts_with(v)))
 }
 
 fn outs(names: &[&str], volume: &Path, output: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {

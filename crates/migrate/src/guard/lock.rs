@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ impl Lock {
         cancel: &Cancel,
         wait: impl FnOnce(&str),
     ) -> Result<Self> {
-        let path = volume.join(".monolite").join("migrating.lock");
+        let path = path_in(volume);
         files::make_directory(files::directory(&path))?;
         let opened = OpenOptions::new()
             .read(true)
@@ -79,6 +79,20 @@ impl Lock {
     }
 }
 
+/// The process that has the lock of `volume` now, as it says itself; `None` if
+/// nobody has it.
+pub(super) fn holder_of(volume: &Path) -> Option<u32> {
+    let mut file = File::open(path_in(volume)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read(&mut file)?.pid),
+        _ => None,
+    }
+}
+
+fn path_in(volume: &Path) -> PathBuf {
+    volume.join(".monolite").join("migrating.lock")
+}
+
 fn describe(file: &mut File, command: &str) -> std::io::Result<()> {
     let line = serde_json::to_vec(&Holder {
         pid: std::process::id(),
@@ -89,17 +103,18 @@ fn describe(file: &mut File, command: &str) -> std::io::Result<()> {
     file.write_all(&line)
 }
 
+fn read(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(4096).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
 /// Who has it, in words.
 fn holder(file: &mut File) -> String {
-    let mut text = String::new();
-    let read = file
-        .rewind()
-        .and_then(|()| file.take(4096).read_to_string(&mut text));
-    match serde_json::from_str::<Holder>(&text) {
+    match read(file) {
         // Read from a file: nothing in it may steer a terminal.
-        Ok(holder) if read.is_ok() => {
-            format!("`{}` (pid {})", holder.command.escape_debug(), holder.pid)
-        }
-        _ => "another process".into(),
+        Some(holder) => format!("`{}` (pid {})", holder.command.escape_debug(), holder.pid),
+        None => "another process".into(),
     }
 }

@@ -56,7 +56,7 @@ pub use site::{
     Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot,
     Survivors, SyncFile, Taken,
 };
-pub use turn::{Turn, interrupted};
+pub use turn::{Turn, holder, interrupted};
 pub use verdict::{PutBack, Verdict};
 
 /// How long a lock of another process is waited for.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::error::{Error, Result};
 use super::intent::Intent;
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::news::Cancel;
 
 /// No migration runs on the volume, nor is one to be put back, as long as this
@@ -36,6 +36,13 @@ impl Turn {
             None => Ok(Self { _lock: lock }),
         }
     }
+}
+
+/// The process that guards a migration of the volume now, or has its turn; by
+/// what it says of itself.
+#[must_use]
+pub fn holder(volume: &Path) -> Option<u32> {
+    lock::holder_of(volume)
 }
 
 /// The command of a migration on the volume that was begun and has not ended.

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use clap::Args;
 use monolite_migrate::files::{self, Error};
 
-use crate::migrate::place::{Place, now_ms};
+use crate::migrate::place::{Place, TURN, now_ms};
 use crate::{Failure, print};
 
 #[derive(Args)]
@@ -36,7 +36,7 @@ pub(crate) fn baseline(arguments: Baseline) -> Result<(), Failure> {
     let found = arguments.place.find()?;
     let migrations = found.migrations()?;
     migrations.check()?;
-    let _turn = found.turn("monolite migrate baseline")?;
+    let _turn = found.turn("monolite migrate baseline", TURN)?;
     let Some(conn) = found.open()? else {
         return Err(Failure::Error(anyhow!(
             "there is no database {}; `monolite migrate up` makes one",

@@ -8,7 +8,7 @@ use monolite_migrate::files::{self, Options};
 
 use super::kept;
 use super::up::apply;
-use crate::migrate::place::{Place, now_ms};
+use crate::migrate::place::{Place, TURN, now_ms};
 use crate::{Failure, print, replication};
 
 /// For connections of editors and shells.
@@ -36,7 +36,7 @@ pub(crate) fn redo(arguments: Redo) -> Result<(), Failure> {
     let found = arguments.place.find()?;
     let migrations = found.migrations()?;
     migrations.check()?;
-    let _turn = found.turn("monolite migrate redo")?;
+    let _turn = found.turn("monolite migrate redo", TURN)?;
     let Some(mut conn) = found.open()? else {
         return Err(Failure::Error(anyhow!(
             "there is no database {}; `monolite migrate up` makes one",

@@ -58,12 +58,13 @@ pub(crate) fn up(arguments: Up) -> Result<(), Failure> {
     // Before there is a file that was made for nothing.
     migrations.check()?;
     // Before it is opened: that alone may change its file.
-    let _turn = found.turn("monolite migrate up")?;
-    let conn = found.open_or_create(arguments.create)?;
     let mut options = Options::at(now_ms());
+    let wait = arguments.wait.unwrap_or(options.patience);
+    let _turn = found.turn("monolite migrate up", wait)?;
+    let conn = found.open_or_create(arguments.create)?;
     options.to = arguments.to;
     options.accept_newer = arguments.accept_newer;
-    options.patience = arguments.wait.unwrap_or(options.patience);
+    options.patience = wait;
     let waiting = files::pending(&conn, &migrations, options.accept_newer)?;
     let checked = Checked::of(&conn, up_to(waiting, options.to))?;
     let copy = match arguments.keep_copy && !waiting.is_empty() {
