@@ -131,16 +131,15 @@ impl Table {
         names.into_iter().find(|name| self.column(name).is_none())
     }
 
-    /// Whether that is this very table later on, with nothing done to its
-    /// definition but that columns were added. What hung on it and does not any
-    /// more was dropped by its name, and did not go as it was made anew.
-    pub(super) fn stayed_in_place(&self, later: &Self) -> bool {
+    /// Whether its definition later on is the same but for columns that were
+    /// added.
+    pub(super) fn only_gained_columns(&self, later: &Self) -> bool {
         let (was, now) = (self.sql.as_bytes(), later.sql.as_bytes());
         // Columns are added in one place of the text.
         let begin = was.iter().zip(now).take_while(|(a, b)| a == b).count();
         let end = was.iter().rev().zip(now.iter().rev());
         let end = end.take_while(|(a, b)| a == b).count();
-        let added = match now.len().checked_sub(was.len()) {
+        match now.len().checked_sub(was.len()) {
             Some(0) => begin == was.len(),
             Some(longer) if begin + end >= was.len() => {
                 let text = now.get(begin..begin + longer).unwrap_or_default();
@@ -148,8 +147,7 @@ impl Table {
                 text.starts_with(b",") || text.ends_with(b",")
             }
             _ => false,
-        };
-        self.root == later.root && self.number == later.number && added
+        }
     }
 
     /// How a column is converted to what it holds.
@@ -171,8 +169,32 @@ pub(super) struct Object {
     pub(super) sql: String,
 }
 
+/// One row of the schema, whatever it is of.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// As SQLite calls it: `table`, `index`, `view`, `trigger`.
+    pub(super) kind: String,
+    pub(super) name: String,
+    /// What it hangs on; a table on itself.
+    pub(super) table: String,
+    pub(super) number: i64,
+    pub(super) root: u32,
+    /// A statement made it, and no constraint.
+    pub(super) is_made: bool,
+}
+
+impl Entry {
+    pub(super) fn is_named_as(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name.eq_ignore_ascii_case(&other.name)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Facts {
+    /// How often the schema was changed, as SQLite counts it.
+    pub(super) version: i64,
+    /// The whole schema.
+    pub(super) entries: Vec<Entry>,
     pub(super) tables: BTreeMap<String, Table>,
     pub(super) indexes: Vec<Index>,
     pub(super) triggers: BTreeMap<String, Object>,

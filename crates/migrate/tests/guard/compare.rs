@@ -256,9 +256,117 @@ fn values_that_become_what_they_are_by_default() {
         INSERT INTO t (views) VALUES (7), (0)";
     let sql = again("views", "INTEGER DEFAULT 0");
     expect(last, &sql, &["values t.views 1/1"], &[]);
-    expect(last, "UPDATE t SET views = 0", &["values t.views 1/1"], &[]);
+    // Unless the schema was not changed at all.
+    expect(last, "UPDATE t SET views = 0", &[], &["t: 1 of 2 rows"]);
+    let sql =
+        "UPDATE t SET views = 0; ALTER TABLE t ADD COLUMN a INT; ALTER TABLE t ADD COLUMN b INT";
+    expect(last, sql, &["values t.views 1/1"], &[]);
     let sql = again("old", "BOOLEAN DEFAULT 1");
     expect(before, &sql, &[], &["t: 3 of 3 rows have other values"]);
+}
+
+#[test]
+fn columns_dropped_and_added_in_their_order() {
+    let before = |rest: &str| {
+        format!(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, views INTEGER DEFAULT 0, likes INTEGER DEFAULT 0{rest});
+             CREATE TABLE u (x); INSERT INTO u VALUES (1);
+             INSERT INTO t (views) VALUES (7), (8), (0)"
+        )
+    };
+    let sql = "ALTER TABLE t DROP COLUMN likes; ALTER TABLE t DROP COLUMN views;
+        ALTER TABLE t ADD COLUMN views INTEGER DEFAULT 0;
+        ALTER TABLE t ADD COLUMN likes INTEGER DEFAULT 0";
+    expect(&before(""), sql, &["values t.views 2/2"], &[]);
+    // A later one shows that it is where it was.
+    let reset =
+        "UPDATE t SET views = 0; ALTER TABLE t ADD COLUMN a INT; ALTER TABLE t ADD COLUMN b INT";
+    expect(&before(""), reset, &["values t.views 2/2"], &[]);
+    let held = before("") + "; UPDATE t SET likes = 3 WHERE id = 2";
+    expect(&held, reset, &[], &["t: 2 of 3 rows"]);
+    let never_added = before("")
+        .replace("likes INTEGER DEFAULT 0", "likes INTEGER NOT NULL")
+        .replace(
+            "t (views) VALUES (7), (8), (0)",
+            "t (views, likes) VALUES (7, 0), (8, 0), (0, 0)",
+        );
+    expect(&never_added, reset, &[], &["t: 2 of 3 rows"]);
+}
+
+#[test]
+fn another_table_in_the_place_of_one_that_went() {
+    let before = "CREATE TABLE colours (id INTEGER PRIMARY KEY, name TEXT);
+        INSERT INTO colours VALUES (1, 'red'), (2, 'blue')";
+    let sql = "DROP TABLE colours; CREATE TABLE sizes (id INTEGER PRIMARY KEY, name TEXT);
+        INSERT INTO sizes VALUES (1, 'small'), (2, 'large'), (3, 'huge')";
+    expect(before, sql, &["table colours 2/2"], &[]);
+    let wider = sql.replace("name TEXT)", "name TEXT, n INT DEFAULT 0)");
+    expect(
+        before,
+        &wider.replace("VALUES", "(id, name) VALUES"),
+        &["table colours 2/2"],
+        &[],
+    );
+    // Renamed, and written to.
+    let renamed = "ALTER TABLE colours RENAME TO sizes; UPDATE sizes SET name = upper(name)";
+    let notes = ["colours: renamed to sizes", "colours: 2 of 2 rows"];
+    expect(before, renamed, &[], &notes);
+    let index = format!("{renamed}; CREATE INDEX by_name ON sizes (name)");
+    expect(before, &index, &[], &notes);
+    // Nobody can tell, but most of it is there; or half of it, by chance.
+    let settings = "CREATE TABLE a (id INTEGER PRIMARY KEY, name TEXT, enabled BOOLEAN, at TEXT);
+        INSERT INTO a VALUES (1, 'red', 1, ''), (2, 'blue', 1, '')";
+    let sql = "ALTER TABLE a RENAME TO b; UPDATE b SET name = upper(name);
+        ALTER TABLE b ADD COLUMN c; ALTER TABLE b ADD COLUMN d";
+    expect(settings, sql, &["table a 2/2"], &[]);
+    let dated = format!("{settings}; UPDATE a SET at = 'day ' || id");
+    expect(&dated, sql, &[], &["a: renamed to b", "a: 2 of 2 rows"]);
+    let later = format!("{before}; CREATE TABLE u (x); INSERT INTO u VALUES (1)");
+    let more = format!(
+        "{renamed}; ALTER TABLE sizes ADD COLUMN n INT; ALTER TABLE sizes ADD COLUMN m INT"
+    );
+    expect(&later, &more, &[], &notes);
+}
+
+#[test]
+fn another_column_in_the_place_of_one_that_went() {
+    let before = |rest: &str| {
+        format!(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, is_admin INTEGER NOT NULL DEFAULT 0{rest});
+             WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+               INSERT INTO t (id, is_admin) SELECT n, n % 100 = 0 FROM n"
+        )
+    };
+    let another = "ALTER TABLE t DROP COLUMN is_admin;
+        ALTER TABLE t ADD COLUMN is_active INTEGER NOT NULL DEFAULT 0";
+    let sql = format!("{another}; UPDATE t SET is_active = 1 WHERE id % 3 = 0");
+    expect(&before(""), &sql, &["column t.is_admin 10/1000"], &[]);
+    let two = before(", state INTEGER DEFAULT 0");
+    let sql = format!(
+        "ALTER TABLE t DROP COLUMN state; {sql}; ALTER TABLE t ADD COLUMN state INTEGER DEFAULT 0"
+    );
+    expect(&two, &sql, &["column t.is_admin 10/1000"], &[]);
+    // Half of them, and still it is another one.
+    let half = format!("{another}; UPDATE t SET is_active = 1 WHERE id % 200 = 0");
+    expect(&before(""), &half, &["column t.is_admin 10/1000"], &[]);
+    // As Rails renames: the table is made anew.
+    let rails =
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, is_owner INTEGER NOT NULL DEFAULT 0, at TEXT);
+        INSERT INTO n SELECT * FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t;
+        UPDATE t SET is_owner = 0 WHERE id = 100";
+    expect(
+        &before(", at TEXT"),
+        rails,
+        &[],
+        &["t.is_admin: renamed to is_owner"],
+    );
+    let renamed = "ALTER TABLE t RENAME COLUMN is_admin TO is_owner; UPDATE t SET is_owner = 2";
+    expect(
+        &before(""),
+        renamed,
+        &[],
+        &["t.is_admin: renamed to is_owner"],
+    );
 }
 
 #[test]

@@ -260,6 +260,77 @@ fn dropped_by_their_names() {
     );
 }
 
+/// The last table of a schema gets its number and its root page again.
+#[test]
+fn made_anew_in_its_very_place() {
+    let table =
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, views INTEGER NOT NULL DEFAULT 0, email TEXT";
+    let empty = format!("{table}); CREATE UNIQUE INDEX t_email ON t (email);");
+    let before = format!(
+        "{empty} WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 500)
+           INSERT INTO t SELECT n, n, n || '@x' FROM n;"
+    );
+    let anew = format!(
+        "BEGIN; CREATE TEMP TABLE c AS SELECT * FROM t; DROP TABLE t; {table}, c TEXT);
+         INSERT INTO t (id, email) SELECT id, email FROM c; DROP TABLE c; COMMIT;"
+    );
+    let place = |pair: &Pair| {
+        let sql = "SELECT rowid, rootpage FROM sqlite_schema WHERE name = 't'";
+        pair.open()
+            .query_row(sql, [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+            .unwrap()
+    };
+    let pair = Pair::new(&before);
+    let was = place(&pair);
+    pair.run(&anew);
+    assert_eq!(place(&pair), was);
+    let both = ["index t.t_email", "values t.views 500/500"];
+    assert_eq!(losses(&before, &anew), both);
+    assert_eq!(losses(&empty, &anew), ["index t.t_email"]);
+    // A table that comes along stays last, too.
+    let more = format!("{anew} CREATE TABLE w (x); CREATE INDEX w_x ON w (x)");
+    assert_eq!(losses(&before, &more), both);
+
+    // What is told apart from it is let through.
+    let dropped = "DROP INDEX t_email; UPDATE t SET views = 0;";
+    assert_eq!(losses(&before, dropped), [""; 0]);
+    let instead = format!("{dropped} CREATE INDEX i ON t (email, views)");
+    assert_eq!(losses(&before, &instead), [""; 0]);
+    let rows_stay =
+        "DROP INDEX t_email; ALTER TABLE t ADD COLUMN c TEXT; ALTER TABLE t ADD COLUMN d";
+    assert_eq!(losses(&before, rows_stay), [""; 0]);
+    let written = format!("{rows_stay}; UPDATE t SET views = 0");
+    assert_eq!(losses(&before, &written), both, "nobody can tell");
+    // VACUUM numbers all anew: tables in their order, then indexes, then views.
+    let vacuumed = format!(
+        "CREATE TABLE o (x); CREATE INDEX o_x ON o (x); INSERT INTO o VALUES (1);
+         CREATE VIEW v AS SELECT 1; {before} VACUUM"
+    );
+    let pair = Pair::new(&vacuumed);
+    let was = place(&pair);
+    let again = format!("{anew} VACUUM");
+    pair.run(&again);
+    assert_eq!(place(&pair), was);
+    assert_eq!(losses(&vacuumed, &again), both);
+    // Another one in the file of the old is not counted from there.
+    let fewer = format!("{anew} PRAGMA schema_version = 1");
+    assert_eq!(losses(&before, &fewer), both);
+    // What was made after it shows that it stayed, unless it may itself have
+    // been made anew.
+    let before = format!("{before} CREATE TABLE u (x); INSERT INTO u VALUES (1)");
+    assert_eq!(losses(&before, &written), [""; 0]);
+    assert_eq!(losses(&before, &anew), both);
+    let two = anew.replace("DROP TABLE t;", "DROP TABLE t; DROP TABLE u;")
+        + "CREATE TABLE u (x); INSERT INTO u VALUES (2), (3);";
+    let lost = losses(&before, &two);
+    assert!(
+        both.iter().all(|one| lost.iter().any(|has| has == one)),
+        "{lost:?}"
+    );
+}
+
 #[test]
 fn what_goes_with_a_table_or_a_column_is_not_told_twice() {
     let sql = "PRAGMA foreign_keys = OFF; DROP VIEW v; DROP TABLE t";
@@ -443,6 +514,34 @@ fn what_only_the_app_has_is_no_fault() {
             }
         }
     }
+}
+
+#[test]
+fn another_key_that_only_the_app_can_sort_hides_no_violation() {
+    let before =
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT UNIQUE, name TEXT COLLATE icu UNIQUE);
+        CREATE TABLE c (p INT REFERENCES p, q TEXT REFERENCES p (code), r TEXT REFERENCES p (name));
+        CREATE UNIQUE INDEX odd ON p (code COLLATE icu);
+        INSERT INTO p VALUES (1, 'a', 'x'), (2, 'b', 'y'); INSERT INTO c VALUES (2, 'b', 'y')";
+    let open = |path: &std::path::Path| {
+        let conn = rusqlite::Connection::open(path).unwrap();
+        conn.create_collation("icu", |a: &str, b: &str| b.cmp(a))
+            .unwrap();
+        conn
+    };
+    let pair = Pair::new("");
+    open(&pair.live).execute_batch(before).unwrap();
+    std::fs::copy(&pair.live, &pair.before).unwrap();
+    let sql = "PRAGMA foreign_keys = OFF; UPDATE c SET p = 8, q = 'no', r = 'no'";
+    open(&pair.live).execute_batch(sql).unwrap();
+    let report = pair.report(Depth::Quick);
+    let found: Vec<String> = report.losses.iter().map(shown).collect();
+    assert_eq!(found, ["violation c 1/1", "violation c 1/1"], "{report:?}");
+    let unseen = report
+        .notes
+        .iter()
+        .filter(|note| note.text.contains("not counted"));
+    assert_eq!(unseen.count(), 1, "{report:?}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
         before,
         after,
         matches,
+        ..
     } = both;
     let mut losses = Vec::new();
     for view in after.views.values() {

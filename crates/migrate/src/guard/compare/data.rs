@@ -103,7 +103,9 @@ impl Look<'_> {
             return Ok(compared);
         }
         match (was.kind, now.kind) {
-            (TableKind::Ordinary, TableKind::Ordinary) => rows::compare(self.conn, was, now),
+            (TableKind::Ordinary, TableKind::Ordinary) => {
+                rows::compare(self.conn, was, now, self.proof(was, now))
+            }
             // Its own content is arranged anew whenever it likes.
             (TableKind::Shadow, _) => Ok(Compared::default()),
             (TableKind::Virtual, TableKind::Virtual) => self.virtuals().compare(was, now),
@@ -213,12 +215,14 @@ impl Look<'_> {
             if rows == 0 || rows::count(self.conn, "main", now)? < rows {
                 continue;
             }
-            let compared = rows::compare(self.conn, was, now)?;
-            // Another table may well have the same numbers for keys; one in the
-            // very place of the lost one is that one, with what was done to it.
+            let proof = self.proof(was, now);
+            let compared = rows::compare(self.conn, was, now, proof)?;
+            // Another table may well have the same numbers for keys; one that
+            // was never dropped is that one, with what was done to it, and so
+            // most likely is one with most of its values in its place.
             let is_same = compared.is_whole() && compared.changed == 0;
-            let in_place = now.root == was.root && compared.has_all_rows();
-            if is_same || in_place {
+            let is_it = proof.is_same_table() || compared.is_likely;
+            if is_same || (is_it && compared.has_all_rows()) {
                 return Ok(Some((now, compared)));
             }
         }

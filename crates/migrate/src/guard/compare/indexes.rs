@@ -58,7 +58,7 @@ impl Found<'_> {
                 .indexes_of(&now.name)
                 .find(|has| index.sql.is_some() && has.name.eq_ignore_ascii_case(&index.name))
             {
-                None if index.sql.is_some() && was.stayed_in_place(now) => {
+                None if index.sql.is_some() && self.look.stayed_in_place(was, now) => {
                     let text = definition(index);
                     self.note(format!("index {}: it was dropped: {text}", index.name));
                     continue;

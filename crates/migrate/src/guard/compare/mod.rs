@@ -14,6 +14,7 @@ mod indexes;
 mod integrity;
 mod key;
 mod objects;
+mod proof;
 mod rows;
 mod tables;
 mod values;
@@ -199,11 +200,12 @@ fn compared(
         before: &was,
         after: &now,
         matches: &matches,
+        look: &looked,
     };
     objects::compare(both, &mut report);
     tell.step("checking", None);
     let of = |error| Error::sqlite("check the foreign keys of", conn, error);
-    violations::new(conn, both, &touched, &mut report).map_err(of)?;
+    violations::new(conn, both, &mut report).map_err(of)?;
     report.losses.extend(broken::new(conn, both));
     let mut check = integrity::Check {
         conn,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::facts::{Facts, Object, Table, key};
 use super::super::report::{About, Kind, Loss, Report};
 use super::super::text;
+use super::data::Look;
 use super::tables::Matches;
 
 /// What there was, what there is, and which is which.
@@ -13,6 +14,7 @@ pub(super) struct Both<'f> {
     pub(super) before: &'f Facts,
     pub(super) after: &'f Facts,
     pub(super) matches: &'f Matches,
+    pub(super) look: &'f Look<'f>,
 }
 
 /// Compares all of it.
@@ -21,11 +23,13 @@ pub(super) fn compare(both: Both<'_>, report: &mut Report) {
         before,
         after,
         matches,
+        look,
     } = both;
     let mut found = Found {
         before,
         after,
         matches,
+        look,
         report,
     };
     for (was, now) in matches.pairs(before, after) {
@@ -42,6 +46,7 @@ pub(super) struct Found<'f> {
     pub(super) before: &'f Facts,
     pub(super) after: &'f Facts,
     pub(super) matches: &'f Matches,
+    pub(super) look: &'f Look<'f>,
     report: &'f mut Report,
 }
 
@@ -51,6 +56,7 @@ impl<'f> Found<'f> {
             before: self.before,
             after: self.after,
             matches: self.matches,
+            look: self.look,
         }
     }
 }

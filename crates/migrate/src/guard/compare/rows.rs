@@ -10,6 +10,7 @@ use super::super::facts::{Table, TableKind, in_schema};
 use super::super::text;
 use super::contents;
 use super::key::{Key, lost_by_key};
+use super::proof::Proof;
 use super::values::{self, Emptied};
 use crate::sql::quote_name;
 
@@ -33,6 +34,8 @@ pub(super) struct Compared {
     pub(super) dropped: Vec<(String, u64)>,
     /// Columns under a new name.
     pub(super) renamed: Vec<(String, String)>,
+    /// It has the place and most values of one with another name.
+    pub(super) is_likely: bool,
 }
 
 impl Compared {
@@ -79,6 +82,7 @@ pub(super) struct Sides<'s> {
     pub(super) conn: &'s Connection,
     pub(super) before: &'s Table,
     pub(super) after: &'s Table,
+    pub(super) proof: Proof,
 }
 
 impl Sides<'_> {
@@ -88,11 +92,17 @@ impl Sides<'_> {
     }
 }
 
-pub(super) fn compare(conn: &Connection, before: &Table, after: &Table) -> Result<Compared> {
+pub(super) fn compare(
+    conn: &Connection,
+    before: &Table,
+    after: &Table,
+    proof: Proof,
+) -> Result<Compared> {
     let sides = Sides {
         conn,
         before,
         after,
+        proof,
     };
     let mut compared = Compared {
         before: count(conn, "before", before)?,
@@ -190,11 +200,14 @@ impl Compared {
             .filter_map(|column| Some((column, after.column(self.column(&column.name))?)))
             .collect();
         (self.changed, self.emptied) = values::changed(sides, &join, &pairs)?;
+        self.is_likely = sides.proof == Proof::Place
+            && !before.name.eq_ignore_ascii_case(&after.name)
+            && values::most_stayed(sides, &join, &pairs)?;
         Ok(())
     }
 
-    /// The new column that has all values of the lost one, or that has most of
-    /// them in its very place, if there is one.
+    /// The new column that has all values of the lost one, or that has its very
+    /// place and most of them, if there is one.
     fn renaming(
         &self,
         sides: Sides<'_>,
@@ -228,7 +241,7 @@ impl Compared {
             .columns
             .get(at)
             .zip(sides.after.columns.get(at));
-        let Some((_, now)) = in_place.filter(|(was, now)| {
+        let Some((had, now)) = in_place.filter(|(was, now)| {
             new.contains(&now.name.as_str())
                 && is_free(&now.name)
                 && !now.generated
@@ -236,10 +249,19 @@ impl Compared {
         }) else {
             return Ok(None);
         };
+        if sides.proof == Proof::Columns {
+            return Ok(Some(now.name.clone()));
+        }
+        // One that was added is the last; so may be one that went.
+        let mut later = (sides.before.columns.iter().zip(&sides.after.columns)).skip(at + 1);
+        if !later.any(|(was, now)| was.name == now.name) {
+            return Ok(None);
+        }
+        // What both have by default is the same without having been the same.
+        let said = values::said_by_both(had, now);
         let sql = format!(
-            "SELECT count(*) FILTER (WHERE {}) * 2 >= count(b.{was}) AND count(a.{now}) > 0 {join}",
+            "SELECT count(*) > 0 AND count(*) FILTER (WHERE {}) * 2 >= count(*) {join} WHERE {said}",
             equal(&was, &quote_name(&now.name)),
-            now = quote_name(&now.name),
         );
         let most: bool = conn.query_row(&sql, [], |row| row.get(0))?;
         Ok(most.then(|| now.name.clone()))

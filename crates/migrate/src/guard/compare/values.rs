@@ -4,7 +4,8 @@
 use rusqlite::{Connection, Result, Row};
 
 use super::super::facts::{Column, Table, in_schema};
-use super::rows::{Sides, default, number};
+use super::proof::Proof;
+use super::rows::{Sides, default, equal, number};
 use crate::sql::quote_name;
 
 /// A column in which values went.
@@ -53,7 +54,8 @@ struct Way<'p> {
     all: bool,
 }
 
-fn ways<'p>(sides: Sides<'_>, (was, now): Pair<'p>) -> Vec<Way<'p>> {
+/// `stayed`: it is surely the same column, whose values somebody wrote.
+fn ways<'p>(sides: Sides<'_>, (was, now): Pair<'p>, stayed: bool) -> Vec<Way<'p>> {
     let before = sides.before;
     let (b, a) = (
         format!("b.{}", quote_name(&was.name)),
@@ -80,7 +82,7 @@ fn ways<'p>(sides: Sides<'_>, (was, now): Pair<'p>) -> Vec<Way<'p>> {
             now: format!("{default} now, as by default"),
             all: false,
         });
-    } else if let Some(default) = has.filter(|_| !stayed(sides, (was, now))) {
+    } else if let Some(default) = has.filter(|_| !stayed) {
         let both: Vec<String> = had.into_iter().chain([default.clone()]).collect();
         ways.push(Way {
             pair: (was, now),
@@ -93,16 +95,61 @@ fn ways<'p>(sides: Sides<'_>, (was, now): Pair<'p>) -> Vec<Way<'p>> {
     ways
 }
 
-/// Whether it is surely the same column, whose values somebody wrote. One that
-/// was dropped and added again is the last, as it may have been before.
-fn stayed(sides: Sides<'_>, (was, now): Pair<'_>) -> bool {
+/// That a value before says something, whichever of the two has it by default.
+pub(super) fn said_by_both(was: &Column, now: &Column) -> String {
+    let defaults: Vec<String> = default(was).into_iter().chain(default(now)).collect();
+    said(&format!("b.{}", quote_name(&was.name)), &defaults)
+}
+
+/// How many columns, from the first, surely stayed: those before one that was
+/// not added again. One that is dropped and added again is the last.
+fn stayed(sides: Sides<'_>, join: &str) -> Result<usize> {
+    match sides.proof {
+        Proof::Columns => return Ok(usize::MAX),
+        Proof::Table if sides.before.only_gained_columns(sides.after) => {}
+        _ => return Ok(0),
+    }
+    let both = sides.before.columns.iter().zip(&sides.after.columns);
+    for (at, (was, now)) in both.enumerate().collect::<Vec<_>>().into_iter().rev() {
+        if was.name != now.name || now.generated {
+            continue;
+        }
+        let never_added = now.primary > 0 || (now.not_null && now.default.is_none());
+        // What it held and still holds, it was not given by default.
+        let holds = || {
+            let (b, a) = (quote_name(&was.name), quote_name(&now.name));
+            let said = said_by_both(was, now);
+            let sql = format!("SELECT 1 {join} WHERE {said} AND {} LIMIT 1", equal(&b, &a));
+            sides.conn.prepare(&sql)?.exists([])
+        };
+        if never_added || holds()? {
+            return Ok(at);
+        }
+    }
+    Ok(0)
+}
+
+/// Whether a pair is among the first `stayed` columns.
+fn is_before(sides: Sides<'_>, (was, now): Pair<'_>, stayed: usize) -> bool {
     let place = |table: &Table, column: &Column| {
         let mut columns = table.columns.iter();
         columns.position(|one| one.name == column.name)
     };
     let (had, has) = (place(sides.before, was), place(sides.after, now));
-    let is_last = had.is_none_or(|at| at + 1 == sides.before.columns.len());
-    had == has && !is_last && sides.before.stayed_in_place(sides.after)
+    stayed == usize::MAX || (had == has && has.is_some_and(|at| at < stayed))
+}
+
+/// Whether most of what was said is said still.
+pub(super) fn most_stayed(sides: Sides<'_>, join: &str, pairs: &[Pair<'_>]) -> Result<bool> {
+    let (mut same, mut all) = (0, 0);
+    for (was, now) in pairs {
+        let said = said_by_both(was, now);
+        let equal = equal(&quote_name(&was.name), &quote_name(&now.name));
+        let count = |of: &str| sides.number(&format!("SELECT count(*) {join} WHERE {of}"));
+        all += count(&said)?;
+        same += count(&format!("{said} AND {equal}"))?;
+    }
+    Ok(same * 2 > all)
 }
 
 /// How many rows have other values, and the columns in which values went.
@@ -125,7 +172,14 @@ pub(super) fn changed(
         .map(|some| format!("({})", some.join(" OR ")))
         .collect();
     let differs = differs.join(" OR ");
-    let ways: Vec<Way<'_>> = (pairs.iter()).flat_map(|pair| ways(sides, *pair)).collect();
+    // Nothing else may become what it is by default.
+    let stayed = match pairs.iter().any(|(_, now)| default(now).is_some()) {
+        true => stayed(sides, join)?,
+        false => 0,
+    };
+    let ways: Vec<Way<'_>> = (pairs.iter())
+        .flat_map(|pair| ways(sides, *pair, is_before(sides, *pair, stayed)))
+        .collect();
     let mut changed = 0;
     let mut emptied = Vec::new();
     // SQLite returns 2000 columns at most.

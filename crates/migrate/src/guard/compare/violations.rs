@@ -4,26 +4,20 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Result};
 
-use super::super::facts::{Facts, ForeignKey, Table, in_schema};
+use super::super::facts::{Column, Facts, ForeignKey, Table, in_schema};
 use super::super::report::{About, Kind, Loss, Report};
-use super::super::tree::Touched;
 use super::objects::Both;
 use super::rows::number;
 use super::{Trouble, foreign, unreadable};
 use crate::sql::quote_name;
 
 /// Violations of foreign keys that were none before.
-pub(super) fn new(
-    conn: &Connection,
-    both: Both<'_>,
-    touched: &Touched,
-    report: &mut Report,
-) -> Result<()> {
+pub(super) fn new(conn: &Connection, both: Both<'_>, report: &mut Report) -> Result<()> {
     let (before, after) = (both.before, both.after);
     for child in after.tables.values() {
         let may_differ = |table: &Table| {
             let was = before.table(&table.name);
-            touched.has(table.root) || was.is_none_or(|was| was.root != table.root)
+            both.look.touched.has(table.root) || was.is_none_or(|was| was.root != table.root)
         };
         let parents = child.foreign_keys.iter();
         let mut parents = parents.map(|key| after.table(&key.table));
@@ -123,10 +117,20 @@ fn counts(conn: &Connection, schema: &str, table: &Table) -> Result<BTreeMap<i64
     counts.collect()
 }
 
-/// Whether the parent is looked into in an order that is not known here.
+/// Whether the parent is looked into in an order that is not known here. By its
+/// rowid it is not, and an index serves only if it is sorted as its columns are;
+/// unless it is the primary key's, and the key names no columns.
 fn is_apps_own(after: &Facts, key: &ForeignKey) -> bool {
-    let mut indexes = after.indexes_of(&key.table);
-    indexes.any(|index| index.unique && index.is_apps_own)
+    let Some(parent) = after.table(&key.table) else {
+        return false;
+    };
+    let is_own = |name: &str| parent.column(name).is_some_and(Column::is_apps_own);
+    match key.to.as_slice() {
+        [] => (after.indexes_of(&parent.name)).any(|index| index.is_primary && index.is_apps_own),
+        // An INTEGER PRIMARY KEY is its rowid, whatever its collation.
+        [one] => !is_rowid(parent, one) && is_own(one),
+        more => more.iter().any(|name| is_own(name)),
+    }
 }
 
 /// One foreign key that rows violated before, too.
@@ -185,12 +189,16 @@ impl Pair<'_> {
 /// Whether the rowid is a column of the table, which goes along wherever the
 /// rows are copied.
 fn numbers_stay(table: &Table) -> bool {
+    matches!(table.primary_key().as_slice(), [one] if is_rowid(table, one))
+}
+
+/// Whether this column is the table's rowid.
+fn is_rowid(table: &Table, name: &str) -> bool {
+    let is_integer = |column: &Column| column.declared.eq_ignore_ascii_case("INTEGER");
     let key = table.primary_key();
-    let is_integer = |name: &&str| {
-        let column = table.column(name);
-        column.is_some_and(|column| column.declared.eq_ignore_ascii_case("INTEGER"))
-    };
-    key.len() == 1 && key.iter().all(is_integer)
+    !table.without_rowid
+        && matches!(key.as_slice(), [one] if one.eq_ignore_ascii_case(name))
+        && table.column(name).is_some_and(is_integer)
 }
 
 /// A text, for SQL.

@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, Result, Row};
 
 use super::super::text;
-use super::{Column, Facts, ForeignKey, Index, Object, Table, TableKind, is_apps_own, key};
+use super::{Column, Entry, Facts, ForeignKey, Index, Object, Table, TableKind, is_apps_own, key};
 
 impl Facts {
     /// What there is in `schema`, as `main`.
     pub(in crate::guard) fn read(conn: &Connection, schema: &str) -> Result<Self> {
-        let mut facts = Self::default();
+        let version = format!("PRAGMA {schema}.schema_version");
+        let mut facts = Self {
+            version: conn.query_row(&version, [], |row| row.get(0))?,
+            ..Self::default()
+        };
         let listed = listed(conn, schema)?;
         let mut definitions = BTreeMap::new();
         let sql = format!(
@@ -25,11 +29,19 @@ impl Facts {
                 table: row.get(2)?,
                 sql: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
             };
+            let root = row.get::<_, Option<u32>>(3)?.unwrap_or(0);
+            facts.entries.push(Entry {
+                kind: kind.clone(),
+                name: object.name.clone(),
+                table: object.table.clone(),
+                number: row.get(5)?,
+                root,
+                is_made: !object.sql.is_empty(),
+            });
             match kind.as_str() {
                 // SQLite's own come and go as it likes.
                 "table" if key(&object.name).starts_with("sqlite_") => {}
                 "table" => {
-                    let root = row.get::<_, Option<u32>>(3)?.unwrap_or(0);
                     let listed = listed.get(&object.name);
                     let mut table = Table::new(object, root, listed);
                     table.number = row.get(5)?;
