@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use monolite_migrate::lint::{Finding, Level, Linter, RULES};
 use proptest::prelude::*;
@@ -197,6 +200,28 @@ const FOUND: &[(&str, &[&str], &str)] = &[
     ("REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT) SET text = NULL", &["rebuilds", "update-all"], "overwrites text in 4 rows"),
     ("UPDATE posts AS p SET body = NULL FROM users", &["update-all"], "overwrites body"),
     ("UPDATE posts SET body = NULL WHERE 1", &["update-all"], ""),
+    ("UPDATE posts AS p SET body = NULL WHERE p.id = id", &["update-all"], ""),
+    // Another table's column of the same name.
+    ("UPDATE posts SET title = t.title FROM (SELECT 'x' AS title) AS t", &["update-all"], "overwrites title in 4 rows"),
+    ("UPDATE posts SET body = posts.body, title = (p.title) FROM posts AS p", &["update-all"], "overwrites title in 4 rows"),
+    // A comma goes on with a SET.
+    (
+        "REBUILD TABLE comments (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT) SET post_id = post_id, text = NULL",
+        &["rebuilds", "update-all"],
+        "overwrites text in 4 rows",
+    ),
+    // The same in other words.
+    (
+        "REBUILD TABLE posts (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, user_id INTEGER REFERENCES users ON DELETE CASCADE,
+           title TEXT NOT NULL DEFAULT '', body TEXT, price INTEGER CONSTRAINT cheap check(\"Price\">=0))",
+        &["rebuilds"],
+        "",
+    ),
+    (
+        "REBUILD TABLE tags (name TEXT PRIMARY KEY CHECK (name <> 'A')); REBUILD TABLE tags (name TEXT PRIMARY KEY CHECK (name <> 'a'))",
+        &["rebuilds", "rebuilds", "new-check", "new-check", "drop-constraint"],
+        "tags loses CHECK ( name <> 'A' )",
+    ),
     ("INSERT INTO users (id) SELECT id FROM users WHERE 1 ON CONFLICT DO UPDATE SET age = NULL", &["update-all"], "overwrites age"),
     ("UPDATE OR REPLACE posts SET id = 1 WHERE id = 2", &["replace-cascades"], "3 rows of comments"),
     ("DELETE FROM comments WHERE id = id", &["delete-all"], ""),
@@ -324,6 +349,9 @@ fn what_only_adds_is_not_found_fault_with() {
         "DROP TRIGGER posts_new; CREATE TRIGGER anew AFTER INSERT ON posts BEGIN UPDATE users SET age = age WHERE id = new.user_id; END",
         "CREATE TRIGGER tr AFTER INSERT ON posts BEGIN SELECT 1; END; DROP TRIGGER tr",
         "UPDATE posts SET body = body, title = (title)",
+        "UPDATE posts SET body = c.text FROM comments AS c WHERE posts.id = c.id",
+        "UPDATE posts AS p SET body = text FROM comments WHERE comments.id = p.id AND 1",
+        "INSERT INTO users (id, age) SELECT id, age FROM users WHERE 1 ON CONFLICT DO UPDATE SET age = 0 WHERE excluded.age = age",
         "CREATE TABLE kept AS SELECT * FROM tags; ALTER TABLE kept RENAME TO saved",
         "ALTER TABLE tags RENAME TO x; ALTER TABLE x RENAME TO tags",
         "CREATE TRIGGER more AFTER DELETE ON posts BEGIN DELETE FROM tags; END",
@@ -337,6 +365,79 @@ fn what_only_adds_is_not_found_fault_with() {
         let found = lint(Some(&blog), text);
         assert!(found.is_empty(), "{text}\n{found:#?}");
     }
+}
+
+/// Before a file is applied, nobody waits for its tables to be read through.
+#[test]
+fn without_counting_hardly_anything_is_read() {
+    let big = big();
+    big.execute_batch(
+        "CREATE TABLE part (log_id REFERENCES log ON DELETE CASCADE);
+         INSERT INTO part SELECT NULL FROM log; CREATE TABLE empty (x)",
+    )
+    .unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let thousands = Arc::clone(&read);
+    let count = move || {
+        thousands.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    big.progress_handler(1_000, Some(count)).unwrap();
+    let texts = SLOW
+        .iter()
+        .map(|(text, ..)| *text)
+        .chain(["DROP TABLE log", "ALTER TABLE log ADD COLUMN x NOT NULL"]);
+    let mut found = BTreeSet::new();
+    for text in texts {
+        let mut linter = Linter::uncounted(&big).unwrap();
+        found.extend(names(&linter.file("0001_a.sql", text).unwrap()));
+    }
+    // What takes long is not known; an empty table is known as one.
+    let expected = [
+        "rebuilds",
+        "drop-column",
+        "drop-table",
+        "cascade-trap",
+        "fails",
+    ];
+    assert_eq!(found, BTreeSet::from(expected));
+    let mut linter = Linter::uncounted(&big).unwrap();
+    let add = "ALTER TABLE empty ADD COLUMN y NOT NULL DEFAULT CURRENT_TIMESTAMP";
+    assert!(linter.file("0001_a.sql", add).unwrap().is_empty());
+    let thousands = read.load(Ordering::Relaxed);
+    assert!(thousands < 1_000, "{thousands} thousand steps");
+}
+
+/// Time does not go with the triggers squared.
+#[test]
+fn hundreds_of_triggers_are_judged_at_once() {
+    let db = Connection::open_in_memory().unwrap();
+    db.execute_batch("CREATE TABLE t (a, b); CREATE TABLE u (x)")
+        .unwrap();
+    let trigger = |name: &str| {
+        format!(
+            "CREATE TRIGGER {name} BEFORE INSERT ON t WHEN new.a = '{name}' BEGIN
+               SELECT RAISE(ABORT, 'no {name}') FROM u WHERE x = new.b AND new.a <> 'some more words';
+             END;"
+        )
+    };
+    for number in 0..300 {
+        db.execute_batch(&trigger(&format!("t{number}"))).unwrap();
+    }
+    let statements: Vec<String> = (0..40).map(|n| format!("CREATE TABLE n{n} (x);")).collect();
+    let began = Instant::now();
+    assert!(lint(Some(&db), &statements.concat()).is_empty());
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    let found = lint(
+        Some(&db),
+        &format!("{}{}", trigger("new"), statements.concat()),
+    );
+    assert_eq!(names(&found), ["new-check"]);
+    // The same under another name.
+    let renamed = trigger("t7").replacen("t7", "seven", 1);
+    let found = lint(Some(&db), &format!("DROP TRIGGER t7; {renamed}"));
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]

@@ -34,73 +34,111 @@ pub(super) struct Turn<'t> {
     pub(super) script: &'t Script<'t>,
 }
 
+/// How a transaction ended.
+enum Taken {
+    /// Committed; `None` if there was nothing left to do.
+    Over(Option<Done>),
+    /// Undone, as its commit was kept from being done from then on.
+    Held(Instant),
+}
+
 impl Turn<'_> {
     /// `None` if another process was faster.
     pub(super) fn take(&self, progress: &mut dyn FnMut(Event<'_>)) -> Result<Option<Done>> {
-        match self.transaction(false, progress) {
-            // Some may have been there before, which is no fault of the file:
-            // once more, counting them first. Hardly any database has some, and
-            // the others do not pay for counting twice.
-            Err(Error::Orphans { .. }) => self.transaction(true, progress),
-            other => other,
+        let patience = self.options.patience;
+        let mut count_before = false;
+        // Since a commit was first kept from being done.
+        let mut held: Option<Instant> = None;
+        loop {
+            let left = held.map_or(patience, |since| patience.saturating_sub(since.elapsed()));
+            match self.transaction(count_before, left, progress) {
+                // Some may have been there before, which is no fault of the
+                // file: once more, counting them first. Hardly any database has
+                // some, and the others do not pay for counting twice.
+                Err(Error::Orphans { .. }) if !count_before => count_before = true,
+                Ok(Taken::Held(now)) => {
+                    let since = *held.get_or_insert(now);
+                    if since.elapsed() >= patience {
+                        return Err(self.busy(since));
+                    }
+                    // Those whom the commit kept from reading try again by now.
+                    std::thread::sleep(self.options.commit_patience / 10);
+                }
+                Ok(Taken::Over(done)) => return Ok(done),
+                Err(error) => return Err(error),
+            }
         }
     }
 
+    /// `left` is how long it may wait.
     fn transaction(
         &self,
         count_before: bool,
+        left: Duration,
         progress: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Option<Done>> {
+    ) -> Result<Taken> {
         reached("up.waiting");
-        self.patiently("BEGIN IMMEDIATE", "begin a transaction", progress)?;
+        let waiting = Instant::now();
+        if !self.patiently("BEGIN IMMEDIATE", "begin a transaction", left, progress)? {
+            return Err(self.busy(waiting));
+        }
         reached("up.began");
         let locked = Instant::now();
         let result = self.inside(count_before, progress).and_then(|done| {
             reached("up.recorded");
             // With a rollback journal it waits for those who read; until then
             // the transaction is as it was.
-            self.patiently("COMMIT", "commit the migration", progress)?;
+            let (since, left) = (Instant::now(), left.min(self.options.commit_patience));
+            if !self.patiently("COMMIT", "commit the migration", left, progress)? {
+                return Ok(Taken::Held(since));
+            }
             reached("up.committed");
-            Ok(done)
+            Ok(Taken::Over(done))
         });
-        if result.is_err() && !self.conn.is_autocommit() {
+        if !self.conn.is_autocommit() {
             // Refused only where SQLite has rolled back by itself.
             let _ = self.conn.execute_batch("ROLLBACK");
         }
-        let mut done = result?;
-        if let Some(done) = &mut done {
+        let mut taken = result?;
+        if let Taken::Over(Some(done)) = &mut taken {
             done.locked_us = micros(locked);
         }
-        Ok(done)
+        Ok(taken)
     }
 
-    /// What others may keep from being done for a while.
+    /// What others may keep from being done for a while: `false`, if they do
+    /// for longer than `patience`.
     fn patiently(
         &self,
         sql: &str,
         what: &'static str,
+        patience: Duration,
         progress: &mut dyn FnMut(Event<'_>),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let since = Instant::now();
         let mut said = false;
         loop {
             let Err(error) = self.conn.execute_batch(sql) else {
-                return Ok(());
+                return Ok(true);
             };
-            let file = self.script.file;
             if !is_busy(&error) {
                 return Err(Error::sqlite(what)(error));
             }
-            if since.elapsed() >= self.options.patience {
-                return Err(Error::Busy {
-                    file: file.file_name(),
-                    waited_ms: since.elapsed().as_millis(),
-                });
+            if since.elapsed() >= patience {
+                return Ok(false);
             }
             if !std::mem::replace(&mut said, true) {
+                let file = self.script.file;
                 progress(Event::Waiting { file });
             }
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn busy(&self, since: Instant) -> Error {
+        Error::Busy {
+            file: self.script.file.file_name(),
+            waited_ms: since.elapsed().as_millis(),
         }
     }
 

@@ -4,6 +4,10 @@
 //! another process may have been faster; the statements; the check for rows
 //! without a parent; the record; COMMIT. Whatever ends this before the commit
 //! leaves the database without a trace of the file.
+//!
+//! With a rollback journal a COMMIT that waits for one who reads keeps all
+//! others from beginning to read. It therefore waits for seconds only; then
+//! ROLLBACK, a moment for the others, and the file from its BEGIN on.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +34,10 @@ pub struct Options {
     /// that migrates may keep it for as long as its longest file takes.
     /// Default: 10 minutes.
     pub patience: Duration,
+    /// How long a commit waits at a time for those who read, with a rollback
+    /// journal: meanwhile nobody else begins to read. Then the file is undone,
+    /// the others get on, and it begins again. Default: 10 seconds.
+    pub commit_patience: Duration,
     /// Take a database that a newer version of the app has migrated for one
     /// with nothing to do. Default: no.
     pub accept_newer: bool,
@@ -43,6 +51,7 @@ impl Options {
         Self {
             now_ms,
             patience: Duration::from_secs(600),
+            commit_patience: Duration::from_secs(10),
             accept_newer: false,
             to: None,
         }

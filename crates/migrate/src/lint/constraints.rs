@@ -35,12 +35,10 @@ impl Change<'_> {
             };
             let kept = check_texts(new, &|_| true);
             let checks = check_texts(old, &|_| true);
-            lost.extend(
-                checks
-                    .difference(&kept)
-                    .filter(|check| !names_gone(check))
-                    .cloned(),
-            );
+            let lost_checks = checks
+                .into_iter()
+                .filter(|(says, check)| !kept.contains_key(says) && !names_gone(check));
+            lost.extend(lost_checks.map(|(_, check)| check));
         }
         let parent = |name: &str| match self.table_rename {
             Some((from, to)) if same_name(from, name) => to.to_ascii_lowercase(),

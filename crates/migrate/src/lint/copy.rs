@@ -1,13 +1,13 @@
 //! Statements that copy all rows of a table, and which columns they take.
 
 use sqlite3_parser::ast::{
-    Cmd, CreateTableBody, Distinctness, InsertBody, OneSelect, ResolveType, Select, SelectTable,
-    Stmt,
+    As, Cmd, CreateTableBody, Distinctness, InsertBody, OneSelect, ResolveType, Select,
+    SelectTable, Stmt,
 };
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
-use super::always::is_all;
+use super::always::Asked;
 use crate::sql::{Statement, Token, TokenType, tokens, unquote_name};
 
 /// All rows of one table, into another.
@@ -107,13 +107,15 @@ fn whole(select: &Select<'_>) -> Option<String> {
         return None;
     };
     let is_joined = from.joins.as_ref().is_some_and(|all| !all.is_empty());
-    if !is_one || has_more || is_joined || !is_all(*where_clause) {
+    let Some(SelectTable::Table(name, alias, _)) = from.select else {
         return None;
-    }
-    match from.select {
-        Some(SelectTable::Table(name, ..)) => Some(unquote_name(name.name.0)),
-        _ => None,
-    }
+    };
+    let asked = match alias {
+        Some(As::As(alias) | As::Elided(alias)) => Asked::called(alias),
+        None => Asked::of(name),
+    };
+    let is_whole = is_one && !has_more && !is_joined && asked.is_all(*where_clause);
+    is_whole.then(|| unquote_name(name.name.0))
 }
 
 /// What stands between SELECT and FROM; `None` if it makes one row of many.

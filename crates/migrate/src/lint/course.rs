@@ -1,5 +1,6 @@
 //! What one file has done so far, and what shows only against that.
 
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::carried::Carried;
@@ -18,6 +19,22 @@ pub(super) struct Course {
     pub(super) carried: Carried,
     /// What is temporary, and of which statement.
     pub(super) temporary: Vec<(String, usize)>,
+    pub(super) bodies: Bodies,
+}
+
+/// Of triggers, by their texts, so that none is read twice.
+#[derive(Default)]
+pub(super) struct Bodies(HashMap<String, Rc<str>>);
+
+impl Bodies {
+    fn of(&mut self, sql: &str) -> Rc<str> {
+        if let Some(known) = self.0.get(sql) {
+            return Rc::clone(known);
+        }
+        let new: Rc<str> = body(sql).into();
+        self.0.insert(sql.to_owned(), Rc::clone(&new));
+        new
+    }
 }
 
 impl Course {
@@ -42,26 +59,37 @@ impl Course {
 pub(super) fn refusing(
     before: &Schema,
     after: &Schema,
-    at_start: &Schema,
+    course: &mut Course,
     known: &Known,
 ) -> Vec<Found> {
-    let is_new = |one: &&Trigger| {
-        let mut there = before.triggers.iter().chain(&at_start.triggers);
-        known.table(&one.table).is_some() && !there.any(|old| body(&old.sql) == body(&one.sql))
-    };
+    let Course {
+        at_start, bodies, ..
+    } = course;
+    let there = || before.triggers.iter().chain(&at_start.triggers);
+    // There may be hundreds, and hardly ever is one new: what is read is not
+    // compared before it has to be.
+    let texts: HashSet<&str> = there().map(|one| one.sql.as_str()).collect();
     let raises = |one: &&Trigger| {
         let words = tokens(&one.sql).unwrap_or_default();
         words.iter().any(|word| word.kind == TokenType::TK_RAISE)
     };
-    let new = after.triggers.iter().filter(is_new).filter(raises);
-    new.map(|one| {
+    let mut new: Vec<&Trigger> = (after.triggers.iter())
+        .filter(|one| !texts.contains(one.sql.as_str()))
+        .filter(|one| known.table(&one.table).is_some())
+        .filter(raises)
+        .collect();
+    if !new.is_empty() {
+        let there: HashSet<_> = there().map(|one| bodies.of(&one.sql)).collect();
+        new.retain(|one| !there.contains(&bodies.of(&one.sql)));
+    }
+    let found = new.into_iter().map(|one| {
         let what = format!(
             "{} gets the trigger {}, which refuses rows",
             one.table, one.name
         );
         Found::new(NEW_CHECK, what)
-    })
-    .collect()
+    });
+    found.collect()
 }
 
 /// `IF NOT EXISTS`, of a table that is there and is another one.

@@ -8,8 +8,8 @@ use sqlite3_parser::ast::{
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
-use super::always::{bare, is_all};
-use crate::sql::{Kind, Statement, same_name, unquote_name};
+use super::always::{Asked, bare};
+use crate::sql::{Kind, Statement, unquote_name};
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,25 +114,29 @@ fn of(stmt: &Stmt<'_>) -> Op {
             ..
         } => Op::Delete {
             table: table(tbl_name),
-            all: is_all(where_clause.as_ref()) && limit.is_none(),
+            all: Asked::of(tbl_name).is_all(where_clause.as_ref()) && limit.is_none(),
         },
         Stmt::Update {
             tbl_name,
             sets,
+            from,
             where_clause,
             limit,
             or_conflict,
             ..
-        } => Op::Update {
-            table: table(tbl_name),
-            columns: sets
-                .iter()
-                .filter(|set| !is_itself(set))
-                .flat_map(|set| set.col_names.iter().map(text))
-                .collect(),
-            all: is_all(where_clause.as_ref()) && limit.is_none(),
-            replaces: *or_conflict == Some(ResolveType::Replace),
-        },
+        } => {
+            let asked = Asked::of(tbl_name).beside(from.is_some());
+            Op::Update {
+                table: table(tbl_name),
+                columns: sets
+                    .iter()
+                    .filter(|set| !is_itself(set, &asked))
+                    .flat_map(|set| set.col_names.iter().map(text))
+                    .collect(),
+                all: asked.is_all(where_clause.as_ref()) && limit.is_none(),
+                replaces: *or_conflict == Some(ResolveType::Replace),
+            }
+        }
         Stmt::Insert {
             tbl_name,
             body,
@@ -146,7 +150,9 @@ fn of(stmt: &Stmt<'_>) -> Op {
             },
             replaces: *or_conflict == Some(ResolveType::Replace),
             overwrites: match body {
-                InsertBody::Select(select, Some(upsert)) if has_rows(select) => overwritten(upsert),
+                InsertBody::Select(select, Some(upsert)) if has_rows(select) => {
+                    overwritten(upsert, &Asked::of(tbl_name))
+                }
                 _ => Vec::new(),
             },
         },
@@ -156,13 +162,10 @@ fn of(stmt: &Stmt<'_>) -> Op {
 }
 
 /// `x = x`
-fn is_itself(set: &Set<'_>) -> bool {
+fn is_itself(set: &Set<'_>, asked: &Asked) -> bool {
     let mut names = set.col_names.iter();
-    match (names.next(), names.next(), bare(&set.expr)) {
-        (Some(one), None, Expr::Id(id)) => same_name(&text(one), &unquote_name(id.0)),
-        (Some(one), None, Expr::Name(name) | Expr::Qualified(_, name)) => {
-            same_name(&text(one), &text(name))
-        }
+    match (names.next(), names.next()) {
+        (Some(one), None) => asked.is_column(&set.expr, &text(one)),
         _ => false,
     }
 }
@@ -173,14 +176,14 @@ fn has_rows(select: &Select<'_>) -> bool {
 }
 
 /// The columns that every row on whose key another falls gets one value in.
-fn overwritten(upsert: &Upsert<'_>) -> Vec<String> {
+fn overwritten(upsert: &Upsert<'_>, asked: &Asked) -> Vec<String> {
     let UpsertDo::Set { sets, where_clause } = &upsert.do_clause else {
         return Vec::new();
     };
     let constant = sets
         .iter()
         .filter(|set| matches!(bare(&set.expr), Expr::Literal(_)));
-    match is_all(where_clause.as_ref()) {
+    match asked.is_all(where_clause.as_ref()) {
         true => constant
             .flat_map(|set| set.col_names.iter().map(text))
             .collect(),

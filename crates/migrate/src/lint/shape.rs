@@ -122,7 +122,9 @@ fn column_changes(table: &str, old: &Column, new: &Column, found: &mut Vec<Found
             format!("{table}.{name} changes from {from} to {to}"),
         );
     }
-    if new.not_null && !old.not_null && new.generated == Generated::No {
+    // A NULL in a rowid becomes the next number.
+    let is_demanded = new.not_null && !new.is_rowid && new.generated == Generated::No;
+    if is_demanded && !old.not_null {
         let rule = match new.default {
             Some(_) => NO_MORE_NULL,
             None => NOT_NULL,
@@ -208,8 +210,10 @@ fn checks(
     let before = check_texts(old, &|_| true);
     // Code that does not know a column leaves it NULL, or at its default.
     let was_there = |name: &str| !is_new(name);
-    for check in check_texts(new, &was_there).difference(&before) {
-        found.push(Found::new(NEW_CHECK, format!("{table} gets {check}")));
+    for (says, check) in check_texts(new, &was_there) {
+        if !before.contains_key(&says) {
+            found.push(Found::new(NEW_CHECK, format!("{table} gets {check}")));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Texts of the schema, compared.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::schema::Table;
 use crate::sql::{ConstraintKind, TableText, Token, TokenType, tokens, unquote_name};
@@ -43,17 +43,23 @@ pub(super) fn on(sql: &str) -> String {
     normal(sql, after)
 }
 
-/// The words of each CHECK, whatever the spaces and comments between them: of
-/// the table, and of the columns that are wanted.
-pub(super) fn check_texts(table: &Table, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
+/// Each CHECK of the table, and of the columns that are wanted: by what it says,
+/// in whatever words, spaces and case, as it is shown.
+pub(super) fn check_texts(
+    table: &Table,
+    wanted: &dyn Fn(&str) -> bool,
+) -> BTreeMap<String, String> {
     let Ok(text) = TableText::parse(&table.sql) else {
-        return BTreeSet::new();
+        return BTreeMap::new();
     };
-    let mut all = BTreeSet::new();
+    let mut all = BTreeMap::new();
     let mut add = |text: &str| {
         let words = tokens(text).unwrap_or_default();
-        let words: Vec<&str> = words.iter().map(|token| token.text(text)).collect();
-        all.insert(words.join(" "));
+        // Without its name, which means nothing.
+        let check = (words.iter()).skip_while(|token| token.kind != TokenType::TK_CHECK);
+        let check = check.map(|token| check_word(text, token, table));
+        let shown: Vec<&str> = words.iter().map(|token| token.text(text)).collect();
+        all.insert(check.collect::<Vec<_>>().join(" "), shown.join(" "));
     };
     for (item, constraint) in text.constraints().unwrap_or_default() {
         if constraint.kind == ConstraintKind::Check {
@@ -72,4 +78,18 @@ pub(super) fn check_texts(table: &Table, wanted: &dyn Fn(&str) -> bool) -> BTree
         }
     }
     all
+}
+
+/// In double quotes is text, unless a column has that name.
+fn check_word(sql: &str, token: &Token, table: &Table) -> String {
+    let word = token.text(sql);
+    let name = unquote_name(word);
+    let is_text = match token.kind {
+        TokenType::TK_STRING | TokenType::TK_BLOB => true,
+        _ => word.starts_with('"') && table.column(&name).is_none(),
+    };
+    match is_text {
+        true => word.to_owned(),
+        false => name.to_ascii_lowercase(),
+    }
 }

@@ -90,6 +90,16 @@ impl Rebuild {
         &self.table
     }
 
+    /// Columns, from and to.
+    pub(crate) fn renames(&self) -> &[(String, String)] {
+        &self.renames
+    }
+
+    /// Columns, and what each is set to.
+    pub(crate) fn sets(&self) -> &[(String, String)] {
+        &self.sets
+    }
+
     /// The whole wanted definition: from the parenthesis on, or from `CREATE
     /// TABLE` on. Every column of the table that is not in it must be renamed
     /// or dropped.

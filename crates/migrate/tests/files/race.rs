@@ -150,3 +150,44 @@ fn a_reader_is_waited_for_at_the_commit() {
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(applied(&open(path)).unwrap().len(), 1);
 }
+
+/// One who hangs keeps the others waiting for a moment only.
+#[test]
+fn a_commit_that_waits_lets_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = &dir.path().join("app.sqlite3");
+    open(path)
+        .execute_batch("CREATE TABLE there (x); INSERT INTO there VALUES (1)")
+        .unwrap();
+    let hanging = open(path);
+    hanging.execute_batch("BEGIN").unwrap();
+    assert_eq!(one::<i64>(&hanging, "SELECT x FROM there"), 1);
+    let mut options = Options::at(NOW_MS);
+    options.patience = Duration::from_secs(30);
+    options.commit_patience = Duration::from_millis(10);
+    let (mut begun, mut read) = (0, 0);
+    let done = up(
+        &open(path),
+        &files(&["INSERT INTO there VALUES (2)"]),
+        &options,
+        &mut |event| {
+            if let Event::Statement { .. } = event {
+                begun += 1;
+            }
+            // It is done again: meanwhile the lock was not held.
+            if begun == 2 {
+                let other = open(path);
+                other.busy_timeout(Duration::ZERO).unwrap();
+                read = one::<i64>(&other, "SELECT count(*) FROM there");
+                hanging.execute_batch("COMMIT").unwrap();
+                begun += 1;
+            }
+        },
+    );
+    let done = done.unwrap();
+    assert_eq!((versions(&done), begun, read), (vec![1], 3, 1));
+    assert_eq!(done[0].statements.len(), 1);
+    // Once, for all its beginnings.
+    assert_eq!(one::<i64>(&open(path), "SELECT count(*) FROM there"), 2);
+    assert_eq!(applied(&open(path)).unwrap().len(), 1);
+}

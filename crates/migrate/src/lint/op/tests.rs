@@ -23,7 +23,7 @@ fn what_statements_do() {
     );
     assert_eq!(
         op(
-            "REBUILD TABLE \"t\" (rename TEXT, b) STRICT RENAME COLUMN a TO \"b\" SET c = (SELECT rename FROM x) RENAME COLUMN d TO e DROP COLUMN f;"
+            "REBUILD TABLE \"t\" (rename TEXT, b, c, e) STRICT RENAME COLUMN a TO \"b\" SET c = (SELECT rename FROM x) RENAME COLUMN d TO e DROP COLUMN f;"
         ),
         Op::RenameColumns {
             table: name("t"),
@@ -68,6 +68,7 @@ fn a_condition_that_always_holds_is_none() {
         "DELETE FROM t WHERE 0",
         "DELETE FROM t WHERE a",
         "DELETE FROM t WHERE a = b",
+        "DELETE FROM t AS u WHERE t.a = u.a",
         "DELETE FROM t WHERE 1 AND id = 3",
         "DELETE FROM t WHERE NOT 1 OR id = 3",
         "DELETE FROM t WHERE EXISTS (SELECT 1 FROM x)",
@@ -111,17 +112,20 @@ fn columns_that_only_an_empty_table_takes() {
 #[test]
 fn a_column_set_to_itself_is_not_changed() {
     let Op::Update { columns, all, .. } =
-        op("UPDATE t AS u SET a = a, b = (u.b), c = \"C\", d = e FROM x WHERE 1")
+        op("UPDATE t AS u SET a = a, b = (u.b), c = \"C\", d = e, f = x.f FROM x WHERE 1")
     else {
         unreachable!("an UPDATE");
     };
-    assert_eq!((columns, all), (vec!["d".to_owned()], true));
+    assert_eq!(
+        (columns, all),
+        (["d", "f"].map(str::to_owned).to_vec(), true)
+    );
 }
 
 #[test]
 fn what_a_rebuild_sets() {
     let sets = rebuild_sets(
-        "REBUILD TABLE t (set_ TEXT, \"SET\" DEFAULT (1)) SET a = NULL SET b = coalesce(b, (SELECT c)) DROP COLUMN x",
+        "REBUILD TABLE t (a TEXT, b, \"SET\" DEFAULT (1)) SET a = NULL, b = coalesce(b, (SELECT c)) DROP COLUMN x",
     );
     let set = |(column, names): &(String, Vec<String>)| {
         (column.clone(), names.iter().any(|name| name == column))
