@@ -1,6 +1,8 @@
 //! Other processes, as `/proc` shows them: what a migration has left running,
 //! and how that is ended.
 
+mod descendants;
+
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,9 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+use monolite_migrate::guard::Survived;
+use rustix::process::{Pid, Signal, kill_process};
 
+pub use self::descendants::Descendants;
 use crate::GUARDED;
+use crate::guarded::Written;
 
 /// How long what is left may go on by itself, and how long once it was asked to
 /// end.
@@ -48,79 +53,24 @@ fn of(pid: Pid) -> PathBuf {
     Path::new("/proc").join(pid.as_raw_nonzero().to_string())
 }
 
-/// The processes that this one has started, and theirs, and theirs.
-///
-/// Orphans among them come to this process, which inherits them from
-/// [`Descendants::inherit`] on; whoever was there by then is none of them.
-#[derive(Debug)]
-pub struct Descendants {
-    before: HashSet<Pid>,
-}
-
-impl Descendants {
-    /// From now on.
-    ///
-    /// # Errors
-    /// This process may not inherit orphans.
-    pub fn inherit() -> std::io::Result<Self> {
-        #[cfg(target_os = "linux")]
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let before = below(&all(), &HashSet::new()).into_iter().collect();
-        Ok(Self { before })
-    }
-
-    /// Those that live.
-    #[must_use]
-    pub fn left(&self) -> Vec<Pid> {
-        below(&all(), &self.before)
-    }
-
-    /// Sends a signal to all of them but those that `spares` tells of.
-    pub fn signal(&self, signal: Signal, spares: impl Fn(Pid) -> bool) {
-        for pid in self.left().into_iter().filter(|pid| !spares(*pid)) {
-            // Ended by itself meanwhile.
-            let _ = kill_process(pid, signal);
-        }
-    }
-
-    /// Has them end, once the first of them has, which was waited for; says
-    /// who did not by themselves. This process must have no other children
-    /// that anybody waits for.
-    #[must_use]
-    pub fn end(&self) -> Vec<String> {
-        end(|| {
-            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-            self.left()
-        })
-    }
-}
-
-/// Below this process, without `before` and what is below those.
-fn below(all: &[Seen], before: &HashSet<Pid>) -> Vec<Pid> {
-    let mut found = Vec::new();
-    let mut parents = vec![rustix::process::getpid()];
-    while let Some(parent) = parents.pop() {
-        let parent = parent.as_raw_nonzero().get();
-        for child in all.iter().filter(|seen| seen.parent == parent) {
-            if !before.contains(&child.pid) {
-                found.push(child.pid);
-                parents.push(child.pid);
-            }
-        }
-    }
-    found
-}
-
 /// Ends what a guarded command has left running on the volume, whose guard has
-/// died; says what that was, if it did not end by itself.
+/// died; says what that was, if it did not end by itself, and which of the
+/// databases it had open for writing.
 #[must_use]
-pub fn end_guarded(volume: &Path) -> Vec<String> {
-    end(|| guarded(volume))
+pub fn end_guarded(volume: &Path, databases: &[PathBuf]) -> Survived {
+    let mut written = Written::of(databases);
+    let ended = end(|| {
+        let left = guarded(volume);
+        left.iter().for_each(|pid| written.see(&of(*pid)));
+        left
+    });
+    let written = written.seen();
+    Survived { ended, written }
 }
 
 /// The processes that were told that they are guarded on the volume; this one
-/// and those above it left out. Of this user, and of this container: in another
-/// one a volume of the same name is another volume.
+/// and those above it left out. Of this user, or of any if it is root, and of this
+/// container: in another one a volume of the same name is another volume.
 fn guarded(volume: &Path) -> Vec<Pid> {
     let volume = volume.canonicalize().unwrap_or_else(|_| volume.into());
     let all = all();
@@ -144,7 +94,7 @@ fn guarded(volume: &Path) -> Vec<Pid> {
 fn is_of_ours(pid: Pid) -> bool {
     use std::os::unix::fs::MetadataExt;
     let own = rustix::process::geteuid().as_raw();
-    let is_own = of(pid).metadata().is_ok_and(|of| of.uid() == own);
+    let is_own = own == 0 || of(pid).metadata().is_ok_and(|of| of.uid() == own);
     let mounts = |of: &Path| std::fs::read_link(of.join("ns/mnt")).ok();
     is_own && mounts(&of(pid)) == mounts(Path::new("/proc/self"))
 }
@@ -152,14 +102,18 @@ fn is_of_ours(pid: Pid) -> bool {
 /// The volume on which it is guarded.
 fn told(pid: Pid) -> Option<PathBuf> {
     let environment = std::fs::read(of(pid).join("environ")).ok()?;
+    let path = Path::new(OsStr::from_bytes(guarded_on(&environment)?));
+    Some(path.canonicalize().unwrap_or_else(|_| path.into()))
+}
+
+/// The value of [`GUARDED`] in an environment.
+fn guarded_on(environment: &[u8]) -> Option<&[u8]> {
     let mut variables = environment.split(|byte| *byte == 0);
-    let value = variables.find_map(|variable| {
+    variables.find_map(|variable| {
         variable
             .strip_prefix(GUARDED.as_bytes())?
             .strip_prefix(b"=")
-    })?;
-    let path = Path::new(OsStr::from_bytes(value));
-    Some(path.canonicalize().unwrap_or_else(|_| path.into()))
+    })
 }
 
 /// First they may end by themselves; then they are asked to, then killed.
@@ -263,6 +217,59 @@ mod tests {
         }
     }
 
+    /// A command that was guarded on `volume`, and runs `script` until it is
+    /// told to go on.
+    fn survivor(volume: &Path, script: &str) -> std::process::Child {
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .env(GUARDED, volume)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = child.stdout.take().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        child
+    }
+
+    #[test]
+    fn what_survivors_had_open_for_writing_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let all = ["idle.db", "read.db", "file.db", "log.db"].map(path);
+        for name in ["idle.db", "read.db", "file.db", "log.db", "log.db-wal"] {
+            std::fs::write(path(name), "x").unwrap();
+        }
+        let script = format!(
+            "cd '{}'; exec 3<read.db 4>>file.db 5>>log.db-wal; echo; read line",
+            dir.path().display()
+        );
+        let mut writer = survivor(dir.path(), &script);
+        let mut idle = survivor(dir.path(), "echo; read line");
+        let mut looks = 0;
+        let mut written = Written::of(&all);
+        let ended = end(|| {
+            let left = guarded(dir.path());
+            left.iter().for_each(|pid| written.see(&of(*pid)));
+            looks += 1;
+            match looks {
+                1 => assert_eq!(left.len(), 2),
+                // Unasked, once they were seen.
+                2 => {
+                    for child in [&mut writer, &mut idle] {
+                        kill_process(Pid::from_child(child), Signal::KILL).unwrap();
+                        child.wait().unwrap();
+                    }
+                }
+                _ => {}
+            }
+            left
+        });
+        assert!(ended.is_empty(), "{ended:?}");
+        assert_eq!(written.seen(), [path("file.db"), path("log.db")]);
+    }
+
     #[test]
     fn who_is_guarded_on_a_volume_is_found_and_ended() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -284,7 +291,7 @@ mod tests {
         assert_eq!(found, [Pid::from_child(&ours)]);
         // As if it had been waited for in vain.
         kill_process(found[0], Signal::KILL).unwrap();
-        assert!(end_guarded(dir.path()).is_empty());
+        assert_eq!(end_guarded(dir.path(), &[]), Survived::default());
         ours.wait().unwrap();
         assert!(theirs.try_wait().unwrap().is_none());
         theirs.kill().unwrap();

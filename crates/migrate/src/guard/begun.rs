@@ -123,7 +123,7 @@ impl Begun {
             true => NoCopy::Stops,
             false => NoCopy::Goes,
         };
-        let put_back = guard.put_back(&self.intent, no_copy)?;
+        let put_back = guard.put_back(&self.intent, no_copy, !open)?;
         guard.accept(&self.intent, true)?;
         Ok(Verdict::PutBack { reports, put_back })
     }

@@ -81,6 +81,21 @@ pub enum Error {
         /// Its state before the migration.
         snapshot: PathBuf,
     },
+    /// The database cannot be taken as it is: its file and its log were parted.
+    #[error(
+        "{database} cannot be taken as it is: it was about to be put back, its log lies in {} already, and {why}. `monolite migrate --interrupted put-back` restores {}, and keeps what is there; nothing was changed",
+        .log.display(), .snapshot.display()
+    )]
+    Parted {
+        /// The database.
+        database: String,
+        /// Where the log is.
+        log: PathBuf,
+        /// Why they cannot be brought together.
+        why: String,
+        /// Its state before the migration.
+        snapshot: PathBuf,
+    },
     /// The note of a migration that was interrupted cannot be understood.
     #[error(
         "{} tells of an interrupted migration, and cannot be understood: {why}. The states from before are in that directory; move it away once the databases are as they should be",

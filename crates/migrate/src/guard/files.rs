@@ -115,6 +115,28 @@ pub(super) fn move_database(from: &Path, to: &Path) -> Result<()> {
     sync(directory(from))
 }
 
+/// Whether a file can be moved from one directory to the other: both are of one
+/// mount, which is more than one filesystem.
+pub(super) fn is_same_mount(one: &Path, other: &Path) -> bool {
+    let (Ok(first), Ok(second)) = (one.metadata(), other.metadata()) else {
+        return true;
+    };
+    let (first, second) = (first.dev(), second.dev());
+    #[cfg(target_os = "linux")]
+    if let (Some(one), Some(other)) = (mount(one), mount(other)) {
+        return one == other;
+    }
+    first == second
+}
+
+#[cfg(target_os = "linux")]
+fn mount(dir: &Path) -> Option<u64> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let of = statx(CWD, dir, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+    let is_told = StatxFlags::from_bits_retain(of.stx_mask).contains(StatxFlags::MNT_ID);
+    is_told.then_some(of.stx_mnt_id)
+}
+
 /// `20261121T143000Z` of milliseconds since 1970.
 pub(super) fn stamp(now_ms: i64) -> String {
     let (days, ms) = (now_ms.div_euclid(86_400_000), now_ms.rem_euclid(86_400_000));

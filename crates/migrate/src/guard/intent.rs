@@ -40,14 +40,26 @@ pub(super) struct Intent {
     pub(super) others: Others,
     /// All files there were, by their paths in the volume; what is none of
     /// them was made since. `None` if there were too many: then nothing counts
-    /// as made since.
+    /// as made since, nor does a name that cannot be noted ([`is_notable`]).
     #[serde(default)]
     pub(super) there: Option<Vec<PathBuf>>,
+    /// Nobody else had a database open when it began.
+    #[serde(default)]
+    pub(super) alone: bool,
+}
+
+/// Whether a name can be in the note, which is text. Files may have others.
+pub(super) fn is_notable(name: &Path) -> bool {
+    name.to_str().is_some()
 }
 
 /// That of this program. Older programs refuse it, who know nothing of what
 /// must not be put back.
 pub(super) const VERSION: u32 = 2;
+
+/// Where databases are moved to: those that are put back over, and those that
+/// were made.
+pub(super) const MOVED: [&str; 2] = ["aside", "new"];
 
 /// A database that was there when it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,10 +81,20 @@ fn path(volume: &Path) -> PathBuf {
 }
 
 impl Intent {
-    /// Whether there was something of that name.
+    /// Whether there was something of that name, or may have been.
     pub(super) fn knows(&self, name: &Path) -> bool {
-        self.databases.iter().any(|known| known.name == name)
+        !is_notable(name)
+            || self.has_moved(name)
+            || self.databases.iter().any(|known| known.name == name)
             || self.ignored.iter().any(|ignored| ignored == name)
+    }
+
+    /// Whether it is one that was moved, beside where it was.
+    fn has_moved(&self, name: &Path) -> bool {
+        let name = name.to_string_lossy();
+        MOVED
+            .iter()
+            .any(|kind| name.contains(&format!(".{kind}-{}", self.stamp)))
     }
 
     pub(super) fn load(volume: &Path) -> Result<Option<Self>> {
@@ -108,6 +130,12 @@ impl Intent {
         files::remove(&path(volume))
     }
 
+    /// Says that it, or what it had started, has run until now.
+    pub(super) fn beat(volume: &Path) {
+        // Unsaid, it counts as used since: nothing is lost by that.
+        let _ = beat(&path(volume));
+    }
+
     /// When it was known last that the migration runs.
     pub(super) fn last_beat(volume: &Path) -> Option<Times> {
         Times::of(&path(volume))
@@ -115,7 +143,10 @@ impl Intent {
 
     /// Whether a file of that name was not there when it began.
     pub(super) fn is_new(&self, name: &Path) -> bool {
-        let there = self.there.as_ref();
+        let there = self
+            .there
+            .as_ref()
+            .filter(|_| is_notable(name) && !self.has_moved(name));
         there.is_some_and(|there| !there.iter().any(|known| known == name))
     }
 }
@@ -129,6 +160,14 @@ pub(super) struct Times {
 }
 
 impl Times {
+    pub(super) fn now() -> Self {
+        let now = SystemTime::now();
+        Self {
+            modified: now,
+            changed: now,
+        }
+    }
+
     pub(super) fn of(file: &Path) -> Option<Self> {
         let metadata = file.metadata().ok()?;
         let seconds = u64::try_from(metadata.ctime()).ok()?;
@@ -152,6 +191,11 @@ impl Times {
     }
 }
 
+fn beat(note: &Path) -> std::io::Result<()> {
+    let file = File::options().write(true).open(note)?;
+    file.set_modified(SystemTime::now())
+}
+
 /// Touches the note for as long as it lives, so that whoever finds it knows
 /// when the migration ended.
 #[derive(Debug)]
@@ -169,10 +213,7 @@ impl Beating {
             .spawn(move || {
                 loop {
                     // Said again in a second.
-                    let _ = File::options()
-                        .write(true)
-                        .open(&path)
-                        .and_then(|file| file.set_modified(SystemTime::now()));
+                    let _ = beat(&path);
                     if stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
                         return;
                     }

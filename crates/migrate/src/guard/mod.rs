@@ -28,6 +28,7 @@ mod lock;
 mod news;
 mod others;
 mod pages;
+mod parted;
 mod put_back;
 mod recover;
 mod report;
@@ -54,7 +55,7 @@ pub use report::{About, Kind, Loss, Note, Report};
 pub use session::Guard;
 pub use site::{
     Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot,
-    Survivors, SyncFile, Taken,
+    Survived, Survivors, SyncFile, Taken,
 };
 pub use turn::{Turn, holder, interrupted};
 pub use verdict::{PutBack, Verdict};

@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{Error, Result};
 use super::news::Tell;
 use super::watch::Watch;
-use super::{compare, files, watch};
+use super::{compare, files, parted, watch};
 use crate::steps;
 
 /// How long a writer is waited for.
@@ -203,6 +203,13 @@ fn exchange(live: &Path, snapshot: &Path, aside: &Path) -> Result<Snapshot> {
             }
             files::own_as(snapshot, like);
             sync(snapshot)?;
+            let is_movable =
+                files::is_same_mount(files::directory(snapshot), files::directory(live));
+            if !is_movable && aside.exists() {
+                // It is no worse than it was.
+                parted::bring_back(aside, live)?;
+                return Err(error);
+            }
             rename(snapshot, live)?;
             Snapshot::Moved
         }

@@ -4,14 +4,14 @@
 //! and whatever is put back over is kept, unless somebody said that it need not
 //! be. A death in here leaves the note as it was, and the next one begins anew.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::{Error, Result};
 use super::intent::{Beating, Intent, Times};
 use super::session::Guard;
 use super::settle::NoCopy;
-use super::site::{Interrupted, Others};
+use super::site::{Interrupted, Others, Survived};
 use super::verdict::PutBack;
 use super::{files, news::News, others, shelf};
 use crate::steps;
@@ -38,20 +38,23 @@ impl Guard {
             return Ok(None);
         };
         let dir = self.dir().join(&intent.stamp);
-        let survivors = match how {
-            Interrupted::Keep => Vec::new(),
-            _ => (self.site.survivors)(),
+        let last = Intent::last_beat(&self.site.volume);
+        let survived = match how {
+            Interrupted::Keep => Survived::default(),
+            _ => (self.site.survivors)(&self.all_there(&intent)),
         };
-        if !survivors.is_empty() {
+        let gone = Times::now();
+        if !survived.ended.is_empty() {
             self.say(format!(
                 "what `{}` had left running was ended: {}",
                 intent.command.escape_debug(),
-                survivors.join(", ")
+                survived.ended.join(", ")
             ));
         }
         let is_left = intent.others == Others::Leave && how == Interrupted::PutBackIfUnused;
         let put_back = if is_left || how == Interrupted::Keep {
             // The only copies there are of the states before.
+            self.bring_together(&intent)?;
             shelf::leave(&dir)?;
             steps::reached("guard.left");
             self.accept(&intent, true)?;
@@ -61,10 +64,21 @@ impl Guard {
                 ..PutBack::default()
             }
         } else {
+            let unused = how == Interrupted::PutBackIfUnused;
+            if !survived.written.is_empty() {
+                // They were the migration until now; so whoever comes next must
+                // know it, too, should we die.
+                if unused {
+                    self.require_unused(&intent, last, |live| {
+                        survived.written.iter().any(|of| of == live).then_some(gone)
+                    })?;
+                }
+                Intent::beat(&self.site.volume);
+                steps::reached("guard.survivors-gone");
+            }
             self.await_others(&intent, how)?;
-            // Those that were ended have written until then.
-            if how == Interrupted::PutBackIfUnused && survivors.is_empty() {
-                self.require_unused(&intent)?;
+            if unused {
+                self.require_unused(&intent, Intent::last_beat(&self.site.volume), |_| None)?;
             }
             // To write is to use it: said before and until the end, lest a death
             // in here be taken for somebody else's work.
@@ -74,7 +88,10 @@ impl Guard {
                 Interrupted::PutBack => NoCopy::Goes,
                 _ => NoCopy::Stops,
             };
-            let put_back = self.put_back(&intent, no_copy)?;
+            let open = others::stays_open(&self.all_live(&intent), self.site.is_alone);
+            // What came beside those that were ended is not told from theirs.
+            let alone = unused && survived.written.is_empty() && open.is_none();
+            let put_back = self.put_back(&intent, no_copy, alone)?;
             self.accept(&intent, true)?;
             drop(beating);
             put_back
@@ -90,6 +107,14 @@ impl Guard {
     pub(super) fn all_live(&self, intent: &Intent) -> Vec<PathBuf> {
         let known = intent.databases.iter();
         known.map(|known| self.live(&known.name)).collect()
+    }
+
+    /// Those, and what came since.
+    fn all_there(&self, intent: &Intent) -> Vec<PathBuf> {
+        let mut all = self.all_live(intent);
+        let new = self.names().into_iter().filter(|name| !intent.knows(name));
+        all.extend(new.map(|name| self.live(&name)));
+        all
     }
 
     /// The processes of an interrupted migration may outlive it for a moment.
@@ -120,9 +145,15 @@ impl Guard {
     }
 
     /// A put-back must not take away what an app wrote that was started since,
-    /// without us.
-    fn require_unused(&self, intent: &Intent) -> Result<()> {
-        let Some(last) = Intent::last_beat(&self.site.volume) else {
+    /// without us. The migration ran until `last`, or at one database until
+    /// `until` says.
+    fn require_unused(
+        &self,
+        intent: &Intent,
+        last: Option<Times>,
+        until: impl Fn(&Path) -> Option<Times>,
+    ) -> Result<()> {
+        let Some(last) = last else {
             return Ok(());
         };
         let dir = self.dir().join(&intent.stamp);
@@ -134,6 +165,7 @@ impl Guard {
         let new = self.names().into_iter().filter(|name| intent.is_new(name));
         for (name, snapshot) in known.chain(new.map(|name| (name, None))) {
             let live = self.live(&name);
+            let last = until(&live).unwrap_or(last);
             let logs = ["-wal", "-journal"].map(|suffix| files::beside(&live, suffix));
             let is_used = Times::of(&live).is_some_and(|of| of.is_after(last, AFTER))
                 || (logs.iter().filter_map(|log| Times::of(log)))

@@ -75,16 +75,27 @@ impl Guard {
         if super::interrupted(&self.site.volume)?.is_some() {
             return Ok(());
         }
-        let (paths, bytes) = shelf::precious(&self.dir())?;
-        if paths.is_empty() {
-            return Ok(());
+        let kept = shelf::kept(&self.dir())?;
+        for (kept, which) in [
+            (
+                kept.precious,
+                "earlier migrations, which may be the only copy of something",
+            ),
+            (
+                kept.own,
+                "migrations that were put back while nobody else was seen (the newest three stay)",
+            ),
+        ] {
+            if kept.paths.is_empty() {
+                continue;
+            }
+            let paths: Vec<String> = (kept.paths.iter()).map(|path| quoted(path)).collect();
+            let megabytes = kept.bytes.div_ceil(100_000) as f64 / 10.0;
+            self.say(format!(
+                "{megabytes} MB are kept of {which}; once they are not needed: rm -r {}",
+                paths.join(" ")
+            ));
         }
-        let paths: Vec<String> = (paths.iter()).map(|path| quoted(path)).collect();
-        let megabytes = bytes.div_ceil(100_000) as f64 / 10.0;
-        self.say(format!(
-            "{megabytes} MB are kept of earlier migrations, which may be the only copy of something; once they are not needed: rm -r {}",
-            paths.join(" ")
-        ));
         Ok(())
     }
 
@@ -132,7 +143,9 @@ impl Guard {
         let there = there(&self.site.volume);
         let names = self.names_with(there.links);
         let live: Vec<PathBuf> = names.iter().map(|name| self.live(name)).collect();
-        if let Some((database, by)) = others::stays_open(&live, self.site.is_alone) {
+        let open = others::stays_open(&live, self.site.is_alone);
+        let alone = open.is_none();
+        if let Some((database, by)) = open {
             let database = self
                 .name(&database)
                 .unwrap_or(database)
@@ -170,7 +183,11 @@ impl Guard {
             databases,
             ignored,
             others: options.others,
-            there: there.files,
+            there: there.files.map(|mut files| {
+                files.retain(|name| intent::is_notable(name));
+                files
+            }),
+            alone,
         };
         steps::reached("guard.snapshots-taken");
         let noted = intent.save(&self.site.volume).and_then(|()| {
@@ -204,6 +221,14 @@ impl Guard {
         for name in names {
             self.site.cancel.check()?;
             let snapshot = match self.snapshot(name, &dir.join("before").join(name))? {
+                Taken::File(_) if !intent::is_notable(name) => {
+                    return Err(Error::Snapshot {
+                        database: format!("{name:?}"),
+                        why: "its name is not UTF-8, and could not be noted; rename it, or move it out of the volume".into(),
+                    });
+                }
+                // Nothing in it could be lost.
+                Taken::Empty | Taken::NotADatabase if !intent::is_notable(name) => continue,
                 Taken::File(path) => Some(path.strip_prefix(dir).map(Into::into).unwrap_or(path)),
                 Taken::Empty => None,
                 Taken::NotADatabase => {
@@ -237,7 +262,7 @@ impl Guard {
             if !removed.is_empty() {
                 let removed: Vec<String> = removed.iter().map(|path| quoted(path)).collect();
                 self.say(format!(
-                    "no room for a snapshot: removed {}, spare snapshots of earlier migrations",
+                    "no room for a snapshot: removed {}, spare snapshots and states of earlier migrations",
                     removed.join(" ")
                 ));
                 taken = take();

@@ -45,19 +45,40 @@ impl Guard {
     pub(super) fn live(&self, name: &Path) -> PathBuf {
         let path = self.site.volume.join(name);
         match path.is_symlink() {
-            true => path.canonicalize().unwrap_or(path),
+            true => target(&path).unwrap_or(path),
             false => path,
         }
     }
 
+    /// Where a database is moved to, as one of [`MOVED`](super::intent::MOVED): to
+    /// `dir`, or beside itself if it is of another mount.
+    pub(super) fn moved(&self, name: &Path, dir: &Path, kind: &str) -> PathBuf {
+        let live = self.live(name);
+        let stamp = dir.file_name().unwrap_or_default().to_string_lossy();
+        match files::is_same_mount(files::directory(&live), &self.dir()) {
+            true => dir.join(kind).join(name),
+            false => files::beside(&live, &format!(".{kind}-{stamp}")),
+        }
+    }
+
     /// Makes every database what it was. What it is now is kept.
-    pub(super) fn put_back(&self, intent: &Intent, no_copy: NoCopy) -> Result<PutBack> {
+    /// `alone`: nobody else is seen at them now.
+    pub(super) fn put_back(
+        &self,
+        intent: &Intent,
+        no_copy: NoCopy,
+        alone: bool,
+    ) -> Result<PutBack> {
         let dir = self.dir().join(&intent.stamp);
         let mut done = PutBack {
             command: intent.command.clone(),
             kept: dir.clone(),
+            alone: true,
             ..PutBack::default()
         };
+        if !(alone && intent.alone) {
+            others_seen(&dir, &mut done)?;
+        }
         for database in &intent.databases {
             match &database.snapshot {
                 Some(snapshot) => {
@@ -74,6 +95,9 @@ impl Guard {
                 (false, true) => self.set_aside(&name, &dir, &mut done)?,
                 (false, false) => self.tell_unguarded(&name),
             }
+        }
+        if done.alone {
+            shelf::own(&dir)?;
         }
         steps::reached("guard.all-put-back");
         Ok(done)
@@ -104,7 +128,9 @@ impl Guard {
             why,
             snapshot: snapshot.into(),
         };
-        let first_aside = dir.join("aside").join(name);
+        let first_aside = self.moved(name, dir, "aside");
+        // Only there the snapshot can take its place without room for another.
+        let is_movable = first_aside.starts_with(dir);
         if !snapshot.exists() {
             // It was itself put in place, for want of room, before we died.
             return match live.exists() && first_aside.exists() {
@@ -114,12 +140,16 @@ impl Guard {
         }
         let is_there = live.metadata().is_ok_and(|file| file.len() > 0);
         // Its log lies aside already: it follows, or it would be another state.
-        let half_moved = is_half_moved(&first_aside);
+        let half_moved = is_half_moved(&shelf::unused_name(&first_aside));
         if !half_moved && is_there && matches!(compare::is_same(&live, snapshot, &tell), Ok(true)) {
             return Ok(());
         }
         // Who is in another container shows by a lock.
         let is_open = others::open_in(&live, self.site.is_alone).is_some();
+        let one = std::slice::from_ref(&live);
+        if is_open && others::stays_open(one, self.site.is_alone).is_some() {
+            others_seen(dir, done)?;
+        }
         let mut exchange = match (is_open, half_moved) {
             (true, true) => {
                 return Err(failed(
@@ -130,7 +160,7 @@ impl Guard {
             (false, true) => Exchange::Always,
             (false, false) => Exchange::IfNeeded,
         };
-        let mut aside = first_aside;
+        let mut aside = shelf::unused_name(&first_aside);
         for n in 1.. {
             let mut watch = None;
             if is_there && exchange != Exchange::Always {
@@ -142,7 +172,7 @@ impl Guard {
                     Ok(Taken::Empty | Taken::NotADatabase) => watch = None,
                     Err(NoSnapshot::Room { why, .. } | NoSnapshot::Other(why)) => {
                         watch = None;
-                        if !is_open && self.site.is_alone {
+                        if !is_open && self.site.is_alone && is_movable {
                             exchange = Exchange::Always;
                         } else if no_copy == NoCopy::Stops {
                             return Err(Error::NoCopy {
@@ -160,17 +190,21 @@ impl Guard {
                 steps::reached("guard.found-kept");
             }
             if !half_moved {
-                aside = shelf::unused_name(&aside);
+                aside = shelf::unused_name(&first_aside);
             }
             match put_back::put_back(&live, snapshot, &aside, exchange, watch, &tell) {
                 // In neither the copy nor the snapshot: one more copy.
-                Err(error) if watch::is_written(&error) => {}
+                Err(error) if watch::is_written(&error) => others_seen(dir, done)?,
                 Err(error) => return Err(failed(error.to_string())),
                 Ok(()) => break,
             }
         }
         if aside.exists() {
             done.found.push(aside);
+            if !is_movable {
+                // There nobody sweeps, so that all of it stays.
+                others_seen(dir, done)?;
+            }
         }
         done.databases.push(shown);
         steps::reached("guard.put-back");
@@ -190,18 +224,22 @@ impl Guard {
                 "{} came while the migration ran, and is open in {by}: it stays where it is",
                 name.display()
             ));
-            return Ok(());
+            return others_seen(dir, done);
         }
         if !is_database(&live) {
             return Ok(());
         }
         self.sync(&live)?;
-        let aside = shelf::unused_name(&dir.join("new").join(name));
+        let aside = shelf::unused_name(&self.moved(name, dir, "new"));
         files::move_database(&live, &aside)?;
         steps::reached("guard.set-aside");
         done.made.push(name.display().to_string());
+        let is_swept = aside.starts_with(dir);
         done.set_aside.push(aside);
-        Ok(())
+        match is_swept {
+            true => Ok(()),
+            false => others_seen(dir, done),
+        }
     }
 
     /// From now on the databases are what they are. With `keep`, what was put
@@ -256,8 +294,23 @@ impl Guard {
     }
 }
 
-/// A death in the middle of the move.
-fn is_half_moved(aside: &Path) -> bool {
+/// Where a link leads, also while nothing is there.
+fn target(link: &Path) -> Option<PathBuf> {
+    link.canonicalize().ok().or_else(|| {
+        let target = files::directory(link).join(link.read_link().ok()?);
+        let dir = files::directory(&target).canonicalize().ok()?;
+        Some(dir.join(target.file_name()?))
+    })
+}
+
+/// Before anything is kept that they may have written.
+fn others_seen(dir: &Path, done: &mut PutBack) -> Result<()> {
+    done.alone = false;
+    shelf::others_seen(dir)
+}
+
+/// A death in the middle of the move to `aside`, which does not exist if so.
+pub(super) fn is_half_moved(aside: &Path) -> bool {
     let logs = ["-wal", "-journal"].map(|suffix| files::beside(aside, suffix));
     !aside.exists() && logs.iter().any(|log| log.exists())
 }

@@ -5,6 +5,11 @@
 //! that was moved away (`new`), and all of a migration after which nothing was
 //! put back. Snapshots of databases that are again what they were (`before`)
 //! are spare: the newest stay for a week, if the room is not needed.
+//!
+//! Where nobody else was seen at the databases, from the beginning to the end,
+//! the state that was put back over is the migration's own work, which fails
+//! the same way at each start: of those the newest three stay. Once somebody
+//! was seen, that is noted before any copy is made, and holds for good.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +24,12 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const MARK: &str = "kept";
 /// Says that nothing was put back, so that nothing in it is spare.
 const LEFT: &str = "left";
+/// Says that others were seen at the databases.
+const OTHERS: &str = "others";
+/// Says that all was put back, and nobody was seen.
+const OWN: &str = "own";
+/// How many of those are kept.
+const OWN_KEPT: usize = 3;
 const SPARE: &str = "before";
 const PRECIOUS: [&str; 3] = ["found", "aside", "new"];
 
@@ -61,6 +72,22 @@ pub(super) fn leave(dir: &Path) -> Result<()> {
     }
 }
 
+/// Marks a directory as one with what others may have written.
+pub(super) fn others_seen(dir: &Path) -> Result<()> {
+    match dir.exists() && !dir.join(OTHERS).exists() {
+        true => files::write(&dir.join(OTHERS), b""),
+        false => Ok(()),
+    }
+}
+
+/// Marks a directory as one with nothing but a migration's own work.
+pub(super) fn own(dir: &Path) -> Result<()> {
+    match dir.exists() && !dir.join(OTHERS).exists() {
+        true => files::write(&dir.join(OWN), b""),
+        false => Ok(()),
+    }
+}
+
 /// The directory of one migration.
 struct Shelf {
     path: PathBuf,
@@ -68,10 +95,13 @@ struct Shelf {
     since: Option<SystemTime>,
     /// Nothing in it is spare.
     is_left: bool,
+    /// It is settled, and nobody but the migration was seen.
+    is_own: bool,
 }
 
 impl Shelf {
-    fn precious(&self) -> Vec<PathBuf> {
+    /// What is no mere snapshot of what is there again.
+    fn states(&self) -> Vec<PathBuf> {
         if self.is_left {
             return vec![self.path.clone()];
         }
@@ -81,7 +111,7 @@ impl Shelf {
 
     /// What may go goes.
     fn remove_spare(&self) -> Result<()> {
-        match self.is_left || !self.precious().is_empty() {
+        match self.is_left || !self.states().is_empty() {
             true if self.is_left => Ok(()),
             true => remove(&self.path.join(SPARE)),
             false => remove(&self.path),
@@ -89,12 +119,14 @@ impl Shelf {
     }
 }
 
-/// Removes what is left of migrations that died before they began, and what
-/// is spare and has been kept for long, or has a newer one beside it. Nothing
-/// of `newest` is removed. There must be no intent.
+/// Removes what is left of migrations that died before they began, what is
+/// spare and has been kept for long, or has a newer one beside it, and migrations'
+/// own work but for the newest. Nothing of `newest` is removed. There must be no
+/// intent.
 pub(super) fn sweep(dir: &Path, newest: Option<&str>, now_ms: i64) -> Result<()> {
     let now = u64::try_from(now_ms).map_or(UNIX_EPOCH, |ms| UNIX_EPOCH + Duration::from_millis(ms));
-    let shelves = shelves(dir)?;
+    let mut shelves = shelves(dir)?;
+    remove_own(&mut shelves, newest)?;
     let last = shelves.iter().filter_map(|shelf| shelf.since).max();
     for shelf in &shelves {
         let is_newest = match newest {
@@ -111,13 +143,35 @@ pub(super) fn sweep(dir: &Path, newest: Option<&str>, now_ms: i64) -> Result<()>
     Ok(())
 }
 
+/// All of it goes: its snapshots are older than those of another.
+fn remove_own(shelves: &mut Vec<Shelf>, newest: Option<&str>) -> Result<()> {
+    let is_newest =
+        |shelf: &Shelf| newest.is_some_and(|name| shelf.path.file_name() == Some(name.as_ref()));
+    let mut own: Vec<(bool, Option<SystemTime>, PathBuf)> = (shelves.iter())
+        .filter(|shelf| shelf.is_own && !shelf.states().is_empty())
+        .map(|shelf| (is_newest(shelf), shelf.since, shelf.path.clone()))
+        .collect();
+    own.sort_unstable();
+    let old = own.len().saturating_sub(OWN_KEPT);
+    for (_, _, path) in own.into_iter().take(old) {
+        remove(&path)?;
+        shelves.retain(|shelf| shelf.path != path);
+    }
+    Ok(())
+}
+
 /// Removes what is spare for a snapshot that has no room, if that will give it
 /// the bytes that are `missing`; says what it was.
 pub(super) fn make_room(dir: &Path, missing: u64) -> Result<Vec<PathBuf>> {
-    let mut spare: Vec<PathBuf> = (shelves(dir)?.into_iter())
+    let shelves = shelves(dir)?;
+    let mut spare: Vec<PathBuf> = (shelves.iter())
         .filter(|shelf| shelf.since.is_some() && !shelf.is_left)
         .map(|shelf| shelf.path.join(SPARE))
         .collect();
+    let own = shelves.iter().filter(|shelf| shelf.is_own);
+    let last = own.clone().map(|shelf| shelf.since).max();
+    let older = own.filter(|shelf| Some(shelf.since) != last);
+    spare.extend(older.flat_map(Shelf::states));
     spare.retain(|path| has_files(path));
     if spare.iter().map(|path| bytes(path, on_disk)).sum::<u64>() < missing {
         return Ok(Vec::new());
@@ -126,12 +180,37 @@ pub(super) fn make_room(dir: &Path, missing: u64) -> Result<Vec<PathBuf>> {
     Ok(spare)
 }
 
-/// What is never removed here: where, and how many bytes.
-pub(super) fn precious(dir: &Path) -> Result<(Vec<PathBuf>, u64)> {
-    let mut all: Vec<PathBuf> = shelves(dir)?.iter().flat_map(Shelf::precious).collect();
-    all.sort_unstable();
-    let bytes = all.iter().map(|path| bytes(path, |of| of.len())).sum();
-    Ok((all, bytes))
+/// Where something is kept, and how many bytes.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) bytes: u64,
+}
+
+/// What is kept of states that were put back over.
+#[derive(Debug, Default)]
+pub(super) struct AllKept {
+    /// That is never removed here.
+    pub(super) precious: Kept,
+    /// Of which the newest stay.
+    pub(super) own: Kept,
+}
+
+pub(super) fn kept(dir: &Path) -> Result<AllKept> {
+    let mut all = AllKept::default();
+    for shelf in shelves(dir)? {
+        let kept = match shelf.is_own {
+            true => &mut all.own,
+            false => &mut all.precious,
+        };
+        kept.paths.extend(shelf.states());
+    }
+    for kept in [&mut all.precious, &mut all.own] {
+        kept.paths.sort_unstable();
+        let bytes = kept.paths.iter().map(|path| bytes(path, |of| of.len()));
+        kept.bytes = bytes.sum();
+    }
+    Ok(all)
 }
 
 fn shelves(dir: &Path) -> Result<Vec<Shelf>> {
@@ -146,9 +225,12 @@ fn shelves(dir: &Path) -> Result<Vec<Shelf>> {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let path = entry.path();
             let mark = path.join(MARK).metadata();
+            let has = |mark: &str| path.join(mark).exists();
+            let is_left = has(LEFT);
             found.push(Shelf {
                 since: mark.and_then(|mark| mark.modified()).ok(),
-                is_left: path.join(LEFT).exists(),
+                is_left,
+                is_own: has(MARK) && has(OWN) && !has(OTHERS) && !is_left,
                 path,
             });
         }

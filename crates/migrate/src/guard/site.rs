@@ -56,9 +56,19 @@ pub type Remember = Arc<dyn Fn(&Path) -> Option<Arc<Prints>> + Send + Sync>;
 /// open, whose locks on it must not be lost by that.
 pub type SyncFile = Arc<dyn Fn(&Path) -> std::io::Result<()> + Send + Sync>;
 
-/// Ends what an interrupted migration has left running on the volume, and says
-/// what that was, in words.
-pub type Survivors = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+/// Ends what an interrupted migration has left running on the volume, and waits
+/// until it is gone. It is told the databases.
+pub type Survivors = Arc<dyn Fn(&[PathBuf]) -> Survived + Send + Sync>;
+
+/// What an interrupted migration had left running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survived {
+    /// Who did not end by themselves, in words.
+    pub ended: Vec<String>,
+    /// The databases that one of them had open for writing, or the log, and may
+    /// have written to until it was gone.
+    pub written: Vec<PathBuf>,
+}
 
 /// A volume, and what the guard needs from outside.
 #[derive(Clone)]

@@ -64,13 +64,16 @@ pub struct PutBack {
     pub left: bool,
     /// Databases that were not what they had been, and are again.
     pub databases: Vec<String>,
-    /// What they were meanwhile, kept until somebody removes it: where there was
-    /// room for that.
+    /// What they were meanwhile, where there was room for that: kept until
+    /// somebody removes it, if not `alone`.
     pub found: Vec<PathBuf>,
     /// Databases that the migration had made, by their paths in the volume …
     pub made: Vec<String>,
     /// … and where they are now.
     pub set_aside: Vec<PathBuf>,
+    /// Nobody else was seen at the databases, from the beginning to the end: what
+    /// is kept is the migration's own work, and only the newest three such stay.
+    pub alone: bool,
     /// The directory with all of that, and with the snapshots. Those are spare
     /// if they were put back: they go after a week, or with the next migration
     /// that is put back.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use monolite_migrate::guard::{
-    Begun, Error, Guard, Interrupted, NoSnapshot, Options, Others, PutBack, Site, Turn, Verdict,
+    Begun, Error, Guard, Interrupted, NoSnapshot, Options, Others, PutBack, Site, Survived, Turn,
+    Verdict,
 };
 use rusqlite::Connection;
 
@@ -208,7 +209,8 @@ fn what_was_put_in_place_since_counts_as_used() {
     let (dir, volume) = volume();
     died(&volume, Options::default(), LOSES);
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-    for path in [volume.note(), volume.path.join("app.sqlite3")] {
+    let names = ["app.sqlite3", "sub/other.db", "empty.db"].map(|name| volume.path.join(name));
+    for path in names.into_iter().chain([volume.note()]) {
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.set_modified(old).unwrap();
     }
@@ -229,7 +231,38 @@ fn what_was_put_in_place_since_counts_as_used() {
     let error = recovers(&volume).unwrap_err();
     assert!(matches!(error, Error::WrittenSince { .. }), "{error}");
     // What its own processes wrote until they were ended does not.
-    volume.survivors.lock().unwrap().push("`sh` (pid 7)".into());
+    // … if one had it open; one that was idle changes nothing.
+    let survived = |name: &str| Survived {
+        ended: vec!["`sh` (pid 7)".into()],
+        written: vec![volume.path.join(name)],
+    };
+    for written in [Vec::new(), survived("sub/other.db").written] {
+        *volume.survivors.lock().unwrap() = Survived {
+            written,
+            ..survived("app.sqlite3")
+        };
+        let error = recovers(&volume).unwrap_err();
+        assert!(
+            matches!(&error, Error::WrittenSince { database, .. } if database == "app.sqlite3"),
+            "{error}"
+        );
+    }
+    // Not even should we die, or have to wait for somebody, after they have ended.
+    *volume.survivors.lock().unwrap() = survived("app.sqlite3");
+    let mut other = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stderr(
+            std::fs::File::options()
+                .append(true)
+                .open(volume.path.join("app.sqlite3"))
+                .unwrap(),
+        )
+        .spawn()
+        .unwrap();
+    let error = recovers(&volume).unwrap_err();
+    assert!(matches!(error, Error::StillRunning { .. }), "{error}");
+    other.kill().unwrap();
+    other.wait().unwrap();
     recovers(&volume).unwrap();
     let said = volume.sentences();
     assert!(
@@ -455,6 +488,115 @@ fn a_snapshot_that_fails_otherwise_stops_the_recovery_too() {
     assert!(error.to_string().contains("it hangs"), "{error}");
 }
 
+#[test]
+fn own_work_of_the_newest_three_stays() {
+    let (_dir, mut volume) = volume();
+    let fails = |volume: &Volume| {
+        let verdict = volume.migrate(Options::default(), LOSES, false).unwrap();
+        put_back(verdict)
+    };
+    // While others have it open, all of it is theirs.
+    let mut other = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stderr(std::fs::File::open(volume.path.join("app.sqlite3")).unwrap())
+        .spawn()
+        .unwrap();
+    let guard = Guard::enter(volume.site(), "x").unwrap();
+    let options = Options {
+        others: Others::Keep,
+        ..Options::default()
+    };
+    let begun = guard.begin(options).unwrap();
+    volume.run("app.sqlite3", LOSES);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let theirs = put_back(begun.finish(false).unwrap());
+    assert!(!theirs.alone);
+    // So it is of one that died, and was taken for used.
+    died(&volume, Options::default(), LOSES);
+    let forced = volume.recover(Interrupted::PutBack).unwrap().unwrap();
+    assert!(!forced.alone);
+    let mut own = Vec::new();
+    for n in 0..5 {
+        volume.now_ms += 1000;
+        let kept = match n {
+            2 => {
+                died(&volume, Options::default(), LOSES);
+                volume.recover(Interrupted::default()).unwrap().unwrap()
+            }
+            _ => fails(&volume),
+        };
+        assert!(kept.alone && kept.found.len() == 1, "{kept:?}");
+        own.push(kept);
+    }
+    let is_there: Vec<bool> = own.iter().map(|of| of.kept.exists()).collect();
+    assert_eq!(is_there, [false, false, true, true, true]);
+    for there in [&theirs, &forced, &own[2], &own[4]] {
+        assert_eq!(count(&there.found[0], "comments"), 0);
+    }
+    // Whoever comes hears which is which.
+    volume.said.lock().unwrap().clear();
+    volume.migrate(Options::default(), "", true).unwrap();
+    let said = volume.sentences();
+    let names = |which: &str, kept: &PutBack| {
+        let found = kept.kept.join("found").display().to_string();
+        (said.iter()).any(|said| said.contains(which) && said.contains(&found))
+    };
+    for (kept, is_own) in [(&theirs, false), (&forced, false), (&own[4], true)] {
+        assert_eq!(names("the newest three", kept), is_own, "{said:?}");
+        assert_eq!(names("the only copy", kept), !is_own, "{said:?}");
+    }
+}
+
+#[test]
+fn a_half_exchange_is_undone_before_what_is_there_is_taken() {
+    // The log alone was moved, or all of it.
+    for moved in [&["-wal"][..], &["-wal", ""]] {
+        let (_dir, running) = volume();
+        let open = running.open("app.sqlite3");
+        open.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+        died(&running, Options::default(), LOSES);
+        open.execute_batch("INSERT INTO users (name) VALUES ('only in the log')")
+            .unwrap();
+        // As it is on the disk while it is open: as after a power cut.
+        let dir = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp")
+            .args(["-r", "-T"])
+            .args([&running.path, dir.path()])
+            .status();
+        assert!(copied.unwrap().success());
+        let after = running.dump();
+        let volume = Volume::new(dir.path());
+        let stamp = (volume.kept().into_iter()).find(|name| name != "intent.json");
+        let kept = volume.path.join(".monolite/migrating").join(stamp.unwrap());
+        std::fs::create_dir(kept.join("aside")).unwrap();
+        for suffix in moved {
+            let name = format!("app.sqlite3{suffix}");
+            std::fs::rename(volume.path.join(&name), kept.join("aside").join(&name)).unwrap();
+        }
+        std::fs::remove_file(volume.path.join("app.sqlite3-shm")).unwrap();
+        if moved.len() == 1 {
+            // With somebody's hands on it, the two belong together no more.
+            let log = volume.path.join("app.sqlite3-wal");
+            std::fs::write(&log, "another").unwrap();
+            let error = volume.recover(Interrupted::Keep).unwrap_err();
+            assert!(matches!(error, Error::Parted { .. }), "{error}");
+            assert!(volume.note().exists());
+            std::fs::remove_file(log).unwrap();
+        }
+        let done = volume.recover(Interrupted::Keep).unwrap().unwrap();
+        assert!(done.left);
+        assert!(volume.dump() == after, "{moved:?}");
+        assert_eq!(
+            count(
+                &volume.path.join("app.sqlite3"),
+                "users WHERE name = 'only in the log'"
+            ),
+            1
+        );
+    }
+}
+
 /// In a process of its own, on a disk that is full.
 #[test]
 #[ignore = "the other half of the test below"]
@@ -487,15 +629,73 @@ fn on_a_full_disk() {
     assert_eq!(volume.recover(Interrupted::default()).unwrap(), None);
 }
 
+/// In a process of its own, with `sub` on another disk.
+#[test]
+#[ignore = "the other half of the test below"]
+fn on_two_disks() {
+    let path = PathBuf::from(std::env::var_os("VOLUME").unwrap());
+    let mut volume = Volume::filled(&path);
+    volume.is_alone = true;
+    let before = volume.dump();
+    let begun = begin(&volume);
+    let damaged = "no database any more".repeat(1000);
+    std::fs::write(path.join("sub/other.db"), &damaged).unwrap();
+    volume.run("sub/made.db", "CREATE TABLE t (x)");
+    let kept = put_back(begun.finish(true).unwrap());
+    assert_eq!(volume.dump(), before);
+    let stamp = kept.kept.file_name().unwrap().to_str().unwrap();
+    let aside = path.join(format!("sub/other.db.aside-{stamp}"));
+    assert_eq!(kept.found, std::slice::from_ref(&aside));
+    assert!(!kept.alone, "there nobody sweeps");
+    assert_eq!(std::fs::read(&aside).unwrap(), damaged.as_bytes());
+    let new = path.join(format!("sub/made.db.new-{stamp}"));
+    assert_eq!(kept.set_aside, [new]);
+    std::fs::remove_file(aside).unwrap();
+    // With no room for a copy, SQLite writes it where it is.
+    let begun = begin(&volume);
+    volume.run("sub/other.db", "DELETE FROM t");
+    volume.refuse(1, None);
+    let kept = put_back(begun.finish(true).unwrap());
+    assert_eq!(volume.dump(), before);
+    assert!(kept.found.is_empty(), "{kept:?}");
+    // With no room for the snapshot either, it is left as it is.
+    let begun = begin(&volume);
+    std::fs::write(path.join("sub/other.db"), &damaged).unwrap();
+    let mut filler = std::fs::File::create(path.join("sub/filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
+    let error = begun.finish(true).unwrap_err();
+    assert!(matches!(error, Error::PutBack { .. }), "{error}");
+    let now = std::fs::read(path.join("sub/other.db")).unwrap();
+    assert_eq!(now, damaged.as_bytes());
+    drop(filler);
+    std::fs::remove_file(path.join("sub/filler")).unwrap();
+    volume.recover(Interrupted::default()).unwrap().unwrap();
+    assert_eq!(volume.dump(), before);
+}
+
+#[test]
+fn a_database_on_another_disk_is_kept_there() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    let script = "mount -t tmpfs -o size=1m none \"$VOLUME/sub\" && exec \"$0\" \
+        kept::on_two_disks --exact --ignored --nocapture";
+    unshared(dir.path(), script);
+}
+
 #[test]
 fn the_snapshot_takes_its_place_where_there_is_no_room_for_another() {
     let dir = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=8m none \"$VOLUME\" && exec \"$0\" \
         kept::on_a_full_disk --exact --ignored --nocapture";
+    unshared(dir.path(), script);
+}
+
+/// With mounts of its own.
+fn unshared(volume: &Path, script: &str) {
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
         .arg(std::env::current_exe().unwrap())
-        .env("VOLUME", dir.path())
+        .env("VOLUME", volume)
         .output()
         .expect("unshare, of util-linux, is needed");
     let said = String::from_utf8_lossy(&output.stdout).into_owned()

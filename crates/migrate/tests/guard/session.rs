@@ -439,3 +439,38 @@ fn the_second_waits_and_finds_it_done() {
     });
     begun.abandon().unwrap();
 }
+
+#[test]
+fn names_that_are_no_text_stop_only_databases() {
+    use std::os::unix::ffi::OsStrExt;
+    let (_dir, volume) = volume();
+    let named = |bytes: &[u8]| volume.path.join(std::ffi::OsStr::from_bytes(bytes));
+    for name in [&b"caf\xe9.pdf"[..], b"\xe9.db"] {
+        std::fs::write(named(name), "").unwrap();
+    }
+    std::fs::write(named(b"text\xe9.db"), "no database".repeat(1000)).unwrap();
+    let verdict = volume.migrate(Options::default(), "CREATE TABLE more (x)", true);
+    assert!(
+        matches!(verdict, Ok(Verdict::Accepted { .. })),
+        "{verdict:?}"
+    );
+    // One that was not there, or may have been, is never moved.
+    let begun = Guard::enter(volume.site(), "x")
+        .unwrap()
+        .begin(Options::default())
+        .unwrap();
+    volume.run("app.sqlite3", TRAP);
+    rusqlite::Connection::open(named(b"made\xe9.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE t (x)")
+        .unwrap();
+    let verdict = begun.finish(true).unwrap();
+    assert!(matches!(verdict, Verdict::PutBack { .. }), "{verdict:?}");
+    assert!(named(b"made\xe9.db").exists());
+    let error = volume.migrate(Options::default(), "", true).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains(r"made\xE9.db") && error.contains("UTF-8"),
+        "{error}"
+    );
+}

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use monolite_migrate::guard::{
-    Cancel, Guard, Interrupted, News, NoSnapshot, Options, PutBack, Result, Site, Taken, Verdict,
+    Cancel, Guard, Interrupted, News, NoSnapshot, Options, PutBack, Result, Site, Survived, Taken,
+    Verdict,
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -23,7 +24,7 @@ pub(crate) struct Volume {
     /// What was synced, and whether the note of the migration was there then.
     pub(crate) synced: Arc<Mutex<Vec<(PathBuf, bool)>>>,
     /// What an interrupted migration has left running, as it is told.
-    pub(crate) survivors: Arc<Mutex<Vec<String>>>,
+    pub(crate) survivors: Arc<Mutex<Survived>>,
     pub(crate) is_alone: bool,
     pub(crate) cancel: Cancel,
     pub(crate) now_ms: i64,
@@ -104,7 +105,7 @@ impl Volume {
                 synced.lock().unwrap().push((file.into(), note.exists()));
                 Ok(())
             }),
-            survivors: Arc::new(move || std::mem::take(&mut *survivors.lock().unwrap())),
+            survivors: Arc::new(move |_| std::mem::take(&mut *survivors.lock().unwrap())),
         }
     }
 

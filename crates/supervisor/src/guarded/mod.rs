@@ -3,6 +3,7 @@
 
 mod said;
 mod site;
+mod written;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use monolite_migrate::guard::{self, Begun, Guard, Interrupted, Options, Others, 
 use tokio::task::{JoinHandle, spawn_blocking};
 
 pub use self::site::{Cancel, GUARDED, Guarding, migration_environment, site};
+pub(crate) use self::written::Written;
 use crate::Error;
 use crate::app::App;
 use crate::exit::Exit;

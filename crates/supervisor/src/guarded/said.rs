@@ -55,6 +55,7 @@ pub(super) fn tell_recovered(put_back: &PutBack) {
         databases = put_back.databases.join(", "),
         state_found = list(&put_back.found),
         set_aside = list(&put_back.set_aside),
+        kept_for_good = !put_back.alone,
         "a migration was interrupted: the databases were put back as they were before it"
     );
 }

@@ -91,7 +91,7 @@ pub fn site(
         sync: Arc::new(local::sync),
         survivors: {
             let of = volume.to_owned();
-            Arc::new(move || end_guarded(&of))
+            Arc::new(move |databases| end_guarded(&of, databases))
         },
         tell,
         clock: Arc::new(now_ms),

@@ -185,15 +185,23 @@ pub(crate) fn kept(put_back: &PutBack) -> Vec<String> {
             .collect();
         paths.join(", ")
     };
+    // Nobody else may have written that.
+    let (until, until_all) = match put_back.alone {
+        true => (
+            "while it is of the newest three",
+            "while they are of the newest three",
+        ),
+        false => ("until you remove it", "until you remove them"),
+    };
     if !put_back.found.is_empty() {
         lines.push(format!(
-            "monolite: what was there instead is in {} until you remove it",
+            "monolite: what was there instead is in {}, {until}",
             list(&put_back.found)
         ));
     }
     if !put_back.set_aside.is_empty() {
         lines.push(format!(
-            "monolite: databases it had made are in {} now, until you remove them",
+            "monolite: databases it had made are in {} now, {until_all}",
             list(&put_back.set_aside)
         ));
     }
