@@ -42,7 +42,7 @@ fn way(live: &str, wanted: &str, drop: &[&str]) -> String {
     let conn = database(live);
     let found = diff(&conn, wanted, &options(drop)).unwrap_or_else(|error| panic!("{error}"));
     apply(&conn, &found.sql);
-    let again = diff(&conn, wanted, &options(drop)).unwrap();
+    let again = diff(&conn, wanted, &Options::default()).unwrap();
     assert_eq!(again.sql, "", "something is left");
     assert_eq!(
         facts(&conn),
@@ -196,7 +196,8 @@ fn from_nothing_and_to_nothing() {
         let written = way("", &wanted, &[]);
         assert!(!written.contains("REBUILD"), "{name}");
         let conn = database(sql);
-        let kept = match diff(&conn, "", &Options::default()) {
+        let nothing = "CREATE TABLE nothing_else (a);";
+        let kept = match diff(&conn, nothing, &Options::default()) {
             // A table stays, and one of its triggers needs a view that does not.
             Err(Error::Breaks { .. }) if name == "views over views" => return,
             kept => kept.unwrap(),
@@ -244,7 +245,8 @@ fn from_each_to_others() {
         let conn = empty(live);
         // Everything may go; rows need values.
         let mut allow_drop = Vec::new();
-        for table in corpus::tables(&conn, &["table", "virtual"]) {
+        let tables = corpus::tables(&conn, &["table", "virtual"]).into_iter();
+        for table in tables.filter(|name| !name.starts_with("sqlite_")) {
             for (column, _) in columns(&conn, &table) {
                 allow_drop.push(format!("{table}.{column}"));
             }
@@ -574,7 +576,8 @@ fn text_in_double_quotes_is_text() {
         ),
     ] {
         let conn = database(live);
-        let drop = options(&["t.g"]);
+        let has_g = live.contains(", g ");
+        let drop = options(if has_g { &["t.g"] } else { &[] });
         assert!(!diff(&conn, wanted, &drop).unwrap().is_empty(), "{live}");
         // A name is one in any quotes.
         let spelled = live
@@ -685,4 +688,129 @@ fn a_view_that_does_not_work_is_named() {
         said.contains("view v") && said.contains("mend it or drop it first"),
         "{said}"
     );
+}
+
+#[test]
+fn an_empty_file_is_a_mistake() {
+    let conn = database(POSTS);
+    for file in ["", "  -- nothing\n", "PRAGMA foreign_keys = ON;"] {
+        let said = diff(&conn, file, &Options::default()).unwrap_err();
+        assert!(said.to_string().contains("is empty"), "{file}: {said}");
+    }
+    let empty = Connection::open_in_memory().unwrap();
+    assert!(diff(&empty, "", &Options::default()).unwrap().is_empty());
+}
+
+#[test]
+fn a_name_in_one_schema_is_one_in_both() {
+    // A table that stays although the file does not have it.
+    let shared = r#"CREATE TABLE t (name TEXT);
+        CREATE TRIGGER tr AFTER INSERT ON t BEGIN insert into "legacy"("name") values (new."name"); END;"#;
+    let live = format!("CREATE TABLE legacy (name TEXT); {shared}");
+    let conn = database(&live);
+    let wanted = shared.replace("insert into \"legacy\"", "INSERT INTO legacy");
+    for file in [shared, &wanted] {
+        let found =
+            diff(&conn, file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(found.sql, "", "{file}");
+    }
+}
+
+#[test]
+fn what_is_in_the_file_too_goes_on_working() {
+    let live = "CREATE TABLE k (id INTEGER PRIMARY KEY); CREATE TABLE t (a, b);
+        CREATE TRIGGER tr AFTER INSERT ON k BEGIN UPDATE t SET a = 1, b = 2; END;";
+    let wanted = live.replace("(a, b)", "(a)");
+    let allowed = options(&["t.b"]);
+    let conn = database(live);
+    let said = diff(&conn, &wanted, &allowed).unwrap_err();
+    assert!(matches!(said, Error::Breaks { .. }), "{said}");
+    assert!(said.to_string().contains("the trigger tr"), "{said}");
+    // One of two, and a view.
+    let two = "CREATE TRIGGER other AFTER INSERT ON k BEGIN SELECT 1; END; CREATE VIEW v AS SELECT 1 AS one;";
+    let conn = database(&format!("{live} {two}"));
+    let said = diff(&conn, &format!("{wanted} {two}"), &allowed).unwrap_err();
+    assert!(said.to_string().contains("the trigger tr"), "{said}");
+    let view = "CREATE VIEW v AS SELECT b FROM t;";
+    let conn = database(&format!("CREATE TABLE t (a, b); {view}"));
+    let said = diff(&conn, &format!("CREATE TABLE t (a); {view}"), &allowed).unwrap_err();
+    assert!(said.to_string().contains("the view v"), "{said}");
+    // What the file changes to something that only the app has is meant.
+    let app = wanted.replace(
+        "UPDATE t SET a = 1, b = 2",
+        "UPDATE t SET a = of_the_app(1)",
+    );
+    let found = diff(&database(live), &app, &allowed).unwrap_or_else(|error| panic!("{error}"));
+    assert!(found.sql.contains("of_the_app"), "{}", found.sql);
+}
+
+#[test]
+fn a_former_name_that_is_there_takes_the_place_of_the_new_one() {
+    let live = "CREATE TABLE t (id INTEGER PRIMARY KEY, title text, title_new text);";
+    let wanted = "CREATE TABLE t (id INTEGER PRIMARY KEY, title text -- was: title_new\n);";
+    let said = diff(&database(live), wanted, &Options::default()).unwrap_err();
+    assert!(
+        said.to_string()
+            .contains("--allow-drop t.title if the values"),
+        "{said}"
+    );
+    assert_eq!(
+        way(live, wanted, &["t.title"]),
+        "ALTER TABLE t DROP COLUMN title;\nALTER TABLE t RENAME COLUMN title_new TO title;"
+    );
+    // Said, and left as it is.
+    assert_eq!(
+        way(live, wanted, &["t.title_new"]),
+        "ALTER TABLE t DROP COLUMN title_new;"
+    );
+}
+
+#[test]
+fn two_names_that_were_each_other_are_mentioned() {
+    let conn = database("CREATE TABLE t (a, b);");
+    let swap = "CREATE TABLE t (a, -- was: b\n b -- was: a\n);";
+    let found = diff(&conn, swap, &Options::default()).unwrap();
+    assert_eq!((found.sql.as_str(), found.notes.len()), ("", 1));
+    assert!(
+        found.notes[0].contains("RENAME COLUMN a TO b"),
+        "{:?}",
+        found.notes
+    );
+}
+
+#[test]
+fn many_indexes_without_a_difference_are_soon_compared() {
+    let tables = (0..200).map(|n| {
+        format!(
+            "CREATE TABLE t{n} (a, b, c, d); CREATE INDEX t{n}_a ON t{n} (a); CREATE INDEX t{n}_b \
+             ON t{n} (b, c); CREATE INDEX t{n}_d ON t{n} (d) WHERE a IS NOT NULL;\n"
+        )
+    });
+    let sql: String = tables.collect();
+    let conn = database(&sql);
+    let began = std::time::Instant::now();
+    assert!(diff(&conn, &sql, &Options::default()).unwrap().is_empty());
+    // Comparing each with each takes several times as long.
+    assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_may_be_dropped_has_to_be_there() {
+    let wanted = "-- was: posts\nCREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, -- was: name\n count INT);";
+    for name in ["nosuch.col", "posts.nosuch", "post", "articles.", ".price"] {
+        let said = diff(
+            &database(POSTS),
+            wanted,
+            &options(&["articles.price", name]),
+        )
+        .unwrap_err();
+        assert!(
+            matches!(said, Error::NothingToDrop { .. }),
+            "{name}: {said}"
+        );
+        assert!(said.to_string().contains(name), "{said}");
+    }
+    // By its name before or after, in any case.
+    let known = options(&["Articles.Price", "posts", "posts.name"]);
+    diff(&database(POSTS), wanted, &known).unwrap();
 }

@@ -70,7 +70,10 @@ pub(crate) fn diff(arguments: Arguments) -> Result<(), Failure> {
         allow_drop: arguments.allow_drop,
         any_order: arguments.any_order,
     };
-    let migration = diff::diff(&live, &wanted, &options)?;
+    let migration = match diff::diff(&live, &wanted, &options) {
+        Err(error @ diff::Error::NothingToDrop { .. }) => return Err(Failure::Usage(error.into())),
+        other => other?,
+    };
     warn_of_waiting(&live, &found);
     if arguments.json {
         return print::json(&Report {

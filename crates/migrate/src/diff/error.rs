@@ -9,6 +9,36 @@ pub enum Error {
     /// The wanted schema cannot be read.
     #[error("cannot read the wanted schema: {0}")]
     Text(#[from] sql::Error),
+    /// The wanted schema makes nothing: all views, triggers and indexes would go.
+    #[error(
+        "the wanted schema is empty, and the database is not: every view, trigger and index would be \
+         dropped; print the present schema with sqlite3 and .schema to begin with"
+    )]
+    Empty,
+    /// A name in [`Options::allow_drop`] that nothing has.
+    ///
+    /// [`Options::allow_drop`]: super::Options::allow_drop
+    #[error(
+        "--allow-drop {name}: the database has no {name}; say the name of a table, or table.column"
+    )]
+    NothingToDrop {
+        /// As it was given.
+        name: String,
+    },
+    /// A former name that is there, beside the new one.
+    #[error(
+        "{table}.{column} is to be what was {was}, and the database has both: say --allow-drop \
+         {drop} if the values of {column} shall go and those of {was} take their place; or, if they \
+         are two columns, take the comment `was: {was}` away", drop = shell_words(&[format!("{table}.{column}")])
+    )]
+    BothThere {
+        /// The table.
+        table: String,
+        /// The new name.
+        column: String,
+        /// The former one.
+        was: String,
+    },
     /// A statement of the wanted schema that makes nothing.
     #[error(
         "line {line} of the wanted schema: {statement} does not belong there; only CREATE does"

@@ -1,8 +1,7 @@
-use super::normal::statement;
+use super::normal::{Known, statement};
 use super::scratch::Scratch;
 use super::wanted::Wanted;
 use super::{Error, Result};
-use crate::schema::Schema;
 use crate::sql::same_name;
 
 /// A virtual table whose module only the app has: it can be compared by its text,
@@ -23,7 +22,7 @@ impl Foreign {
     }
 
     fn words(&self) -> Vec<String> {
-        statement(&self.sql, &Schema::default())
+        statement(&self.sql, &Known::default())
     }
 }
 

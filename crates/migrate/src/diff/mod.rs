@@ -41,7 +41,8 @@ use wanted::Wanted;
 /// What may be done.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What may be dropped: `table` or `table.column`.
+    /// What may be dropped: `table` or `table.column`, by its name before the
+    /// migration or after its renames.
     pub allow_drop: Vec<String>,
     /// Do not rebuild a table for the order of its columns only.
     pub any_order: bool,
@@ -71,21 +72,33 @@ impl Migration {
 /// When `wanted` cannot be read, when something would have to be dropped that
 /// nobody allowed, when a new column has no value for the rows there are.
 pub fn diff(live: &Connection, wanted: &str, options: &Options) -> Result<Migration> {
-    let wanted = Wanted::read(wanted, options)?;
+    let mut wanted = Wanted::read(wanted, options)?;
     let mut scratch = Scratch::of(live)?;
+    if wanted.is_empty() && scratch.own_tables().next().is_some() {
+        return Err(Error::Empty);
+    }
     scratch.notes.clone_from(&wanted.notes);
     foreign::compare(&mut scratch, &wanted)?;
     // What is named by a table is so by its new name only after the renames, and
     // these are not told to full-text indexes.
     let live = scratch.compiled()?;
+    let names = options.allow_drop.iter();
+    let mut unknown: Vec<&String> = names.filter(|name| !scratch.has_what(name)).collect();
     renames::rename(&mut scratch, &wanted)?;
+    unknown.retain(|name| !scratch.has_what(name));
+    if let Some(name) = unknown.first() {
+        return Err(Error::NothingToDrop {
+            name: (*name).clone(),
+        });
+    }
     let renamed = scratch.compiled()?;
+    let meant = scratch.meant(&mut wanted);
     let plans = tables::plan(&mut scratch, &wanted)?;
     objects::drop_changed(&mut scratch, &wanted)?;
     tables::change(&mut scratch, plans)?;
     objects::create_missing(&mut scratch, &wanted)?;
     scratch.prove(&wanted)?;
-    scratch.unbroken(&[live, renamed], &wanted)?;
+    scratch.unbroken(&[live, renamed], &meant)?;
     Ok(Migration {
         sql: scratch.statements.join("\n"),
         notes: scratch.notes,

@@ -1,3 +1,5 @@
+use std::collections::{HashMap, HashSet};
+
 use crate::schema::Schema;
 use crate::sql::{
     self, ColumnText, ConstraintKind as Kind, Cursor, TableText, Token, TokenType as T, same_name,
@@ -122,9 +124,39 @@ fn constraint_words(text: &str, kind: Kind, is_name: impl Fn(&str) -> bool) -> V
     words(text, |name| !has_text || is_name(name))
 }
 
+/// The names of two schemas whose texts are compared: what is a name in one is so
+/// in both, or the same text would not be the same.
+#[derive(Default)]
+pub(super) struct Known {
+    views: HashSet<String>,
+    /// With their columns.
+    tables: HashMap<String, HashSet<String>>,
+}
+
+impl Known {
+    pub(super) fn of(schemas: [&Schema; 2]) -> Self {
+        let mut known = Self::default();
+        for schema in schemas {
+            known
+                .views
+                .extend(schema.views.iter().map(|one| lower(&one.name)));
+            for table in &schema.tables {
+                let columns = table.columns.iter().map(|column| lower(&column.name));
+                let known = known.tables.entry(lower(&table.name)).or_default();
+                known.extend(columns);
+            }
+        }
+        known
+    }
+}
+
+fn lower(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
 /// The words of a statement from its name on: `CREATE … name …` says the same
-/// with `IF NOT EXISTS` and a schema. Names are those of `schema`.
-pub(super) fn statement(text: &str, schema: &Schema) -> Vec<String> {
+/// with `IF NOT EXISTS` and a schema.
+pub(super) fn statement(text: &str, known: &Known) -> Vec<String> {
     let Ok(all) = tokens(text) else {
         return vec![text.to_owned()];
     };
@@ -149,14 +181,14 @@ pub(super) fn statement(text: &str, schema: &Schema) -> Vec<String> {
     // The tables it speaks of, and their columns.
     let tables: Vec<_> = all
         .iter()
-        .filter_map(|token| schema.table(&unquote_name(token.text(text))))
+        .filter_map(|token| known.tables.get(&lower(&unquote_name(token.text(text)))))
         .collect();
     let is_name = |word: &str| {
-        name.as_deref().is_some_and(|name| same_name(name, word))
-            || schema.view(word).is_some()
-            || tables
-                .iter()
-                .any(|table| same_name(&table.name, word) || table.column(word).is_some())
+        let word = lower(word);
+        name.as_deref().is_some_and(|name| same_name(name, &word))
+            || known.views.contains(&word)
+            || known.tables.contains_key(&word)
+            || tables.iter().any(|columns| columns.contains(&word))
     };
     let mut words = words(text.get(from..).unwrap_or_default(), is_name);
     words.insert(0, unique.to_string());

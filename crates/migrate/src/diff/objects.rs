@@ -1,9 +1,11 @@
-use super::normal::statement;
+use std::collections::HashSet;
+
+use super::normal::{Known, statement};
 use super::scratch::Scratch;
 use super::wanted::Wanted;
 use super::{Error, Result};
 use crate::schema::Schema;
-use crate::sql::{quote_name, same_name};
+use crate::sql::quote_name;
 
 /// A view, trigger or index.
 #[derive(Debug, Clone)]
@@ -17,19 +19,22 @@ struct Object {
     on: Option<String>,
 }
 
-fn objects(schema: &Schema) -> Vec<Object> {
+/// By what two are the same.
+type Identity = (&'static str, String, Vec<String>);
+
+fn objects(schema: &Schema, known: &Known) -> Vec<Object> {
     let triggers = schema.triggers.iter().map(|one| Object {
         kind: "TRIGGER",
         name: one.name.clone(),
         sql: one.sql.clone(),
-        words: statement(&one.sql, schema),
+        words: statement(&one.sql, known),
         on: Some(one.table.clone()),
     });
     let views = schema.views.iter().map(|one| Object {
         kind: "VIEW",
         name: one.name.clone(),
         sql: one.sql.clone(),
-        words: statement(&one.sql, schema),
+        words: statement(&one.sql, known),
         on: None,
     });
     let indexes = schema.indexes.iter().filter_map(|one| {
@@ -37,37 +42,56 @@ fn objects(schema: &Schema) -> Vec<Object> {
             kind: "INDEX",
             name: one.name.clone(),
             sql: one.sql.clone()?,
-            words: statement(one.sql.as_deref()?, schema),
+            words: statement(one.sql.as_deref()?, known),
             on: Some(one.table.clone()),
         })
     });
     triggers.chain(views).chain(indexes).collect()
 }
 
-fn same(one: &Object, other: &Object) -> bool {
-    one.kind == other.kind && same_name(&one.name, &other.name) && one.words == other.words
+impl Object {
+    fn identity(&self) -> Identity {
+        let name = self.name.to_ascii_lowercase();
+        (self.kind, name, self.words.clone())
+    }
+}
+
+fn identities(schema: &Schema, known: &Known) -> HashSet<Identity> {
+    let all = objects(schema, known);
+    all.iter().map(Object::identity).collect()
+}
+
+/// Views and triggers that both have, as [`Compiled`] calls them.
+///
+/// [`Compiled`]: crate::rebuild::Compiled
+pub(super) fn unchanged(one: &Schema, other: &Schema) -> HashSet<String> {
+    let known = Known::of([one, other]);
+    let there = identities(one, &known);
+    objects(other, &known)
+        .iter()
+        .filter(|object| there.contains(&object.identity()))
+        .map(|object| format!("the {} {}", object.kind.to_ascii_lowercase(), object.name))
+        .collect()
 }
 
 /// What hangs on tables and is not wanted any more, or not like that: it goes
 /// first, so that it is not in the way. It holds no data.
 pub(super) fn drop_changed(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
-    let should = objects(&wanted.schema);
+    let known = Known::of([&scratch.schema, &wanted.schema]);
+    let should = identities(&wanted.schema, &known);
     let kept = |on: &str| {
         let is_table = scratch.schema.table(on).is_some();
         is_table && wanted.schema.table(on).is_none()
     };
-    let gone: Vec<Object> = objects(&scratch.schema)
+    let gone: Vec<Object> = objects(&scratch.schema, &known)
         .into_iter()
-        .filter(|is| !should.iter().any(|one| same(one, is)))
+        .filter(|is| !should.contains(&is.identity()))
         // Of a table that stays although it is not wanted.
         .filter(|is| !is.on.as_deref().is_some_and(kept))
         .collect();
     for object in gone {
         // A view takes its triggers along.
-        let there = objects(&scratch.schema)
-            .iter()
-            .any(|one| same(one, &object));
-        if there {
+        if scratch.has_object(object.kind, &object.name) {
             scratch.run(format!("DROP {} {};", object.kind, plain(&object.name)))?;
         }
     }
@@ -77,12 +101,15 @@ pub(super) fn drop_changed(scratch: &mut Scratch, wanted: &Wanted) -> Result<()>
 /// What is wanted and not there: indexes, then views, then triggers, as they are
 /// in the file.
 pub(super) fn create_missing(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
-    let should = objects(&wanted.schema);
+    let known = Known::of([&scratch.schema, &wanted.schema]);
+    let should = objects(&wanted.schema, &known);
+    // What is created here makes no other the same.
+    let there = identities(&scratch.schema, &known);
     for kind in ["INDEX", "VIEW", "TRIGGER"] {
-        for object in should.iter().filter(|one| one.kind == kind) {
-            if objects(&scratch.schema).iter().any(|one| same(one, object)) {
-                continue;
-            }
+        let missing = should
+            .iter()
+            .filter(|one| one.kind == kind && !there.contains(&one.identity()));
+        for object in missing {
             if kind != "TRIGGER"
                 && let Some(what) = scratch.has(&object.name)
             {

@@ -2,6 +2,7 @@ use super::objects::plain;
 use super::scratch::Scratch;
 use super::wanted::Wanted;
 use super::{Error, Result};
+use crate::schema::Table;
 use crate::sql::same_name;
 
 /// A new name, and the one before.
@@ -34,7 +35,9 @@ pub(super) fn rename(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
             .iter()
             .map(|(to, was)| (to.as_str(), was.as_str()))
             .collect();
+        let live = replaced(scratch, wanted, live, &columns)?;
         let there = |name: &str| live.column(name).is_some();
+        note_swaps(scratch, &table.name, &columns, there);
         let steps = in_turn(&columns, there).map_err(|was| Error::Annotation {
             annotation: format!("was: {was}"),
             missing: format!("column {}.{was}", table.name),
@@ -49,6 +52,66 @@ pub(super) fn rename(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A column that goes, as another one that is there and not wanted by its own name
+/// takes its name. The table without it.
+fn replaced(
+    scratch: &mut Scratch,
+    wanted: &Wanted,
+    mut live: Table,
+    pairs: &[Pair<'_>],
+) -> Result<Table> {
+    let Some(should) = wanted.schema.table(&live.name) else {
+        return Ok(live);
+    };
+    let is_moved = |name: &str| pairs.iter().any(|(_, was)| same_name(was, name));
+    for (to, was) in pairs {
+        let both = live.column(to).is_some() && live.column(was).is_some();
+        let unwanted = should.column(was).is_none();
+        // It may be said as well that the former one goes.
+        let left = wanted.allows(&format!("{}.{was}", should.name));
+        if !both || !unwanted || is_moved(to) || left {
+            continue;
+        }
+        if !wanted.allows(&format!("{}.{to}", should.name)) {
+            return Err(Error::BothThere {
+                table: should.name.clone(),
+                column: (*to).to_owned(),
+                was: (*was).to_owned(),
+            });
+        }
+        scratch.run(format!(
+            "ALTER TABLE {} DROP COLUMN {};",
+            plain(&should.name),
+            plain(to)
+        ))?;
+        live.columns.retain(|column| !same_name(&column.name, to));
+    }
+    Ok(live)
+}
+
+/// Two that are each to be called as the other is: whether that has been done
+/// nobody can see.
+fn note_swaps(
+    scratch: &mut Scratch,
+    table: &str,
+    pairs: &[Pair<'_>],
+    there: impl Fn(&str) -> bool,
+) {
+    let is = |pair: &Pair<'_>, to: &str, was: &str| same_name(pair.0, to) && same_name(pair.1, was);
+    for (at, (to, was)) in pairs.iter().enumerate() {
+        let later = pairs.get(at + 1..).unwrap_or_default();
+        let swap = later.iter().any(|pair| is(pair, was, to));
+        if swap && there(to) && there(was) {
+            let (table, to, was) = (plain(table), plain(to), plain(was));
+            scratch.notes.push(format!(
+                "{table}.{to} and {table}.{was} are each said to have been the other, which nobody can \
+                 see: they stay as they are; REBUILD TABLE {table} (…) RENAME COLUMN {to} TO {was} \
+                 RENAME COLUMN {was} TO {to} swaps them"
+            ));
+        }
+    }
 }
 
 /// Those that are to be done, each when its new name is free: because nothing has

@@ -1,7 +1,8 @@
 use rusqlite::Connection;
 
 use super::foreign::Foreign;
-use super::normal::{NormalTable, statement};
+use super::normal::{Known, NormalTable, statement};
+use super::objects::unchanged;
 use super::wanted::{Wanted, is_no_module};
 use super::{Error, Result};
 use crate::rebuild::{Compiled, Rebuild, broken_object};
@@ -118,17 +119,24 @@ impl Scratch {
 
     /// Which views, triggers and full-text indexes work.
     pub(super) fn compiled(&self) -> Result<Compiled> {
-        Compiled::of(&self.conn, &self.schema, None)
-            .map_err(Error::doing("compile views and triggers"))
+        Compiled::all(&self.conn, &self.schema).map_err(Error::doing("compile views and triggers"))
     }
 
-    /// Does all work that did before, but for what the wanted schema itself says
-    /// so that it cannot?
-    pub(super) fn unbroken(&self, before: &[Compiled], wanted: &Wanted) -> Result<()> {
+    /// Of what does not work in the wanted schema, what may be so: what it changes
+    /// itself, and what names something that only the app has. What is there and
+    /// stays word for word has to work as it does.
+    pub(super) fn meant(&self, wanted: &mut Wanted) -> Compiled {
+        let same = unchanged(&self.schema, &wanted.schema);
+        std::mem::take(&mut wanted.compiled)
+            .failing_where(|what, message| !same.contains(what) || is_of_the_app(message))
+    }
+
+    /// Does all work that did before, but for what is meant not to?
+    pub(super) fn unbroken(&self, before: &[Compiled], meant: &Compiled) -> Result<()> {
         let now = self.compiled()?;
         let mut broken = before
             .iter()
-            .filter_map(|before| before.broken(&now, &wanted.compiled));
+            .filter_map(|before| before.broken(&now, meant));
         match broken.next() {
             None => Ok(()),
             Some((what, message)) => Err(Error::Breaks { what, message }),
@@ -138,15 +146,14 @@ impl Scratch {
     /// Is the copy now as it should be?
     pub(super) fn prove(&self, wanted: &Wanted) -> Result<()> {
         let differs = |what: String| Err(Error::Differs(what));
+        let known = Known::of([&self.schema, &wanted.schema]);
         for table in &wanted.schema.tables {
             let same = match self.schema.table(&table.name) {
                 Some(is) if table.kind == TableKind::Ordinary => {
                     let (is, should) = (NormalTable::of(&is.sql)?, NormalTable::of(&table.sql)?);
                     is == should || wanted.any_order && is.same_set(&should)
                 }
-                Some(is) => {
-                    statement(&is.sql, &self.schema) == statement(&table.sql, &wanted.schema)
-                }
+                Some(is) => statement(&is.sql, &known) == statement(&table.sql, &known),
                 None => false,
             };
             if !same {
@@ -163,7 +170,7 @@ impl Scratch {
             let mut all: Vec<_> = views
                 .chain(triggers.map(|one| (&one.name, &one.sql)))
                 .chain(indexes.filter_map(|one| Some((&one.name, one.sql.as_ref()?))))
-                .map(|(name, sql)| (name.to_ascii_lowercase(), statement(sql, schema)))
+                .map(|(name, sql)| (name.to_ascii_lowercase(), statement(sql, &known)))
                 .collect();
             all.sort();
             all
@@ -179,6 +186,27 @@ impl Scratch {
         }
     }
 
+    /// Is there a view, trigger or index of this name?
+    pub(super) fn has_object(&self, kind: &str, name: &str) -> bool {
+        let schema = &self.schema;
+        match kind {
+            "VIEW" => schema.view(name).is_some(),
+            "TRIGGER" => schema.triggers.iter().any(|one| same_name(&one.name, name)),
+            _ => schema.indexes.iter().any(|one| same_name(&one.name, name)),
+        }
+    }
+
+    /// Is there a `table` or `table.column` of this name? Both may have dots.
+    pub(super) fn has_what(&self, what: &str) -> bool {
+        let tables = &self.schema.tables;
+        let mut columns = tables.iter().flat_map(|table| {
+            let names = table.columns.iter();
+            names.map(|column| format!("{}.{}", table.name, column.name))
+        });
+        let foreign = self.foreign.iter().any(|one| same_name(&one.name, what));
+        foreign || self.has(what).is_some() || columns.any(|name| same_name(&name, what))
+    }
+
     /// Is there a table, a view or an index of this name?
     pub(super) fn has(&self, name: &str) -> Option<&'static str> {
         let schema = &self.schema;
@@ -192,6 +220,13 @@ impl Scratch {
             None
         }
     }
+}
+
+/// In SQLite's words.
+fn is_of_the_app(message: &str) -> bool {
+    ["no such function", "no such module", "no such collation"]
+        .iter()
+        .any(|missing| message.contains(missing))
 }
 
 /// Two reads of a schema could be of two.

@@ -1,4 +1,4 @@
-use super::normal::statement;
+use super::normal::{Known, statement};
 use super::objects::plain;
 use super::scratch::Scratch;
 use super::table::{Change, Plan};
@@ -10,6 +10,7 @@ use crate::schema::TableKind;
 pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> {
     let mut plans = Vec::new();
     let mut would_drop = Vec::new();
+    let known = Known::of([&scratch.schema, &wanted.schema]);
     for table in &wanted.schema.tables {
         if table.kind == TableKind::Shadow {
             continue;
@@ -31,7 +32,7 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> 
             });
         }
         if table.kind == TableKind::Virtual {
-            if statement(&live.sql, &scratch.schema) == statement(&table.sql, &wanted.schema) {
+            if statement(&live.sql, &known) == statement(&table.sql, &known) {
                 continue;
             }
             if !wanted.allows(&table.name) {

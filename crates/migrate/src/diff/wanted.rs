@@ -89,7 +89,7 @@ impl Wanted {
         }
         let schema = Schema::read(&conn).map_err(Error::doing("read the wanted schema"))?;
         Ok(Self {
-            compiled: Compiled::of(&conn, &schema, None)
+            compiled: Compiled::all(&conn, &schema)
                 .map_err(Error::doing("compile the wanted views and triggers"))?
                 .without_indexes(),
             schema,
@@ -100,6 +100,12 @@ impl Wanted {
             allowed,
             any_order: options.any_order,
         })
+    }
+
+    /// Does it say nothing at all, not even what may go?
+    pub(super) fn is_empty(&self) -> bool {
+        let makes_none = self.tables.is_empty() && self.others.is_empty();
+        makes_none && self.foreign.is_empty() && self.allowed.is_empty()
     }
 
     pub(super) fn table(&self, name: &str) -> Option<&WantedTable> {

@@ -168,7 +168,7 @@ impl Turn<'_> {
             reached("up.statement");
         }
         self.nothing_temporary()?;
-        let orphans = Orphans::of(self.conn).map_err(&checking)?.beyond(&before);
+        let orphans = Orphans::beyond(self.conn, before).map_err(&checking)?;
         if !orphans.is_empty() {
             return Err(Error::Orphans {
                 file: file.file_name(),

@@ -3,10 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::firing::{alone, error, firings, named};
 use super::fulltext::FullText;
 use super::qualified::main_name;
-use crate::schema::{Generated, Schema, Table, Trigger};
-use crate::sql::{TokenType as T, quote_name, same_name, tokens};
+use crate::schema::{Schema, Table, Trigger};
 
 /// Which views and triggers SQLite can compile, and which full-text indexes fit
 /// what they are over; else what it says of them.
@@ -14,7 +14,8 @@ use crate::sql::{TokenType as T, quote_name, same_name, tokens};
 /// Views and triggers twice: once as SQLite does, once so that a quoted name
 /// which is no column is an error and not text, for it may have been a column
 /// before. Triggers are compiled with all that they fire; where that fails, each
-/// alone too, for one that did not work before must not hide another.
+/// alone too, for one that did not work before must not hide another; where it
+/// does not, each works.
 ///
 /// Where one quoted name is text already, SQLite's word on the others is not
 /// heard; there it is the texts in what it compiles that are compared.
@@ -35,24 +36,31 @@ struct Key {
     exact: bool,
 }
 
+/// What a change is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) table: &'a str,
+    /// May its values change, or its rowids?
+    pub(super) values: bool,
+}
+
 /// What is asked of a full-text index.
 const READ: &str = "read";
 const WHOLE: &str = "whole";
 
-/// What fires the triggers of one event.
-struct Firing<'s> {
-    sql: String,
-    event: &'static str,
-    triggers: Vec<&'s Trigger>,
-}
-
 impl Compiled {
-    /// All there are; of full-text indexes those over this table or a view, or
-    /// all.
-    pub(crate) fn of(
+    /// All there are.
+    pub(crate) fn all(conn: &Connection, schema: &Schema) -> rusqlite::Result<Self> {
+        Self::of(conn, schema, None)
+    }
+
+    /// All there are; of full-text indexes those that the change is about, and
+    /// whether they are of these very rows only if that can change: all of them
+    /// are read for it.
+    pub(super) fn of(
         conn: &Connection,
         schema: &Schema,
-        table: Option<&str>,
+        about: Option<About<'_>>,
     ) -> rusqlite::Result<Self> {
         let mut compiled = Self {
             columns: columns_of(schema),
@@ -69,10 +77,11 @@ impl Compiled {
                 compiled.texts.insert(key, texts(conn, &sql)?);
             }
         }
-        for index in FullText::over(schema, table) {
-            for (event, message) in [(READ, index.unreadable(conn)), (WHOLE, index.differs(conn))] {
-                let what = format!("the full-text index {}", index.name);
-                compiled.put(what, event, false, message);
+        for index in FullText::over(schema, about.map(|about| about.table)) {
+            let what = format!("the full-text index {}", index.name);
+            compiled.put(what.clone(), READ, false, index.unreadable(conn));
+            if about.is_none_or(|about| about.values) {
+                compiled.put(what, WHOLE, false, index.differs(conn));
             }
         }
         Ok(compiled)
@@ -96,22 +105,37 @@ impl Compiled {
         let mut tables: Vec<String> = schema.triggers.iter().map(on).collect();
         tables.sort_unstable();
         tables.dedup();
+        let mut unclear = Vec::new();
         for table in &tables {
             for firing in firings(conn, schema, table) {
                 let message = error(conn, &firing.sql);
-                if message.is_some() && schema.triggers.len() > 1 {
-                    for trigger in &firing.triggers {
-                        let message = alone(conn, schema, trigger, &firing.sql)?;
-                        let what = format!("the trigger {}", trigger.name);
-                        self.put(what, firing.event, exact, message);
-                    }
-                }
                 let what = format!("a trigger on {}", named(&firing, table));
-                let key = self.put(what, firing.event, exact, message);
-                failed.extend(key.map(|key| (key, firing.sql)));
+                let key = self.put(what, firing.event, exact, message.clone());
+                failed.extend(key.map(|key| (key, firing.sql.clone())));
+                if message.is_some() && schema.triggers.len() > 1 {
+                    unclear.push(firing);
+                    continue;
+                }
+                for trigger in &firing.triggers {
+                    self.put_trigger(trigger, firing.event, exact, message.clone());
+                }
             }
         }
+        for (trigger, event, message) in alone(conn, schema, &unclear)? {
+            self.put_trigger(trigger, event, exact, message);
+        }
         Ok(failed)
+    }
+
+    fn put_trigger(
+        &mut self,
+        trigger: &Trigger,
+        event: &'static str,
+        exact: bool,
+        message: Option<String>,
+    ) {
+        let what = format!("the trigger {}", trigger.name);
+        self.put(what, event, exact, message);
     }
 
     /// Answers with the key if there is a message.
@@ -132,6 +156,16 @@ impl Compiled {
     pub(crate) fn without_indexes(mut self) -> Self {
         let index = |key: &Key| [READ, WHOLE].contains(&key.event);
         self.all.retain(|key, _| !index(key));
+        self
+    }
+
+    /// Of what does not work: that which these answer with yes, by what it is and
+    /// what SQLite says of it.
+    pub(crate) fn failing_where(mut self, which: impl Fn(&str, &str) -> bool) -> Self {
+        self.all.retain(|key, message| {
+            let message = message.as_deref();
+            message.is_none_or(|message| which(&key.what, message))
+        });
         self
     }
 
@@ -186,17 +220,6 @@ fn texts(conn: &Connection, sql: &str) -> rusqlite::Result<BTreeSet<String>> {
     Ok(texts)
 }
 
-fn named<'s>(firing: &Firing<'s>, table: &'s str) -> &'s str {
-    firing
-        .triggers
-        .first()
-        .map_or(table, |trigger| trigger.table.as_str())
-}
-
-fn error(conn: &Connection, sql: &str) -> Option<String> {
-    conn.prepare(sql).err().map(|error| error.to_string())
-}
-
 /// Runs it while a quoted name that is nothing is an error, not text.
 pub(super) fn without_quoted_text<R>(
     conn: &Connection,
@@ -216,76 +239,4 @@ pub(super) fn without_quoted_text<R>(
         conn.set_db_config(setting, was)?;
     }
     done
-}
-
-/// Statements that fire the triggers of a table or view: these are compiled with
-/// them.
-fn firings<'s>(conn: &Connection, schema: &'s Schema, table: &'s str) -> Vec<Firing<'s>> {
-    let name = main_name(table);
-    let sets: Vec<String> = columns(conn, schema, table)
-        .iter()
-        .map(|column| format!("{0} = {0}", quote_name(column)))
-        .collect();
-    let all = [
-        ("insert", format!("INSERT INTO {name} DEFAULT VALUES")),
-        ("delete", format!("DELETE FROM {name}")),
-        ("update", format!("UPDATE {name} SET {}", sets.join(", "))),
-    ];
-    let firings = all.into_iter().map(|(event, sql)| Firing {
-        sql,
-        event,
-        triggers: schema
-            .triggers_of(table)
-            .filter(|trigger| event_of(trigger) == Some(event))
-            .collect(),
-    });
-    // A view that cannot be read has no columns to be updated.
-    firings
-        .filter(|one| !one.triggers.is_empty() && (one.event != "update" || !sets.is_empty()))
-        .collect()
-}
-
-/// The first of the three words; none can be the trigger's name.
-fn event_of(trigger: &Trigger) -> Option<&'static str> {
-    let all = tokens(&trigger.sql).ok()?;
-    all.iter().find_map(|token| match token.kind {
-        T::TK_INSERT => Some("insert"),
-        T::TK_DELETE => Some("delete"),
-        T::TK_UPDATE => Some("update"),
-        _ => None,
-    })
-}
-
-/// With no other trigger on it, or on any table.
-fn alone(
-    conn: &Connection,
-    schema: &Schema,
-    trigger: &Trigger,
-    sql: &str,
-) -> rusqlite::Result<Option<String>> {
-    conn.execute_batch("SAVEPOINT _monolite_alone")?;
-    let others = schema.triggers.iter().filter(|one| {
-        let beside = same_name(&one.table, &trigger.table) || schema.view(&one.table).is_none();
-        beside && !same_name(&one.name, &trigger.name)
-    });
-    let drops: String = others
-        .map(|one| format!("DROP TRIGGER {};", main_name(&one.name)))
-        .collect();
-    let found = conn.execute_batch(&drops).map(|()| error(conn, sql));
-    conn.execute_batch("ROLLBACK TO _monolite_alone; RELEASE _monolite_alone")?;
-    found
-}
-
-fn columns(conn: &Connection, schema: &Schema, name: &str) -> Vec<String> {
-    if let Some(table) = schema.table(name) {
-        let own = table
-            .columns
-            .iter()
-            .filter(|one| one.generated == Generated::No);
-        return own.map(|column| column.name.clone()).collect();
-    }
-    let view = conn.prepare(&format!("SELECT * FROM {}", main_name(name)));
-    view.map_or(Vec::new(), |view| {
-        view.column_names().into_iter().map(str::to_owned).collect()
-    })
 }

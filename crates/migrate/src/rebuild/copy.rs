@@ -99,7 +99,11 @@ pub(super) fn statement(
 
 /// Under the old table's name, with the names its columns had: also in
 /// subqueries of an expression. Then that name, and what is the rowid there.
-fn as_it_was(names: &Names, old: &Table, moved: &str) -> (String, String, Option<String>) {
+pub(super) fn as_it_was(
+    names: &Names,
+    old: &Table,
+    moved: &str,
+) -> (String, String, Option<String>) {
     let mut columns: Vec<String> = names
         .iter()
         .map(|name| format!("{} AS {}", quote_name(&name.moved), quote_name(&name.was)))

@@ -1,7 +1,7 @@
 use rusqlite::Connection;
 
 use super::qualified::main_name;
-use crate::schema::{Schema, TableKind};
+use crate::schema::{Schema, TableKind, View};
 use crate::sql::{TokenType as T, quote_name, same_name, tokens, unquote_name};
 
 /// A full-text index over the rows of another table: SQLite's FTS5 and FTS4 with
@@ -13,7 +13,7 @@ pub(super) struct FullText {
 }
 
 impl FullText {
-    /// Those over this table or over a view, which may show it; or all.
+    /// Those over this table or over a view that shows it; or all.
     pub(super) fn over<'s>(
         schema: &'s Schema,
         table: Option<&'s str>,
@@ -21,8 +21,8 @@ impl FullText {
         schema.tables.iter().filter_map(move |one| {
             let virtual_sql = (one.kind == TableKind::Virtual).then_some(one.sql.as_str())?;
             let (module, content) = content(virtual_sql)?;
-            let over = table.is_none_or(|table| same_name(&content, table));
-            (over || schema.view(&content).is_some()).then(|| Self {
+            let over = |table| same_name(&content, table) || shows(schema, &content, table);
+            table.is_none_or(over).then(|| Self {
                 name: one.name.clone(),
                 is_fts5: same_name(&module, "fts5"),
             })
@@ -50,6 +50,28 @@ impl FullText {
         let checked = conn.execute_batch(&sql);
         checked.err().map(|error| error.to_string())
     }
+}
+
+/// Does this view name the table, or a view that does?
+fn shows(schema: &Schema, view: &str, table: &str) -> bool {
+    let mut views: Vec<&View> = schema.view(view).into_iter().collect();
+    let mut at = 0;
+    while let Some(&view) = views.get(at) {
+        at += 1;
+        let Ok(all) = tokens(&view.sql) else {
+            return true;
+        };
+        for token in all {
+            let name = unquote_name(token.text(&view.sql));
+            if same_name(&name, table) {
+                return true;
+            }
+            if let Some(named) = schema.view(&name).filter(|one| !views.contains(one)) {
+                views.push(named);
+            }
+        }
+    }
+    false
 }
 
 /// The module of a virtual table, and what its `content=` names.

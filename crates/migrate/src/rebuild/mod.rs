@@ -37,6 +37,7 @@ mod compiled;
 mod copy;
 mod edit;
 mod error;
+mod firing;
 mod fulltext;
 mod keep;
 mod look;
@@ -46,6 +47,7 @@ mod plan;
 mod prove;
 mod qualified;
 mod run;
+mod same;
 mod session;
 mod values;
 

@@ -29,7 +29,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    fn of(table: &Table) -> Self {
+    pub(super) fn of(table: &Table) -> Self {
         let all = table.columns.iter().map(|column| Name {
             was: column.name.clone(),
             now: column.name.clone(),

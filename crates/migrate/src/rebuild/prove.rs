@@ -95,14 +95,9 @@ impl Rebuild {
     }
 
     /// # Errors
-    /// When there are more orphans than before; `mismatches` says if these count.
-    pub(super) fn check_orphans(
-        &self,
-        after: &Orphans,
-        before: &Orphans,
-        mismatches: bool,
-    ) -> Result<()> {
-        let new = after.beyond(before);
+    /// When there are orphans that were none before; `mismatches` says if these
+    /// count.
+    pub(super) fn check_orphans(&self, new: &Orphans, mismatches: bool) -> Result<()> {
         if let Some(message) = new.mismatches().next().filter(|_| mismatches) {
             return Err(Error::Mismatch {
                 table: self.table.clone(),

@@ -18,8 +18,10 @@ pub(super) fn unqualified(text: &str, table: &str) -> sql::Result<Option<String>
     let mut kept = String::with_capacity(text.len());
     let (mut from, mut at) = (0, 0);
     while let Some(token) = all.get(at) {
-        let schema = usize::from(is(at, "main") && is_dot(at + 1)) * 2;
-        if is(at + schema, table) && is_dot(at + schema + 1) {
+        // A table may be called that too.
+        let is_table = |at: usize| is(at, table) && is_dot(at + 1);
+        let schema = usize::from(is(at, "main") && is_dot(at + 1) && is_table(at + 2)) * 2;
+        if is_table(at + schema) {
             kept.push_str(text.get(from..token.start).unwrap_or_default());
             from = all.get(at + schema + 1).map_or(from, |dot| dot.end);
             // What follows the dot is a column, whatever its name.

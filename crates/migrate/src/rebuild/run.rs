@@ -1,6 +1,6 @@
 use rusqlite::Connection;
 
-use super::compiled::Compiled;
+use super::compiled::{About, Compiled};
 use super::keep::Kept;
 use super::names::Names;
 use super::plan::Plan;
@@ -92,7 +92,7 @@ impl Rebuild {
         reached("rebuild.begun");
         let mut rebuilt = self.rebuild(conn, &mut session, progress)?;
         if look {
-            let mut orphans = self.orphans(conn)?;
+            let orphans = self.orphans(conn, Orphans::default())?;
             // Those that a later statement may mend are the caller's.
             let own = session.is_own();
             let some = orphans.rows().next().is_some();
@@ -101,11 +101,12 @@ impl Rebuild {
                 let undone = |source| Error::doing(&self.table, "the way back")(source);
                 session.undo().map_err(undone)?;
                 session.set("legacy_alter_table", 0).map_err(undone)?;
-                let before = self.orphans(conn)?;
+                let doing = Error::doing(&self.table, "the check of foreign keys");
+                let schema = self.read(conn)?;
+                let before = Orphans::around(conn, &schema, &self.table).map_err(doing)?;
                 reached("rebuild.undone");
                 rebuilt = self.rebuild(conn, &mut session, progress)?;
-                orphans = self.orphans(conn)?;
-                self.check_orphans(&orphans, &before, own)?;
+                self.check_orphans(&self.orphans(conn, before)?, own)?;
             }
             if !own {
                 rebuilt.mismatches = orphans.mismatches().map(str::to_owned).collect();
@@ -118,10 +119,11 @@ impl Rebuild {
         Ok(rebuilt)
     }
 
-    fn orphans(&self, conn: &Connection) -> Result<Orphans> {
+    /// Those that were not before.
+    fn orphans(&self, conn: &Connection, before: Orphans) -> Result<Orphans> {
         let schema = self.read(conn)?;
         let doing = Error::doing(&self.table, "the check of foreign keys");
-        Orphans::around(conn, &schema, &self.table).map_err(doing)
+        Orphans::around_beyond(conn, &schema, &self.table, before).map_err(doing)
     }
 
     fn read(&self, conn: &Connection) -> Result<Schema> {
@@ -138,7 +140,11 @@ impl Rebuild {
         let old = self.present(conn, &schema)?.clone();
         let name = old.name.as_str();
         let doing = |what: &str| Error::doing(name, what.to_owned());
-        let compiled = Compiled::of(conn, &schema, Some(name))
+        let about = Some(About {
+            table: name,
+            values: self.may_change_values(&old),
+        });
+        let compiled = Compiled::of(conn, &schema, about)
             .map_err(doing("compiling its views and triggers"))?;
         let stand_ins =
             StandIns::beside(conn, &schema, name).map_err(doing("standing in for collations"))?;
@@ -251,7 +257,7 @@ impl Rebuild {
         let schema = self.read(conn)?;
         kept.put_statistics(conn, &schema, &new)
             .map_err(doing("keeping its statistics"))?;
-        let now = Compiled::of(conn, &schema, Some(name))
+        let now = Compiled::of(conn, &schema, about)
             .map_err(doing("compiling its views and triggers"))?;
         if let Some((what, message)) = compiled.broken(&now, &Compiled::default()) {
             return Err(Error::Breaks {

@@ -1,5 +1,6 @@
 use rusqlite::Connection;
 
+use super::copy::as_it_was;
 use super::names::Names;
 use super::plan::{Plan, Source};
 use super::qualified::main_name;
@@ -19,6 +20,17 @@ pub(super) fn check(
     new: &Table,
 ) -> Result<()> {
     for (column, source) in &plan.columns {
+        let is_key = new.column(column).is_some_and(|column| column.is_rowid);
+        if let (true, Source::Expression(expression)) = (is_key, source) {
+            let (with, from, _) = as_it_was(names, old, &main_name(moved));
+            no_nulls(
+                conn,
+                column,
+                &format!("({expression}\n)"),
+                (&with, &from),
+                new,
+            )?;
+        }
         let Source::Column(now) = source else {
             continue;
         };
@@ -30,7 +42,7 @@ pub(super) fn check(
         };
         let value = quote_name(&name.moved);
         if is.is_rowid && !was.is_rowid {
-            no_nulls(conn, column, &value, moved, new)?;
+            no_nulls(conn, column, &value, ("", &main_name(moved)), new)?;
         }
         let from = Affinity::of(&was.type_, old.strict);
         let to = Affinity::of(&is.type_, new.strict);
@@ -61,11 +73,14 @@ pub(super) fn check(
 }
 
 /// SQLite would give a row without one the next number.
-fn no_nulls(conn: &Connection, column: &str, value: &str, moved: &str, new: &Table) -> Result<()> {
-    let sql = format!(
-        "SELECT count(*) FROM {} WHERE {value} IS NULL",
-        main_name(moved)
-    );
+fn no_nulls(
+    conn: &Connection,
+    column: &str,
+    value: &str,
+    (with, from): (&str, &str),
+    new: &Table,
+) -> Result<()> {
+    let sql = format!("{with}SELECT count(*) FROM {from} WHERE {value} IS NULL");
     let count: u64 = conn
         .query_row(&sql, [], |row| row.get(0))
         .map(i64::unsigned_abs)

@@ -5,6 +5,7 @@ mod affinity;
 mod index;
 mod object;
 mod orphans;
+mod parentless;
 mod read;
 mod stand_in;
 mod table;

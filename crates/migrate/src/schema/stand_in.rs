@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Error, Result, ffi};
 
 use super::Schema;
 use crate::sql::{TokenType, quote_name, same_name, tokens, unquote_name};
@@ -63,6 +63,7 @@ impl<'c> StandIns<'c> {
         for name in far.difference(&near) {
             let used = format!("SELECT '' = '' COLLATE {}", quote_name(name));
             if conn.prepare(&used).is_err() {
+                refuse_busy(conn, name)?;
                 conn.create_collation(name.as_str(), |a: &str, b: &str| a.cmp(b))?;
                 stand_ins.names.push(name.clone());
             }
@@ -83,10 +84,25 @@ impl<'c> StandIns<'c> {
 impl Drop for StandIns<'_> {
     fn drop(&mut self) {
         for name in self.names.drain(..) {
-            // What fails here has failed for a reason the caller was told.
+            // It fails only while a statement runs, and none did at the beginning.
             let _ = self.conn.remove_collation(name.as_str());
         }
     }
+}
+
+/// SQLite takes no collation away while a statement runs: it would stay with the
+/// caller, and the next row would be put into an index in a wrong place.
+fn refuse_busy(conn: &Connection, name: &str) -> Result<()> {
+    if !conn.is_busy() {
+        return Ok(());
+    }
+    Err(Error::SqliteFailure(
+        ffi::Error::new(ffi::SQLITE_BUSY),
+        Some(format!(
+            "the collation {name} is not there, and a statement of this connection still runs, so \
+             that none can stand in for it: finish that statement first"
+        )),
+    ))
 }
 
 /// The collations a text names, in lower case.

@@ -168,3 +168,25 @@ fn a_dropped_column_makes_way_for_a_renamed_one() {
         "Integer(2)|\n"
     );
 }
+
+#[test]
+fn a_table_may_be_called_main() {
+    let conn = database(
+        "CREATE TABLE main (id INTEGER PRIMARY KEY, price INT, main INT,
+           CHECK (main.price > 0), CHECK (main.main.price > 1), CHECK (main.main > 2));
+         INSERT INTO main VALUES (1, 5, 7)",
+    );
+    run(
+        &conn,
+        "REBUILD TABLE main (id INTEGER PRIMARY KEY, price INT NOT NULL, main INT,
+           CHECK (main.price > 0), CHECK (main.main.price > 1), CHECK (main.main > 2))",
+    );
+    assert_eq!(
+        query(&conn, "SELECT * FROM main"),
+        "Integer(1)|Integer(5)|Integer(7)|\n"
+    );
+    for wrong in ["(2, 0, 7)", "(2, 1, 7)", "(2, 5, 2)"] {
+        let insert = format!("INSERT INTO main VALUES {wrong}");
+        assert!(conn.execute_batch(&insert).is_err(), "{wrong}");
+    }
+}

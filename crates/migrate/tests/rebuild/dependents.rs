@@ -1,10 +1,14 @@
 //! What hangs on a table: views, triggers, full-text indexes, collations.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::corpus;
 use crate::corpus::{database, query};
 use crate::{refused, run};
 use monolite_migrate::rebuild::Rebuild;
 use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 const DROP_B: &str = "REBUILD TABLE t (id INTEGER PRIMARY KEY, a TEXT) DROP COLUMN b";
 
@@ -259,4 +263,131 @@ fn virtual_tables_are_refused_and_survive() {
         ),
         "Integer(1)|\nInteger(6)|\n"
     );
+}
+
+/// How often something is prepared that does this.
+fn counted(
+    conn: &Connection,
+    what: impl Fn(&AuthAction<'_>) -> bool + Send + 'static,
+    job: impl FnOnce(),
+) -> usize {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    conn.authorizer(Some(move |context: AuthContext<'_>| {
+        if what(&context.action) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        Authorization::Allow
+    }))
+    .unwrap();
+    job();
+    conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+        .unwrap();
+    count.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_full_text_index_is_compared_with_its_rows_only_where_these_may_change() {
+    let conn = database(&format!(
+        "{POSTS} CREATE TABLE other (id INTEGER PRIMARY KEY, a TEXT, b TEXT DEFAULT 'b');
+         CREATE VIEW inner_view AS SELECT id, title FROM posts;
+         CREATE VIEW shown AS SELECT id, title FROM inner_view;
+         CREATE VIRTUAL TABLE g USING fts5 (title, content='shown', content_rowid='id');
+         INSERT INTO g (g) VALUES ('rebuild');"
+    ));
+    let compared = |index: &'static str, sql: &str| {
+        let is = move |action: &AuthAction<'_>| matches!(action, AuthAction::Insert { table_name } if *table_name == index);
+        counted(&conn, is, || drop(run(&conn, sql)))
+    };
+    let posts = |title: &str| {
+        format!("REBUILD TABLE posts (id INTEGER PRIMARY KEY, {title}, body TEXT, n INT)")
+    };
+    for index in ["f", "g"] {
+        let title = posts("title TEXT NOT NULL DEFAULT 'none' COLLATE NOCASE CHECK (title <> 'x')");
+        assert_eq!(compared(index, &title), 0, "{index}");
+        assert_eq!(compared(index, &posts("title VARCHAR(99)")), 2, "{index}");
+        let set = posts("title TEXT") + " SET title = title || ''";
+        assert_eq!(compared(index, &set), 2, "{index}");
+        assert_eq!(
+            compared(
+                index,
+                "REBUILD TABLE other (id INTEGER PRIMARY KEY, a TEXT) SET a = b DROP COLUMN b"
+            ),
+            0
+        );
+        conn.execute_batch("ALTER TABLE other ADD COLUMN b TEXT")
+            .unwrap();
+    }
+}
+
+#[test]
+fn many_triggers_are_looked_at_one_by_one_in_one_go() {
+    const TRIGGERS: usize = 90;
+    let mut sql = String::from("CREATE TABLE t (a); CREATE TABLE log (at, what);");
+    for n in 0..TRIGGERS / 3 {
+        sql += &format!(
+            "CREATE TABLE t{n} (a);
+             CREATE TRIGGER i{n} AFTER INSERT ON t{n} BEGIN INSERT INTO log VALUES (datetime(\"now\"), 1); END;
+             CREATE TRIGGER u{n} AFTER UPDATE ON t{n} BEGIN INSERT INTO log VALUES (datetime(\"now\"), 1); END;
+             CREATE TRIGGER d{n} AFTER DELETE ON t{n} BEGIN INSERT INTO log VALUES (datetime(\"now\"), 1); END;"
+        );
+    }
+    let conn = database(&sql);
+    let is = |action: &AuthAction<'_>| matches!(action, AuthAction::DropTrigger { .. });
+    let drops = counted(&conn, is, || drop(run(&conn, "REBUILD TABLE t (a TEXT)")));
+    assert!(drops <= TRIGGERS * 4, "{drops} triggers dropped");
+}
+
+#[test]
+fn one_that_breaks_is_found_among_those_with_text_in_double_quotes() {
+    // Two on a view that write to it, and a temporary table of a table's name.
+    let setup = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b); CREATE TABLE k (a);
+        CREATE VIEW v AS SELECT a FROM k;
+        CREATE TRIGGER v1 INSTEAD OF INSERT ON v BEGIN INSERT INTO k VALUES (\"now\"); END;
+        CREATE TRIGGER v2 INSTEAD OF INSERT ON v BEGIN INSERT INTO k VALUES (\"now\"); END;
+        CREATE TRIGGER k1 AFTER UPDATE ON k BEGIN INSERT INTO v VALUES (\"now\"); END;
+        CREATE TRIGGER k2 AFTER UPDATE ON k BEGIN UPDATE t SET a = 1; END;
+        CREATE TRIGGER k3 AFTER UPDATE ON k BEGIN UPDATE t SET b = \"b\"; END;
+        CREATE TEMP TABLE k (a);";
+    let conn = database(setup);
+    let rebuild = || Rebuild::parse("REBUILD TABLE t (id INTEGER PRIMARY KEY, a) DROP COLUMN b");
+    let said = refused(&conn, rebuild());
+    assert!(said.contains("trigger"), "{said}");
+    conn.execute_batch("DROP TRIGGER k3").unwrap();
+    rebuild().unwrap().run(&conn).unwrap();
+    conn.execute_batch("DROP TABLE temp.k; UPDATE k SET a = 2")
+        .unwrap();
+    let triggers = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY 1";
+    assert_eq!(
+        query(&conn, triggers),
+        query(
+            &{
+                let fresh = database(setup);
+                fresh.execute_batch("DROP TRIGGER k3").unwrap();
+                fresh
+            },
+            triggers
+        )
+    );
+}
+
+#[test]
+fn nothing_stands_in_for_a_collation_while_a_statement_runs() {
+    let (_dir, conn) = of_an_app(
+        "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2);
+         CREATE TABLE far (x TEXT COLLATE unicase); CREATE INDEX far_x ON far (x);",
+    );
+    let mut running = conn.prepare("SELECT 1 UNION ALL SELECT 2").unwrap();
+    let mut rows = running.query([]).unwrap();
+    rows.next().unwrap();
+    let said = Rebuild::table("t").strict(false).run(&conn).unwrap_err();
+    assert!(
+        said.to_string().contains("finish that statement first"),
+        "{said}"
+    );
+    drop(rows);
+    let there = "SELECT 'a' = 'A' COLLATE unicase";
+    assert!(conn.prepare(there).is_err());
+    Rebuild::table("t").strict(false).run(&conn).unwrap();
+    assert!(conn.prepare(there).is_err());
 }

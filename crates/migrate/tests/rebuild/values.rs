@@ -127,3 +127,27 @@ fn values_do_not_change_by_a_new_type_unasked() {
     );
     assert_eq!(query(&conn, "SELECT a FROM t"), "Integer(7)|\n");
 }
+
+#[test]
+fn an_expression_invents_no_keys() {
+    let conn = database(
+        "CREATE TABLE t (id INT, legacy INT, a); INSERT INTO t VALUES (1, 5, 'x'), (2, NULL, 'y')",
+    );
+    let said = crate::refused(
+        &conn,
+        Rebuild::parse(
+            "REBUILD TABLE t (id INTEGER PRIMARY KEY, a) SET id = legacy DROP COLUMN legacy",
+        ),
+    );
+    assert!(said.contains("1 row has no id"), "{said}");
+    run(
+        &conn,
+        "REBUILD TABLE t (id INTEGER PRIMARY KEY, a)
+           SET id = coalesce(legacy, (SELECT max(legacy) FROM t) + rowid) -- all
+           DROP COLUMN legacy",
+    );
+    assert_eq!(
+        query(&conn, "SELECT * FROM t"),
+        "Integer(5)|x|\nInteger(7)|y|\n"
+    );
+}
