@@ -54,8 +54,8 @@ pub use pages::Prints;
 pub use report::{About, Kind, Loss, Note, Report};
 pub use session::Guard;
 pub use site::{
-    Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot,
-    Survived, Survivors, SyncFile, Taken,
+    Find, Interrupted, NoSnapshot, Options, Others, Remember, SameBlocks, Site, Snapshot, Survived,
+    Survivors, SyncFile, Taken,
 };
 pub use turn::{Turn, holder, interrupted};
 pub use verdict::{PutBack, Verdict};

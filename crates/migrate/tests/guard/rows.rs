@@ -79,7 +79,7 @@ fn rows_of_any_key() {
     }
 }
 
-/// One row after the other was sought in the whole table.
+/// Were each row sought in the whole table, this would take minutes.
 #[test]
 fn a_key_of_another_type_is_looked_up() {
     let numbers = "INSERT INTO t WITH RECURSIVE c (n) AS
@@ -98,7 +98,6 @@ fn a_key_of_another_type_is_looked_up() {
             "CREATE TABLE n (id {is}, x TEXT); INSERT INTO n SELECT * FROM t WHERE x <> 'x500';
              UPDATE n SET x = NULL WHERE x = 'x400'; DROP TABLE t; ALTER TABLE n RENAME TO t"
         );
-        let since = std::time::Instant::now();
         let mut found = losses(&before, &sql);
         found.retain(|one| !one.starts_with("primary_key"));
         assert_eq!(
@@ -106,8 +105,6 @@ fn a_key_of_another_type_is_looked_up() {
             ["rows t 1/60000", "values t.x 1/59999"],
             "{was} {is}"
         );
-        // It took minutes.
-        assert!(since.elapsed().as_secs() < 20, "{was} {is}");
     }
     // What is no number is not taken for one.
     let before =
