@@ -2,6 +2,8 @@
 //! that are guarded.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -10,6 +12,8 @@ use monolite_supervisor::GUARDED;
 
 use crate::Failure;
 
+/// A wait that is worth a line.
+const SAID_AFTER: Duration = Duration::from_secs(1);
 /// Processes above this one that are looked at.
 const ANCESTORS: usize = 1000;
 
@@ -22,20 +26,26 @@ pub(crate) fn turn(volume: &Path, verb: &str, wait: Duration) -> Result<Option<T
         return Ok(None);
     }
     let cancel = Cancel::default();
+    let is_done = Arc::new(AtomicBool::new(false));
     let mut before = None;
     let turn = Turn::take(volume, verb, &cancel, |behind| {
         before = Some(behind.to_owned());
         if wait.is_zero() {
             return cancel.cancel();
         }
-        eprintln!("{verb}: waiting for {behind}, which migrates this volume");
-        let cancel = cancel.clone();
-        // Whoever has its turn before that is gone, or cancels nothing.
+        let (cancel, is_done) = (cancel.clone(), Arc::clone(&is_done));
+        let said = format!("{verb}: waiting for {behind}, which migrates this volume");
+        // Nobody waits for this: once it is our turn, it does nothing.
         std::thread::spawn(move || {
-            std::thread::sleep(wait);
+            std::thread::sleep(SAID_AFTER.min(wait));
+            if wait > SAID_AFTER && !is_done.load(Ordering::Relaxed) {
+                eprintln!("{said}");
+            }
+            std::thread::sleep(wait.saturating_sub(SAID_AFTER));
             cancel.cancel();
         });
     });
+    is_done.store(true, Ordering::Relaxed);
     match (turn, before) {
         (Err(Error::Cancelled), Some(before)) => Err(Failure::Error(anyhow!(
             "{before} migrates this volume; nothing was changed. Try again when that has ended"
