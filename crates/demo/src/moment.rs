@@ -8,21 +8,6 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
 /// Milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Moment(pub(crate) i64);
@@ -35,11 +20,7 @@ impl Moment {
 
     /// As `2026-03-12T10:11:12Z`.
     pub(crate) fn iso(self) -> String {
-        let seconds = self.0.div_euclid(1000);
-        let (year, month, day) = civil(seconds.div_euclid(DAY));
-        let of_day = seconds.rem_euclid(DAY);
-        let (h, m, s) = (of_day / HOUR, of_day % HOUR / MINUTE, of_day % MINUTE);
-        format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
+        self.utc().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
     /// As `3 minutes ago`, and a date once that is a week.
@@ -51,36 +32,19 @@ impl Moment {
             45..HOUR => ago((seconds / MINUTE).max(1), "minute"),
             HOUR..DAY => ago(seconds / HOUR, "hour"),
             _ if seconds < 7 * DAY => ago(seconds / DAY, "day"),
-            _ => {
-                let (year, month, day) = civil(self.0.div_euclid(1000).div_euclid(DAY));
-                let month = MONTHS[(month - 1) as usize % 12];
-                format!("{day} {month} {year}")
-            }
+            _ => self.utc().strftime("%-d %B %Y").to_string(),
         }
+    }
+
+    /// Whoever asks for a year beyond 9999 gets 1970.
+    fn utc(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or_default()
     }
 }
 
 fn ago(count: i64, unit: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {unit}{s} ago")
-}
-
-/// Year, month (1–12) and day of a day number since 1970 (Howard Hinnant's
-/// `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Every database of a directory whose loss would hurt, whatever it is called.
 //!
-//! What [`databases`](crate::databases) finds by name is not opened here
+//! What [`databases`](crate::databases()) finds by name is not opened here
 //! either: this process may have it open in SQLite, and closing another
 //! descriptor of it would drop SQLite's locks. Any other file this process has
 //! no reason to have open, and its first bytes tell what it is.
@@ -78,7 +78,7 @@ fn shown(named: &Path, real: &Path) -> String {
 }
 
 /// The databases in `dir` and anywhere below it, sorted: what is called like
-/// one, as [`databases`](crate::databases) has it, every other file with
+/// one, as [`databases`](crate::databases()) has it, every other file with
 /// SQLite's header, and each of `named`, by its real path, if it is there. Links
 /// are not followed but for those; `.monolite` is skipped, and directories that
 /// cannot be read are passed over.

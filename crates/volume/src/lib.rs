@@ -22,7 +22,7 @@
 //!
 //! No database and no `-shm` file is ever opened: closing a descriptor on one
 //! drops the POSIX locks that SQLite in this process holds on it. What is said
-//! of them comes from names, `stat` and `access`; only [`guardable`] reads the
+//! of them comes from names, `stat` and `access`; only [`guardable()`] reads the
 //! first bytes of files that are not called like one.
 
 mod container;

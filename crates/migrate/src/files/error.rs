@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::orphans::Orphans;
+use crate::schema::Orphans;
 
 /// What this module returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

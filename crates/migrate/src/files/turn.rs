@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 
 use super::error::{Error, Result};
-use super::orphans::Orphans;
 use super::rebuild;
 use super::record::{applied, record};
 use super::script::{Script, first_words};
 use super::set::Migrations;
 use super::state::compare;
 use super::up::{Done, Event, Options, Step};
+use crate::schema::Orphans;
 use crate::sql::{Kind, Statement};
 use crate::steps::reached;
 

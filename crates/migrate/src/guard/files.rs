@@ -137,25 +137,13 @@ fn mount(dir: &Path) -> Option<u64> {
     is_told.then_some(of.stx_mnt_id)
 }
 
-/// `20261121T143000Z` of milliseconds since 1970.
+/// `20261121T143000Z` of milliseconds since 1970; beyond the year 9999 the number
+/// itself.
 pub(super) fn stamp(now_ms: i64) -> String {
-    let (days, ms) = (now_ms.div_euclid(86_400_000), now_ms.rem_euclid(86_400_000));
-    // Years that begin in March, in eras of 400.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    jiff::Timestamp::from_millisecond(now_ms).map_or_else(
+        |_| now_ms.to_string(),
+        |now| now.strftime("%Y%m%dT%H%M%SZ").to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -170,6 +158,7 @@ mod tests {
             (1_795_271_400_000, "20261121T143000Z"),
             (951_782_400_000, "20000229T000000Z"),
             (-1, "19691231T235959Z"),
+            (i64::MAX, "9223372036854775807"),
         ] {
             assert_eq!(stamp(ms), text);
         }

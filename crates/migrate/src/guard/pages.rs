@@ -176,30 +176,16 @@ impl Look<'_> {
     fn at_all(&self, snapshot: File) -> Result<Differences, Failed> {
         let mut theirs = Theirs::read(snapshot, self.page_size)?;
         let mut found = Differences::default();
-        let mut all = self
-            .conn
-            .prepare("SELECT data FROM sqlite_dbpage('main')")?;
-        let mut rows = all.query([])?;
-        let mut number = 0;
-        while let Some(row) = rows.next()? {
-            number += 1;
-            let page = row.get_ref(0)?.as_blob().unwrap_or_default();
+        self.each_page(|number, page| {
             found.look(number, page, theirs.next()?);
-            self.told(number);
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
 
     fn at_the_database(&self, prints: &Prints, snapshot: &File) -> Result<Differences, Failed> {
         let mut found = Differences::default();
-        let mut all = self
-            .conn
-            .prepare("SELECT data FROM sqlite_dbpage('main')")?;
-        let mut rows = all.query([])?;
-        let mut number = 0;
-        while let Some(row) = rows.next()? {
-            number += 1;
-            let page = row.get_ref(0)?.as_blob().unwrap_or_default();
+        self.each_page(|number, page| {
             match prints.is(number, page) {
                 Some(true) => {}
                 // Its header says more than whether it is another.
@@ -210,9 +196,27 @@ impl Look<'_> {
                 }
                 _ => found.look(number, page, None),
             }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The pages of the database, from the first to the last.
+    fn each_page(
+        &self,
+        mut look: impl FnMut(u32, &[u8]) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let mut all = self
+            .conn
+            .prepare("SELECT data FROM sqlite_dbpage('main')")?;
+        let mut rows = all.query([])?;
+        let mut number = 0;
+        while let Some(row) = rows.next()? {
+            number += 1;
+            look(number, row.get_ref(0)?.as_blob().unwrap_or_default())?;
             self.told(number);
         }
-        Ok(found)
+        Ok(())
     }
 
     fn at_what_is_not(&self, shared: &Shared, snapshot: &File) -> Result<Differences, Failed> {

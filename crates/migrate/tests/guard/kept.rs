@@ -441,6 +441,18 @@ fn an_exchanged_file_stays_whose_it_was() {
     }
 }
 
+/// All of a volume as it is on the disk, while its databases are open.
+fn after_a_power_cut(running: &Volume) -> (tempfile::TempDir, Volume) {
+    let dir = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .args(["-r", "-T"])
+        .args([&running.path, dir.path()])
+        .status();
+    assert!(copied.unwrap().success());
+    let volume = Volume::new(dir.path());
+    (dir, volume)
+}
+
 #[test]
 fn a_log_that_was_moved_aside_is_followed_by_its_database() {
     let (_dir, running) = volume();
@@ -450,14 +462,7 @@ fn a_log_that_was_moved_aside_is_followed_by_its_database() {
     died(&running, Options::default(), LOSES);
     open.execute_batch("INSERT INTO users (name) VALUES ('only in the log')")
         .unwrap();
-    // All of it as it is on the disk, while it is open: as after a power cut.
-    let dir = tempfile::tempdir().unwrap();
-    let copied = Command::new("cp")
-        .args(["-r", "-T"])
-        .args([&running.path, dir.path()])
-        .status();
-    assert!(copied.unwrap().success());
-    let volume = Volume::new(dir.path());
+    let (_copy, volume) = after_a_power_cut(&running);
     let kept = volume.path.join(".monolite/migrating").join(
         (volume.kept().into_iter())
             .find(|name| name != "intent.json")
@@ -558,15 +563,8 @@ fn a_half_exchange_is_undone_before_what_is_there_is_taken() {
         died(&running, Options::default(), LOSES);
         open.execute_batch("INSERT INTO users (name) VALUES ('only in the log')")
             .unwrap();
-        // As it is on the disk while it is open: as after a power cut.
-        let dir = tempfile::tempdir().unwrap();
-        let copied = Command::new("cp")
-            .args(["-r", "-T"])
-            .args([&running.path, dir.path()])
-            .status();
-        assert!(copied.unwrap().success());
+        let (_copy, volume) = after_a_power_cut(&running);
         let after = running.dump();
-        let volume = Volume::new(dir.path());
         let stamp = (volume.kept().into_iter()).find(|name| name != "intent.json");
         let kept = volume.path.join(".monolite/migrating").join(stamp.unwrap());
         std::fs::create_dir(kept.join("aside")).unwrap();

@@ -1,3 +1,0 @@
-//! Rows whose parent is missing.
-
-pub use crate::schema::Orphans;
