@@ -7,7 +7,7 @@
 //!
 //! | what is needed | what serves it |
 //! |---|---|
-//! | a small file of state, replaced as a whole (page maps, records, intents, proofs) | [`write`] |
+//! | a small file of state, replaced as a whole (page maps, records, intents, proofs) | [`write()`] |
 //! | a file that is written bit by bit and then gets its name (restore, backup, snapshot, object of a folder) | [`Temporary`] |
 //! | … which must not replace one that is there (a backup, an object) | [`IfExists::Fail`] |
 //! | … which may be read and written by whom its predecessor may (restore over a file) | [`Options::like`] |

@@ -40,10 +40,10 @@ pub struct Process {
     /// The id of its parent; `None` of the first process, and of one whose parent
     /// is outside of this container.
     pub parent: Option<Pid>,
-    /// Its process group, and the group in the foreground of its terminal, if it
-    /// has one.
+    /// Its process group.
     pub group: Option<Pid>,
-    /// See [`Process::group`].
+    /// The group in the foreground of its terminal, which the terminal sends
+    /// signals to; `None` without a terminal.
     pub foreground_group: Option<Pid>,
     /// It has ended, and nobody has waited for it yet.
     pub is_zombie: bool,
