@@ -1,6 +1,7 @@
-//! Is this directory fit to hold a SQLite database that matters.
+//! A volume: what lies where in it ([`layout`]), which databases it has
+//! ([`discover`], by the one [`walk`]), and whether it is fit to hold them.
 //!
-//! [`inspect`] looks at a [`Place`] and answers with one [`Finding`] per check:
+//! [`inspect`] looks at a [`Volume`] and answers with one [`Finding`] per check:
 //! what was found, why it matters, and the remedy. [`Lock`] keeps a second
 //! `monolite` away, and is released by the kernel however its process ends.
 //!
@@ -20,10 +21,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! No database and no `-shm` file is ever opened: closing a descriptor on one
-//! drops the POSIX locks that SQLite in this process holds on it. What is said
-//! of them comes from names, `stat` and `access`; only [`discover::by_content`] reads
-//! the first bytes of files that are not called like one.
+//! Invariant: no file that is called like a database or like one of SQLite's next to
+//! it is ever opened, since closing a descriptor of it drops the POSIX locks that
+//! SQLite in this process holds on it. What is known of them comes from names,
+//! `stat` and `access`. Only [`discover::by_content`] and [`discover::check_named`]
+//! read the first bytes of other files; [`walk`] says when that is safe.
 
 pub mod discover;
 pub mod layout;
@@ -33,6 +35,7 @@ mod container;
 mod directory;
 mod filesystem;
 mod finding;
+mod found;
 mod in_use;
 mod local;
 mod lock;
@@ -50,11 +53,11 @@ pub use crate::volume::Volume;
 pub use monolite_platform::lock::{Holder, Purpose};
 
 /// Makes every check, in this order: `directory`, `persistent`, `local`,
-/// `writable`, `free-space`, `owner`, `in-use`; one finding each.
+/// `writable`, `free-space`, `found`, `owner`, `in-use`; one finding each.
 ///
 /// A check that cannot be made because an earlier one failed is left out:
 /// after a failed `directory` nothing follows, and a directory that cannot be
-/// listed has no `owner`. A directory that is yet to be created is judged by
+/// listed has no `found` and no `owner`. A directory that is yet to be created is judged by
 /// its parent.
 ///
 /// Blocking: it writes, syncs and removes one small file. Call it before
@@ -70,27 +73,29 @@ pub fn inspect(volume: &Volume) -> Vec<Finding> {
     findings.push(local::inspect(&target, mount.as_ref()));
 
     // What lies in the parent of a directory yet to be created is not ours.
-    let databases = match target.is_missing() {
-        true => Ok(Vec::new()),
-        false => discover::by_name(&target.dir).map(|found| found.databases),
+    let found = match target.is_missing() {
+        true => Ok(discover::Found::default()),
+        false => discover::by_name(&target.dir),
     };
-    let found = databases.as_deref().unwrap_or_default();
-    findings.push(writable::inspect(&target, &databases));
-    findings.push(space::inspect(volume, &target, found));
-    if databases.is_ok() {
-        findings.push(owner::inspect(&target.dir, found));
+    findings.push(writable::inspect(&target, &found));
+    let databases = found.as_ref().map_or(&[][..], |found| &found.databases);
+    findings.push(space::inspect(volume, &target, databases));
+    if let Ok(found) = &found {
+        findings.push(found::inspect(&target.dir, found));
+        findings.push(owner::inspect(&target.dir, databases));
     }
     findings.push(in_use::inspect(&target));
     findings
 }
 
 /// The names of the findings, in the order [`inspect`] gives them.
-pub const CHECKS: [&str; 7] = [
+pub const CHECKS: [&str; 8] = [
     "directory",
     "persistent",
     "local",
     "writable",
     "free-space",
+    "found",
     "owner",
     "in-use",
 ];

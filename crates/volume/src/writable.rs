@@ -9,6 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use crate::directory::Target;
+use crate::discover::Found;
 use crate::finding::{Check, Finding};
 use crate::layout::{self, companions};
 use crate::text::{command, quote};
@@ -18,7 +19,7 @@ const CHECK: Check = Check {
     why: "SQLite writes the database and creates its WAL next to it: without that every write of the app fails",
 };
 
-pub(crate) fn inspect(target: &Target, databases: &io::Result<Vec<PathBuf>>) -> Finding {
+pub(crate) fn inspect(target: &Target, found: &io::Result<Found>) -> Finding {
     let dir = &target.existing;
     let euid = geteuid().as_raw();
     if let Err(refused) = probe(dir) {
@@ -30,15 +31,15 @@ pub(crate) fn inspect(target: &Target, databases: &io::Result<Vec<PathBuf>>) -> 
         );
         return CHECK.fail(what, remedy(&refused.source, dir, euid));
     }
-    match databases {
+    match found {
         Err(source) => {
             let what = format!("cannot list {}: {source}", dir.display());
             CHECK.fail(what, remedy(source, dir, euid))
         }
-        Ok(databases) => judge(
+        Ok(found) => judge(
             &target.dir,
             target.is_missing(),
-            &refused(&target.dir, databases),
+            &refused(&target.dir, &found.databases),
             euid,
         ),
     }
@@ -172,7 +173,7 @@ mod tests {
     fn a_plain_directory_passes_and_stays_clean() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.db"), b"x").unwrap();
-        let databases = crate::discover::by_name(dir.path()).map(|found| found.databases);
+        let databases = crate::discover::by_name(dir.path());
         let finding = inspect(&target(dir.path()), &databases);
         assert_eq!(finding.level, Level::Pass, "{finding:?}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -182,7 +183,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn proc_refuses_even_root() {
-        let finding = inspect(&target(Path::new("/proc")), &Ok(Vec::new()));
+        let finding = inspect(&target(Path::new("/proc")), &Ok(Found::default()));
         assert_eq!(finding.level, Level::Fail);
         assert!(
             finding.what.contains("cannot create a file in /proc"),
