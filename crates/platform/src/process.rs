@@ -374,16 +374,6 @@ pub fn open_elsewhere(mut wanted: impl FnMut(&OpenFile) -> bool) -> io::Result<V
     Ok(found)
 }
 
-/// How this process itself has a file open, once for each descriptor.
-///
-/// # Errors
-/// There is no `/proc`.
-pub fn open_here(inode: Inode) -> io::Result<Vec<Access>> {
-    let files = open_files(rustix::process::getpid())?;
-    let of_it = files.iter().filter(|file| file.inode() == Some(inode));
-    Ok(of_it.map(OpenFile::access).collect())
-}
-
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
@@ -533,17 +523,6 @@ mod tests {
         assert!(!has_it());
         std::fs::remove_file(&path).unwrap();
         assert!(has_it());
-    }
-
-    #[test]
-    fn what_this_process_has_open_is_known() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("app.db");
-        std::fs::write(&path, "x").unwrap();
-        let inode = Inode::of(&path).unwrap();
-        assert_eq!(open_here(inode).unwrap(), []);
-        let _open = File::open(&path).unwrap();
-        assert_eq!(open_here(inode).unwrap(), [Access::Read]);
     }
 
     #[test]

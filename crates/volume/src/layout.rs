@@ -261,4 +261,50 @@ mod tests {
         let of_b = snapshots(volume, database);
         assert_eq!(of_b, Path::new("/data/.monolite/snapshots/a/b.db"));
     }
+
+    #[test]
+    fn the_page_about_the_volume_names_all_of_it() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/volume.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (volume, database) = (Path::new(""), Path::new("DATABASE"));
+        let paths = [
+            lock(volume),
+            control_socket(volume),
+            migration_lock(volume),
+            migrations(volume),
+            migration_intent(volume),
+            snapshots(volume, database),
+            plans(volume, database),
+            redo(volume, database),
+            replica_state(volume),
+            backup_state(volume),
+        ];
+        let state = state(volume);
+        let paths = paths.iter().map(|path| path.strip_prefix(&state).unwrap());
+        let names = [
+            APP,
+            REDIS,
+            STATE,
+            replica::NODE,
+            replica::DATABASES,
+            replica::VERIFIED,
+        ];
+        let extensions = [replica::MAP, replica::SENT, replica::RESTORED];
+        let missing: Vec<String> = (paths.map(|path| path.display().to_string()))
+            .chain(
+                names
+                    .iter()
+                    .chain(&REBUILT)
+                    .chain(&SIDE_FILES)
+                    .map(|name| (*name).into()),
+            )
+            .chain(extensions.map(|extension| format!("*.{extension}")))
+            .filter(|name| {
+                !["`", "\n  "]
+                    .iter()
+                    .any(|before| page.contains(&format!("{before}{name}")))
+            })
+            .collect();
+        assert_eq!(missing, [""; 0]);
+    }
 }

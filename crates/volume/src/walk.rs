@@ -12,7 +12,7 @@
 //! - one that this process has open as SQLite opens files (for reading, or for
 //!   both), as `/proc` shows: it is taken for a database unseen.
 //!
-//! Between that look and the closing pass some microseconds, in which another
+//! Between that look and the closing pass some milliseconds, in which another
 //! thread must not open the file with SQLite. So a process that opens databases by
 //! itself calls [`Walk::contents`] before it does, or opens only files that are
 //! called like one. Where there is no `/proc` that is the only safeguard.
@@ -31,16 +31,17 @@
 //! one hide no database above or next to it. Whatever was not looked at for these
 //! bounds, or could not be read, is in the answer ([`LeftOut`]).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, FileType};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use monolite_platform::durable;
-use monolite_platform::process::{self, Access, Inode};
+use monolite_platform::process::{self, Access, Inode, OpenFile};
 use monolite_sqlite_format::{Header, PAGE_SIZE_MIN};
 use rustix::fs::OFlags;
 
@@ -50,12 +51,14 @@ use crate::layout::{self, database_of, is_companion};
 /// than anybody puts a database on purpose.
 pub const LEVELS_MAX: usize = 32;
 /// Entries of directories that are looked at by a walk that is made again and
-/// again, as each time that a file came: some 10 ms.
+/// again, as each time that a file came: tens of milliseconds.
 pub const ENTRIES_ROUTINE: usize = 10_000;
 /// Entries of directories that are looked at by a walk on which a migration
 /// depends: half a minute.
 pub const ENTRIES_THOROUGH: usize = 5_000_000;
 
+/// How old the knowledge of what this process has open may be.
+const OPEN_HERE_AGE_MAX: Duration = Duration::from_millis(10);
 const EXTENSIONS: [&str; 4] = ["sqlite3", "sqlite", "db", "db3"];
 
 /// A walk over a directory and what is below it.
@@ -210,6 +213,7 @@ impl<'a> Walk<'a> {
     pub fn each(&self, mut visit: impl FnMut(Entry)) -> io::Result<LeftOut> {
         let mut left_out = LeftOut::default();
         let mut entries_left = self.entries_max;
+        let mut open_here = OpenHere::default();
         let mut queue = VecDeque::from([(self.root.to_owned(), 1)]);
         // Directories that would take more than half of the entries left.
         let mut crowded = VecDeque::new();
@@ -249,7 +253,7 @@ impl<'a> Walk<'a> {
                     continue;
                 }
                 let path = dir.join(&name);
-                let kind = self.kind(&path, &name, kind, &logged);
+                let kind = self.kind(&path, &name, kind, &logged, &mut open_here);
                 if kind == Kind::Directory {
                     match level < LEVELS_MAX {
                         true => queue.push_back((path.clone(), level + 1)),
@@ -262,7 +266,14 @@ impl<'a> Walk<'a> {
         Ok(left_out)
     }
 
-    fn kind(&self, path: &Path, name: &OsStr, kind: FileType, logged: &HashSet<OsString>) -> Kind {
+    fn kind(
+        &self,
+        path: &Path,
+        name: &OsStr,
+        kind: FileType,
+        logged: &HashSet<OsString>,
+        open_here: &mut OpenHere,
+    ) -> Kind {
         if kind.is_dir() {
             return Kind::Directory;
         }
@@ -275,7 +286,9 @@ impl<'a> Walk<'a> {
         let is_database = !is_companion(name)
             && (has_extension(name)
                 || logged.contains(name)
-                || self.contents && has_length(path) && begins_as_database(path, OFlags::NOFOLLOW));
+                || self.contents
+                    && has_length(path)
+                    && begins_as_database(path, OFlags::NOFOLLOW, open_here));
         match is_database {
             true => Kind::Database,
             false => Kind::File,
@@ -336,16 +349,14 @@ fn has_length(path: &Path) -> bool {
 /// holds here too.
 #[must_use]
 pub fn is_database(path: &Path) -> bool {
-    begins_as_database(path, OFlags::empty())
+    begins_as_database(path, OFlags::empty(), &mut OpenHere::default())
 }
 
-fn begins_as_database(path: &Path, flags: OFlags) -> bool {
+fn begins_as_database(path: &Path, flags: OFlags, open_here: &mut OpenHere) -> bool {
     let Some(inode) = Inode::of(path) else {
         return false;
     };
-    let here = process::open_here(inode).unwrap_or_default();
-    // What is redirected to a file is written alone.
-    if here.iter().any(|access| *access != Access::Write) {
+    if open_here.as_sqlite_does(inode) {
         return true;
     }
     // A pipe that came in its place would be waited for.
@@ -357,6 +368,33 @@ fn begins_as_database(path: &Path, flags: OFlags) -> bool {
         .open(path)
         .and_then(|mut file| file.read_exact(&mut magic));
     read.is_ok() && magic == *Header::MAGIC
+}
+
+/// The files that this process has open; none where there is no `/proc`.
+#[derive(Default)]
+struct OpenHere {
+    looked: Option<Instant>,
+    files: HashMap<Inode, Vec<OpenFile>>,
+}
+
+impl OpenHere {
+    /// Whether it has this one open for reading, or for both. What is only written
+    /// is a log that its output is redirected to.
+    fn as_sqlite_does(&mut self, inode: Inode) -> bool {
+        let is_new = |looked: Instant| looked.elapsed() < OPEN_HERE_AGE_MAX;
+        if !self.looked.is_some_and(is_new) {
+            self.files.clear();
+            let own = process::open_files(rustix::process::getpid());
+            for file in own.unwrap_or_default() {
+                if let Some(inode) = file.inode() {
+                    self.files.entry(inode).or_default().push(file);
+                }
+            }
+            self.looked = Some(Instant::now());
+        }
+        let files = self.files.get(&inode);
+        files.is_some_and(|files| files.iter().any(|file| file.access() != Access::Write))
+    }
 }
 
 #[cfg(test)]
