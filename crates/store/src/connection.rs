@@ -25,17 +25,25 @@ pub(crate) enum Role {
     /// The first one: makes the file, if there is none.
     Writer,
     /// Of the file that the writer has open: makes none.
-    Reader(FileId),
+    Reader(Option<FileId>),
 }
 
-/// Device and inode of the file with a database's name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileId(Option<(u64, u64)>);
+/// Which file it is that has a name: its device and inode. Another file that
+/// takes the name has another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
 
 impl FileId {
-    pub(crate) fn of(path: &Path) -> Self {
-        let found = std::fs::metadata(path).ok();
-        Self(found.map(|found| (found.dev(), found.ino())))
+    /// The file that `path` names now; `None` if there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+        })
     }
 }
 

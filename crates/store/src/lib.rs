@@ -54,13 +54,13 @@ use std::sync::atomic::Ordering;
 use rusqlite::Connection;
 
 pub use crate::combiner::Combiner;
+pub use crate::connection::FileId;
 pub use crate::error::{Error, Result};
 pub use crate::options::{Options, Synchronous};
 pub use crate::watch::Watch;
 /// The version of rusqlite whose types appear in this crate's functions.
 pub use rusqlite;
 
-use crate::connection::FileId;
 use crate::readers::Readers;
 use crate::watch::Watches;
 use crate::writer::Writer;

@@ -38,7 +38,7 @@ struct Shared {
     freed: Notify,
     closed: AtomicBool,
     path: PathBuf,
-    file: FileId,
+    file: Option<FileId>,
     options: Options,
 }
 
@@ -52,7 +52,7 @@ thread_local! {
 }
 
 impl Readers {
-    pub(crate) fn open(path: &Path, file: FileId, options: &Options) -> Result<Self> {
+    pub(crate) fn open(path: &Path, file: Option<FileId>, options: &Options) -> Result<Self> {
         let count = options.readers.max(1);
         let slots: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
         // One now, so that a file that cannot be read is known at open.

@@ -86,7 +86,7 @@ impl Watch {
 /// with the last.
 pub(crate) struct Watches {
     path: PathBuf,
-    file: FileId,
+    file: Option<FileId>,
     options: Options,
     state: Mutex<State>,
 }
@@ -103,7 +103,7 @@ struct State {
 impl Watches {
     pub(crate) fn new(
         path: &Path,
-        file: FileId,
+        file: Option<FileId>,
         options: &Options,
         commits: watch::Sender<u64>,
     ) -> Self {
@@ -201,7 +201,7 @@ impl Drop for Watcher {
 impl Watcher {
     fn start(
         path: &Path,
-        file: FileId,
+        file: Option<FileId>,
         options: &Options,
         commits: watch::Sender<u64>,
     ) -> Result<(Self, JoinHandle<()>)> {

@@ -1,0 +1,553 @@
+//! A component's own database file: opened, checked, and replaced by an empty
+//! one when it cannot be used.
+//!
+//! Files next to the database `D`:
+//! - `D-lock` is locked (flock) by the process that opens or closes `D`, one at
+//!   a time, so that nobody deletes what another process has just made. Its
+//!   content is the *mark*: the boot in which the file was last opened, or
+//!   `clean`.
+//! - `D-use`, only with [`WhileInUse::Refuse`], is locked shared by every open
+//!   handle. Whoever gets it exclusively is the only user of the file.
+//! - `D-set-aside` is a file that had the database's name and was not this
+//!   component's.
+//!
+//! Invariants:
+//! - the mark is on the disk before the first write after it: a machine that
+//!   goes down leaves the mark of that boot;
+//! - a file is deleted as a whole, the database first: a process that dies
+//!   half-way leaves side files without a database, which the next opening
+//!   deletes, and never a database without its WAL;
+//! - what never was this component's file is renamed, not deleted.
+//!
+//! The database itself is only opened by SQLite: closing any other descriptor
+//! on it would drop this process's POSIX locks.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use monolite_store::FileId;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::{Clock, SchemaError};
+
+/// Longest wait for another process that opens or closes the same file. A check
+/// of all pages takes about a second for each GiB.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Pause between two tries to take the lock.
+const LOCK_RETRY_EVERY: Duration = Duration::from_millis(5);
+/// The mark of a file that was synced and closed by its last user.
+const CLEAN: &str = "clean";
+/// SQLite's own files next to a database.
+const SQLITE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// How a component treats its file.
+#[derive(Debug, Clone, Copy)]
+pub struct FileRules {
+    /// What the names of the component's tables begin with, for example
+    /// `_monolite_cache_`. A database that has tables, and none of these, is
+    /// somebody else's.
+    pub table_prefix: &'static str,
+    /// Suffixes of the component's files next to the database, SQLite's not
+    /// among them. They are deleted together with it.
+    pub side_files: &'static [&'static str],
+    /// What is done with a file that was not closed before the machine went
+    /// down.
+    pub after_crash: AfterCrash,
+    /// What is done with a damaged file that other processes have open.
+    pub while_in_use: WhileInUse,
+}
+
+/// What is done with a file that was in use when the machine went down. A file
+/// that is not synced (`synchronous=OFF`) may then hold pages of different
+/// moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterCrash {
+    /// The first opening after each boot checks all pages
+    /// (`PRAGMA quick_check`), and keeps the file if they are whole.
+    Check,
+    /// It is deleted. A file that its last user closed is kept
+    /// ([`OpenFile::close`] syncs it), and its pages are checked whenever
+    /// nobody else has it open.
+    Discard,
+}
+
+/// What is done with a damaged file that other processes have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhileInUse {
+    /// It is replaced. The other processes go on with the deleted file until
+    /// they see that [`OwnFile::id`] is another one.
+    Replace,
+    /// It stays, and the opening fails with [`FileError::InUse`].
+    Refuse,
+}
+
+/// What an opening found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Opened {
+    /// The file was there, and is in use now.
+    Existing,
+    /// There was none; an empty one was created.
+    Created,
+    /// It could not be used (damaged, cut short, or of a newer version of this
+    /// program) and was replaced by an empty one. Its content is lost.
+    Rebuilt {
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// The file with this name was not this component's. It was renamed, and
+    /// an empty one was created.
+    SetAside {
+        /// Where it is now. An earlier file of that name is gone.
+        path: PathBuf,
+    },
+}
+
+/// Why a component's file could not be opened or closed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The operating system refused something.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The file is damaged, and other processes have it open.
+    #[error(
+        "{} cannot be used ({reason}), and other processes have it open: stop them; the next start replaces it by an empty one", .path.display()
+    )]
+    InUse {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process has been opening or closing the file for too long.
+    #[error(
+        "another process has held {} for {} s while it opens or closes the database: see what it waits for, or stop it", .path.display(), .waited.as_secs()
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// How long this process waited.
+        waited: Duration,
+    },
+    /// The file could not be synced when its last user closed it.
+    #[error("cannot sync {}: {source}", .path.display())]
+    Sync {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+}
+
+/// What [`OwnFile::open`] needs to know of a component's error.
+pub trait OpenError: std::error::Error + From<FileError> {
+    /// True if the file is damaged or cannot be read by this program: an empty
+    /// file in its place would not have this error.
+    fn is_damage(&self) -> bool;
+}
+
+/// The name, the rules and the boot: what is needed to open the file.
+#[derive(Debug, Clone)]
+pub struct OwnFile {
+    path: PathBuf,
+    rules: FileRules,
+    boot: String,
+}
+
+/// An opened file, until it is closed or dropped.
+#[derive(Debug)]
+pub struct OpenFile<T> {
+    /// What `attempt` returned.
+    pub value: T,
+    /// What was found.
+    pub opened: Opened,
+    /// Which file it is that has the name now.
+    pub id: Option<FileId>,
+    /// Held until the last user closes the file.
+    pub in_use: InUse,
+}
+
+/// Says that this process has the file open, until dropped.
+#[derive(Debug)]
+pub struct InUse {
+    own: OwnFile,
+    /// Locked shared; `None` without [`WhileInUse::Refuse`].
+    shared: Option<File>,
+}
+
+/// A file's path with `suffix` appended, as SQLite names its `-wal`.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+impl OwnFile {
+    /// The file `path`, made absolute. Opens nothing.
+    ///
+    /// # Errors
+    /// [`FileError::Io`]: there is no current directory.
+    pub fn new(path: &Path, rules: FileRules, clock: &dyn Clock) -> Result<Self, FileError> {
+        let path = std::path::absolute(path)
+            .map_err(|source| io("find the current directory for", path, source))?;
+        Ok(Self {
+            path,
+            rules,
+            boot: clock.boot(),
+        })
+    }
+
+    /// The database's path, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which file has the name now; `None` if there is none.
+    pub fn id(&self) -> Option<FileId> {
+        FileId::of(&self.path)
+    }
+
+    /// Bytes that the database and its side files take on the disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.files()
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|found| found.blocks() * 512)
+            .sum()
+    }
+
+    /// The database, and then every file that belongs to it.
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let suffixes = [""].into_iter().chain(SQLITE_FILES);
+        suffixes
+            .chain(self.rules.side_files.iter().copied())
+            .map(|suffix| with_suffix(&self.path, suffix))
+    }
+
+    /// Opens the file by calling `attempt`, after what cannot be used was
+    /// replaced; calls it once more if its error says that the file is damaged.
+    /// Blocks this thread: also while another process opens or closes the file.
+    ///
+    /// `suspect` is a file found damaged while it was open, and why: it is
+    /// replaced if it still has the name. If another process was faster, its
+    /// new file is opened.
+    ///
+    /// # Errors
+    /// Those of `attempt` that an empty file would have too; [`FileError`].
+    pub fn open<T, E: OpenError>(
+        &self,
+        suspect: Option<(FileId, String)>,
+        attempt: impl Fn() -> Result<T, E>,
+    ) -> Result<OpenFile<T>, E> {
+        let mut lock = self.lock()?;
+        let shared = match self.rules.while_in_use {
+            WhileInUse::Replace => None,
+            WhileInUse::Refuse => Some(open_side_file(&with_suffix(&self.path, "-use"))?),
+        };
+        let may_replace = match &shared {
+            None => true,
+            Some(file) => self.is_only_user(file)?,
+        };
+        let mut opened = Opened::Existing;
+        if may_replace {
+            opened = self.inspect(&mut lock, suspect)?;
+            // Before the first write.
+            self.set_mark(&mut lock, &self.boot)?;
+        }
+        if let Some(file) = &shared {
+            // Nobody comes in between: all take `-lock` first.
+            file.unlock()
+                .and_then(|()| file.lock_shared())
+                .map_err(|source| io("lock", &with_suffix(&self.path, "-use"), source))?;
+        }
+        let value = match attempt() {
+            Err(error) if error.is_damage() && !self.path.is_dir() => {
+                let reason = error.to_string();
+                if !may_replace {
+                    let path = self.path.clone();
+                    return Err(FileError::InUse { path, reason }.into());
+                }
+                self.delete()?;
+                opened = Opened::Rebuilt { reason };
+                attempt()?
+            }
+            other => other?,
+        };
+        Ok(OpenFile {
+            value,
+            opened,
+            id: self.id(),
+            in_use: InUse {
+                own: self.clone(),
+                shared,
+            },
+        })
+    }
+
+    fn is_only_user(&self, file: &File) -> Result<bool, FileError> {
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(source)) => {
+                Err(io("lock", &with_suffix(&self.path, "-use"), source))
+            }
+        }
+    }
+
+    /// Looks at what is there, and deletes or renames what cannot be used.
+    fn inspect(
+        &self,
+        lock: &mut File,
+        suspect: Option<(FileId, String)>,
+    ) -> Result<Opened, FileError> {
+        let exists = self
+            .path
+            .try_exists()
+            .map_err(|source| io("look for", &self.path, source))?;
+        if !exists {
+            // What a deleted database left would be taken for the new one's.
+            self.delete()?;
+            return Ok(Opened::Created);
+        }
+        if self.path.is_dir() {
+            return Ok(Opened::Existing); // `attempt` says so better.
+        }
+        let wrong = match suspect {
+            Some((suspect, reason)) => (self.id() == Some(suspect)).then_some(reason),
+            None if self.is_foreign() => {
+                let path = self.set_aside()?;
+                return Ok(Opened::SetAside { path });
+            }
+            None => self.distrust(lock),
+        };
+        match wrong {
+            None => Ok(Opened::Existing),
+            Some(reason) => {
+                self.delete()?;
+                Ok(Opened::Rebuilt { reason })
+            }
+        }
+    }
+
+    /// Why the file cannot be trusted, by its mark and its pages.
+    fn distrust(&self, lock: &mut File) -> Option<String> {
+        let mut mark = String::new();
+        // A mark that is no text is no mark.
+        let _ = lock.read_to_string(&mut mark);
+        let mark = mark.trim_end();
+        match self.rules.after_crash {
+            AfterCrash::Check if mark == self.boot => None,
+            AfterCrash::Check => quick_check(&self.path).err(),
+            AfterCrash::Discard if mark == CLEAN || mark == self.boot => {
+                quick_check(&self.path).err()
+            }
+            AfterCrash::Discard if mark.is_empty() => Some(format!(
+                "{} does not say who used it last",
+                with_suffix(&self.path, "-lock").display()
+            )),
+            AfterCrash::Discard => Some("the machine went down while it was in use".into()),
+        }
+    }
+
+    /// True for a file that somebody may want to have back: one that is no
+    /// SQLite database, or one with tables, and none of this component.
+    fn is_foreign(&self) -> bool {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let Ok(conn) = Connection::open_with_flags(&self.path, flags) else {
+            return false;
+        };
+        let tables = conn.query_row(
+            "SELECT count(*), count(*) FILTER (WHERE substr(name, 1, length(?1)) = ?1)
+             FROM sqlite_schema",
+            [self.rules.table_prefix],
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+        );
+        match tables {
+            Ok((all, own)) => all > 0 && own == 0,
+            Err(error) => error.sqlite_error_code() == Some(ErrorCode::NotADatabase),
+        }
+    }
+
+    fn set_aside(&self) -> Result<PathBuf, FileError> {
+        let aside = with_suffix(&self.path, "-set-aside");
+        for suffix in [""].into_iter().chain(SQLITE_FILES) {
+            let from = with_suffix(&self.path, suffix);
+            match std::fs::rename(&from, with_suffix(&aside, suffix)) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io("rename", &from, source));
+                }
+                _ => {}
+            }
+        }
+        self.delete()?;
+        Ok(aside)
+    }
+
+    fn delete(&self) -> Result<(), FileError> {
+        for file in self.files() {
+            match std::fs::remove_file(&file) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io("delete", &file, source));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<File, FileError> {
+        let path = with_suffix(&self.path, "-lock");
+        let file = open_side_file(&path)?;
+        let since = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(source)) => return Err(io("lock", &path, source)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let waited = since.elapsed();
+            if waited >= LOCK_WAIT_MAX {
+                return Err(FileError::Locked { path, waited });
+            }
+            std::thread::sleep(LOCK_RETRY_EVERY);
+        }
+    }
+
+    fn set_mark(&self, lock: &mut File, mark: &str) -> Result<(), FileError> {
+        let mut found = String::new();
+        let written = lock.rewind().and_then(|()| {
+            // What is no text is overwritten.
+            let _ = lock.read_to_string(&mut found);
+            if found == mark {
+                return Ok(());
+            }
+            lock.set_len(0)?;
+            lock.rewind()?;
+            lock.write_all(mark.as_bytes())?;
+            lock.sync_all()
+        });
+        written.map_err(|source| io("write", &with_suffix(&self.path, "-lock"), source))
+    }
+}
+
+impl InUse {
+    /// To be called once every connection of this handle is closed. The last
+    /// user syncs the file and marks it clean, where [`AfterCrash::Discard`]
+    /// asks for that.
+    ///
+    /// # Errors
+    /// [`FileError`]; the file is then not trusted after the next boot.
+    pub fn close(self) -> Result<(), FileError> {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        let own = &self.own;
+        let mut lock = own.lock()?;
+        shared
+            .unlock()
+            .map_err(|source| io("unlock", &with_suffix(&own.path, "-use"), source))?;
+        if own.rules.after_crash == AfterCrash::Check || !own.is_only_user(shared)? {
+            return Ok(());
+        }
+        sync(&own.path).map_err(|source| FileError::Sync {
+            path: own.path.clone(),
+            source,
+        })?;
+        own.set_mark(&mut lock, CLEAN)
+    }
+}
+
+/// Reads every page once.
+fn quick_check(path: &Path) -> Result<(), String> {
+    let check = || {
+        let conn = Connection::open(path)?;
+        // Closing it may write the WAL into the database: no sync for that.
+        conn.pragma_update(None, "synchronous", 0)?;
+        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+    };
+    match check() {
+        Ok(answer) if answer == "ok" => Ok(()),
+        Ok(answer) => Err(answer),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Syncs the whole file: a checkpoint does it if the WAL holds anything, so one
+/// frame is put there first.
+fn sync(path: &Path) -> rusqlite::Result<()> {
+    let conn = Connection::open(path)?;
+    conn.pragma_update(None, "synchronous", 2)?;
+    let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    conn.pragma_update(None, "user_version", version)?;
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    conn.close().map_err(|(_, error)| error)
+}
+
+fn open_side_file(path: &Path) -> Result<File, FileError> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|source| io("open", path, source))
+}
+
+fn io(what: &'static str, path: &Path, source: std::io::Error) -> FileError {
+    FileError::Io {
+        what,
+        path: path.into(),
+        source,
+    }
+}
+
+/// True if SQLite's answer says that the file is damaged, cut short, or not
+/// what this program wrote: an empty file would not give it.
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch};
+    match error {
+        rusqlite::Error::SqliteFailure(failure, text) => {
+            matches!(failure.code, DatabaseCorrupt | NotADatabase | TypeMismatch)
+                || matches!(
+                    failure.extended_code,
+                    rusqlite::ffi::SQLITE_IOERR_SHORT_READ | rusqlite::ffi::SQLITE_IOERR_CORRUPTFS
+                )
+                || text
+                    .as_ref()
+                    .is_some_and(|text| text.starts_with("no such table"))
+        }
+        rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::QueryReturnedNoRows => true,
+        _ => false,
+    }
+}
+
+/// As [`is_damage`], for the store's answer.
+pub fn is_store_damage(error: &monolite_store::Error) -> bool {
+    match error {
+        monolite_store::Error::Sqlite(error) => is_damage(error),
+        monolite_store::Error::Commit(error) => is_damage(error),
+        monolite_store::Error::NotADatabase { .. } | monolite_store::Error::Moved { .. } => true,
+        _ => false,
+    }
+}
+
+/// As [`is_damage`], for tables that cannot be used by this program.
+pub fn is_schema_damage(error: &SchemaError) -> bool {
+    match error {
+        SchemaError::Newer { .. } => true,
+        SchemaError::Sqlite { source, .. } => is_damage(source),
+    }
+}
