@@ -1,22 +1,22 @@
-//! What time it is, in two ways.
+//! Two clocks: one that people set, and one that only goes forward.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tells the time. Tests bring a [`ManualClock`].
+/// A source of time. Tests use a [`ManualClock`].
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// Milliseconds since 1970-01-01 UTC. People and machines set it, so that
-    /// it may step in either direction.
+    /// Milliseconds since 1970-01-01 UTC. People and machines set this clock: it
+    /// may step in either direction.
     fn wall_ms(&self) -> i64;
 
-    /// Milliseconds of a clock that only goes forward and is the same in all
-    /// processes of one machine, until it is started anew. It stands still
-    /// while the machine sleeps.
+    /// Milliseconds of a clock that only goes forward, and is the same in all
+    /// processes of the machine, until the next boot. It stands still while the
+    /// machine sleeps.
     fn steady_ms(&self) -> i64;
 
-    /// Tells one start of the machine from another: what was read from
-    /// [`Clock::steady_ms`] before means nothing after.
+    /// Identifies the current boot of the machine. Values of
+    /// [`Clock::steady_ms`] of another boot mean nothing in this one.
     fn boot(&self) -> String;
 }
 
@@ -41,8 +41,8 @@ impl Clock for SystemClock {
         let path = "/proc/sys/kernel/random/boot_id";
         match std::fs::read_to_string(path) {
             Ok(id) => id.trim_end().into(),
-            // Elsewhere: the moment of the start, to the minute, which two
-            // processes work out alike unless the clock is set in between.
+            // Not Linux: the time of the boot, to the minute. Two processes
+            // compute the same unless the clock is set in between.
             Err(_) => format!("{}", (self.wall_ms() - self.steady_ms()) / 60_000),
         }
     }
@@ -60,7 +60,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Starts at a wall time, in milliseconds since 1970.
+    /// A clock at a wall time, in milliseconds since 1970.
     pub fn at(wall_ms: i64) -> Self {
         Self {
             wall_ms: AtomicI64::new(wall_ms),
@@ -68,13 +68,13 @@ impl ManualClock {
         }
     }
 
-    /// Lets time pass.
+    /// Moves both clocks forward.
     pub fn advance(&self, by: Duration) {
         self.wall_ms.fetch_add(millis(by), Ordering::SeqCst);
         self.steady_ms.fetch_add(millis(by), Ordering::SeqCst);
     }
 
-    /// Sets the wall clock forward or back, as a person would: no time passes.
+    /// Sets the wall clock forward or back, as a person does; no time passes.
     pub fn step(&self, by_ms: i64) {
         self.wall_ms.fetch_add(by_ms, Ordering::SeqCst);
     }

@@ -551,3 +551,199 @@ pub fn is_schema_damage(error: &SchemaError) -> bool {
         SchemaError::Sqlite { source, .. } => is_damage(source),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+
+    #[derive(Debug, thiserror::Error)]
+    enum TestError {
+        #[error(transparent)]
+        File(#[from] FileError),
+        #[error(transparent)]
+        Sqlite(#[from] rusqlite::Error),
+    }
+
+    impl OpenError for TestError {
+        fn is_damage(&self) -> bool {
+            matches!(self, Self::Sqlite(error) if is_damage(error))
+        }
+    }
+
+    #[derive(Debug)]
+    struct Boot(ManualClock, &'static str);
+
+    impl Clock for Boot {
+        fn wall_ms(&self) -> i64 {
+            self.0.wall_ms()
+        }
+        fn steady_ms(&self) -> i64 {
+            self.0.steady_ms()
+        }
+        fn boot(&self) -> String {
+            self.1.into()
+        }
+    }
+
+    const CHECK: FileRules = FileRules {
+        table_prefix: "_monolite_test_",
+        side_files: &["-extra"],
+        after_crash: AfterCrash::Check,
+        while_in_use: WhileInUse::Replace,
+    };
+    const DISCARD: FileRules = FileRules {
+        after_crash: AfterCrash::Discard,
+        while_in_use: WhileInUse::Refuse,
+        ..CHECK
+    };
+
+    /// A directory, and the file in it as of a boot.
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("a.sqlite3")
+        }
+
+        fn own(&self, rules: FileRules, boot: &'static str) -> OwnFile {
+            OwnFile::new(&self.path(), rules, &Boot(ManualClock::at(0), boot)).unwrap()
+        }
+
+        fn open(&self, rules: FileRules, boot: &'static str) -> OpenFile<Connection> {
+            open(&self.own(rules, boot), None).unwrap()
+        }
+    }
+
+    fn open(
+        own: &OwnFile,
+        suspect: Option<(FileId, String)>,
+    ) -> Result<OpenFile<Connection>, TestError> {
+        own.open(suspect, || {
+            let conn = Connection::open(own.path())?;
+            conn.execute_batch(
+                "PRAGMA journal_mode = WAL;
+                 CREATE TABLE IF NOT EXISTS _monolite_test_row (n INTEGER) STRICT",
+            )?;
+            Ok(conn)
+        })
+    }
+
+    fn rows(conn: &Connection) -> i64 {
+        conn.query_row("SELECT count(*) FROM _monolite_test_row", [], |row| {
+            row.get(0)
+        })
+        .unwrap()
+    }
+
+    fn insert(conn: &Connection) {
+        conn.execute("INSERT INTO _monolite_test_row VALUES (1)", [])
+            .unwrap();
+    }
+
+    #[test]
+    fn a_whole_file_is_kept_and_what_a_deleted_one_left_is_not() {
+        let place = Place::new();
+        let stale = with_suffix(&place.path(), "-extra");
+        std::fs::write(&stale, "stale").unwrap();
+        let first = place.open(CHECK, "one");
+        assert_eq!(first.opened, Opened::Created);
+        assert!(!stale.exists());
+        insert(&first.value);
+        for boot in ["one", "two"] {
+            let again = place.open(CHECK, boot);
+            assert_eq!((again.opened, rows(&again.value)), (Opened::Existing, 1));
+        }
+    }
+
+    #[test]
+    fn damage_is_found_after_a_boot_and_the_file_replaced() {
+        let place = Place::new();
+        let first = place.open(CHECK, "one");
+        for _ in 0..2_000 {
+            insert(&first.value);
+        }
+        drop(first);
+        let mut bytes = std::fs::read(place.path()).unwrap();
+        bytes[8192..].fill(0x5a);
+        std::fs::write(place.path(), bytes).unwrap();
+        let second = place.open(CHECK, "two");
+        assert!(matches!(second.opened, Opened::Rebuilt { .. }));
+        assert_eq!(rows(&second.value), 0);
+    }
+
+    #[test]
+    fn a_suspect_is_replaced_once() {
+        let place = Place::new();
+        let own = place.own(CHECK, "one");
+        let first = open(&own, None).unwrap();
+        insert(&first.value);
+        let suspect = || Some((first.id.unwrap(), "it hurts".to_string()));
+        let second = open(&own, suspect()).unwrap();
+        let reason = "it hurts".to_string();
+        assert_eq!(second.opened, Opened::Rebuilt { reason });
+        insert(&second.value);
+        insert(&second.value);
+        // Another process that had found the same damage.
+        let third = open(&own, suspect()).unwrap();
+        assert_eq!((third.opened, rows(&third.value)), (Opened::Existing, 2));
+    }
+
+    #[test]
+    fn a_file_that_was_in_use_at_a_crash_is_discarded() {
+        let place = Place::new();
+        let first = place.open(DISCARD, "one");
+        insert(&first.value);
+        drop(first.value);
+        // Closed in order: it is kept.
+        first.in_use.close().unwrap();
+        let second = place.open(DISCARD, "two");
+        assert_eq!((&second.opened, rows(&second.value)), (&Opened::Existing, 1));
+        drop(second);
+        let third = place.open(DISCARD, "three");
+        assert!(matches!(third.opened, Opened::Rebuilt { .. }));
+    }
+
+    #[test]
+    fn a_damaged_file_in_use_is_refused_and_the_last_user_alone_marks_it_clean() {
+        let place = Place::new();
+        let own = place.own(DISCARD, "one");
+        let first = open(&own, None).unwrap();
+        let broken = || Err::<(), _>(TestError::from(rusqlite::Error::QueryReturnedNoRows));
+        let refused = own.open(None, broken).unwrap_err();
+        assert!(
+            matches!(refused, TestError::File(FileError::InUse { .. })),
+            "{refused}"
+        );
+        let second = open(&own, None).unwrap();
+        let mark = || std::fs::read_to_string(with_suffix(&place.path(), "-lock")).unwrap();
+        drop((first.value, second.value));
+        first.in_use.close().unwrap();
+        assert_eq!(mark(), "one");
+        second.in_use.close().unwrap();
+        assert_eq!(mark(), CLEAN);
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_renamed() {
+        let place = Place::new();
+        for content in ["my diary".repeat(1000), String::new()] {
+            std::fs::write(place.path(), &content).unwrap();
+            let file = place.open(CHECK, "one");
+            match file.opened {
+                Opened::SetAside { path } => {
+                    assert_eq!(std::fs::read_to_string(path).unwrap(), content);
+                }
+                // An empty file is an empty database.
+                Opened::Existing => assert_eq!(content, ""),
+                other => panic!("{other:?}"),
+            }
+            drop(file.value);
+            std::fs::remove_file(place.path()).unwrap();
+        }
+    }
+}
