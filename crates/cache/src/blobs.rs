@@ -16,7 +16,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::tables::with_suffix;
+use monolite_platform::path::with_suffix;
+
 use crate::{Error, Result};
 
 /// Bytes of a block: the unit of filesystems, and the smallest hole in a file.

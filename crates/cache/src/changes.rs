@@ -18,7 +18,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::tables::with_suffix;
+use monolite_platform::path::with_suffix;
+
 use crate::{Error, Result};
 
 /// Groups of keys. One more counter is for all of them.

@@ -8,6 +8,7 @@
 
 use std::sync::atomic::Ordering;
 
+use monolite_platform::path::with_suffix;
 use rusqlite::Connection;
 
 use crate::blobs::BLOCK_BYTES;
@@ -16,7 +17,7 @@ use crate::capacity::{self, Need, Slack, Usage, target};
 use crate::lrfu::priority;
 use crate::removal::remove;
 use crate::row::{deadline, int};
-use crate::tables::{Tables, with_suffix};
+use crate::tables::Tables;
 use crate::{Error, Result};
 
 /// Rows looked at for each choice of what to evict.

@@ -64,9 +64,9 @@
 //! callers share a transaction.
 //!
 //! Files next to `cache.sqlite3`: `-wal` and `-shm` are SQLite's, `-blobs` holds the
-//! large values, `-changes` the counters by which processes learn of changes, and
-//! `-lock` is locked by the process that opens. All may be deleted while no process
-//! has the cache open.
+//! large values, `-changes` the counters by which processes learn of changes, `-use`
+//! the boot in which the file was checked, and `-lock` is locked by the process that
+//! opens. All may be deleted while no process has the cache open.
 //!
 //! Without the feature `handle` the crate has only [`Tables`], the operations over
 //! a connection.

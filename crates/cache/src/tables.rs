@@ -152,13 +152,6 @@ impl Tables {
     }
 }
 
-/// A file's path with `suffix` appended, as SQLite names its `-wal`.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 fn check_bound(bytes: u64) -> Result<()> {
     if bytes < BOUND_MIN_BYTES {
         return Err(Error::BoundTooLow { bytes });

@@ -2,12 +2,11 @@
 //! one when it cannot be used.
 //!
 //! Files next to the database `D`:
-//! - `D-lock` is locked (flock) by the process that opens or closes `D`, one at
-//!   a time, so that nobody deletes what another process has just made. Its
-//!   content is the *mark*: the boot in which the file was last opened, or
-//!   `clean`.
-//! - `D-use`, only with [`WhileInUse::Refuse`], is locked shared by every open
-//!   handle. Whoever gets it exclusively is the only user of the file.
+//! - `D-lock` is locked by the process that opens or closes `D`, one at a time, so
+//!   that nobody deletes what another process has just made;
+//! - `D-use` holds the *mark*: the boot in which the file was last opened, or
+//!   `clean`. With [`WhileInUse::Refuse`] every open handle also locks it shared:
+//!   whoever gets it exclusively is the only user of the file;
 //! - `D-set-aside` is a file that had the database's name and was not this
 //!   component's.
 //!
@@ -26,8 +25,12 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use monolite_platform::cancel::Cancel;
+use monolite_platform::lock::{Lock, LockError, Purpose};
+use monolite_platform::path::with_suffix;
+use monolite_sqlite_format::SUFFIXES;
 use monolite_store::FileId;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -36,12 +39,8 @@ use crate::{Clock, SchemaError};
 /// Longest wait for another process that opens or closes the same file. A check
 /// of all pages takes about a second for each GiB.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Pause between two tries to take the lock.
-const LOCK_RETRY_EVERY: Duration = Duration::from_millis(5);
 /// The mark of a file that was synced and closed by its last user.
 const CLEAN: &str = "clean";
-/// SQLite's own files next to a database.
-const SQLITE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// How a component treats its file.
 #[derive(Debug, Clone, Copy)]
@@ -130,16 +129,10 @@ pub enum FileError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another process has been opening or closing the file for too long.
-    #[error(
-        "another process has held {} for {} s while it opens or closes the database: see what it waits for, or stop it", .path.display(), .waited.as_secs()
-    )]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-        /// How long this process waited.
-        waited: Duration,
-    },
+    /// The lock for opening and closing could not be had: another process holds
+    /// it for longer than a minute, or the system refused it.
+    #[error("cannot open or close the database: {0}")]
+    Lock(#[from] LockError),
     /// The file could not be synced when its last user closed it.
     #[error("cannot sync {}: {source}", .path.display())]
     Sync {
@@ -186,13 +179,6 @@ pub struct InUse {
     shared: Option<File>,
 }
 
-/// A file's path with `suffix` appended, as SQLite names its `-wal`.
-pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 impl OwnFile {
     /// The file `path`, made absolute. Opens nothing.
     ///
@@ -228,7 +214,7 @@ impl OwnFile {
 
     /// The database, and then every file that belongs to it.
     fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let suffixes = [""].into_iter().chain(SQLITE_FILES);
+        let suffixes = [""].into_iter().chain(SUFFIXES);
         suffixes
             .chain(self.rules.side_files.iter().copied())
             .map(|suffix| with_suffix(&self.path, suffix))
@@ -249,26 +235,22 @@ impl OwnFile {
         suspect: Option<(FileId, String)>,
         attempt: impl Fn() -> Result<T, E>,
     ) -> Result<OpenFile<T>, E> {
-        let mut lock = self.lock()?;
-        let shared = match self.rules.while_in_use {
-            WhileInUse::Replace => None,
-            WhileInUse::Refuse => Some(open_side_file(&with_suffix(&self.path, "-use"))?),
-        };
-        let may_replace = match &shared {
-            None => true,
-            Some(file) => self.is_only_user(file)?,
-        };
+        let _lock = self.lock()?;
+        let mut use_file = self.open_use_file()?;
+        let shares = self.rules.while_in_use == WhileInUse::Refuse;
+        let may_replace = !shares || self.is_only_user(&use_file)?;
         let mut opened = Opened::Existing;
         if may_replace {
-            opened = self.inspect(&mut lock, suspect)?;
+            opened = self.inspect(&mut use_file, suspect)?;
             // Before the first write.
-            self.set_mark(&mut lock, &self.boot)?;
+            self.set_mark(&mut use_file, &self.boot)?;
         }
-        if let Some(file) = &shared {
+        if shares {
             // Nobody comes in between: all take `-lock` first.
-            file.unlock()
-                .and_then(|()| file.lock_shared())
-                .map_err(|source| io("lock", &with_suffix(&self.path, "-use"), source))?;
+            use_file
+                .unlock()
+                .and_then(|()| use_file.lock_shared())
+                .map_err(|source| io("lock", &self.use_path(), source))?;
         }
         let value = match attempt() {
             Err(error) if error.is_damage() && !self.path.is_dir() => {
@@ -289,7 +271,7 @@ impl OwnFile {
             id: self.id(),
             in_use: InUse {
                 own: self.clone(),
-                shared,
+                shared: shares.then_some(use_file),
             },
         })
     }
@@ -298,16 +280,14 @@ impl OwnFile {
         match file.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(source)) => {
-                Err(io("lock", &with_suffix(&self.path, "-use"), source))
-            }
+            Err(TryLockError::Error(source)) => Err(io("lock", &self.use_path(), source)),
         }
     }
 
     /// Looks at what is there, and deletes or renames what cannot be used.
     fn inspect(
         &self,
-        lock: &mut File,
+        use_file: &mut File,
         suspect: Option<(FileId, String)>,
     ) -> Result<Opened, FileError> {
         let exists = self
@@ -328,7 +308,7 @@ impl OwnFile {
                 let path = self.set_aside()?;
                 return Ok(Opened::SetAside { path });
             }
-            None => self.distrust(lock),
+            None => self.distrust(use_file),
         };
         match wrong {
             None => Ok(Opened::Existing),
@@ -340,10 +320,10 @@ impl OwnFile {
     }
 
     /// Why the file cannot be trusted, by its mark and its pages.
-    fn distrust(&self, lock: &mut File) -> Option<String> {
+    fn distrust(&self, use_file: &mut File) -> Option<String> {
         let mut mark = String::new();
         // A mark that is no text is no mark.
-        let _ = lock.read_to_string(&mut mark);
+        let _ = use_file.read_to_string(&mut mark);
         let mark = mark.trim_end();
         match self.rules.after_crash {
             AfterCrash::Check if mark == self.boot => None,
@@ -353,7 +333,7 @@ impl OwnFile {
             }
             AfterCrash::Discard if mark.is_empty() => Some(format!(
                 "{} does not say who used it last",
-                with_suffix(&self.path, "-lock").display()
+                self.use_path().display()
             )),
             AfterCrash::Discard => Some("the machine went down while it was in use".into()),
         }
@@ -380,7 +360,7 @@ impl OwnFile {
 
     fn set_aside(&self) -> Result<PathBuf, FileError> {
         let aside = with_suffix(&self.path, "-set-aside");
-        for suffix in [""].into_iter().chain(SQLITE_FILES) {
+        for suffix in [""].into_iter().chain(SUFFIXES) {
             let from = with_suffix(&self.path, suffix);
             match std::fs::rename(&from, with_suffix(&aside, suffix)) {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -405,38 +385,48 @@ impl OwnFile {
         Ok(())
     }
 
-    fn lock(&self) -> Result<File, FileError> {
+    fn lock(&self) -> Result<Lock, FileError> {
+        let name = self.path.file_name().unwrap_or_default();
+        let purpose = Purpose::new(format!("opening {}", name.to_string_lossy()));
         let path = with_suffix(&self.path, "-lock");
-        let file = open_side_file(&path)?;
-        let since = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(source)) => return Err(io("lock", &path, source)),
-                Err(TryLockError::WouldBlock) => {}
-            }
-            let waited = since.elapsed();
-            if waited >= LOCK_WAIT_MAX {
-                return Err(FileError::Locked { path, waited });
-            }
-            std::thread::sleep(LOCK_RETRY_EVERY);
-        }
+        let cancel = Cancel::default();
+        Ok(Lock::acquire(
+            &path,
+            &purpose,
+            LOCK_WAIT_MAX,
+            &cancel,
+            |_| (),
+        )?)
     }
 
-    fn set_mark(&self, lock: &mut File, mark: &str) -> Result<(), FileError> {
-        let mut found = String::new();
-        let written = lock.rewind().and_then(|()| {
-            // What is no text is overwritten.
-            let _ = lock.read_to_string(&mut found);
+    fn use_path(&self) -> PathBuf {
+        with_suffix(&self.path, "-use")
+    }
+
+    fn open_use_file(&self) -> Result<File, FileError> {
+        let path = self.use_path();
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        options
+            .open(&path)
+            .map_err(|source| io("open", &path, source))
+    }
+
+    fn set_mark(&self, use_file: &mut File, mark: &str) -> Result<(), FileError> {
+        let mut set = || {
+            let mut found = String::new();
+            use_file.rewind()?;
+            // What is no text is replaced.
+            let _ = use_file.read_to_string(&mut found);
             if found == mark {
                 return Ok(());
             }
-            lock.set_len(0)?;
-            lock.rewind()?;
-            lock.write_all(mark.as_bytes())?;
-            lock.sync_all()
-        });
-        written.map_err(|source| io("write", &with_suffix(&self.path, "-lock"), source))
+            use_file.set_len(0)?;
+            use_file.rewind()?;
+            use_file.write_all(mark.as_bytes())?;
+            use_file.sync_all()
+        };
+        set().map_err(|source| io("write", &self.use_path(), source))
     }
 }
 
@@ -448,22 +438,22 @@ impl InUse {
     /// # Errors
     /// [`FileError`]; the file is then not trusted after the next boot.
     pub fn close(self) -> Result<(), FileError> {
-        let Some(shared) = &self.shared else {
+        let Some(mut shared) = self.shared else {
             return Ok(());
         };
         let own = &self.own;
-        let mut lock = own.lock()?;
+        let _lock = own.lock()?;
         shared
             .unlock()
-            .map_err(|source| io("unlock", &with_suffix(&own.path, "-use"), source))?;
-        if own.rules.after_crash == AfterCrash::Check || !own.is_only_user(shared)? {
+            .map_err(|source| io("unlock", &own.use_path(), source))?;
+        if own.rules.after_crash == AfterCrash::Check || !own.is_only_user(&shared)? {
             return Ok(());
         }
         sync(&own.path).map_err(|source| FileError::Sync {
             path: own.path.clone(),
             source,
         })?;
-        own.set_mark(&mut lock, CLEAN)
+        own.set_mark(&mut shared, CLEAN)
     }
 }
 
@@ -491,16 +481,6 @@ fn sync(path: &Path) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", version)?;
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     conn.close().map_err(|(_, error)| error)
-}
-
-fn open_side_file(path: &Path) -> Result<File, FileError> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(|source| io("open", path, source))
 }
 
 fn io(what: &'static str, path: &Path, source: std::io::Error) -> FileError {
@@ -702,7 +682,10 @@ mod tests {
         // Closed in order: it is kept.
         first.in_use.close().unwrap();
         let second = place.open(DISCARD, "two");
-        assert_eq!((&second.opened, rows(&second.value)), (&Opened::Existing, 1));
+        assert_eq!(
+            (&second.opened, rows(&second.value)),
+            (&Opened::Existing, 1)
+        );
         drop(second);
         let third = place.open(DISCARD, "three");
         assert!(matches!(third.opened, Opened::Rebuilt { .. }));
@@ -720,7 +703,7 @@ mod tests {
             "{refused}"
         );
         let second = open(&own, None).unwrap();
-        let mark = || std::fs::read_to_string(with_suffix(&place.path(), "-lock")).unwrap();
+        let mark = || std::fs::read_to_string(with_suffix(&place.path(), "-use")).unwrap();
         drop((first.value, second.value));
         first.in_use.close().unwrap();
         assert_eq!(mark(), "one");

@@ -121,7 +121,7 @@ fn after_a_start_of_the_machine_only_a_file_closed_in_order_is_good() {
     drop(subscriber);
     pubsub.close_blocking();
     // In use when the machine went down.
-    std::fs::write(path.with_file_name("pubsub.sqlite3-lock"), "two").unwrap();
+    std::fs::write(path.with_file_name("pubsub.sqlite3-use"), "two").unwrap();
     let pubsub = PubSub::open(&path, booted("three")).unwrap();
     assert!(matches!(pubsub.opened(), Opened::Rebuilt { .. }));
     let mut subscriber = pubsub.subscribe("a").from(id).blocking().unwrap();

@@ -333,7 +333,7 @@ fn processes_that_open_a_broken_file_at_once_end_up_with_one() {
         &[0; 8192],
     ] {
         std::fs::write(&path, content).unwrap();
-        let _ = std::fs::remove_file(dir.path().join("pubsub.sqlite3-lock"));
+        let _ = std::fs::remove_file(dir.path().join("pubsub.sqlite3-use"));
         let mut others: Vec<_> = (0..6)
             .map(|_| Child::start("child", [("PUBSUB_DIR", dir.path())]))
             .collect();

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use monolite_sqlite_format::wal_path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
@@ -37,13 +38,11 @@ enum Event {
 
 impl Events {
     pub(super) fn new(database: &Path) -> rustix::io::Result<Self> {
-        let mut wal = database.as_os_str().to_owned();
-        wal.push("-wal");
         let inotify =
             inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let events = Self {
             inotify,
-            wal: wal.into(),
+            wal: wal_path(database),
         };
         events.watch()?;
         Ok(events)
