@@ -155,13 +155,13 @@ impl Both {
     }
 
     fn drop_over(&mut self) {
-        let now = self.clock.wall_ms();
+        let now = self.clock.now_ms();
         self.model.retain(|_, entry| !entry.over(now));
     }
 
     async fn step(&mut self, number: usize, step: &Step) {
         self.drop_over();
-        let now = self.clock.wall_ms();
+        let now = self.clock.now_ms();
         let options = |life: Life, bits: u8| {
             let options = EntryOptions::new().ttl(life.ttl());
             tags(bits)
@@ -252,7 +252,7 @@ impl Both {
 
     async fn compare(&mut self) {
         self.drop_over();
-        let now = self.clock.wall_ms();
+        let now = self.clock.now_ms();
         for key in 0..8 {
             let (cache, name) = self.at(key);
             let expiry = cache.expiry(&name).await.unwrap();

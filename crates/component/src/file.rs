@@ -190,7 +190,7 @@ impl OwnFile {
         Ok(Self {
             path,
             rules,
-            boot: clock.boot(),
+            boot: clock.boot_id(),
         })
     }
 
@@ -555,13 +555,16 @@ mod tests {
     struct Boot(ManualClock, &'static str);
 
     impl Clock for Boot {
-        fn wall_ms(&self) -> i64 {
-            self.0.wall_ms()
+        fn now_ms(&self) -> i64 {
+            self.0.now_ms()
         }
-        fn steady_ms(&self) -> i64 {
-            self.0.steady_ms()
+        fn monotonic(&self) -> Duration {
+            self.0.monotonic()
         }
-        fn boot(&self) -> String {
+        fn boottime(&self) -> Duration {
+            self.0.boottime()
+        }
+        fn boot_id(&self) -> String {
             self.1.into()
         }
     }

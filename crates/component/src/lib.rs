@@ -9,16 +9,16 @@
 
 #[cfg(feature = "handle")]
 mod background;
-mod clock;
 #[cfg(feature = "handle")]
 pub mod file;
 mod schema;
 
 #[cfg(feature = "handle")]
 pub use crate::background::{Background, SpawnError, Upkeep, upkeep};
-pub use crate::clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "handle")]
 pub use crate::file::{
     AfterCrash, FileError, FileRules, InUse, OpenError, OpenFile, Opened, OwnFile, WhileInUse,
 };
 pub use crate::schema::{Schema, SchemaError};
+/// The clock of a component, which its tests steer.
+pub use monolite_platform::clock::{Clock, ManualClock, SystemClock};

@@ -97,9 +97,9 @@ impl Window {
 /// The time of an operation, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// [`Clock::wall_ms`].
+    /// [`Clock::now_ms`].
     pub wall_ms: i64,
-    /// [`Clock::steady_ms`].
+    /// [`Clock::monotonic_ms`].
     pub steady_ms: i64,
 }
 
@@ -107,8 +107,8 @@ impl Now {
     /// What a clock says now.
     pub fn of(clock: &dyn Clock) -> Self {
         Self {
-            wall_ms: clock.wall_ms(),
-            steady_ms: clock.steady_ms(),
+            wall_ms: clock.now_ms(),
+            steady_ms: clock.monotonic_ms(),
         }
     }
 }
@@ -135,7 +135,7 @@ pub struct Bounds {
 pub fn install(conn: &Connection, clock: &dyn Clock, window: Window) -> Result<()> {
     SCHEMA.install(conn)?;
     let failed = sqlite("set the window of messages");
-    let boot = clock.boot();
+    let boot = clock.boot_id();
     let bounds = [
         i64::try_from(window.time.as_millis()).unwrap_or(i64::MAX),
         i64::try_from(window.messages.max(1)).unwrap_or(i64::MAX),
@@ -166,7 +166,7 @@ pub fn install(conn: &Connection, clock: &dyn Clock, window: Window) -> Result<(
         (
             boot,
             last_ms,
-            clock.steady_ms(),
+            clock.monotonic_ms(),
             bounds[0],
             bounds[1],
             bounds[2],

@@ -19,13 +19,16 @@ const LONG: Duration = Duration::from_secs(20);
 struct Boot(ManualClock, &'static str);
 
 impl Clock for Boot {
-    fn wall_ms(&self) -> i64 {
-        self.0.wall_ms()
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms()
     }
-    fn steady_ms(&self) -> i64 {
-        self.0.steady_ms()
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
     }
-    fn boot(&self) -> String {
+    fn boottime(&self) -> Duration {
+        self.0.boottime()
+    }
+    fn boot_id(&self) -> String {
         self.1.into()
     }
 }

@@ -75,7 +75,7 @@ fn open(
     let tables = Arc::new(tables);
     let (writer, clock) = (Arc::clone(&tables), Arc::clone(&options.clock));
     let writes = store.combine(move |conn, writes: &[Arc<Write>]| {
-        Ok(writer.apply(conn, writes, clock.wall_ms())?)
+        Ok(writer.apply(conn, writes, clock.now_ms())?)
     });
     let files = Files {
         id: opened.id,
@@ -120,7 +120,7 @@ impl Shared {
         let (files, opened) = open(&own, &options, None)?;
         let shared = Self {
             own,
-            boot: options.clock.boot(),
+            boot: options.clock.boot_id(),
             options,
             current: RwLock::new(Some(Arc::new(files))),
             reopening: Mutex::default(),
@@ -143,7 +143,7 @@ impl Shared {
     }
 
     pub(crate) fn wall_ms(&self) -> i64 {
-        self.options.clock.wall_ms()
+        self.options.clock.now_ms()
     }
 
     pub(crate) fn lease_ms(&self) -> i64 {
@@ -152,8 +152,8 @@ impl Shared {
 
     pub(crate) fn moment(&self) -> Moment<'_> {
         Moment {
-            wall_ms: self.options.clock.wall_ms(),
-            steady_ms: self.options.clock.steady_ms(),
+            wall_ms: self.options.clock.now_ms(),
+            steady_ms: self.options.clock.monotonic_ms(),
             boot: &self.boot,
         }
     }

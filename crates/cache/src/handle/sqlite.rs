@@ -186,7 +186,7 @@ impl Sqlite {
             let _admitted = self.admit(bytes + part.len() * WRITE_WEIGHT_MIN).await?;
             let (part, clock) = (Arc::new(part), Arc::clone(&self.shared.options.clock));
             let mut done = self
-                .run_admitted(move |conn, tables| tables.apply(conn, &part, clock.wall_ms()))
+                .run_admitted(move |conn, tables| tables.apply(conn, &part, clock.now_ms()))
                 .await?;
             self.announce(Tables::committed_many);
             outcomes.append(&mut done);

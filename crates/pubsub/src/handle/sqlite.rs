@@ -65,7 +65,7 @@ impl SqliteEngine {
         let engine = Self {
             store: file.value,
             publishes,
-            boot: options.clock.boot().into(),
+            boot: options.clock.boot_id().into(),
             clock: Arc::clone(&options.clock),
             lease_ms: i64::try_from(options.presence_lease.as_millis()).unwrap_or(i64::MAX),
             in_use: Mutex::new(Some(file.in_use)),
