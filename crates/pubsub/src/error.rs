@@ -2,8 +2,6 @@
 
 use monolite_component::SchemaError;
 
-use crate::members::LeaseId;
-
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -66,8 +64,8 @@ pub enum Error {
     NoOutbox,
     /// The lease of this process ran out, and another process has removed its
     /// members.
-    #[error("the presence lease {0} ran out: take a new one and join again")]
-    LeaseLost(LeaseId),
+    #[error("the presence lease ran out: take a new one and join again")]
+    LeaseLost,
     /// The file could not be opened, locked, replaced or closed.
     #[cfg(feature = "handle")]
     #[error(transparent)]

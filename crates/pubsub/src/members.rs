@@ -13,8 +13,6 @@
 //! that ran out are removed by whichever process comes first ([`reap`]); until
 //! then [`members`] no longer shows them.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
@@ -33,12 +31,6 @@ pub const META_MAX_BYTES: usize = 16 << 10;
 /// The number of a lease; never used twice in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId(pub(crate) i64);
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// One who is present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +129,7 @@ pub fn beat(conn: &Connection, now: Now, boot: &str, lease: LeaseId, lease_ms: i
         })
         .map_err(sqlite("renew a presence lease"))?;
     match renewed {
-        0 => Err(Error::LeaseLost(lease)),
+        0 => Err(Error::LeaseLost),
         _ => Ok(()),
     }
 }
@@ -160,7 +152,7 @@ pub fn join(conn: &Connection, now: Now, boot: &str, lease: LeaseId, slot: &Slot
         })
         .map_err(&failed)?;
     if held.is_none() {
-        return Err(Error::LeaseLost(lease));
+        return Err(Error::LeaseLost);
     }
     let known = is_present(conn, &slot.channel, &slot.member).map_err(&failed)?;
     conn.prepare_cached(
@@ -219,7 +211,7 @@ pub fn update(conn: &Connection, now: Now, lease: LeaseId, slot: &Slot) -> Resul
         })
         .map_err(sqlite("update a member"))?;
     if changed == 0 {
-        return Err(Error::LeaseLost(lease));
+        return Err(Error::LeaseLost);
     }
     let change = Change::Update {
         member: slot.member.clone(),
