@@ -105,8 +105,8 @@ impl Heartbeat {
         loop {
             let lease = self.lease().await?;
             match run(lease).await {
-                Err(Error::LeaseLost(lost)) if tries < LEASE_TRIES_MAX => {
-                    self.replace(lost).await?
+                Err(Error::LeaseLost) if tries < LEASE_TRIES_MAX => {
+                    self.replace(lease).await?
                 }
                 result => return result,
             }
