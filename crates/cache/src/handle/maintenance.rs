@@ -43,6 +43,7 @@ struct Due {
     hits_not_before: Option<Instant>,
     /// Who waits for a checkpoint.
     checkpoints: Vec<oneshot::Sender<()>>,
+    closed: bool,
 }
 
 enum Work {
@@ -88,10 +89,24 @@ impl Maintenance {
         }
     }
 
+    /// Ends the wait of all who wait for a checkpoint, and of those who come
+    /// later: the task is stopped.
+    pub(crate) fn close(&self) {
+        let mut due = self.due();
+        due.closed = true;
+        due.checkpoints.clear();
+    }
+
     /// Empties the WAL, and answers once that was tried.
     pub(crate) async fn checkpoint(&self) -> Result<()> {
         let (done, answer) = oneshot::channel();
-        self.due().checkpoints.push(done);
+        {
+            let mut due = self.due();
+            if due.closed {
+                return Err(Error::Closed);
+            }
+            due.checkpoints.push(done);
+        }
         self.wake.notify_one();
         answer.await.map_err(|_| Error::Closed)
     }

@@ -454,6 +454,7 @@ impl Engine for Sqlite {
             let _ = self.claims.release_abandoned().await;
             let files = self.shared.take();
             self.background.stop(false);
+            self.maintenance.close();
             if let Some(files) = files {
                 let tables = Arc::clone(&files.tables);
                 let write = move |conn: &Connection| Ok(tables.write_hits(conn)?);
