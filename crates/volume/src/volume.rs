@@ -1,14 +1,15 @@
-//! A directory, and what the caller knows about it.
+//! The directory that is judged, and what the caller knows of it.
 
 use std::path::PathBuf;
 
-/// The directory to judge and the circumstances that only the caller knows.
+/// A directory to judge, and the circumstances that only the caller knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+#[non_exhaustive]
+pub struct Volume {
     /// The directory that holds, or is to hold, the databases.
     pub dir: PathBuf,
-    /// The user named it (a flag, a variable, the configuration), rather than
-    /// we having fallen back on it.
+    /// The user named it (by a flag, a variable, the configuration); it is not
+    /// what we fall back on.
     pub named: bool,
     /// What shows that we run in a container, as
     /// [`container_marker`](crate::container_marker) finds it.
@@ -21,7 +22,7 @@ pub struct Place {
     pub min_free_bytes: u64,
 }
 
-impl Place {
+impl Volume {
     /// A directory the user named, outside a container, with 64 MiB to be free.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
