@@ -34,6 +34,7 @@ mod body;
 mod config;
 mod framing;
 mod headers;
+pub mod health;
 mod lane;
 mod own;
 mod proxy;
@@ -53,6 +54,7 @@ use tokio::time::Instant;
 
 pub use crate::config::{Config, TrustForwarded};
 
+use crate::health::Health;
 use crate::server::Threads;
 use crate::state::{Phase, Shared};
 use crate::upstream::Upstream;
@@ -155,6 +157,11 @@ impl Gate {
     /// `limit`.
     pub async fn closed(&self, limit: Duration) -> bool {
         self.shared.connections.none(Instant::now() + limit).await
+    }
+
+    /// The parts of this gate's health page, `/_monolite/health`.
+    pub fn health(&self) -> &Health {
+        &self.shared.health
     }
 
     /// Counts of what went through.

@@ -1,14 +1,17 @@
 //! What the gate serves itself, under `/_monolite/`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
 
 use crate::answer::own;
 use crate::body::Reply;
+use crate::health::{Report, Summary};
 use crate::state::{Phase, Shared};
 
 /// The answer, if the path is the gate's.
@@ -25,24 +28,34 @@ pub(crate) fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Optio
     })
 }
 
-/// 200 while requests pass, 503 otherwise; never waits.
+/// 200 while requests pass and no critical part fails, 503 otherwise; never
+/// waits.
 fn health(shared: &Shared) -> Response<Reply> {
+    let Summary {
+        fails,
+        reasons,
+        parts,
+    } = shared.health.summary();
     let (status, word) = match &*shared.phase.borrow() {
-        Phase::Open(_) => (StatusCode::OK, "ok"),
+        Phase::Open(_) if fails => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
+        Phase::Open(_) if reasons.is_empty() => (StatusCode::OK, "ok"),
+        Phase::Open(_) => (StatusCode::OK, "degraded"),
         Phase::Holding => (StatusCode::SERVICE_UNAVAILABLE, "holding"),
         Phase::Closed => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
     };
-    let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    let body = format!(
-        "{{\"status\":\"{word}\",\"held\":{},\"in_flight\":{},\"requests\":{},\
-         \"held_total\":{},\"refused_total\":{},\"replayed_total\":{}}}\n",
-        shared.held_now(),
-        shared.inside.now(),
-        count(&shared.totals.requests),
-        count(&shared.totals.held),
-        count(&shared.totals.refused),
-        count(&shared.totals.replayed),
-    );
+    let page = Page {
+        status: word,
+        reasons,
+        held: shared.held_now(),
+        in_flight: shared.inside.now(),
+        requests: shared.totals.requests.load(Ordering::Relaxed),
+        held_total: shared.totals.held.load(Ordering::Relaxed),
+        refused_total: shared.totals.refused.load(Ordering::Relaxed),
+        replayed_total: shared.totals.replayed.load(Ordering::Relaxed),
+        parts,
+    };
+    let mut body = serde_json::to_vec(&page).unwrap_or_default();
+    body.push(b'\n');
     let mut response = own(status, "application/json", body);
     if status != StatusCode::OK {
         response
@@ -50,4 +63,20 @@ fn health(shared: &Shared) -> Response<Reply> {
             .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
+}
+
+/// The health page, field by field.
+#[derive(Serialize)]
+struct Page {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+    held: usize,
+    in_flight: usize,
+    requests: u64,
+    held_total: u64,
+    refused_total: u64,
+    replayed_total: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parts: BTreeMap<String, Report>,
 }

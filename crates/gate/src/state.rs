@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::config::Config;
+use crate::health::Health;
 use crate::upstream::Upstream;
 
 /// No client waits longer, whatever the configuration says.
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     held: AtomicUsize,
     held_bytes: AtomicUsize,
     pub(crate) totals: Totals,
+    pub(crate) health: Health,
 }
 
 #[derive(Default)]
@@ -68,6 +70,7 @@ impl Shared {
             held: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
             totals: Totals::default(),
+            health: Health::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use monolite_gate::health::{Report, Severity};
 use monolite_gate::{Config, Gate};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -584,6 +585,30 @@ async fn health_tells_without_waiting() {
     gate.refuse();
     assert_eq!(status(&raw(address, get("/")).await), "503");
     assert_eq!(status(&raw(address, get("/_monolite/other")).await), "404");
+}
+
+#[tokio::test]
+async fn health_says_what_its_parts_say() {
+    let (gate, address) = gate(Config::default()).await;
+    gate.open("127.0.0.1:9".parse().unwrap());
+    gate.health().register("replica", Severity::Advisory, || {
+        Report::failing("no byte stored yet: \"access denied\"").fact("stored_bytes", 0)
+    });
+    let page = raw(address, get("/_monolite/health")).await;
+    assert_eq!(status(&page), "200");
+    assert!(page.contains("{\"status\":\"degraded\",\"reasons\":[\"replica: no byte"));
+    assert!(page.contains(
+        r#""parts":{"replica":{"status":"failing","reason":"no byte stored yet: \"access denied\"","facts":{"stored_bytes":0}}}}"#
+    ), "{page}");
+    gate.health()
+        .register("app", Severity::Critical, || Report::failing("stuck"));
+    let page = raw(address, get("/_monolite/health")).await;
+    assert_eq!(status(&page), "503");
+    assert!(page.contains("\"status\":\"failing\"") && page.contains("retry-after: 1"));
+    // Whether requests pass comes first.
+    gate.hold();
+    let page = raw(address, get("/_monolite/health")).await;
+    assert!(page.contains("\"status\":\"holding\""), "{page}");
 }
 
 #[tokio::test]
