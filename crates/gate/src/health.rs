@@ -4,12 +4,36 @@
 //! A service registers a part with [`Health::register`]; the page asks every
 //! part when it is asked itself. A part that fails makes the page 503 only if
 //! it was registered as [`Severity::Critical`].
+//!
+//! `GET /_monolite/health` answers, without waiting for anything:
+//!
+//! ```json
+//! {"status":"degraded","reasons":["replica: no byte stored yet: access denied"],
+//!  "held":0,"in_flight":2,"requests":71,"held_total":3,"refused_total":0,"replayed_total":0,
+//!  "parts":{"replica":{"status":"degraded","reason":"no byte stored yet: access denied",
+//!                      "facts":{"stored_bytes":0}}}}
+//! ```
+//!
+//! | `status` | HTTP | when |
+//! |---|---|---|
+//! | `ok` | 200 | requests pass, and every part is well |
+//! | `degraded` | 200 | requests pass; `reasons` says what is wrong |
+//! | `failing` | 503 | requests pass, but a critical part fails |
+//! | `holding` | 503 | requests wait for the app |
+//! | `stopping` | 503 | requests are refused |
+//!
+//! `reasons`, `parts` and `facts` are left out when empty.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::admission::{Admission, Phase};
+use crate::internal_routes::{self, Body, Handler, HandlerFuture};
 
 /// How one part is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -140,24 +164,19 @@ impl Health {
     }
 
     /// Asks every part, and sums up.
-    pub(crate) fn summary(&self) -> Summary {
+    fn summary(&self) -> Summary {
         let mut summary = Summary::default();
-        for Part {
-            name,
-            severity,
-            report,
-        } in self.parts()
-        {
-            let report = report();
+        for part in self.parts() {
+            let report = (part.report)();
             match &report.condition {
                 Condition::Ok => {}
                 Condition::Degraded(reason) | Condition::Failing(reason) => {
-                    summary.reasons.push(format!("{name}: {reason}"));
+                    summary.reasons.push(format!("{}: {reason}", part.name));
                 }
             }
-            summary.fails |=
-                severity == Severity::Critical && matches!(report.condition, Condition::Failing(_));
-            summary.parts.insert(name, report);
+            summary.fails |= part.severity == Severity::Critical
+                && matches!(report.condition, Condition::Failing(_));
+            summary.parts.insert(part.name, report);
         }
         summary
     }
@@ -165,12 +184,85 @@ impl Health {
 
 /// What all parts say together.
 #[derive(Default)]
-pub(crate) struct Summary {
+struct Summary {
     /// A critical part fails.
-    pub(crate) fails: bool,
+    fails: bool,
     /// Why the page does not say `ok`.
-    pub(crate) reasons: Vec<String>,
-    pub(crate) parts: BTreeMap<String, Report>,
+    reasons: Vec<String>,
+    parts: BTreeMap<String, Report>,
+}
+
+/// Answers `/_monolite/health`.
+pub(crate) struct HealthPage {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) health: Health,
+}
+
+impl Handler for HealthPage {
+    fn handle(&self, request: Request<Body>) -> HandlerFuture {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let response = if reads && request.uri().path() == "/_monolite/health" {
+            self.response()
+        } else {
+            internal_routes::not_found()
+        };
+        Box::pin(std::future::ready(response))
+    }
+}
+
+impl HealthPage {
+    fn response(&self) -> Response<Body> {
+        let Summary {
+            fails,
+            reasons,
+            parts,
+        } = self.health.summary();
+        let (status, word) = match &*self.admission.phase() {
+            Phase::Open(_) if fails => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
+            Phase::Open(_) if reasons.is_empty() => (StatusCode::OK, "ok"),
+            Phase::Open(_) => (StatusCode::OK, "degraded"),
+            Phase::Holding => (StatusCode::SERVICE_UNAVAILABLE, "holding"),
+            Phase::Closed => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        };
+        let stats = self.admission.stats();
+        let page = Page {
+            status: word,
+            reasons,
+            held: stats.held_now,
+            in_flight: stats.in_flight,
+            requests: stats.requests,
+            held_total: stats.held,
+            refused_total: stats.refused,
+            replayed_total: stats.replayed,
+            parts,
+        };
+        // Fails for no value of these types.
+        let mut body = serde_json::to_vec(&page).unwrap_or_default();
+        body.push(b'\n');
+        let mut response = internal_routes::page(status, "application/json", body);
+        if status != StatusCode::OK {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// The health page, field by field.
+#[derive(Serialize)]
+struct Page {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+    held: usize,
+    in_flight: usize,
+    requests: u64,
+    held_total: u64,
+    refused_total: u64,
+    replayed_total: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parts: BTreeMap<String, Report>,
 }
 
 #[cfg(test)]
