@@ -26,8 +26,8 @@ impl Scheme {
     }
 }
 
-/// The facts of one client connection. [Internal routes](crate::internal_routes)
-/// find them in the extensions of a request.
+/// The facts of one client connection. The handler of an internal route finds
+/// them in the extensions of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {

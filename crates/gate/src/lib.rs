@@ -40,6 +40,7 @@ mod framing;
 mod headers;
 pub mod health;
 pub mod internal_routes;
+mod probe;
 mod proxy;
 mod request_body;
 mod response;
@@ -58,6 +59,9 @@ use tokio::net::TcpListener;
 pub use crate::admission::Stats;
 pub use crate::config::{Config, TrustForwarded};
 pub use crate::connection::{ConnectionInfo, Scheme};
+pub use crate::probe::{ProbeError, probe};
+/// The status of an HTTP response.
+pub use hyper::StatusCode;
 
 use crate::admission::{Admission, Phase};
 use crate::health::{Health, HealthPage};
