@@ -30,12 +30,10 @@ async fn requests_wait_until_the_gate_opens() {
 
 #[tokio::test]
 async fn waiting_is_bounded_in_number_bytes_and_time() {
-    let config = Config {
-        hold_requests: 2,
-        hold_bytes: 40_000,
-        hold_time: Duration::from_millis(400),
-        ..Config::default()
-    };
+    let config = Config::new()
+        .hold_requests(2)
+        .hold_bytes(40_000)
+        .hold_time(Duration::from_millis(400));
     let (gate, address) = gate(config).await;
     let waiting = [ask(address, get("/")), ask(address, get("/"))];
     until("two held", || gate.stats().held_now == 2).await;
@@ -92,10 +90,7 @@ async fn an_app_that_does_not_answer_is_504() {
         let _ = request.stream.read_to_end(&mut rest).await;
     })
     .await;
-    let config = Config {
-        response_time: Duration::from_millis(100),
-        ..Config::default()
-    };
+    let config = Config::new().response_time(Duration::from_millis(100));
     let (gate, address) = gate(config).await;
     gate.open(app);
     assert_eq!(status(&raw(address, get("/")).await), "504");

@@ -172,10 +172,7 @@ async fn bodies_stream_both_ways() {
 
 #[tokio::test]
 async fn a_slow_upload_is_not_a_slow_app() {
-    let config = Config {
-        response_time: Duration::from_millis(150),
-        ..Config::default()
-    };
+    let config = Config::new().response_time(Duration::from_millis(150));
     let (gate, address) = gate(config).await;
     gate.open(mirror().await);
     let mut client = BufReader::new(TcpStream::connect(address).await.unwrap());

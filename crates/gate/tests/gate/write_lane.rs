@@ -36,10 +36,7 @@ async fn the_lane_lets_one_write_in_at_a_time_in_order_and_reads_pass_by() {
         }
     })
     .await;
-    let config = Config {
-        write_concurrency: Some(1),
-        ..Config::default()
-    };
+    let config = Config::new().write_concurrency(1);
     let (gate, address) = gate(config).await;
     gate.open(app);
     let mut writes = Vec::new();
@@ -98,11 +95,9 @@ async fn a_late_write_keeps_its_permit() {
         }
     })
     .await;
-    let config = Config {
-        response_time: Duration::from_millis(100),
-        write_concurrency: Some(1),
-        ..Config::default()
-    };
+    let config = Config::new()
+        .response_time(Duration::from_millis(100))
+        .write_concurrency(1);
     let (gate, address) = gate(config).await;
     gate.open(app);
     assert_eq!(status(&raw(address, post("/", "x")).await), "504");
