@@ -62,7 +62,7 @@ impl Client {
     /// Refuses what was read last if its length is given in two ways.
     pub(crate) fn check_framing(&self) -> Result<(), Refusal> {
         if self.marks.is_ambiguous() {
-            return Err(Refusal::Bad("Content-Length beside Transfer-Encoding"));
+            return Err(Refusal::Bad("both Content-Length and Transfer-Encoding"));
         }
         Ok(())
     }
