@@ -119,7 +119,7 @@ impl Gate {
     }
 
     /// Serves HTTP on a connection that was accepted elsewhere, until it ends.
-    /// `info` is what the app is told of it. It counts as any other: it waits
+    /// `info` is what the app learns of it. It counts as any other: it waits
     /// while [`Config::connections`] are open, and is closed with them.
     pub async fn serve_connection<S>(&self, stream: S, info: ConnectionInfo)
     where
