@@ -49,7 +49,7 @@ pub const REBUILT: [&str; 3] = [CACHE, PUBSUB, METRICS];
 pub const STATE: &str = ".monolite";
 
 /// What the cache and publish/subscribe put next to their files.
-const SIDE_FILES: [&str; 5] = ["-blobs", "-changes", "-lock", "-opening", "-use"];
+const SIDE_FILES: [&str; 4] = ["-blobs", "-changes", "-lock", "-use"];
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
