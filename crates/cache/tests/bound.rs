@@ -1,5 +1,7 @@
 //! Bytes on disk, and what is kept when there is no room for all.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The conformance suite, on the SQLite engine.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "conformance/mod.rs"]
 mod suite;
 

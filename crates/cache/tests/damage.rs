@@ -1,6 +1,8 @@
 //! A file that is not what it should be is no error, neither when opening nor
 //! later.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! A full disk, in a mount namespace.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::PathBuf;
 
 use monolite_cache::{Cache, CacheOptions, EntryOptions, Error, Opened};

@@ -1,5 +1,7 @@
 //! A value from this process's memory is the one in the file.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -1,5 +1,7 @@
 //! Random changes, compared with a map in memory after each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The file: broken, of another machine's start, full; and time that jumps.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

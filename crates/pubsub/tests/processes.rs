@@ -1,6 +1,13 @@
 //! What is promised across processes, with processes that are killed. This
 //! program starts itself again as the other process; see `child`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,8 @@
 //! Disks that refuse: a full one, a read-only directory. Each test runs an
 //! ignored one in a mount namespace.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 
 use monolite_store::{Error, Options, Store};

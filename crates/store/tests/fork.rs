@@ -1,6 +1,6 @@
 //! A store in a process that was forked from the one that opened it.
 
-#![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unsafe_code)]
 
 use monolite_store::{Error, Options, Store};
 

@@ -260,10 +260,11 @@ impl Upkeep for Rounds {
         loop {
             match self.0.next() {
                 Err(next) => return Ok(next),
-                Ok(work) => match self.0.run(work).await {
-                    Err(Error::Closed) => return Err(Error::Closed),
-                    _ => {}
-                },
+                Ok(work) => {
+                    if let Err(Error::Closed) = self.0.run(work).await {
+                        return Err(Error::Closed);
+                    }
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What every engine keeps to, seen through the handle alone. To run it on
 //! another engine, make `open` open that.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod channels;
 mod model;
 mod presence;
