@@ -71,7 +71,7 @@ pub(crate) struct Story {
 }
 
 impl Held {
-    fn read(conn: &Connection) -> store::Result<Self> {
+    fn read(conn: &Connection) -> monolite::Result<Self> {
         let held = conn.query_row(
             "SELECT (SELECT count(*) FROM post), count(*), ifnull(max(id), 0) FROM comment",
             [],
@@ -97,7 +97,11 @@ impl Held {
 
 impl Loss {
     /// Looks whether the volume was lost before this process began.
-    pub(crate) async fn look(app: &Monolite, data: &Path, replica: PathBuf) -> store::Result<Self> {
+    pub(crate) async fn look(
+        app: &Monolite,
+        data: &Path,
+        replica: PathBuf,
+    ) -> monolite::Result<Self> {
         let note: Option<Note> = read(&data.join(NOTE));
         let (story, is_new) = match note {
             Some(note) => (Some(Story::of(app, note, &replica).await?), true),
@@ -124,8 +128,8 @@ impl Loss {
 
     /// Deletes the database: not what is in it, the files. What `app` still
     /// commits goes into files without a name.
-    pub(crate) async fn lose(&self, app: &Monolite) -> store::Result<()> {
-        let before = app.db().read(Held::read).await?;
+    pub(crate) async fn lose(&self, app: &Monolite) -> monolite::Result<()> {
+        let before = app.read(Held::read).await?;
         let path = app.db().path().to_owned();
         let note = self.data.join(NOTE);
         let lost = tokio::task::spawn_blocking(move || {
@@ -158,14 +162,14 @@ impl Loss {
 }
 
 impl Story {
-    async fn of(app: &Monolite, note: Note, replica: &Path) -> store::Result<Self> {
+    async fn of(app: &Monolite, note: Note, replica: &Path) -> monolite::Result<Self> {
         let newest = note.before.newest;
-        let read = move |conn: &Connection| {
+        let read = move |conn: &Connection| -> monolite::Result<_> {
             let kept = "SELECT count(*) FROM comment WHERE id <= ?1";
             let kept = conn.query_row(kept, [newest], |row| row.get(0))?;
             Ok((Held::read(conn)?, kept))
         };
-        let (after, kept) = app.db().read(read).await?;
+        let (after, kept) = app.read(read).await?;
         let took_ms = u64::try_from(Moment::now().0 - note.lost.0).unwrap_or(0);
         Ok(Self {
             lost: note.lost,

@@ -1,13 +1,12 @@
 //! Defects that were found, each with the scenario that showed it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use monolite_component::ManualClock;
-use monolite_jobs::{Event, Jobs, NewJob, OnConflict, State, Unique, ops};
+use monolite_jobs::jiff::Timestamp;
+use monolite_jobs::{Event, JobId, Jobs, NewJob, OnConflict, State, Unique, ops};
 use monolite_store::{Options, Store};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -33,7 +32,7 @@ impl Place {
         }
     }
 
-    async fn push(&self, job: NewJob) -> i64 {
+    async fn push(&self, job: NewJob) -> JobId {
         self.jobs.push(job).await.unwrap().id
     }
 
@@ -42,7 +41,7 @@ impl Place {
         write.await.unwrap();
     }
 
-    async fn state(&self, id: i64) -> State {
+    async fn state(&self, id: JobId) -> State {
         self.jobs.get(id).await.unwrap().unwrap().state
     }
 
@@ -103,7 +102,7 @@ async fn times_without_end_and_rows_that_cannot_be_read_stop_nobody() {
     let forever = Unique::key("k").window(Duration::MAX);
     place.push(noop().unique(forever)).await;
     place.push(noop().delay(Duration::MAX)).await;
-    place.push(noop().at_ms(i64::MAX)).await;
+    place.push(noop().at(Timestamp::MAX)).await;
     let cron = place.jobs.schedule("c", "* * * * *", "UTC", noop());
     cron.await.unwrap();
     place
@@ -155,7 +154,7 @@ async fn what_was_claimed_ahead_is_given_back_when_jobs_turn_out_long() {
             })
     };
     let first = worker(2).start().await.unwrap();
-    place.jobs.wait(5_000, LONG).await.unwrap();
+    place.jobs.wait(5_000.into(), LONG).await.unwrap();
     let ready = || async { place.jobs.queues().await.unwrap()[0].count(State::Ready) };
     let deadline = Instant::now() + LONG;
     while ready().await != 98 {
@@ -241,7 +240,7 @@ async fn a_job_deleted_by_hand_makes_no_worker_spin() {
     let worker = place.jobs.worker().queue("q", 2);
     let worker = worker.handler("noop", |_| async { Ok(()) });
     let worker = worker.start().await.unwrap();
-    place.jobs.wait(2, LONG).await.unwrap();
+    place.jobs.wait(2.into(), LONG).await.unwrap();
     let before = place.transactions();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let spent = place.transactions() - before;
@@ -260,7 +259,7 @@ async fn a_cancelled_job_that_is_handed_back_stays_cancelled() {
             count: 1,
             suspect: false,
         };
-        ops::hold(tx, &now, 1, "w", 1000, false)?;
+        ops::take_lease(tx, &now, 1, "w", 1000, false)?;
         let claim = ops::claim(tx, &now, 1, &want)?.0.unwrap();
         ops::cancel(tx, &now, id)?;
         let ack = ops::Ack {
@@ -289,7 +288,7 @@ async fn a_machine_started_anew_blames_no_job() {
             count: 1,
             suspect: true,
         };
-        ops::hold(tx, &before, 1, "w", 1000, false)?;
+        ops::take_lease(tx, &before, 1, "w", 1000, false)?;
         Ok(ops::claim(tx, &before, 1, &want)?.0.is_some())
     });
     assert!(claimed.await.unwrap());

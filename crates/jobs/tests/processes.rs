@@ -2,8 +2,6 @@
 //! in time: with real processes. This program starts itself again as the
 //! workers; see `child` and `processes/worker.rs`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 #[path = "processes/check.rs"]
 mod check;
 #[path = "processes/clock.rs"]

@@ -23,8 +23,11 @@ async fn jobs_that_wait_are_cancelled_at_once_and_can_come_back() {
     assert!(place.run_due().await.is_empty());
     place.jobs.retry(later).await.unwrap();
     assert_eq!(place.run_due().await, ["later"]);
-    let missing = place.jobs.cancel(12_345).await.unwrap_err();
-    assert!(matches!(missing, Error::NotFound(12_345)), "{missing}");
+    let missing = place.jobs.cancel(12_345.into()).await.unwrap_err();
+    assert!(
+        matches!(missing, Error::NotFound(id) if id.get() == 12_345),
+        "{missing}"
+    );
 }
 
 #[tokio::test]
@@ -102,29 +105,15 @@ async fn lists_filter_by_state_queue_and_kind() {
             jobs.iter().map(|job| job.id).collect::<Vec<_>>()
         }
     };
-    let any = Filter::default;
-    let in_state = |state| Filter {
-        state: Some(state),
-        ..any()
-    };
+    let any = Filter::new;
+    let in_state = |state| any().state(state);
     assert_eq!(list(any()).await, [d, c, b, a]);
     assert_eq!(list(in_state(State::Ready)).await, [b, a]);
     assert_eq!(list(in_state(State::Scheduled)).await, [c]);
     assert_eq!(list(in_state(State::Dead)).await, [d]);
     assert!(list(in_state(State::Running)).await.is_empty());
-    let queue = Some("other".to_string());
-    assert_eq!(list(Filter { queue, ..any() }).await, [b]);
-    let kind = Some("note".to_string());
-    let before = Some(b);
-    assert_eq!(
-        list(Filter {
-            kind,
-            before,
-            ..any()
-        })
-        .await,
-        [a]
-    );
+    assert_eq!(list(any().queue("other")).await, [b]);
+    assert_eq!(list(any().kind("note").before(b)).await, [a]);
 }
 
 #[tokio::test]

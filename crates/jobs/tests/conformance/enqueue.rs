@@ -1,8 +1,10 @@
+//! Enqueueing: order, delays, unique keys, bounds.
+
 use std::time::Duration;
 
-use monolite_jobs::{Error, Job, NAME_MAX, NewJob, OnConflict, PAYLOAD_MAX, State, Unique};
+use monolite_jobs::{Error, Job, JobId, NAME_MAX, NewJob, OnConflict, PAYLOAD_MAX, State, Unique};
 
-use crate::{NOON, Note, Place, note};
+use crate::{Note, Place, noon, note};
 
 #[tokio::test]
 async fn jobs_run_by_priority_then_in_the_order_they_came() {
@@ -21,8 +23,12 @@ async fn a_delay_and_a_time_are_waited_for() {
     place
         .push(note("delayed").delay(Duration::from_secs(60)))
         .await;
-    let at = place.push(note("at").at_ms(NOON + 30_000)).await;
-    place.push(note("past").at_ms(NOON - 1)).await;
+    let at = place
+        .push(note("at").at(noon() + Duration::from_secs(30)))
+        .await;
+    place
+        .push(note("past").at(noon() - Duration::from_millis(1)))
+        .await;
     assert_eq!(place.state(at).await, State::Scheduled);
     assert_eq!(place.run_due().await, ["past"]);
     place.advance_s(29);
@@ -134,7 +140,7 @@ async fn typed_jobs_carry_their_settings() {
     let id = place.jobs.enqueue(Special).await.unwrap();
     let job = place.jobs.get(id).await.unwrap().unwrap();
     assert_eq!((job.queue.as_str(), job.priority), ("slow", 7));
-    assert_eq!(job.enqueued_at_ms, NOON);
+    assert_eq!(job.enqueued_at, noon());
 
     place.jobs.enqueue(Note { text: "n".into() }).await.unwrap();
     let notes: Vec<Note> = place.jobs.enqueued().await.unwrap();
@@ -156,7 +162,7 @@ async fn many_of_all_sorts_keep_their_order_and_settings() {
         .collect();
     let added = place.jobs.push_many(jobs).await.unwrap();
     let ids: Vec<_> = added.iter().map(|added| added.id).collect();
-    assert_eq!(ids, (1..=57).collect::<Vec<_>>());
+    assert_eq!(ids, (1..=57).map(JobId::from).collect::<Vec<_>>());
     let mut wanted: Vec<i64> = (0..57).collect();
     wanted.sort_by_key(|n| (n % 3, *n));
     let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();

@@ -12,10 +12,7 @@ async fn a_job_that_fails_is_tried_again_and_dies_in_the_end() {
     let place = Place::new().await;
     let id = place.push(NewJob::raw("bad", "1").max_attempts(3)).await;
     let run = || async {
-        let worker = place.jobs.worker().backoff(Backoff {
-            jitter: 0.0,
-            ..Backoff::default()
-        });
+        let worker = place.jobs.worker().backoff(Backoff::new().jitter(0.0));
         let worker = worker.handler("bad", |ctx| async move {
             fail(&format!("attempt {} of {}", ctx.attempt(), ctx.kind()))
         });
@@ -151,7 +148,7 @@ async fn a_batch_calls_back_once_when_all_have_ended() {
         note("d").delay(Duration::from_secs(5)),
     ];
     let callback = NewJob::raw("report", "1");
-    let (batch, added) = place.jobs.push_batch(jobs, Some(callback)).await.unwrap();
+    let batch = place.jobs.push_batch(jobs, Some(callback)).await.unwrap();
     let run = || async {
         let log = place.log.clone();
         let worker = place.worker();
@@ -168,13 +165,13 @@ async fn a_batch_calls_back_once_when_all_have_ended() {
         place.log.take()
     };
     assert_eq!(run().await, ["a", "b", "c"]);
-    let status = place.jobs.batch(batch).await.unwrap().unwrap();
+    let status = place.jobs.batch(batch.id).await.unwrap().unwrap();
     assert_eq!((status.total, status.unfinished, status.failed), (4, 1, 1));
     place.advance_s(5);
-    let report = json!({ "batch": batch, "total": 4, "failed": 1 });
+    let report = json!({ "batch": batch.id, "total": 4, "failed": 1 });
     assert_eq!(run().await, ["d".to_string(), report.to_string()]);
-    // One that comes back later does not call again.
-    place.jobs.retry(added[1].id).await.unwrap();
+    // One that is retried later does not enqueue the callback again.
+    place.jobs.retry(batch.jobs[1]).await.unwrap();
     assert!(run().await.is_empty());
 
     let callback = NewJob::raw("report", "1");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use monolite_jobs::{NewJob, State};
+use monolite_jobs::{JobId, NewJob, State};
 
 use crate::{Place, note};
 
@@ -15,7 +15,7 @@ async fn a_key_lets_no_more_in_than_its_limit() {
         ids.push(place.push(job.queue(format!("q{}", n % 2))).await);
     }
     let other = place.push(note("other").limit("account 2", 2)).await;
-    let states = |ids: Vec<i64>| {
+    let states = |ids: Vec<JobId>| {
         let place = &place;
         async move {
             let mut states = Vec::new();

@@ -1,8 +1,10 @@
+//! Recurring jobs.
+
 use std::time::Duration;
 
-use monolite_jobs::{Error, Job, Unique};
+use monolite_jobs::{Error, Unique};
 
-use crate::{NOON, Note, Place, note};
+use crate::{Note, Place, noon, note};
 
 #[tokio::test]
 async fn a_schedule_fires_each_tick_once_and_missed_ones_together() {
@@ -35,8 +37,11 @@ async fn setting_it_again_keeps_the_tick_and_changing_it_moves_it() {
     assert_eq!(place.run_due().await, ["tick"]);
     set("30 13 * * *").await.unwrap();
     let schedules = place.jobs.schedules().await.unwrap();
-    assert_eq!(schedules[0].next_at_ms, NOON + 5_400_000);
-    assert_eq!(schedules[0].last_at_ms, Some(NOON + 3_600_000));
+    assert_eq!(schedules[0].next_at, noon() + Duration::from_secs(5400));
+    assert_eq!(
+        schedules[0].last_at,
+        Some(noon() + Duration::from_secs(3600))
+    );
 }
 
 #[tokio::test]
@@ -47,12 +52,13 @@ async fn zones_follow_their_daylight_saving() {
     jobs.schedule("morning", "0 9 * * *", "Europe/Berlin", note("m"))
         .await
         .unwrap();
-    let next = || async { jobs.schedules().await.unwrap()[0].next_at_ms };
-    assert_eq!(next().await, NOON + 20 * 3_600_000);
+    let hours_after_noon = |hours: u64| noon() + Duration::from_secs(hours * 3600);
+    let next = || async { jobs.schedules().await.unwrap()[0].next_at };
+    assert_eq!(next().await, hours_after_noon(20));
     place.advance_s(28 * 86_400);
     place.run_due().await;
     // The day after: 09:00 is 07:00 UTC.
-    assert_eq!(next().await, NOON + (28 * 24 + 19) * 3_600_000);
+    assert_eq!(next().await, hours_after_noon(28 * 24 + 19));
 }
 
 #[tokio::test]
@@ -89,7 +95,9 @@ async fn a_clock_set_forward_does_not_hurry_delays() {
     place
         .push(note("delayed").delay(Duration::from_secs(600)))
         .await;
-    place.push(note("at").at_ms(NOON + 600_000)).await;
+    place
+        .push(note("at").at(noon() + Duration::from_secs(600)))
+        .await;
     place.clock.step(3_600_000);
     assert_eq!(place.run_due().await, ["at"]);
     place.advance_s(599);
@@ -103,7 +111,7 @@ async fn what_cannot_be_a_schedule_is_refused_by_name() {
     let place = Place::new().await;
     for (schedule, zone, text) in [
         ("every day", "UTC", "\"every day\" is not a cron expression"),
-        ("0 0 30 2 *", "UTC", "never comes"),
+        ("0 0 30 2 *", "UTC", "never due"),
         (
             "@daily",
             "Mars/Olympus",
@@ -121,10 +129,7 @@ async fn what_cannot_be_a_schedule_is_refused_by_name() {
 #[tokio::test]
 async fn a_worker_brings_its_schedules_and_unique_jobs_do_not_pile_up() {
     let place = Place::new().await;
-    let job = || {
-        let job = Note { text: "t".into() }.prepare()?;
-        Ok(job.queue("nobody").unique(Unique::key("t")))
-    };
+    let job = || note("t").queue("nobody").unique(Unique::key("t"));
     let worker = || place.worker().cron("c", "* * * * * *", "UTC", job());
     worker().run_due().await.unwrap();
     for _ in 0..5 {

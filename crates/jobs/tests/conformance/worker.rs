@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use monolite_jobs::{Event, NewJob, State};
+use monolite_jobs::{Event, JobId, NewJob, State};
 use tokio::sync::Semaphore;
 
 use crate::{Place, note};
@@ -39,7 +39,7 @@ async fn no_more_run_at_once_than_a_queue_has_places() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     gate.add_permits(40);
-    for id in 1..=40 {
+    for id in (1..=40).map(JobId::from) {
         place.jobs.wait(id, LONG).await.unwrap();
     }
     assert_eq!(most.load(Ordering::SeqCst), 7);
@@ -127,7 +127,7 @@ async fn workers_share_a_queue_and_run_each_job_once() {
     for _ in 0..4 {
         workers.push(place.worker().queue("default", 5).start().await.unwrap());
     }
-    for id in 1..=500 {
+    for id in (1..=500).map(JobId::from) {
         place.jobs.wait(id, LONG).await.unwrap();
     }
     for worker in workers {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use monolite_component::{Clock, SystemClock};
 use monolite_jobs::Unique;
+use monolite_jobs::jiff::Timestamp;
 
 use super::check::check_the_end;
 use super::place::{Line, Place, Process, SECOND, ms, prepare, task, until};
@@ -144,10 +145,11 @@ async fn jobs_for_a_wall_time_start_when_the_clock_says_so_and_once() {
     let mut it = Stepped::new();
     let jobs = it.place.jobs().await;
     let workers = it.workers(false);
-    let soon = it.wall_ms() + HOUR_MS / 2;
-    let late = it.wall_ms() + HOUR_MS * 3 / 2;
-    jobs.push(prepare(&task(1)).at_ms(soon)).await.unwrap();
-    jobs.push(prepare(&task(2)).at_ms(late)).await.unwrap();
+    let at = |ms| Timestamp::from_millisecond(ms).unwrap();
+    let soon = at(it.wall_ms() + HOUR_MS / 2);
+    let late = at(it.wall_ms() + HOUR_MS * 3 / 2);
+    jobs.push(prepare(&task(1)).at(soon)).await.unwrap();
+    jobs.push(prepare(&task(2)).at(late)).await.unwrap();
     std::thread::sleep(SECOND);
     it.step(-HOUR_MS);
     std::thread::sleep(SECOND);

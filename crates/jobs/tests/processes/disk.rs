@@ -135,7 +135,7 @@ async fn full_disk() {
     let started: HashSet<JobId> = place
         .logged("start")
         .iter()
-        .map(|line| line.number(1) as JobId)
+        .map(|line| JobId::from(line.number(1).cast_signed()))
         .collect();
     let never: Vec<_> = promised.difference(&started).collect();
     assert!(never.is_empty(), "never ran: {never:?}");

@@ -49,7 +49,7 @@ async fn enqueue(jobs: Jobs, end: Arc<AtomicBool>) -> Promised {
                 let numbers: Vec<u64> = (0..4).map(|_| next()).collect();
                 let of_batch = numbers.iter().map(|n| prepare(&task(*n))).collect();
                 let batch = jobs.push_batch(of_batch, Some(prepare(&job))).await;
-                let ids = batch.unwrap().1.into_iter().map(|enqueued| enqueued.id);
+                let ids = batch.unwrap().jobs;
                 promised.ids.extend(ids);
                 promised.tasks.extend(numbers);
             }
@@ -165,7 +165,9 @@ async fn two_hundred_kills_lose_nothing() {
     let log = place.log();
     // A worker that enqueues and is killed after the answer counts as well.
     for line in log.iter().filter(|line| line.what == "pushed") {
-        promised.ids.insert(line.number(1) as JobId);
+        promised
+            .ids
+            .insert(JobId::from(line.number(1).cast_signed()));
     }
     let lost: Vec<_> = promised.ids.difference(&known).collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
@@ -174,10 +176,12 @@ async fn two_hundred_kills_lose_nothing() {
     let mut ran: HashSet<u64> = HashSet::new();
     for line in &log {
         if line.what == "start" {
-            *starts.entry(line.number(1) as JobId).or_default() += 1;
+            *starts
+                .entry(JobId::from(line.number(1).cast_signed()))
+                .or_default() += 1;
             ran.insert(line.number(0));
         } else if line.what == "end" {
-            ended.insert(line.number(1) as JobId);
+            ended.insert(JobId::from(line.number(1).cast_signed()));
         }
     }
     let never: Vec<_> = promised.tasks.difference(&ran).collect();

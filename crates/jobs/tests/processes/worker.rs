@@ -178,7 +178,7 @@ fn observe(log: &Log, event: &Event) {
         Event::Stale { job, .. } => format!("stale {}", job.id),
         Event::Recovered { id, state } => format!("recovered {id} {state}"),
         Event::Fired { name, id } => format!("fired {name} {id}"),
-        Event::Troubled { error, .. } => format!("troubled {error}"),
+        Event::TickFailed { error, .. } => format!("troubled {error}"),
         Event::Stopped {
             handed_back,
             interrupted,
@@ -245,7 +245,7 @@ async fn work(config: Config) {
             n: *n,
             ..Task::default()
         };
-        worker = worker.cron(name, schedule, "UTC", task.prepare());
+        worker = worker.cron(name, schedule, "UTC", task);
     }
     let (of_task, of_events) = (log.clone(), log.clone());
     let worker = worker
