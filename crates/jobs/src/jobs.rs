@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use monolite_component::{Clock, SystemClock};
+use monolite_platform::clock::{Clock, SystemClock};
 use monolite_store::Store;
 
 use crate::engine::Engine;
@@ -39,7 +39,7 @@ impl Jobs {
     }
 
     /// As [`Jobs::open`], with another clock: in tests a
-    /// [`ManualClock`](monolite_component::ManualClock).
+    /// [`ManualClock`](monolite_platform::clock::ManualClock).
     ///
     /// # Errors
     /// As [`Jobs::open`].

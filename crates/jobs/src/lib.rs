@@ -72,7 +72,7 @@ mod worker;
 /// The version of jiff whose types appear in this crate's functions.
 pub use jiff;
 /// Clocks: the machine's, and one for tests.
-pub use monolite_component as clock;
+pub use monolite_platform::clock;
 
 #[cfg(feature = "handle")]
 pub use crate::backoff::Backoff;

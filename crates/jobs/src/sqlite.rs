@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use monolite_component::Clock;
+use monolite_platform::clock::Clock;
 use monolite_store::rusqlite::Connection;
 use monolite_store::{Combiner, Store, Watch};
 
@@ -34,7 +34,7 @@ impl Sqlite {
     pub(crate) async fn open(store: Store, clock: Arc<dyn Clock>) -> Result<Self> {
         let install = store.write(|tx| Ok(ops::SCHEMA.install(tx).map_err(Error::from)?));
         install.await?;
-        let boot = clock.boot().into();
+        let boot = clock.boot_id().into();
         let time = Time { clock, boot };
         let at = time.clone();
         let enqueue = store.combine(move |tx, jobs: &[NewJob]| {

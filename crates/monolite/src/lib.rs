@@ -80,6 +80,8 @@ pub use crate::migrate::{Migrate, migrate_store, migrations};
 pub use crate::options::Options;
 pub use crate::transaction::Transaction;
 
+#[cfg(any(feature = "cache", feature = "pubsub"))]
+use monolite_volume::layout;
 use rusqlite::Connection;
 
 /// A handle on one volume; cheap to clone.
@@ -127,14 +129,14 @@ impl Monolite {
         let db = blocking(move || Ok(Store::open(path, options.store)?)).await?;
         #[cfg(feature = "cache")]
         let cache = {
-            let path = dir.join(options::CACHE);
+            let path = dir.join(layout::CACHE);
             blocking(move || Ok(Cache::open(path, options.cache)?)).await?
         };
         #[cfg(feature = "jobs")]
         let jobs = Jobs::open_with_clock(&db, options.jobs_clock).await?;
         #[cfg(feature = "pubsub")]
         let (pubsub, relay) = {
-            let path = dir.join(options::PUBSUB);
+            let path = dir.join(layout::PUBSUB);
             let pubsub = blocking(move || Ok(PubSub::open(path, options.pubsub)?)).await?;
             let relay = pubsub.relay(&db).await?;
             (pubsub, relay)

@@ -4,9 +4,10 @@
 //! What the files may hold, and what the `monolite migrate` command does with
 //! them, is in [`docs/migrations.md`](https://github.com/monolite/monolite/blob/main/docs/migrations.md).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use monolite_migrate::files;
+use monolite_platform::clock::{Clock, SystemClock};
 use monolite_store::Store;
 use monolite_store::rusqlite::{Connection, OpenFlags};
 
@@ -122,17 +123,10 @@ pub async fn migrate_store(store: &Store, migrate: impl Into<Migrate>) -> Result
         // The store has made the file: no other is made if it is gone.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&path, flags)?;
-        let mut options = files::Options::at(now_ms());
+        let mut options = files::Options::at(SystemClock.now_ms());
         options.accept_newer = migrate.accept_newer;
         options.patience = migrate.lock_wait;
         Ok(files::up(&conn, &migrations, &options, &mut |_| {})?)
     })
     .await
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }

@@ -10,13 +10,9 @@ use monolite_cache::CacheOptions;
 use monolite_jobs::clock::{Clock, SystemClock};
 #[cfg(feature = "pubsub")]
 use monolite_pubsub::PubSubOptions;
+use monolite_volume::layout::{APP, CACHE, PUBSUB};
 
 use crate::{Error, Result};
-
-/// The cache's file in the directory.
-pub(crate) const CACHE: &str = "cache.sqlite3";
-/// The file of publish and subscribe.
-pub(crate) const PUBSUB: &str = "pubsub.sqlite3";
 
 /// The settings of one volume.
 ///
@@ -41,7 +37,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            database: "app.sqlite3".into(),
+            database: APP.into(),
             store: monolite_store::Options::default(),
             #[cfg(feature = "cache")]
             cache: CacheOptions::default(),

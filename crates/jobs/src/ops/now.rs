@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use monolite_component::Clock;
+use monolite_platform::clock::Clock;
 
 /// The smallest change of the wall clock that is followed, in milliseconds.
 /// Smaller ones are the corrections of a time server; they add up and are
@@ -23,15 +23,15 @@ pub struct Now {
 impl Now {
     /// Reads a clock, and which boot of the machine this is.
     pub fn of(clock: &dyn Clock) -> Self {
-        Self::read(clock, &clock.boot().into())
+        Self::read(clock, &clock.boot_id().into())
     }
 
     /// Reads a clock during a known boot.
     pub fn read(clock: &dyn Clock, boot: &Arc<str>) -> Self {
         loop {
-            let before_ms = clock.steady_ms();
-            let wall_ms = clock.wall_ms();
-            let steady_ms = clock.steady_ms();
+            let before_ms = clock.monotonic_ms();
+            let wall_ms = clock.now_ms();
+            let steady_ms = clock.monotonic_ms();
             // A thread that was stopped between the two reads would take that
             // for a change of the wall clock.
             if steady_ms - before_ms < CLOCK_STEP_MS / 10 {

@@ -197,7 +197,7 @@ impl WorkerBuilder {
     /// after another, until none is left; for tests. Returns how many ran.
     ///
     /// Jobs scheduled for later are not waited for: advance a
-    /// [`ManualClock`](monolite_component::ManualClock) and call it again.
+    /// [`ManualClock`](monolite_platform::clock::ManualClock) and call it again.
     ///
     /// # Errors
     /// As [`WorkerBuilder::start`], and [`Error::Store`].

@@ -11,9 +11,9 @@ mod worker;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use monolite_component::ManualClock;
 use monolite_jobs::jiff::Timestamp;
 use monolite_jobs::{Failure, Job, JobId, Jobs, NewJob, State, WorkerBuilder};
+use monolite_platform::clock::ManualClock;
 use monolite_store::{Options, Store};
 use serde::{Deserialize, Serialize};
 
@@ -25,14 +25,14 @@ pub(crate) fn noon() -> Timestamp {
 }
 
 /// An engine with nothing in it, and the clock it goes by.
-pub(crate) struct Place {
+pub(crate) struct Fixture {
     pub(crate) jobs: Jobs,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) log: Log,
     _dir: tempfile::TempDir,
 }
 
-impl Place {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOON));

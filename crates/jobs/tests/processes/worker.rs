@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use monolite_component::{Clock, SystemClock};
 use monolite_jobs::{Backoff, Context, Event, Failure, Job, Jobs};
+use monolite_platform::clock::{Clock, SystemClock};
 use monolite_store::{Options, Store};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub(super) struct FileClock(pub(super) PathBuf);
 
 impl FileClock {
     pub(super) fn set(path: &Path, offset_ms: i64) {
-        // In place, eight bytes: a reader sees the old or the new.
+        // In fixture, eight bytes: a reader sees the old or the new.
         let mut file = OpenOptions::new();
         let mut file = file.create(true).truncate(false).write(true).open(path);
         file.as_mut()
@@ -95,18 +95,22 @@ impl FileClock {
 }
 
 impl Clock for FileClock {
-    fn wall_ms(&self) -> i64 {
+    fn now_ms(&self) -> i64 {
         let mut bytes = [0; 8];
         File::open(&self.0).unwrap().read_exact(&mut bytes).unwrap();
-        SystemClock.wall_ms() + i64::from_le_bytes(bytes)
+        SystemClock.now_ms() + i64::from_le_bytes(bytes)
     }
 
-    fn steady_ms(&self) -> i64 {
-        SystemClock.steady_ms()
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic()
     }
 
-    fn boot(&self) -> String {
-        SystemClock.boot()
+    fn boottime(&self) -> Duration {
+        SystemClock.boottime()
+    }
+
+    fn boot_id(&self) -> String {
+        SystemClock.boot_id()
     }
 }
 
