@@ -17,8 +17,8 @@ use crate::{Error, Result};
 /// The settings of one volume.
 ///
 /// ```
-/// use monolite::{Options, store};
-/// let options = Options::new().database("shop.sqlite3").store(store::Options::default());
+/// use monolite::Options;
+/// let options = Options::new().database("shop.sqlite3");
 /// # let _ = options;
 /// ```
 #[derive(Debug, Clone)]
