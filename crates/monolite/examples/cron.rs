@@ -34,8 +34,10 @@ async fn main() -> anyhow::Result<()> {
         println!("{}: next at {}", schedule.name, schedule.next_at);
     }
     for _ in 0..2 {
-        let id = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await?;
-        println!("job {id:?} has run");
+        let run = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await?;
+        if let Some(id) = run {
+            println!("job {id} has run");
+        }
     }
     worker.shutdown(Duration::from_secs(5)).await;
     app.close().await;
