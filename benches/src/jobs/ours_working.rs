@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use monolite_jobs::{JobId, Worker};
+use monolite_jobs::Worker;
 use tokio::sync::mpsc;
 
 use crate::clock::{monotonic_ns, own_cpu};
@@ -107,7 +107,7 @@ pub(crate) fn claim_beside(dir: &Path, backlog: Backlog, time: Duration) -> anyh
 }
 
 /// A worker that passes on when each job began.
-fn timing(place: &Place) -> anyhow::Result<(Worker, mpsc::UnboundedReceiver<(u64, JobId)>)> {
+fn timing(place: &Place) -> anyhow::Result<(Worker, mpsc::UnboundedReceiver<(u64, i64)>)> {
     let (begun, begins) = mpsc::unbounded_channel();
     let builder = place.jobs.worker().on(move |mail: Mail, _| {
         let begun = begun.clone();

@@ -1,7 +1,7 @@
 //! Comments: rows and queries.
 
+use monolite::Result;
 use monolite::rusqlite::{Connection, OptionalExtension, Row};
-use monolite::store::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::draft::CommentDraft;

@@ -1,8 +1,8 @@
 //! What was discussed most in the last hour: counted by a recurring job, once
 //! a minute whatever the number of processes, and read by every front page.
 
+use monolite::Result;
 use monolite::rusqlite::{Connection, OptionalExtension};
-use monolite::store::Result;
 use monolite::{Failure, Job, Monolite};
 use serde::{Deserialize, Serialize};
 

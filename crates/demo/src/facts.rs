@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use monolite::Result;
 use monolite::rusqlite::Connection;
-use monolite::store::{Result, Stats};
+use monolite::store::Stats;
 use serde::Serialize;
 
 /// What does not change while the process runs.

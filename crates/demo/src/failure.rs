@@ -93,36 +93,31 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
+impl From<monolite::Error> for Failure {
+    fn from(error: monolite::Error) -> Self {
+        use monolite::Error::{Cache, PubSub, Store};
         match error {
-            store::Error::QueueFull { .. } | store::Error::Closed => Self::Full,
-            error => internal(&error),
+            Store(store::Error::QueueFull { .. } | store::Error::Closed)
+            | Cache(cache::Error::Closed)
+            | PubSub(pubsub::Error::Closed) => Self::Full,
+            error => {
+                tracing::error!(%error, "request failed");
+                Self::Internal
+            }
         }
     }
 }
 
 impl From<cache::Error> for Failure {
     fn from(error: cache::Error) -> Self {
-        match error {
-            cache::Error::Closed => Self::Full,
-            error => internal(&error),
-        }
+        monolite::Error::from(error).into()
     }
 }
 
 impl From<pubsub::Error> for Failure {
     fn from(error: pubsub::Error) -> Self {
-        match error {
-            pubsub::Error::Closed => Self::Full,
-            error => internal(&error),
-        }
+        monolite::Error::from(error).into()
     }
-}
-
-fn internal(error: &dyn std::error::Error) -> Failure {
-    tracing::error!(%error, "request failed");
-    Failure::Internal
 }
 
 impl From<askama::Error> for Failure {

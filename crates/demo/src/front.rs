@@ -10,8 +10,8 @@
 
 use std::time::{Duration, Instant};
 
+use monolite::Result;
 use monolite::rusqlite::Connection;
-use monolite::store::Result;
 use monolite::{EntryOptions, Monolite};
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ pub(crate) async fn first(app: &Monolite, edition: i64) -> Result<(List, String)
 /// A page of the list: the first, or those before `before`.
 pub(crate) async fn render(app: &Monolite, before: Option<i64>) -> Result<List, Failure> {
     let read = move |conn: &Connection| post::page(conn, before);
-    let (posts, older) = app.db().read(read).await?;
+    let (posts, older) = app.read(read).await?;
     Ok(List {
         older: posts.last().filter(|_| older).map(|last| last.id),
         html: pages::list(&posts, Moment::now())?,

@@ -59,7 +59,7 @@ use crate::loss::Loss;
 use crate::routes::Site;
 
 /// The database in the directory.
-const FILE: &str = "app.sqlite3";
+const FILE: &str = monolite_volume::layout::APP;
 
 /// How long requests and jobs that have begun may take to end once the app is
 /// told to stop. Streams are ended at once and do not count.

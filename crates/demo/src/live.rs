@@ -7,8 +7,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use monolite::Monolite;
-use monolite::store::{Error, Result, Watch};
+use monolite::store::{self, Watch};
+use monolite::{Monolite, Result};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::facts::{Counts, Facts, Origin};
@@ -97,8 +97,8 @@ impl Live {
     }
 
     async fn send_pulse(&self) -> Result<()> {
-        let counts = self.app.db().read(Counts::read).await?;
-        let json = serde_json::to_string(&self.facts(counts)).map_err(Error::app)?;
+        let counts = self.app.read(Counts::read).await?;
+        let json = serde_json::to_string(&self.facts(counts)).map_err(store::Error::app)?;
         self.pulse.send_replace(Some(json.into()));
         Ok(())
     }

@@ -1,17 +1,18 @@
 //! Losing the volume on purpose: the database is deleted under the app, and
-//! whoever runs the app brings it back from a replica.
+//! whoever runs the app restores it from a replica.
 //!
-//! The app knows nothing of how that is done. It leaves a note beside the
-//! database, and the process that finds the note tells what became of it.
+//! The app knows nothing of how that is done. It leaves a note next to the
+//! database, and the process that finds the note reports what came of it.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use monolite::rusqlite::Connection;
 use monolite::{Monolite, store};
+use monolite_platform::durable;
+use monolite_volume::layout;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,6 @@ use crate::moment::Moment;
 const NOTE: &str = "lost.json";
 /// What that makes of it, for those that come later.
 const STORY: &str = "restored.json";
-/// The database's own file first: without it nobody opens the others.
-const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 /// Files of a replica that are looked at.
 const FILES: usize = 100_000;
 
@@ -71,7 +70,7 @@ pub(crate) struct Story {
 }
 
 impl Held {
-    fn read(conn: &Connection) -> store::Result<Self> {
+    fn read(conn: &Connection) -> monolite::Result<Self> {
         let held = conn.query_row(
             "SELECT (SELECT count(*) FROM post), count(*), ifnull(max(id), 0) FROM comment",
             [],
@@ -97,7 +96,11 @@ impl Held {
 
 impl Loss {
     /// Looks whether the volume was lost before this process began.
-    pub(crate) async fn look(app: &Monolite, data: &Path, replica: PathBuf) -> store::Result<Self> {
+    pub(crate) async fn look(
+        app: &Monolite,
+        data: &Path,
+        replica: PathBuf,
+    ) -> monolite::Result<Self> {
         let note: Option<Note> = read(&data.join(NOTE));
         let (story, is_new) = match note {
             Some(note) => (Some(Story::of(app, note, &replica).await?), true),
@@ -124,20 +127,15 @@ impl Loss {
 
     /// Deletes the database: not what is in it, the files. What `app` still
     /// commits goes into files without a name.
-    pub(crate) async fn lose(&self, app: &Monolite) -> store::Result<()> {
-        let before = app.db().read(Held::read).await?;
+    pub(crate) async fn lose(&self, app: &Monolite) -> monolite::Result<()> {
+        let before = app.read(Held::read).await?;
         let path = app.db().path().to_owned();
         let note = self.data.join(NOTE);
         let lost = tokio::task::spawn_blocking(move || {
-            let files: Vec<PathBuf> = SUFFIXES
-                .iter()
-                .map(|suffix| {
-                    let mut name = path.as_os_str().to_owned();
-                    name.push(suffix);
-                    PathBuf::from(name)
-                })
-                .filter(|file| file.exists())
-                .collect();
+            // The database first: without it nobody opens the other files.
+            let companions = layout::companions(&path).collect::<Vec<_>>();
+            let files = [path].into_iter().chain(companions);
+            let files: Vec<PathBuf> = files.filter(|file| file.exists()).collect();
             write(
                 &note,
                 &Note {
@@ -158,14 +156,14 @@ impl Loss {
 }
 
 impl Story {
-    async fn of(app: &Monolite, note: Note, replica: &Path) -> store::Result<Self> {
+    async fn of(app: &Monolite, note: Note, replica: &Path) -> monolite::Result<Self> {
         let newest = note.before.newest;
-        let read = move |conn: &Connection| {
+        let read = move |conn: &Connection| -> monolite::Result<_> {
             let kept = "SELECT count(*) FROM comment WHERE id <= ?1";
             let kept = conn.query_row(kept, [newest], |row| row.get(0))?;
             Ok((Held::read(conn)?, kept))
         };
-        let (after, kept) = app.db().read(read).await?;
+        let (after, kept) = app.read(read).await?;
         let took_ms = u64::try_from(Moment::now().0 - note.lost.0).unwrap_or(0);
         Ok(Self {
             lost: note.lost,
@@ -259,11 +257,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// Whole or not at all.
 fn write(path: &Path, what: &impl Serialize) -> io::Result<()> {
-    let beside = path.with_extension("json-new");
-    let mut file = File::create(&beside)?;
-    file.write_all(&serde_json::to_vec_pretty(what)?)?;
-    file.sync_all()?;
-    std::fs::rename(beside, path)
+    durable::write(path, &serde_json::to_vec_pretty(what)?)
 }

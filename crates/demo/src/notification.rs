@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use monolite::Result;
 use monolite::rusqlite::{Connection, OptionalExtension};
-use monolite::store::Result;
 use monolite::{Failure, Job, Monolite};
 use serde::{Deserialize, Serialize};
 

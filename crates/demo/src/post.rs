@@ -1,7 +1,7 @@
 //! Posts: rows and queries.
 
+use monolite::Result;
 use monolite::rusqlite::{Connection, OptionalExtension, Row};
-use monolite::store::Result;
 
 use crate::draft::PostDraft;
 use crate::facts::grouped;

@@ -11,7 +11,6 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router, middleware};
 use monolite::rusqlite::Connection;
-use monolite::store;
 
 use crate::draft::{CommentDraft, Complaints, PostDraft};
 use crate::facts::Counts;
@@ -64,16 +63,16 @@ impl Site {
     /// Reads the facts and what `more` reads, in one snapshot.
     async fn read<T, F>(&self, more: F) -> Result<(Frame, T), Failure>
     where
-        F: FnOnce(&Connection) -> store::Result<T> + Send + 'static,
+        F: FnOnce(&Connection) -> monolite::Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let read = move |conn: &Connection| {
+        let read = move |conn: &Connection| -> monolite::Result<_> {
             let snapshot = conn.unchecked_transaction()?;
             let after = comment::newest(&snapshot)?;
             let told = notification::latest(&snapshot)?;
             Ok((Counts::read(&snapshot)?, after, told, more(&snapshot)?))
         };
-        let (counts, after, told, more) = self.live.app.db().read(read).await?;
+        let (counts, after, told, more) = self.live.app.read(read).await?;
         let frame = Frame {
             now: Moment::now(),
             facts: Some(self.live.facts(counts)),
@@ -185,11 +184,11 @@ async fn say(
         );
     }
     let app = &site.live.app;
-    let said = app.transaction(move |tx| {
+    let said = app.transaction(move |tx| -> monolite::Result<_> {
         let said = comment::insert(tx, id, &draft)?;
         if let Some(said) = &said {
             // Told if the comment is committed, and only then.
-            tx.enqueue(&NotifyAuthor { comment: said.id })?;
+            tx.enqueue(NotifyAuthor { comment: said.id })?;
         }
         Ok(said)
     });
@@ -200,7 +199,7 @@ async fn say(
         return Ok((StatusCode::CREATED, Json(said)).into_response());
     }
     let find = move |conn: &Connection| crate::post::find(conn, id);
-    let post = app.db().read(find).await?.ok_or(Failure::NotFound)?;
+    let post = app.read(find).await?.ok_or(Failure::NotFound)?;
     let target = format!("{}#comment-{}", post.path(), said.id);
     Ok(Redirect::to(&target).into_response())
 }
@@ -216,18 +215,12 @@ async fn list(
         return Ok(Redirect::to(&format!("/posts/{id}#comments")).into_response());
     }
     let after = number(query.as_deref(), "after").unwrap_or(0);
-    let read = move |conn: &Connection| {
+    let read = move |conn: &Connection| -> monolite::Result<_> {
         let found = crate::post::find(conn, id)?.is_some();
         let comments = comment::of_post_after(conn, id, after)?;
         Ok(found.then_some(comments))
     };
-    let (comments, more) = site
-        .live
-        .app
-        .db()
-        .read(read)
-        .await?
-        .ok_or(Failure::NotFound)?;
+    let (comments, more) = site.live.app.read(read).await?.ok_or(Failure::NotFound)?;
     let now = Moment::now();
     let comments: Vec<_> = comments
         .into_iter()
@@ -260,9 +253,10 @@ async fn publish(State(site): State<Site>, form: FormOf<PostDraft>) -> Answer {
         return page(StatusCode::UNPROCESSABLE_ENTITY, &new);
     }
     let title = draft.title.clone();
-    let insert = move |conn: &Connection| crate::post::insert(conn, &draft);
-    let id = site.live.app.db().write(insert).await?;
-    front::forget(&site.live.app).await;
+    let app = &site.live.app;
+    let insert = app.transaction(move |tx| crate::post::insert(tx, &draft));
+    let id = insert.await?;
+    front::forget(app).await;
     Ok(Redirect::to(&path(id, &title)).into_response())
 }
 
@@ -298,7 +292,10 @@ async fn lost(State(site): State<Site>, headers: HeaderMap) -> Answer {
 
 /// Healthy means that the file can be read.
 async fn up(State(site): State<Site>) -> Answer {
-    let read = |conn: &Connection| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?);
-    site.live.app.db().read(read).await?;
+    let read = site
+        .live
+        .app
+        .read(|db| -> monolite::Result<()> { Ok(db.query_row("SELECT 1", [], |_| Ok(()))?) });
+    read.await?;
     Ok("ok".into_response())
 }

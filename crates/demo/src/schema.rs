@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use monolite::rusqlite::{self, Connection, OpenFlags};
-use monolite::{Monolite, Transaction, store};
+use monolite::{Monolite, Transaction};
 
 use crate::Error;
 use crate::discussed::CountDiscussed;
@@ -102,13 +102,11 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 /// Brings the tables up to [`VERSION`] and seeds an empty blog; changes nothing
 /// otherwise. One transaction, so two processes may do it at once.
 pub(crate) async fn prepare(app: &Monolite) -> Result<(), Error> {
-    let found = app.transaction(prepare_in).await;
-    found
-        .map_err(monolite::Error::from)?
-        .usable(app.db().path())
+    let found = app.transaction(prepare_in).await?;
+    found.usable(app.db().path())
 }
 
-fn prepare_in(tx: &Transaction<'_>) -> store::Result<Found> {
+fn prepare_in(tx: &Transaction<'_>) -> monolite::Result<Found> {
     let found = Found::look(tx)?;
     let Found::Ours { version } = found else {
         return Ok(found);
@@ -122,7 +120,7 @@ fn prepare_in(tx: &Transaction<'_>) -> store::Result<Found> {
     }
     if version < VERSION {
         // Not only with the next minute.
-        tx.enqueue(&CountDiscussed {})?;
+        tx.enqueue(CountDiscussed {})?;
     }
     Ok(found)
 }

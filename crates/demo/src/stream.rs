@@ -94,7 +94,7 @@ pub(crate) async fn live(
     };
     // Before the table is read: what is committed later is a message.
     let messages = channels.await?;
-    let newest = site.live.app.db().read(comment::newest).await?;
+    let newest = site.live.app.read(comment::newest).await?;
     let reader = Reader {
         // A browser that was here before the database was made anew may ask
         // for ids to come.
@@ -207,7 +207,7 @@ impl Reader {
                 sent.and_then(|sent| json(self.here().event("told"), &Told::new(Some(&sent))))
             }
             _ => {
-                let found = self.seat.live.app.db().read(discussed::read).await.ok()?;
+                let found = self.seat.live.app.read(discussed::read).await.ok()?;
                 json(
                     self.here().event("discussed"),
                     &pages::discussed(found.as_ref()).ok()?,
@@ -222,7 +222,7 @@ impl Reader {
     /// comes back goes on in the table.
     async fn catch_up(&mut self) -> Option<()> {
         let after = self.after;
-        let read = move |conn: &Connection| {
+        let read = move |conn: &Connection| -> monolite::Result<_> {
             let comments = comment::all_after(conn, after, BATCH as i64)?;
             Ok((
                 comments,
@@ -230,7 +230,7 @@ impl Reader {
                 discussed::read(conn)?,
             ))
         };
-        let (comments, told, discussed) = self.seat.live.app.db().read(read).await.ok()?;
+        let (comments, told, discussed) = self.seat.live.app.read(read).await.ok()?;
         self.behind = comments.len() == BATCH;
         for comment in comments {
             self.after = comment.id;

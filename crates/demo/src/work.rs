@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use monolite::jobs::{self, Event};
-use monolite::{Job, Monolite, Worker};
+use monolite::{Monolite, Worker};
 
 use crate::discussed::{self, CountDiscussed};
 use crate::notification::{self, NotifyAuthor};
@@ -26,12 +26,7 @@ pub(crate) async fn start(app: &Monolite) -> jobs::Result<Worker> {
             let app = counter.clone();
             async move { discussed::count(&app).await }
         })
-        .cron(
-            "discussed",
-            discussed::EVERY,
-            "UTC",
-            CountDiscussed {}.prepare(),
-        )
+        .cron("discussed", discussed::EVERY, "UTC", CountDiscussed {})
         .observe(log)
         .start()
         .await
@@ -44,9 +39,9 @@ fn log(event: &Event) {
             error: Some(error),
             ..
         } => {
-            tracing::warn!(job.id, job.kind, error, "job failed");
+            tracing::warn!(job.id = job.id.get(), job.kind, error, "job failed");
         }
-        Event::Troubled { error, .. } => tracing::warn!(error, "jobs wait for the database"),
+        Event::TickFailed { error, .. } => tracing::warn!(error, "jobs wait for the database"),
         event => tracing::trace!(?event),
     }
 }

@@ -9,16 +9,19 @@ use crate::new_job::millis;
 ///
 /// The defaults wait 10 s, 20 s, 40 s … up to 1 h, each ± 20 %: twenty
 /// attempts span about twelve hours.
+///
+/// ```
+/// use monolite_jobs::Backoff;
+/// use std::time::Duration;
+/// let backoff = Backoff::new().first(Duration::from_secs(1)).max(Duration::from_secs(60));
+/// # let _ = backoff;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
-    /// Before the second attempt.
-    pub first: Duration,
-    /// What each wait is multiplied with for the next.
-    pub factor: f64,
-    /// No wait is longer.
-    pub max: Duration,
-    /// Share of the wait by which chance may lengthen or shorten it, 0 to 1.
-    pub jitter: f64,
+    first: Duration,
+    factor: f64,
+    max: Duration,
+    jitter: f64,
 }
 
 impl Default for Backoff {
@@ -33,7 +36,40 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The same wait each time.
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The wait before the second attempt.
+    #[must_use]
+    pub fn first(mut self, wait: Duration) -> Self {
+        self.first = wait;
+        self
+    }
+
+    /// What each wait is multiplied with for the next.
+    #[must_use]
+    pub fn factor(mut self, factor: f64) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// No wait is longer.
+    #[must_use]
+    pub fn max(mut self, wait: Duration) -> Self {
+        self.max = wait;
+        self
+    }
+
+    /// Share of the wait by which chance may lengthen or shorten it, 0 to 1.
+    #[must_use]
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// The same wait each time, without jitter.
     pub fn fixed(wait: Duration) -> Self {
         Self {
             first: wait,

@@ -1,4 +1,9 @@
-//! The seam: what stands behind [`Jobs`](crate::Jobs). SQLite today.
+//! What stands behind [`Jobs`](crate::Jobs): SQLite today; another database
+//! implements [`Engine`] and passes the tests in `tests/conformance`.
+//!
+//! Every call is one transaction: it happens wholly, or not at all and returns
+//! an error. What each does is documented with the operation of its name in
+//! [`ops`](crate::ops).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,91 +11,63 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ops::{
-    BatchStatus, CronEntry, Enqueued, Filter, Horizon, JobRecord, Now, QueueInfo, Turn, Turned,
+    Batch, BatchStatus, CronEntry, Enqueued, Filter, JobRecord, NextWakeup, Now, QueueInfo, Tick,
+    Ticked,
 };
-use crate::{JobId, NewJob, Result, State};
+use crate::{BatchId, JobId, NewJob, Result, State};
 
-/// The answer of an engine.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+/// What an engine returns.
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// A change to one job, queue or schedule.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Command {
-    /// See [`ops::cancel`](crate::ops::cancel).
-    Cancel(JobId),
-    /// See [`ops::retry`](crate::ops::retry).
-    Retry(JobId),
-    /// See [`ops::delete`](crate::ops::delete).
-    Delete(JobId),
-    /// See [`ops::pause`](crate::ops::pause).
-    Pause(String),
-    /// See [`ops::resume`](crate::ops::resume).
-    Resume(String),
-    /// See [`ops::rate_limit`](crate::ops::rate_limit).
-    RateLimit(String, Option<(u32, Duration)>),
-    /// See [`ops::set_cron`](crate::ops::set_cron).
-    SetCron {
-        /// Its name.
-        name: String,
-        /// Cron expression.
-        schedule: String,
-        /// IANA time zone.
-        zone: String,
-        /// What to enqueue.
-        job: Box<NewJob>,
-    },
-    /// See [`ops::remove_cron`](crate::ops::remove_cron).
-    RemoveCron(String),
-}
-
-/// Keeps jobs. Every call is one transaction: it happens wholly, or not at all
-/// and says so.
-pub trait Engine: std::fmt::Debug + Send + Sync + 'static {
-    /// See [`ops::enqueue`](crate::ops::enqueue).
+/// Keeps jobs.
+pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
     fn enqueue(&self, job: NewJob) -> Answer<'_, Enqueued>;
-    /// All of them in one transaction.
+    /// All of them, or none.
     fn enqueue_many(&self, jobs: Vec<NewJob>) -> Answer<'_, Vec<Enqueued>>;
-    /// See [`ops::enqueue_batch`](crate::ops::enqueue_batch).
-    fn enqueue_batch(
+    fn enqueue_batch(&self, jobs: Vec<NewJob>, callback: Option<NewJob>) -> Answer<'_, Batch>;
+
+    fn tick(&self, tick: Arc<Tick>) -> Answer<'_, Ticked>;
+    /// Polled from a plain thread.
+    fn renew_lease(&self, worker: i64, lease_ms: i64) -> Answer<'_, bool>;
+    fn next_wakeup(
         &self,
-        jobs: Vec<NewJob>,
-        callback: Option<NewJob>,
-    ) -> Answer<'_, (i64, Vec<Enqueued>)>;
-    /// See [`ops::turn`](crate::ops::turn).
-    fn turn(&self, turn: Arc<Turn>) -> Answer<'_, Turned>;
-    /// See [`ops::renew`](crate::ops::renew). Polled from a plain thread.
-    fn renew(&self, worker: i64, lease_ms: i64) -> Answer<'_, bool>;
-    /// See [`ops::horizon`](crate::ops::horizon).
-    fn horizon(&self, worker: i64, queues: Arc<[String]>, suspect: bool) -> Answer<'_, Horizon>;
-    /// See [`ops::progress`](crate::ops::progress).
-    fn progress(&self, id: JobId, run: i64, share: f64, note: Option<String>) -> Answer<'_, bool>;
-    /// The state of the job it was about, if it was about one.
-    fn command(&self, command: Command) -> Answer<'_, Option<State>>;
-    /// See [`ops::job`](crate::ops::job).
+        worker: i64,
+        queues: Arc<[String]>,
+        suspect: bool,
+    ) -> Answer<'_, NextWakeup>;
+    fn progress(&self, id: JobId, run: i64, share: f64, note: String) -> Answer<'_, bool>;
+
+    fn cancel(&self, id: JobId) -> Answer<'_, State>;
+    fn retry(&self, id: JobId) -> Answer<'_, State>;
+    fn delete(&self, id: JobId) -> Answer<'_, ()>;
+    fn pause(&self, queue: String) -> Answer<'_, ()>;
+    fn resume(&self, queue: String) -> Answer<'_, ()>;
+    fn rate_limit(&self, queue: String, rate: Option<(u32, Duration)>) -> Answer<'_, ()>;
+    fn set_cron(&self, name: String, schedule: String, zone: String, job: NewJob)
+    -> Answer<'_, ()>;
+    fn remove_cron(&self, name: String) -> Answer<'_, bool>;
+
     fn job(&self, id: JobId) -> Answer<'_, Option<JobRecord>>;
-    /// See [`ops::list`](crate::ops::list).
     fn list(&self, filter: Filter, limit: u32) -> Answer<'_, Vec<JobRecord>>;
-    /// See [`ops::queues`](crate::ops::queues).
     fn queues(&self) -> Answer<'_, Vec<QueueInfo>>;
-    /// See [`ops::schedules`](crate::ops::schedules).
     fn schedules(&self) -> Answer<'_, Vec<CronEntry>>;
-    /// See [`ops::batch_status`](crate::ops::batch_status).
-    fn batch_status(&self, batch: i64) -> Answer<'_, Option<BatchStatus>>;
+    fn batch_status(&self, batch: BatchId) -> Answer<'_, Option<BatchStatus>>;
+
     /// Wakes whoever waits for changes by any process.
     ///
     /// # Errors
-    /// What is needed for it cannot be had.
+    /// A thread or file that it needs cannot be had.
     fn changes(&self) -> Result<Box<dyn Changes>>;
-    /// How often this process has asked for something to be run, so that a
-    /// worker beside it need not look whether there is something.
-    fn hints(&self) -> u64;
-    /// The time as the engine sees it.
+    /// How often this process has written something that may be run now. A
+    /// worker that finds it changed asks for jobs at once, without reading
+    /// first whether there are any.
+    fn own_changes(&self) -> u64;
+    /// The time by the engine's clock.
     fn now(&self) -> Now;
 }
 
 /// Wakes whoever waits for changes.
-pub trait Changes: Send {
+pub(crate) trait Changes: Send {
     /// Waits for a change since the last call. An error means that there will
     /// be none any more. May be dropped while it waits.
     fn changed(&mut self) -> Answer<'_, ()>;

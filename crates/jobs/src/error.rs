@@ -5,7 +5,7 @@ use crate::JobId;
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it.
+/// What was being done, to what, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -26,12 +26,12 @@ pub enum Error {
         /// Why it is refused.
         why: String,
     },
-    /// A payload or result that is not what its type says.
+    /// A payload or result that does not match its type.
     #[error("cannot {what} as JSON: {source}")]
     Json {
         /// What was being done.
         what: &'static str,
-        /// serde's words.
+        /// serde's error.
         source: serde_json::Error,
     },
     /// No job with this id, or it was removed since.
@@ -50,13 +50,13 @@ pub enum Error {
     /// The wait for a job's end took longer than allowed. The job goes on.
     #[error("job {0} had not ended in time; it was left as it is")]
     NotEnded(JobId),
-    /// The tables could not be made ready.
+    /// The tables could not be made, or are of a newer version.
     #[error(transparent)]
     Schema(#[from] monolite_component::SchemaError),
-    /// SQLite's own answer.
+    /// SQLite's own error.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// The store's answer: full, busy, closed.
+    /// The store's error: full, busy, closed.
     #[cfg(feature = "handle")]
     #[error(transparent)]
     Store(monolite_store::Error),

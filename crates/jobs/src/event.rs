@@ -1,4 +1,4 @@
-//! What a worker tells of itself. `docs/jobs.md` tabulates the events.
+//! What a worker reports. `docs/jobs.md` tabulates the events.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use crate::{JobId, State};
 
 /// Which job an event is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Subject {
     /// Its number.
     pub id: JobId,
@@ -47,8 +48,8 @@ pub enum Event {
         /// What went wrong, if something did.
         error: Option<String>,
     },
-    /// A run ended too late: its lease was over, and the job has gone to
-    /// another worker. What it returned is not recorded.
+    /// A run ended after its lease had expired, and the job has gone to another
+    /// worker. What it returned is not recorded.
     Stale {
         /// The job.
         job: Subject,
@@ -59,7 +60,7 @@ pub enum Event {
     Recovered {
         /// The job.
         id: JobId,
-        /// Ready, or dead if it has taken too many workers with it.
+        /// Ready; cancelled; or dead, if too many workers died with it.
         state: State,
     },
     /// A recurring job was enqueued.
@@ -70,13 +71,14 @@ pub enum Event {
         id: JobId,
     },
     /// The worker had not renewed its lease in time. What it ran is stopped
-    /// and goes to others; it carries on under a new number.
+    /// and goes to other workers; it continues under a new number.
     Lost {
-        /// Jobs it was running or about to.
+        /// Jobs it was running or about to run.
         jobs: usize,
     },
-    /// The database did not take a turn. Nothing is lost; it is tried again.
-    Troubled {
+    /// The database refused a tick (busy, full). Nothing is lost; it is tried
+    /// again.
+    TickFailed {
         /// The error.
         error: String,
         /// The pause before the next try.

@@ -1,22 +1,22 @@
-//! The handle.
+//! The handle on the jobs of one database.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use monolite_component::{Clock, SystemClock};
+use monolite_platform::clock::{Clock, SystemClock};
 use monolite_store::Store;
 
-use crate::engine::{Command, Engine};
-use crate::ops::{BatchStatus, CronEntry, Enqueued, Filter, JobRecord, Now, QueueInfo};
+use crate::engine::Engine;
+use crate::ops::{Batch, BatchStatus, CronEntry, Enqueued, Filter, JobRecord, Now, QueueInfo};
 use crate::sqlite::Sqlite;
 use crate::worker::{Settings, WorkerBuilder, Workers, run_due};
-use crate::{Error, Job, JobId, NewJob, Result, State};
+use crate::{BatchId, Error, IntoNewJob, Job, JobId, NewJob, Result, State};
 
 /// Jobs of one database; cheap to clone.
 #[derive(Clone)]
 pub struct Jobs {
     engine: Arc<dyn Engine>,
-    /// Runs jobs as they come; see [`WorkerBuilder::inline`].
+    /// Runs jobs as they are enqueued; see [`WorkerBuilder::inline`].
     inline: Option<Arc<Settings>>,
     /// The workers started through this handle and its clones.
     workers: Arc<Workers>,
@@ -38,21 +38,17 @@ impl Jobs {
         Self::open_with_clock(store, Arc::new(SystemClock)).await
     }
 
-    /// As [`Jobs::open`], with a clock of the caller's.
+    /// As [`Jobs::open`], with another clock: in tests a
+    /// [`ManualClock`](monolite_platform::clock::ManualClock).
     ///
     /// # Errors
     /// As [`Jobs::open`].
     pub async fn open_with_clock(store: &Store, clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self::over(Sqlite::open(store.clone(), clock).await?))
-    }
-
-    /// Jobs kept by another engine.
-    pub fn over(engine: impl Engine) -> Self {
-        Self {
-            engine: Arc::new(engine),
+        Ok(Self {
+            engine: Arc::new(Sqlite::open(store.clone(), clock).await?),
             inline: None,
             workers: Arc::default(),
-        }
+        })
     }
 
     pub(crate) fn with_inline(self, settings: Settings) -> Self {
@@ -62,21 +58,17 @@ impl Jobs {
         }
     }
 
-    /// What was enqueued runs now, if that is how this handle works.
+    /// Runs what was enqueued, if this handle runs jobs inline.
     async fn enqueued_now<T>(&self, enqueued: Result<T>) -> Result<T> {
         let enqueued = enqueued?;
         if let Some(settings) = &self.inline {
-            let jobs = Self::clone(self).without_inline();
+            let jobs = Self {
+                inline: None,
+                ..self.clone()
+            };
             run_due(jobs, Settings::clone(settings)).await?;
         }
         Ok(enqueued)
-    }
-
-    fn without_inline(self) -> Self {
-        Self {
-            inline: None,
-            ..self
-        }
     }
 
     pub(crate) fn workers(&self) -> &Arc<Workers> {
@@ -118,31 +110,28 @@ impl Jobs {
             .await
     }
 
-    /// Enqueues jobs as a batch, and `callback` once all of them have ended.
-    /// Answers with the batch's number and the jobs'.
+    /// Enqueues jobs as a batch, and `callback` once all of them have ended; its
+    /// input is `{"batch": …, "total": …, "failed": …}`.
     ///
     /// # Errors
     /// As [`Jobs::push`].
-    pub async fn push_batch(
-        &self,
-        jobs: Vec<NewJob>,
-        callback: Option<NewJob>,
-    ) -> Result<(i64, Vec<Enqueued>)> {
+    pub async fn push_batch(&self, jobs: Vec<NewJob>, callback: Option<NewJob>) -> Result<Batch> {
         let enqueued = self.engine.enqueue_batch(jobs, callback).await;
         self.enqueued_now(enqueued).await
     }
 
-    /// What time it is for these jobs.
+    /// The time by the clock of these jobs, for the operations in
+    /// [`ops`](crate::ops).
     pub fn now(&self) -> Now {
         self.engine.now()
     }
 
-    /// A worker to be given handlers and started.
+    /// A worker, to be given handlers and started.
     pub fn worker(&self) -> WorkerBuilder {
         WorkerBuilder::new(self.clone())
     }
 
-    /// What is known of a job; `None` once it was removed.
+    /// Reads a job; `None` once it was removed.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -170,7 +159,7 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn batch(&self, batch: i64) -> Result<Option<BatchStatus>> {
+    pub async fn batch(&self, batch: BatchId) -> Result<Option<BatchStatus>> {
         self.engine.batch_status(batch).await
     }
 
@@ -201,8 +190,7 @@ impl Jobs {
     /// # Errors
     /// [`Error::NotFound`], [`Error::WrongState`], [`Error::Store`].
     pub async fn cancel(&self, id: JobId) -> Result<State> {
-        let state = self.engine.command(Command::Cancel(id)).await?;
-        Ok(state.unwrap_or(State::Cancelled))
+        self.engine.cancel(id).await
     }
 
     /// Puts a dead, cancelled or scheduled job back into its queue now.
@@ -210,8 +198,7 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::cancel`].
     pub async fn retry(&self, id: JobId) -> Result<State> {
-        let state = self.engine.command(Command::Retry(id)).await?;
-        Ok(state.unwrap_or(State::Ready))
+        self.engine.retry(id).await
     }
 
     /// Removes a job that has ended.
@@ -219,7 +206,7 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::cancel`].
     pub async fn delete(&self, id: JobId) -> Result<()> {
-        self.engine.command(Command::Delete(id)).await.map(drop)
+        self.engine.delete(id).await
     }
 
     /// Stops claims from a queue, by every process. Jobs that run go on.
@@ -227,8 +214,7 @@ impl Jobs {
     /// # Errors
     /// [`Error::Store`].
     pub async fn pause(&self, queue: impl Into<String>) -> Result<()> {
-        let command = Command::Pause(queue.into());
-        self.engine.command(command).await.map(drop)
+        self.engine.pause(queue.into()).await
     }
 
     /// Ends [`Jobs::pause`].
@@ -236,12 +222,11 @@ impl Jobs {
     /// # Errors
     /// [`Error::Store`].
     pub async fn resume(&self, queue: impl Into<String>) -> Result<()> {
-        let command = Command::Resume(queue.into());
-        self.engine.command(command).await.map(drop)
+        self.engine.resume(queue.into()).await
     }
 
-    /// Lets at most `max` jobs of a queue be claimed in any `period`, wherever it
-    /// begins, over all processes; `None` takes the limit away.
+    /// Lets at most `max` jobs of a queue start in any `period`, wherever it
+    /// begins, over all processes; `None` removes the limit.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a rate of nothing.
@@ -250,13 +235,12 @@ impl Jobs {
         queue: impl Into<String>,
         rate: Option<(u32, Duration)>,
     ) -> Result<()> {
-        let command = Command::RateLimit(queue.into(), rate);
-        self.engine.command(command).await.map(drop)
+        self.engine.rate_limit(queue.into(), rate).await
     }
 
     /// Sets up a recurring job, or changes the one of that name. Cron
-    /// expressions have five fields, or six with the seconds first. Fired once,
-    /// by whichever process has a worker running.
+    /// expressions have five fields, or six with the seconds first; the zone is
+    /// an IANA time zone. Fired once per tick, by whichever process has a worker.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a schedule or time zone that is none.
@@ -265,24 +249,20 @@ impl Jobs {
         name: impl Into<String>,
         schedule: impl Into<String>,
         zone: impl Into<String>,
-        job: NewJob,
+        job: impl IntoNewJob,
     ) -> Result<()> {
-        let command = Command::SetCron {
-            name: name.into(),
-            schedule: schedule.into(),
-            zone: zone.into(),
-            job: Box::new(job),
-        };
-        self.engine.command(command).await.map(drop)
+        let job = job.into_new_job()?;
+        let (name, schedule, zone) = (name.into(), schedule.into(), zone.into());
+        self.engine.set_cron(name, schedule, zone, job).await
     }
 
-    /// Takes a recurring job away; jobs enqueued before stay.
+    /// Removes a recurring job; false if there was none of that name. Jobs that
+    /// were enqueued stay.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn unschedule(&self, name: impl Into<String>) -> Result<()> {
-        let command = Command::RemoveCron(name.into());
-        self.engine.command(command).await.map(drop)
+    pub async fn unschedule(&self, name: impl Into<String>) -> Result<bool> {
+        self.engine.remove_cron(name.into()).await
     }
 
     /// All recurring jobs.
@@ -294,17 +274,12 @@ impl Jobs {
     }
 
     /// The payloads of the jobs of one type that have not ended, oldest first,
-    /// of the newest 10,000
-    /// of that type: to assert on in tests.
+    /// among the newest 10,000 of that type: to assert on in tests.
     ///
     /// # Errors
     /// [`Error::Json`] for a payload that is not of this type.
     pub async fn enqueued<J: Job>(&self) -> Result<Vec<J>> {
-        let filter = Filter {
-            kind: Some(J::KIND.into()),
-            ..Filter::default()
-        };
-        let mut jobs = self.list(filter, 10_000).await?;
+        let mut jobs = self.list(Filter::new().kind(J::KIND), 10_000).await?;
         jobs.retain(|job| !job.state.is_final());
         jobs.reverse();
         let parse = |job: &JobRecord| serde_json::from_str(&job.payload);

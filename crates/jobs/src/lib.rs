@@ -2,8 +2,8 @@
 //!
 //! A job is a row that commits with the app's own rows. Workers, in as many
 //! processes as there are, claim jobs in batches, run them on the caller's
-//! runtime, and record their ends in the next transaction. They wait for
-//! commits, not for a clock: idle ones ask nothing.
+//! runtime, and record their ends in the next transaction. Idle workers sleep
+//! until a commit wakes them, by whichever process; they do not poll.
 //!
 //! ```
 //! use monolite_jobs::{Job, Jobs};
@@ -37,25 +37,28 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Inside a transaction of the app's, [`ops::enqueue`] takes its connection:
+//! Inside the app's own transaction, [`ops::enqueue`] takes its connection:
 //! the job is there with the commit, or not at all.
 //!
 //! # What is promised
-//! - An enqueue that was answered is committed, and runs **at least once**.
+//! - An enqueue that returned `Ok` is committed, and the job runs **at least
+//!   once**.
 //! - A job runs again if its worker dies: its lease (20 s by default) is
-//!   renewed by a thread of its own and measured by a clock nobody can set.
-//!   Whatever took its worker down three times is a dead letter.
-//! - An answer that comes after the lease was lost changes nothing.
+//!   renewed by a thread of its own and measured by the monotonic clock. A job
+//!   whose worker died with it three times is a dead letter.
+//! - What a worker reports after its lease has expired changes nothing.
 //! - A recurring job is fired once per tick, whatever the number of processes.
 //!
 //! `docs/jobs.md` draws the states of a job and tabulates every event.
 
+#[cfg(feature = "handle")]
 mod backoff;
 #[cfg(feature = "handle")]
-pub mod engine;
+mod engine;
 mod error;
 #[cfg(feature = "handle")]
 mod event;
+mod id;
 #[cfg(feature = "handle")]
 mod jobs;
 mod new_job;
@@ -66,16 +69,20 @@ mod state;
 #[cfg(feature = "handle")]
 mod worker;
 
-/// What time it is; brought along for those who do not name that crate.
-pub use monolite_component as clock;
+/// The version of jiff whose types appear in this crate's functions.
+pub use jiff;
+/// Clocks: the machine's, and one for tests.
+pub use monolite_platform::clock;
 
+#[cfg(feature = "handle")]
 pub use crate::backoff::Backoff;
 pub use crate::error::{Error, Result};
 #[cfg(feature = "handle")]
 pub use crate::event::{Event, Subject};
+pub use crate::id::{BatchId, JobId};
 #[cfg(feature = "handle")]
 pub use crate::jobs::Jobs;
-pub use crate::new_job::{Job, JobId, NAME_MAX, NewJob, OnConflict, PAYLOAD_MAX, Unique};
+pub use crate::new_job::{IntoNewJob, Job, NAME_MAX, NewJob, OnConflict, PAYLOAD_MAX, Unique};
 pub use crate::state::State;
 #[cfg(feature = "handle")]
 pub use crate::worker::{Context, Failure, Worker, WorkerBuilder};

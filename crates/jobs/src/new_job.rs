@@ -1,14 +1,12 @@
-//! What is enqueued.
+//! A job to be enqueued, and its settings.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
-
-/// The number of a job; grows with every enqueue and is never used twice.
-pub type JobId = i64;
+use crate::{BatchId, Error, Result};
 
 /// A job's payload as a Rust type.
 ///
@@ -26,9 +24,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// Its name in the table, by which a worker finds the handler. It stays
     /// when the type is renamed.
     const KIND: &'static str;
-    /// Queue it goes to unless told otherwise.
+    /// Queue it goes to, unless [`NewJob::queue`] names another.
     const QUEUE: &'static str = "default";
-    /// Priority unless told otherwise; smaller runs first.
+    /// Priority, unless [`NewJob::priority`] gives another; smaller runs first.
     const PRIORITY: i64 = 0;
     /// Attempts before it is dead; `None` leaves it to the worker (default 20).
     const MAX_ATTEMPTS: Option<u32> = None;
@@ -53,6 +51,28 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     }
 }
 
+/// A job that is given by its type or as a [`NewJob`]: whatever recurs
+/// ([`WorkerBuilder::cron`](crate::WorkerBuilder::cron)) may be either.
+pub trait IntoNewJob {
+    /// The job to enqueue.
+    ///
+    /// # Errors
+    /// [`Error::Json`] if the payload cannot be written as JSON.
+    fn into_new_job(self) -> Result<NewJob>;
+}
+
+impl<J: Job> IntoNewJob for J {
+    fn into_new_job(self) -> Result<NewJob> {
+        self.prepare()
+    }
+}
+
+impl IntoNewJob for NewJob {
+    fn into_new_job(self) -> Result<NewJob> {
+        Ok(self)
+    }
+}
+
 /// When a job may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum When {
@@ -68,13 +88,13 @@ pub(crate) enum When {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum OnConflict {
-    /// Enqueue nothing and answer with the job that is there.
+    /// Enqueue nothing and return the job that is there.
     #[default]
     Keep,
     /// Give the job that is there the new payload, time and priority, unless
     /// it is running or finished: then enqueue another one.
     Replace,
-    /// Answer with [`Error::NotUnique`].
+    /// Return [`Error::NotUnique`].
     Refuse,
 }
 
@@ -140,14 +160,14 @@ pub struct NewJob {
     #[serde(default)]
     pub(crate) next: Vec<NewJob>,
     #[serde(default)]
-    pub(crate) batch: Option<i64>,
+    pub(crate) batch: Option<BatchId>,
 }
 
 /// Longest name of a queue or a kind, and longest key, in bytes.
 pub const NAME_MAX: usize = 255;
 
-/// Largest payload or result, in bytes of JSON. Larger data belongs into a
-/// table of the app, and its key into the payload.
+/// Largest payload or result, in bytes of JSON. Larger data belongs in a table
+/// of the app, and its key in the payload.
 pub const PAYLOAD_MAX: usize = 8 << 20;
 
 impl NewJob {
@@ -160,7 +180,7 @@ impl NewJob {
         Ok(Self::raw(kind, payload))
     }
 
-    /// A job whose payload is JSON text already; it is not looked into.
+    /// A job whose payload is JSON text already; it is not checked.
     pub fn raw(kind: impl Into<String>, payload: impl Into<String>) -> Self {
         Self {
             queue: "default".into(),
@@ -199,18 +219,12 @@ impl NewJob {
         self
     }
 
-    /// Starts no sooner than at this wall time, in milliseconds since 1970.
+    /// Starts no sooner than at this wall time. A `SystemTime` becomes a
+    /// [`Timestamp`] by `try_into`.
     #[must_use]
-    pub fn at_ms(mut self, wall_ms: i64) -> Self {
-        self.when = When::At(wall_ms.min(10 * LONGEST_MS));
+    pub fn at(mut self, time: Timestamp) -> Self {
+        self.when = When::At(time.as_millisecond());
         self
-    }
-
-    /// Starts no sooner than at this wall time.
-    #[must_use]
-    pub fn at(self, time: std::time::SystemTime) -> Self {
-        let since = time.duration_since(std::time::UNIX_EPOCH);
-        self.at_ms(since.map_or(0, millis))
     }
 
     /// Attempts before it is given up as dead; at least 1.
@@ -251,8 +265,8 @@ impl NewJob {
         self
     }
 
-    /// A link of a chain, or a batch's callback: enqueued by a worker, where
-    /// nobody could be told of a conflict.
+    /// Checks a link of a chain, or a batch's callback: a worker enqueues it, and
+    /// nobody waits there for the error.
     pub(crate) fn check_follower(&self) -> Result<()> {
         if self.unique.is_some() {
             let why = "a link of a chain, or a batch's callback, cannot be unique";
@@ -285,11 +299,11 @@ impl NewJob {
     }
 }
 
-/// Longest time that is kept, a thousand years: whoever means "for ever" must
-/// not come near the largest number there is.
-const LONGEST_MS: i64 = 1000 * 366 * 86_400_000;
+/// Longest duration that is kept, in milliseconds: a thousand years, so that
+/// adding `Duration::MAX` to a time does not overflow.
+const DURATION_MAX_MS: i64 = 1000 * 366 * 86_400_000;
 
 pub(crate) fn millis(duration: Duration) -> i64 {
-    let ms = i64::try_from(duration.as_millis()).unwrap_or(LONGEST_MS);
-    ms.min(LONGEST_MS)
+    let ms = i64::try_from(duration.as_millis()).unwrap_or(DURATION_MAX_MS);
+    ms.min(DURATION_MAX_MS)
 }

@@ -3,23 +3,23 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use monolite_component::Clock;
+use monolite_platform::clock::Clock;
 use monolite_store::rusqlite::Connection;
 use monolite_store::{Combiner, Store, Watch};
 
-use crate::engine::{Answer, Changes, Command, Engine};
+use crate::engine::{Answer, Changes, Engine};
 use crate::ops::{
-    self, BatchStatus, CronEntry, Enqueued, Filter, Horizon, JobRecord, Now, QueueInfo, Turn,
-    Turned,
+    self, Batch, BatchStatus, CronEntry, Enqueued, Filter, JobRecord, NextWakeup, Now, QueueInfo,
+    Tick, Ticked,
 };
-use crate::{Error, JobId, NewJob, Result, State};
+use crate::{BatchId, Error, JobId, NewJob, Result, State};
 
 pub(crate) struct Sqlite {
     store: Store,
-    clock: Arc<dyn Clock>,
-    boot: Arc<str>,
-    hints: Arc<AtomicU64>,
+    time: Time,
+    own_changes: AtomicU64,
     enqueue: Combiner<NewJob, Result<Enqueued>>,
 }
 
@@ -32,52 +32,42 @@ impl fmt::Debug for Sqlite {
 impl Sqlite {
     /// Makes the tables where they are missing.
     pub(crate) async fn open(store: Store, clock: Arc<dyn Clock>) -> Result<Self> {
-        store
-            .write(|tx| {
-                ops::SCHEMA
-                    .install(tx)
-                    .map_err(|error| Error::from(error).into())
-            })
-            .await?;
-        let boot: Arc<str> = clock.boot_id().into();
-        let moment = Moment {
-            clock: Arc::clone(&clock),
-            boot: Arc::clone(&boot),
-        };
+        let install = store.write(|tx| Ok(ops::SCHEMA.install(tx).map_err(Error::from)?));
+        install.await?;
+        let boot = clock.boot_id().into();
+        let time = Time { clock, boot };
+        let at = time.clone();
         let enqueue = store.combine(move |tx, jobs: &[NewJob]| {
-            let now = moment.now();
+            let now = at.now();
             Ok(ops::enqueue_each(tx, &now, jobs)?)
         });
         Ok(Self {
             store,
-            clock,
-            boot,
-            hints: Arc::default(),
+            time,
+            own_changes: AtomicU64::new(0),
             enqueue,
         })
     }
 
-    fn moment(&self) -> Moment {
-        Moment {
-            clock: Arc::clone(&self.clock),
-            boot: Arc::clone(&self.boot),
-        }
-    }
-
-    /// Somebody may run something now.
-    fn hint(&self) {
-        self.hints.fetch_add(1, Ordering::Relaxed);
-    }
-
+    /// Writes something after which a job may be ready to run.
     fn write<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Connection, &Now) -> Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
-        let moment = self.moment();
+        self.own_changes.fetch_add(1, Ordering::Relaxed);
+        self.write_quietly(operation)
+    }
+
+    /// Writes what a worker records of itself.
+    fn write_quietly<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Connection, &Now) -> Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let time = self.time.clone();
         Box::pin(async move {
             let written = self.store.write(move |tx| {
-                // Read where it is used: the queue may have been long.
-                Ok(operation(tx, &moment.now())?)
+                // Read in the transaction: the write may have waited long.
+                Ok(operation(tx, &time.now())?)
             });
             Ok(written.await?)
         })
@@ -89,104 +79,105 @@ impl Sqlite {
     ) -> Answer<'_, T> {
         Box::pin(async move { Ok(self.store.read(|conn| Ok(operation(conn)?)).await?) })
     }
+
+    /// As [`Sqlite::read`], for a handful of rows at the edges of indexes.
+    fn read_point<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move { Ok(self.store.read_point(|conn| Ok(operation(conn)?)).await?) })
+    }
 }
 
 /// What [`Now`] is read from.
-struct Moment {
+#[derive(Clone)]
+struct Time {
     clock: Arc<dyn Clock>,
     boot: Arc<str>,
 }
 
-impl Moment {
+impl Time {
     fn now(&self) -> Now {
-        loop {
-            let before_ms = self.clock.monotonic_ms();
-            let wall_ms = self.clock.now_ms();
-            let steady_ms = self.clock.monotonic_ms();
-            // Stopped in between, it would look as if the clock had been set.
-            if steady_ms - before_ms < ops::CLOCK_STEP_MS / 10 {
-                return Now {
-                    wall_ms,
-                    steady_ms,
-                    boot: Arc::clone(&self.boot),
-                };
-            }
-        }
+        Now::read(&*self.clock, &self.boot)
     }
 }
 
 impl Engine for Sqlite {
     fn enqueue(&self, job: NewJob) -> Answer<'_, Enqueued> {
-        self.hint();
+        self.own_changes.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move { self.enqueue.write(job).await? })
     }
 
     fn enqueue_many(&self, jobs: Vec<NewJob>) -> Answer<'_, Vec<Enqueued>> {
-        self.hint();
         self.write(move |tx, now| ops::enqueue_each(tx, now, &jobs)?.into_iter().collect())
     }
 
-    fn enqueue_batch(
-        &self,
-        jobs: Vec<NewJob>,
-        callback: Option<NewJob>,
-    ) -> Answer<'_, (i64, Vec<Enqueued>)> {
-        self.hint();
+    fn enqueue_batch(&self, jobs: Vec<NewJob>, callback: Option<NewJob>) -> Answer<'_, Batch> {
         self.write(move |tx, now| ops::enqueue_batch(tx, now, &jobs, callback.as_ref()))
     }
 
-    fn turn(&self, turn: Arc<Turn>) -> Answer<'_, Turned> {
-        self.write(move |tx, now| ops::turn(tx, now, &turn))
+    fn tick(&self, tick: Arc<Tick>) -> Answer<'_, Ticked> {
+        self.write_quietly(move |tx, now| ops::tick(tx, now, &tick))
     }
 
-    fn renew(&self, worker: i64, lease_ms: i64) -> Answer<'_, bool> {
-        self.write(move |tx, now| ops::renew(tx, now, worker, lease_ms))
+    fn renew_lease(&self, worker: i64, lease_ms: i64) -> Answer<'_, bool> {
+        self.write_quietly(move |tx, now| ops::renew_lease(tx, now, worker, lease_ms))
     }
 
-    fn horizon(&self, worker: i64, queues: Arc<[String]>, suspect: bool) -> Answer<'_, Horizon> {
+    fn next_wakeup(
+        &self,
+        worker: i64,
+        queues: Arc<[String]>,
+        suspect: bool,
+    ) -> Answer<'_, NextWakeup> {
         let now = self.now();
-        Box::pin(async move {
-            // A handful of rows at the edges of small indexes.
-            let read = self
-                .store
-                .read_point(move |conn| Ok(ops::horizon(conn, &now, worker, &queues, suspect)?));
-            Ok(read.await?)
-        })
+        self.read_point(move |conn| ops::next_wakeup(conn, &now, worker, &queues, suspect))
     }
 
-    fn progress(&self, id: JobId, run: i64, share: f64, note: Option<String>) -> Answer<'_, bool> {
-        self.write(move |tx, now| ops::progress(tx, now, id, run, share, note.as_deref()))
+    fn progress(&self, id: JobId, run: i64, share: f64, note: String) -> Answer<'_, bool> {
+        self.write_quietly(move |tx, now| ops::progress(tx, now, id, run, share, Some(&note)))
     }
 
-    fn command(&self, command: Command) -> Answer<'_, Option<State>> {
-        self.hint();
-        self.write(move |tx, now| {
-            match command {
-                Command::Cancel(id) => return ops::cancel(tx, now, id).map(Some),
-                Command::Retry(id) => return ops::retry(tx, now, id).map(Some),
-                Command::Delete(id) => ops::delete(tx, id)?,
-                Command::Pause(queue) => ops::pause(tx, &queue)?,
-                Command::Resume(queue) => ops::resume(tx, &queue)?,
-                Command::RateLimit(queue, rate) => ops::rate_limit(tx, &queue, rate)?,
-                Command::SetCron {
-                    name,
-                    schedule,
-                    zone,
-                    job,
-                } => ops::set_cron(tx, now, &name, &schedule, &zone, &job)?,
-                Command::RemoveCron(name) => {
-                    ops::remove_cron(tx, &name)?;
-                }
-            }
-            Ok(None)
-        })
+    fn cancel(&self, id: JobId) -> Answer<'_, State> {
+        self.write(move |tx, now| ops::cancel(tx, now, id))
+    }
+
+    fn retry(&self, id: JobId) -> Answer<'_, State> {
+        self.write(move |tx, now| ops::retry(tx, now, id))
+    }
+
+    fn delete(&self, id: JobId) -> Answer<'_, ()> {
+        self.write(move |tx, _| ops::delete(tx, id))
+    }
+
+    fn pause(&self, queue: String) -> Answer<'_, ()> {
+        self.write(move |tx, _| ops::pause(tx, &queue))
+    }
+
+    fn resume(&self, queue: String) -> Answer<'_, ()> {
+        self.write(move |tx, _| ops::resume(tx, &queue))
+    }
+
+    fn rate_limit(&self, queue: String, rate: Option<(u32, Duration)>) -> Answer<'_, ()> {
+        self.write(move |tx, _| ops::rate_limit(tx, &queue, rate))
+    }
+
+    fn set_cron(
+        &self,
+        name: String,
+        schedule: String,
+        zone: String,
+        job: NewJob,
+    ) -> Answer<'_, ()> {
+        self.write(move |tx, now| ops::set_cron(tx, now, &name, &schedule, &zone, &job))
+    }
+
+    fn remove_cron(&self, name: String) -> Answer<'_, bool> {
+        self.write(move |tx, _| ops::remove_cron(tx, &name))
     }
 
     fn job(&self, id: JobId) -> Answer<'_, Option<JobRecord>> {
-        Box::pin(async move {
-            let read = self.store.read_point(move |conn| Ok(ops::job(conn, id)?));
-            Ok(read.await?)
-        })
+        self.read_point(move |conn| ops::job(conn, id))
     }
 
     fn list(&self, filter: Filter, limit: u32) -> Answer<'_, Vec<JobRecord>> {
@@ -201,7 +192,7 @@ impl Engine for Sqlite {
         self.read(ops::schedules)
     }
 
-    fn batch_status(&self, batch: i64) -> Answer<'_, Option<BatchStatus>> {
+    fn batch_status(&self, batch: BatchId) -> Answer<'_, Option<BatchStatus>> {
         self.read(move |conn| ops::batch_status(conn, batch))
     }
 
@@ -209,12 +200,12 @@ impl Engine for Sqlite {
         Ok(Box::new(Commits(self.store.watch()?)))
     }
 
-    fn hints(&self) -> u64 {
-        self.hints.load(Ordering::Relaxed)
+    fn own_changes(&self) -> u64 {
+        self.own_changes.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> Now {
-        self.moment().now()
+        self.time.now()
     }
 }
 

@@ -1,8 +1,8 @@
-//! Where a job is in its life.
+//! The states of a job.
 
 use std::fmt;
 
-/// Where a job is in its life. `docs/jobs.md` draws the ways between them.
+/// The state of a job. `docs/jobs.md` draws the transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -16,14 +16,14 @@ pub enum State {
     Blocked,
     /// Ended well.
     Done,
-    /// Given up: a dead letter, kept to be looked at and retried.
+    /// Given up: a dead letter, kept to be inspected and retried.
     Dead,
     /// Ended because somebody asked for it.
     Cancelled,
 }
 
-/// The number in the table: ready and running are one, told apart by the
-/// ready table.
+/// The number in the table. Ready and running jobs have the same one: only the
+/// ready ones are in the ready table.
 pub(crate) mod code {
     pub(crate) const PENDING: i64 = 2;
     pub(crate) const SCHEDULED: i64 = 3;
@@ -34,7 +34,7 @@ pub(crate) mod code {
 }
 
 impl State {
-    /// All of them, in the order of a life.
+    /// All of them, in the order a job passes through them.
     pub const ALL: [Self; 7] = [
         Self::Ready,
         Self::Running,

@@ -1,7 +1,5 @@
 //! The operations against a model that keeps everything in a map.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -135,7 +133,7 @@ impl World {
     }
 
     fn promote(&mut self) {
-        while ops::promote_due(&self.conn, &self.now).unwrap() {}
+        while ops::stage_due(&self.conn, &self.now).unwrap() {}
         let mut due: Vec<(i64, JobId)> = self
             .jobs
             .iter()
@@ -237,7 +235,7 @@ impl World {
                 self.now.wall_ms += ms;
                 self.now.steady_ms += ms;
                 for worker in 0..3 {
-                    ops::renew(&self.conn, &self.now, worker, LEASE_MS).unwrap();
+                    ops::renew_lease(&self.conn, &self.now, worker, LEASE_MS).unwrap();
                 }
                 self.promote();
             }
@@ -257,7 +255,7 @@ impl World {
     fn claim(&mut self, worker: usize, count: usize, suspect: bool) {
         let number = i64::try_from(worker).unwrap();
         let holds = self.held.iter().any(|(holder, _)| *holder == worker);
-        assert!(ops::hold(&self.conn, &self.now, number, "w", LEASE_MS, holds).unwrap());
+        assert!(ops::take_lease(&self.conn, &self.now, number, "w", LEASE_MS, holds).unwrap());
         let want = Want {
             queue: "default".into(),
             count,
@@ -337,7 +335,7 @@ impl World {
         self.now.steady_ms += ms;
         for other in (0..3).filter(|other| *other != worker) {
             let number = i64::try_from(other).unwrap();
-            ops::renew(&self.conn, &self.now, number, LEASE_MS).unwrap();
+            ops::renew_lease(&self.conn, &self.now, number, LEASE_MS).unwrap();
         }
         let back = ops::recover(&self.conn, &self.now, -1, MAX_CRASHES).unwrap();
         let mut lost: Vec<_> = Vec::new();

@@ -62,7 +62,7 @@ fn expand(dir: &Path) -> Result<String, String> {
         );
     }
     Ok(format!(
-        "::monolite::migrate::files::Embedded {{
+        "::monolite::migrate::Embedded {{
             dir: if ::core::cfg!(debug_assertions) {{ {:?} }} else {{ \"\" }},
             files: &[{list}],
         }}",

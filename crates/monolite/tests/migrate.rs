@@ -1,9 +1,7 @@
 //! Migration files in the program.
 
 #![cfg(feature = "migrations")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-use monolite::migrate::files::{Embedded, Error as FilesError, Migrations};
+use monolite::migrate::{Embedded, Error as FilesError, Migrations};
 use monolite::store::{Options, Store};
 use monolite::{Error, Migrate, Monolite, migrate_store};
 
@@ -31,10 +29,10 @@ async fn many_that_start_at_once_apply_each_once() {
     assert_eq!(done, 2);
     assert_eq!(names(app.db()), ["0001_add_posts", "0002_add_comments"]);
     // The app's own connections know the new tables at once.
-    let insert = |tx: &monolite::Transaction<'_>| {
+    let insert = app.transaction(|tx| -> monolite::Result<_> {
         Ok(tx.execute("INSERT INTO post (title) VALUES ('a')", [])?)
-    };
-    assert_eq!(app.transaction(insert).await.unwrap(), 1);
+    });
+    assert_eq!(insert.await.unwrap(), 1);
     app.close().await;
 }
 
@@ -63,9 +61,6 @@ async fn what_is_wrong_is_an_error_and_nothing_is_applied() {
         matches!(error, Error::Migrations(FilesError::Newer { .. })),
         "{error}"
     );
-    let accepted = Migrate {
-        accept_newer: true,
-        ..Migrate::from(older)
-    };
+    let accepted = Migrate::new(older).accept_newer(true);
     assert!(migrate_store(&store, accepted).await.unwrap().is_empty());
 }

@@ -1,13 +1,13 @@
-//! One volume, by one process and by two.
+//! One volume with all of its parts, used by one process and by two.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg(all(feature = "cache", feature = "jobs", feature = "pubsub"))]
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use monolite::jobs::State;
-use monolite::{EntryOptions, Error, Event, Job, Monolite, NewJob, Options};
+use monolite::{EntryOptions, Event, Job, JobId, Monolite, NewJob};
 use serde::{Deserialize, Serialize};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -29,56 +29,34 @@ fn echo(text: &str) -> Echo {
 async fn a_transaction_writes_enqueues_and_publishes_or_does_none_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let app = Monolite::open(dir.path()).await.unwrap();
-    let mut heard = app.pubsub().subscribe("news").await.unwrap();
+    let mut news = app.pubsub().subscribe("news").await.unwrap();
     let write = |text: &'static str, fail: bool| {
         app.transaction(move |tx| {
             tx.execute_batch("CREATE TABLE IF NOT EXISTS t (text TEXT)")?;
             tx.execute("INSERT INTO t VALUES (?1)", [text])?;
-            let id = tx.enqueue(&echo(text))?;
+            let id = tx.enqueue(echo(text))?;
+            let batch = tx.push_batch(vec![echo(text).prepare()?], None)?;
             tx.publish("news", text)?;
             if fail {
-                return Err(monolite::store::Error::app("no"));
+                anyhow::bail!("no");
             }
-            Ok(id)
+            Ok((id, batch))
         })
     };
-    write("never", true).await.unwrap_err();
-    let id = write("once", false).await.unwrap();
+    assert_eq!(write("never", true).await.unwrap_err().to_string(), "no");
+    let (id, batch) = write("once", false).await.unwrap();
     assert_eq!(
         app.jobs().get(id).await.unwrap().unwrap().state,
         State::Ready
     );
-    let message = heard.next_message().await.unwrap();
+    let status = app.jobs().batch(batch.id).await.unwrap().unwrap();
+    assert_eq!((status.total, batch.jobs.len()), (1, 1));
+    let message = news.next_message().await.unwrap();
     assert_eq!(message.payload, b"once");
     let echoes: Vec<Echo> = app.jobs().enqueued().await.unwrap();
-    assert_eq!(echoes.len(), 1);
+    assert_eq!(echoes.len(), 2);
     assert!(app.relay_error().is_none());
     app.close().await;
-}
-
-#[tokio::test]
-async fn what_is_not_a_volume_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let missing = dir.path().join("not/mounted");
-    let error = Monolite::open(&missing).await.unwrap_err();
-    assert!(matches!(error, Error::MissingDirectory { .. }), "{error}");
-    assert!(!missing.exists());
-    for app in [
-        "",
-        "a/b",
-        "..",
-        "/etc/x",
-        "a/",
-        "CACHE.sqlite3",
-        "pubsub.sqlite3-wal",
-    ] {
-        let options = Options {
-            app: app.into(),
-            ..Options::default()
-        };
-        let error = Monolite::open_with(dir.path(), options).await.unwrap_err();
-        assert!(matches!(error, Error::AppName { .. }), "{app:?}: {error}");
-    }
 }
 
 #[tokio::test]
@@ -110,7 +88,7 @@ async fn two_processes_on_one_directory_share_everything() {
     }
     let dir = tempfile::tempdir().unwrap();
     let app = Monolite::open(dir.path()).await.unwrap();
-    let mut heard = app.pubsub().subscribe("from the second").await.unwrap();
+    let mut messages = app.pubsub().subscribe("from the second").await.unwrap();
     let worker = app
         .jobs()
         .worker()
@@ -124,13 +102,13 @@ async fn two_processes_on_one_directory_share_everything() {
 
     // A job of theirs runs here, a message of theirs comes here, and so does
     // what they put in the cache.
-    let event = tokio::time::timeout(LONG, heard.next()).await;
+    let event = tokio::time::timeout(LONG, messages.next()).await;
     let Event::Message(message) = event.unwrap().unwrap() else {
         panic!("no message");
     };
     let cached: Option<String> = app.cache().get("key").await.unwrap();
     assert_eq!(cached.as_deref(), Some("value"));
-    let id: i64 = str::from_utf8(&message.payload).unwrap().parse().unwrap();
+    let id: JobId = message.text().unwrap().parse().unwrap();
     let job = app.jobs().wait(id, LONG).await.unwrap();
     let ours = format!("\"hello {}\"", std::process::id());
     assert_eq!(job.result, Some(ours));
@@ -155,11 +133,11 @@ async fn second_process(dir: &Path) {
         async move { Ok(stop.send(())?) }
     });
     let worker = worker.start().await.unwrap();
-    let told = app.transaction(|tx| {
-        let id = tx.enqueue(&echo("hello"))?;
+    let enqueued = app.transaction(|tx| {
+        let id = tx.enqueue(echo("hello"))?;
         tx.publish("from the second", id.to_string())
     });
-    told.await.unwrap();
+    enqueued.await.unwrap();
     tokio::time::timeout(LONG, stopped.recv()).await.unwrap();
     worker.shutdown(LONG).await;
     app.close().await;

@@ -1,13 +1,24 @@
-//! Jobs that belong together, and the one to run after all of them.
+//! Batches: jobs that belong together, and the one to run after all of them.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::Now;
 use super::enqueue::{enqueue, insert};
-use super::{Enqueued, Now};
-use crate::{Error, NewJob, Result};
+use crate::{BatchId, Error, JobId, NewJob, Result};
+
+/// A batch that was enqueued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// Its number.
+    pub id: BatchId,
+    /// Its jobs, in the order they were given.
+    pub jobs: Vec<JobId>,
+}
 
 /// How far a batch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchStatus {
     /// Jobs in it; a chain counts as one.
     pub total: u32,
@@ -28,23 +39,24 @@ pub fn enqueue_batch(
     now: &Now,
     jobs: &[NewJob],
     callback: Option<&NewJob>,
-) -> Result<(i64, Vec<Enqueued>)> {
+) -> Result<Batch> {
     callback.map_or(Ok(()), NewJob::check_follower)?;
     let callback_json = callback
         .map(serde_json::to_string)
         .transpose()
         .map_err(Error::json("write a callback"))?;
     let count = jobs.len();
-    let batch = conn
+    let id = conn
         .prepare_cached(
             "INSERT INTO _monolite_job_batch (total, unfinished, callback, enqueued_at)
              VALUES (?1, ?1, ?2, ?3)",
         )?
         .insert(params![count as i64, callback_json, now.wall_ms])?;
+    let id = BatchId::from(id);
     let mut added = Vec::with_capacity(count);
     for job in jobs {
         let job = NewJob {
-            batch: Some(batch),
+            batch: Some(id),
             ..job.clone()
         };
         let enqueued = enqueue(conn, now, &job)?;
@@ -53,19 +65,19 @@ pub fn enqueue_batch(
             let id = enqueued.id;
             return Err(Error::NotUnique { key, id });
         }
-        added.push(enqueued);
+        added.push(enqueued.id);
     }
     if count == 0 {
-        complete(conn, now, batch)?;
+        complete(conn, now, id)?;
     }
-    Ok((batch, added))
+    Ok(Batch { id, jobs: added })
 }
 
 /// How far a batch has come; `None` if there is none of this number.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn batch_status(conn: &Connection, batch: i64) -> Result<Option<BatchStatus>> {
+pub fn batch_status(conn: &Connection, batch: BatchId) -> Result<Option<BatchStatus>> {
     Ok(conn
         .prepare_cached("SELECT total, unfinished, failed FROM _monolite_job_batch WHERE id = ?1")?
         .query_row([batch], |row| {
@@ -78,7 +90,7 @@ pub fn batch_status(conn: &Connection, batch: i64) -> Result<Option<BatchStatus>
         .optional()?)
 }
 
-pub(super) fn one_ended(conn: &Connection, now: &Now, batch: i64, well: bool) -> Result<()> {
+pub(super) fn one_ended(conn: &Connection, now: &Now, batch: BatchId, well: bool) -> Result<()> {
     let unfinished: Option<i64> = conn
         .prepare_cached(
             "UPDATE _monolite_job_batch
@@ -94,7 +106,7 @@ pub(super) fn one_ended(conn: &Connection, now: &Now, batch: i64, well: bool) ->
 }
 
 /// A dead or cancelled job of the batch is to be run again.
-pub(super) fn one_returned(conn: &Connection, batch: i64) -> Result<()> {
+pub(super) fn one_returned(conn: &Connection, batch: BatchId) -> Result<()> {
     conn.execute(
         "UPDATE _monolite_job_batch SET unfinished = unfinished + 1, failed = failed - 1
          WHERE id = ?1 AND finished_at IS NULL",
@@ -103,7 +115,7 @@ pub(super) fn one_returned(conn: &Connection, batch: i64) -> Result<()> {
     Ok(())
 }
 
-fn complete(conn: &Connection, now: &Now, batch: i64) -> Result<()> {
+fn complete(conn: &Connection, now: &Now, batch: BatchId) -> Result<()> {
     let (callback, total, failed): (Option<String>, i64, i64) = conn
         .prepare_cached(
             "UPDATE _monolite_job_batch SET finished_at = ?2 WHERE id = ?1
@@ -116,7 +128,7 @@ fn complete(conn: &Connection, now: &Now, batch: i64) -> Result<()> {
         return Ok(());
     };
     let Ok(callback) = serde_json::from_str::<NewJob>(&callback) else {
-        return Ok(()); // Only a hand can have done that; it must not stop others.
+        return Ok(()); // Edited by hand; it must not stop the worker.
     };
     let input = serde_json::json!({ "batch": batch, "total": total, "failed": failed });
     insert(conn, now, &callback, Some(&input.to_string()))?;

@@ -1,4 +1,4 @@
-//! A worker takes jobs.
+//! A worker claims jobs.
 //!
 //! A claim writes one row, whatever the number of jobs: the jobs' own rows are
 //! only read. What it costs depends on the number taken alone, not on how many
@@ -23,11 +23,11 @@ pub struct Want {
     pub count: usize,
     /// Whether one of them may be a suspect: one that was running when a
     /// worker died. A worker runs one of these at a time, so that a job that
-    /// kills its worker does not take the blame to others.
+    /// kills its worker does not take other jobs down with it.
     pub suspect: bool,
 }
 
-/// Jobs taken together.
+/// Jobs that were claimed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Names the claim, to be forgotten once all of its jobs have ended.
@@ -36,7 +36,7 @@ pub struct Claim {
     pub jobs: Vec<Claimed>,
 }
 
-/// A job as a worker gets it.
+/// A claimed job, as a worker gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
     /// The job.
@@ -53,7 +53,7 @@ pub struct Claimed {
     pub kind: String,
     /// JSON text.
     pub payload: String,
-    /// What the job before in a chain, or a batch, handed on; JSON text.
+    /// The result of the job before in a chain, or a batch's counts; JSON text.
     pub input: Option<String>,
     /// When it was enqueued, in milliseconds since 1970.
     pub enqueued_at_ms: i64,
@@ -66,8 +66,8 @@ pub struct Claimed {
 }
 
 /// Takes up to `want.count` ready jobs for `worker`, which holds a lease (see
-/// [`hold`](super::hold)). The second value tells, if the queue's rate limit
-/// held jobs back, in how many milliseconds to ask again.
+/// [`take_lease`](super::take_lease)). The second value is, if the queue's rate
+/// limit held jobs back, in how many milliseconds to ask again.
 ///
 /// # Errors
 /// SQLite's own.
@@ -131,7 +131,7 @@ fn take(
     let mut last = None;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        // Whoever wrote the row: one that cannot be read would stop the queue.
+        // Lenient: a row that cannot be read would stop the queue.
         let payload = row::text(row, 5)?;
         let input = row::optional_text(row, 6)?;
         bytes += payload.len() + input.as_ref().map_or(0, String::len);

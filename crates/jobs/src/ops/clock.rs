@@ -1,24 +1,23 @@
-//! What happens when somebody sets the wall clock.
+//! Moves delays, unique windows, rates and recurring jobs along when somebody
+//! sets the wall clock.
 //!
-//! Times in the tables are wall times, so that a person can read them and a
-//! machine started anew can go on. A delay, though, means time that passes. So
-//! the distance between the wall clock and the steady one is kept; whoever
-//! finds it changed moves every delay by the difference, once for all
-//! processes, since it is done in one transaction with noting the new
-//! distance. Times that were given as wall times stay.
+//! Times in the tables are wall times, so that a person can read them and they
+//! stay valid when the machine restarts. A delay, though, means time that
+//! passes. So the difference between the wall clock and the monotonic one is
+//! kept; whoever finds it changed moves every delay by the change, once for all
+//! processes, in the transaction that notes the new difference. Times that were
+//! given as wall times stay.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Now, cron, queue};
+use super::cron_expression::next_tick;
+use super::now::{CLOCK_STEP_MS, Now};
+use super::queue::{parse_starts, write_starts};
+use super::row;
 use crate::Result;
 
-/// A change of the wall clock that is followed, in milliseconds. Smaller ones
-/// are the gentle corrections of a time server; they add up
-/// and are followed once they come to this.
-pub const CLOCK_STEP_MS: i64 = 1000;
-
-/// Notes how far the wall clock is ahead, and moves delays if it was set.
-/// To be called before a delay or a rate is written or acted upon.
+/// Notes the difference between the clocks, and moves delays if the wall clock
+/// was set. Call it before a delay or a rate is written or acted upon.
 pub(super) fn follow(conn: &Connection, now: &Now) -> Result<()> {
     let ahead_ms = now.wall_ms - now.steady_ms;
     let noted: Option<(String, i64)> = conn
@@ -41,16 +40,72 @@ pub(super) fn follow(conn: &Connection, now: &Now) -> Result<()> {
              WHERE unique_until > ?2",
             [step_ms, now.wall_ms - step_ms],
         )?;
-        queue::follow_step(conn, now, step_ms)?;
-        cron::follow_step(conn, step_ms)?;
+        move_rates(conn, now, step_ms)?;
+        move_recurring(conn, step_ms)?;
     } else {
-        // Another start of the machine tells of no step.
-        queue::follow_step(conn, now, 0)?;
+        // The machine was restarted: by how much the clock was set meanwhile is
+        // not known.
+        move_rates(conn, now, 0)?;
     }
     conn.prepare_cached(
         "INSERT INTO _monolite_job_clock VALUES (1, ?1, ?2)
          ON CONFLICT DO UPDATE SET boot = excluded.boot, ahead_ms = excluded.ahead_ms",
     )?
     .execute(params![&*now.boot, ahead_ms])?;
+    Ok(())
+}
+
+/// Moves the noted starts of rates. None is left in the future, where it would
+/// hold the queue back.
+fn move_rates(conn: &Connection, now: &Now, step_ms: i64) -> Result<()> {
+    let rated: Vec<(String, String)> = conn
+        .prepare_cached(
+            "SELECT name, rate_starts FROM _monolite_job_queue WHERE rate_starts <> '[]'",
+        )?
+        .query_map([], |row| Ok((row::text(row, 0)?, row::text(row, 1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (queue, starts) in rated {
+        let mut starts = parse_starts(&starts);
+        for (at, _) in &mut starts {
+            *at = at.saturating_add(step_ms).min(now.wall_ms);
+        }
+        write_starts(conn, &queue, &starts)?;
+    }
+    Ok(())
+}
+
+/// Moves the next tick of recurring jobs whose period is shorter than the step
+/// back: they would be silent for the whole step. A tick of a longer period
+/// that was fired is not fired again.
+fn move_recurring(conn: &Connection, step_ms: i64) -> Result<()> {
+    if step_ms > 0 {
+        return Ok(()); // What is due now is fired, once.
+    }
+    let rows: Vec<(String, String, String, i64)> = conn
+        .prepare_cached("SELECT name, schedule, zone, next_at FROM _monolite_job_cron")?
+        .query_map([], |row| {
+            Ok((
+                row::text(row, 0)?,
+                row::text(row, 1)?,
+                row::text(row, 2)?,
+                row.get(3)?,
+            ))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (name, schedule, zone, next_at) in rows {
+        // As far off as it was.
+        let Ok(next) = next_tick(&schedule, &zone, next_at.saturating_add(step_ms - 1)) else {
+            continue; // Edited by hand; it must not stop the rest.
+        };
+        let Ok(second) = next_tick(&schedule, &zone, next) else {
+            continue;
+        };
+        if next < next_at && second - next < -step_ms {
+            conn.execute(
+                "UPDATE _monolite_job_cron SET next_at = ?2 WHERE name = ?1",
+                params![name, next],
+            )?;
+        }
+    }
     Ok(())
 }

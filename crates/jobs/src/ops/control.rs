@@ -1,14 +1,13 @@
-//! What people do to single jobs.
+//! Cancels, retries and deletes single jobs.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::finish::settle;
-use super::{Now, batch, enqueue, inspect};
-use crate::state::code;
-use crate::{Error, JobId, Result, State};
+use super::{Now, batch, enqueue, inspect, stage};
+use crate::{BatchId, Error, JobId, Result, State};
 
-/// Ends a job that waits, or asks a running one to end (its context tells it;
-/// it is stopped a little later). Answers with the state it is in now.
+/// Ends a job that waits, or asks a running one to end (through its context; its
+/// worker stops it a little later). Returns the state it is in now.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::WrongState`] if it has ended.
@@ -18,7 +17,7 @@ pub fn cancel(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
         let what = "cancel";
         return Err(Error::WrongState { id, state, what });
     }
-    if !take_back(conn, id)? {
+    if !stage::take_back(conn, id)? {
         conn.execute("UPDATE _monolite_job SET cancel = 1 WHERE id = ?1", [id])?;
         return Ok(State::Running);
     }
@@ -32,7 +31,7 @@ pub fn cancel(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
 }
 
 /// Puts a dead, cancelled or scheduled job back into its queue now. One that
-/// had ended gets all of its attempts anew.
+/// had ended gets all of its attempts again.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::WrongState`] for any other state;
@@ -43,7 +42,7 @@ pub fn retry(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
         State::Scheduled => {}
         State::Dead | State::Cancelled => {
             check_unique(conn, now, id)?;
-            let of_batch: Option<i64> = conn.query_row(
+            let of_batch: Option<BatchId> = conn.query_row(
                 "UPDATE _monolite_job
                  SET state = 3, excused = run, crashes = 0, changed_at = ?2, due_at = ?2,
                      progress = NULL, note = NULL
@@ -60,7 +59,7 @@ pub fn retry(conn: &Connection, now: &Now, id: JobId) -> Result<State> {
             return Err(Error::WrongState { id, state, what });
         }
     }
-    super::due::promote(conn, now, id)?;
+    stage::stage(conn, now, id)?;
     state_of(conn, id)
 }
 
@@ -108,29 +107,4 @@ fn check_unique(conn: &Connection, now: &Now, id: JobId) -> Result<()> {
         Some((holder, _)) if holder != id => Err(Error::NotUnique { key, id: holder }),
         _ => Ok(()),
     }
-}
-
-/// Takes a job that waits out of the ready table; false if it is running.
-pub(super) fn take_back(conn: &Connection, id: JobId) -> Result<bool> {
-    let row: Option<(i64, String, i64, bool)> = conn
-        .prepare_cached(
-            "SELECT state, queue, priority, crashes > 0 FROM _monolite_job WHERE id = ?1",
-        )?
-        .query_row([id], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
-        .optional()?;
-    let Some((state, queue, priority, suspect)) = row else {
-        return Ok(false);
-    };
-    if state != code::PENDING {
-        return Ok(true);
-    }
-    let taken = conn
-        .prepare_cached(
-            "DELETE FROM _monolite_job_ready
-             WHERE queue = ?1 AND suspect = ?2 AND priority = ?3 AND id = ?4",
-        )?
-        .execute(params![queue, suspect, priority, id])?;
-    Ok(taken == 1)
 }

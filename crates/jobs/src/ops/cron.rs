@@ -1,24 +1,20 @@
 //! Recurring jobs: each tick enqueues one, once whatever the number of
-//! processes, since firing and moving on to the next tick are one transaction.
+//! processes, since firing and moving to the next tick are one transaction.
 //!
-//! Ticks that were missed (nobody was running) are made up for by one job.
-//! When the clock is set back by less than a schedule's period, a tick that
-//! was fired is not fired again; a schedule that is due more often than that
-//! goes on from the new time, so that it is never silent for the whole step.
+//! Ticks that were missed while no worker ran are made up for by one job. What
+//! happens when the clock is set is in `clock.rs`.
 
-use std::str::FromStr;
-
-use croner::Cron;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::cron_expression::next_tick;
 use super::enqueue::enqueue;
 use super::{Now, clock, row};
 use crate::{Error, JobId, NewJob, Result};
 
 /// A recurring job.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct CronEntry {
     /// Its name; setting the same name again changes it.
     pub name: String,
@@ -29,10 +25,10 @@ pub struct CronEntry {
     pub zone: String,
     /// What to enqueue at each tick.
     pub job: NewJob,
-    /// The next tick, in milliseconds since 1970.
-    pub next_at_ms: i64,
-    /// The tick fired last, in milliseconds since 1970.
-    pub last_at_ms: Option<i64>,
+    /// The next tick.
+    pub next_at: Timestamp,
+    /// The tick fired last.
+    pub last_at: Option<Timestamp>,
 }
 
 /// Sets up a recurring job, or changes it. One that is there with the same
@@ -49,7 +45,7 @@ pub fn set_cron(
     job: &NewJob,
 ) -> Result<()> {
     job.check()?;
-    let next_at = after(schedule, zone, now.wall_ms)?;
+    let next_at = next_tick(schedule, zone, now.wall_ms)?;
     let job = serde_json::to_string(job).map_err(Error::json("write a recurring job"))?;
     clock::follow(conn, now)?;
     conn.execute(
@@ -64,8 +60,8 @@ pub fn set_cron(
     Ok(())
 }
 
-/// Takes a recurring job away; false if there was none of that name. Jobs
-/// enqueued before stay.
+/// Removes a recurring job; false if there was none of that name. Jobs that
+/// were enqueued stay.
 ///
 /// # Errors
 /// SQLite's own.
@@ -73,8 +69,8 @@ pub fn remove_cron(conn: &Connection, name: &str) -> Result<bool> {
     Ok(conn.execute("DELETE FROM _monolite_job_cron WHERE name = ?1", [name])? == 1)
 }
 
-/// How long a schedule that cannot be read is put off, in milliseconds.
-const PUT_OFF_MS: i64 = 3_600_000;
+/// When a schedule that cannot be read is tried again, in milliseconds.
+const UNREADABLE_RETRY_MS: i64 = 3_600_000;
 
 /// All recurring jobs.
 ///
@@ -93,14 +89,15 @@ pub fn schedules(conn: &Connection) -> Result<Vec<CronEntry>> {
             schedule: row::text(row, 1)?,
             zone: row::text(row, 2)?,
             job: serde_json::from_str(&job).map_err(Error::json("read a recurring job"))?,
-            next_at_ms: row.get(4)?,
-            last_at_ms: row.get(5)?,
+            next_at: row::timestamp(row, 4)?,
+            last_at: row::optional_timestamp(row, 5)?,
         });
     }
     Ok(entries)
 }
 
-/// Fires what is due. Answers with each tick, as its name and job.
+/// Fires what is due. Returns each tick, as the recurring job's name and the
+/// job that was enqueued.
 ///
 /// # Errors
 /// SQLite's own.
@@ -122,9 +119,10 @@ pub fn fire_cron(conn: &Connection, now: &Now) -> Result<Vec<(String, JobId)>> {
         .collect::<rusqlite::Result<_>>()?;
     let mut fired = Vec::new();
     for (name, schedule, zone, job, tick) in due {
-        // A row that somebody damaged must not stop the others.
+        // A damaged row must not stop the rest.
         let job: std::result::Result<NewJob, _> = serde_json::from_str(&job);
-        let next_at = after(&schedule, &zone, now.wall_ms).unwrap_or(now.wall_ms + PUT_OFF_MS);
+        let next_at =
+            next_tick(&schedule, &zone, now.wall_ms).unwrap_or(now.wall_ms + UNREADABLE_RETRY_MS);
         if let Ok(job) = job {
             match enqueue(conn, now, &job) {
                 Ok(enqueued) => fired.push((name.clone(), enqueued.id)),
@@ -139,55 +137,4 @@ pub fn fire_cron(conn: &Connection, now: &Now) -> Result<Vec<(String, JobId)>> {
         .execute(params![name, next_at, tick])?;
     }
     Ok(fired)
-}
-
-/// The wall clock was set by `step_ms`.
-pub(super) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
-    if step_ms > 0 {
-        return Ok(()); // What is due now is fired, once.
-    }
-    let rows: Vec<(String, String, String, i64)> = conn
-        .prepare_cached("SELECT name, schedule, zone, next_at FROM _monolite_job_cron")?
-        .query_map([], |row| {
-            Ok((
-                row::text(row, 0)?,
-                row::text(row, 1)?,
-                row::text(row, 2)?,
-                row.get(3)?,
-            ))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    for (name, schedule, zone, next_at) in rows {
-        // As far off as it was.
-        let Ok(next) = after(&schedule, &zone, next_at.saturating_add(step_ms - 1)) else {
-            continue; // Damaged by a hand: it must not stop the others.
-        };
-        let Ok(second) = after(&schedule, &zone, next) else {
-            continue;
-        };
-        if next < next_at && second - next < -step_ms {
-            conn.execute(
-                "UPDATE _monolite_job_cron SET next_at = ?2 WHERE name = ?1",
-                params![name, next],
-            )?;
-        }
-    }
-    Ok(())
-}
-
-/// The first tick after a moment.
-fn after(schedule: &str, zone: &str, wall_ms: i64) -> Result<i64> {
-    let bad = |why: String| Error::invalid("recurring job", why);
-    let cron = Cron::from_str(schedule)
-        .map_err(|error| bad(format!("{schedule:?} is not a cron expression: {error}")))?;
-    let zone = TimeZone::get(zone).map_err(|_| {
-        bad(format!(
-            "{zone:?} is not a time zone; try \"UTC\" or \"Europe/Berlin\""
-        ))
-    })?;
-    let moment = Timestamp::from_millisecond(wall_ms).map_err(|error| bad(error.to_string()))?;
-    let next: Zoned = cron
-        .find_next_occurrence(&moment.to_zoned(zone), false)
-        .map_err(|error| bad(format!("{schedule:?} never comes: {error}")))?;
-    Ok(next.timestamp().as_millisecond())
 }

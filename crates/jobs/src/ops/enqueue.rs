@@ -1,17 +1,19 @@
-//! Jobs come in.
+//! Enqueues jobs.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Now, clock, limit};
+use super::stage::{self, make_ready};
+use super::{Now, clock};
 use crate::new_job::When;
 use crate::state::code;
 use crate::{Error, JobId, NewJob, OnConflict, Result, Unique};
 
-/// What became of an enqueue.
+/// What an enqueue did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Enqueued {
     /// The new job, or the one that holds its unique key.
     pub id: JobId,
@@ -39,8 +41,8 @@ pub fn enqueue(conn: &Connection, now: &Now, job: &NewJob) -> Result<Enqueued> {
     insert(conn, now, job, None).map(added)
 }
 
-/// As [`enqueue`] for each of them. One that is refused does not hinder the
-/// others: its place in the answer says why.
+/// As [`enqueue`] for each of them. One that is refused does not affect the
+/// rest: its entry in the result says why.
 ///
 /// # Errors
 /// SQLite's own; roll back then.
@@ -85,25 +87,25 @@ impl NewJob {
 
 /// The hot path for one: two inserts, and no column bound that is not needed.
 fn insert_plain(conn: &Connection, now: &Now, job: &NewJob) -> Result<JobId> {
-    let id = conn.prepare_cached(&INSERT_ONE)?.insert(params![
+    let id = JobId::from(conn.prepare_cached(&INSERT_ONE)?.insert(params![
         now.wall_ms,
         job.queue,
         job.kind,
         job.priority,
         job.payload
-    ])?;
+    ])?);
     make_ready(conn, &job.queue, false, job.priority, id)?;
     Ok(id)
 }
 
-/// The hot path for many: starting a statement costs more than a row, so that
-/// several rows share one. Their ids follow upon each other, since nobody else
-/// writes.
+/// The hot path for many: starting a statement costs more than a row, so
+/// several rows share one. Their ids are consecutive, since nobody else
+/// writes during the transaction.
 fn insert_run(
     conn: &Connection,
     now: &Now,
     jobs: &[NewJob],
-) -> Result<std::ops::RangeInclusive<JobId>> {
+) -> Result<impl Iterator<Item = JobId>> {
     let mut last = 0;
     for (rows, sql) in [(ROWS, &INSERT_ROWS), (1, &INSERT_ONE)] {
         let mut insert = conn.prepare_cached(sql)?;
@@ -114,25 +116,25 @@ fn insert_run(
         };
         for chunk in jobs.get(done..).unwrap_or_default().chunks_exact(rows) {
             insert.raw_bind_parameter(1, now.wall_ms)?;
-            let mut place = 1;
+            let mut parameter = 1;
             for job in chunk {
-                insert.raw_bind_parameter(place + 1, &job.queue)?;
-                insert.raw_bind_parameter(place + 2, &job.kind)?;
-                insert.raw_bind_parameter(place + 3, job.priority)?;
-                insert.raw_bind_parameter(place + 4, &job.payload)?;
-                place += 4;
+                insert.raw_bind_parameter(parameter + 1, &job.queue)?;
+                insert.raw_bind_parameter(parameter + 2, &job.kind)?;
+                insert.raw_bind_parameter(parameter + 3, job.priority)?;
+                insert.raw_bind_parameter(parameter + 4, &job.payload)?;
+                parameter += 4;
             }
             insert.raw_execute()?;
             last = conn.last_insert_rowid();
         }
     }
-    let first = last - JobId::try_from(jobs.len()).unwrap_or(JobId::MAX) + 1;
+    let first = last - i64::try_from(jobs.len()).unwrap_or(i64::MAX) + 1;
     conn.prepare_cached(
         "INSERT OR IGNORE INTO _monolite_job_ready
          SELECT queue, 0, priority, id FROM _monolite_job WHERE id BETWEEN ?1 AND ?2",
     )?
     .execute([first, last])?;
-    Ok(first..=last)
+    Ok((first..=last).map(JobId::from))
 }
 
 /// Rows that share a statement.
@@ -147,8 +149,8 @@ fn insert_rows(rows: usize) -> String {
              (queue, kind, state, priority, enqueued_at, changed_at, payload) VALUES ",
     );
     for row in 0..rows {
-        let place = 4 * row + 1;
-        let (queue, kind, priority, payload) = (place + 1, place + 2, place + 3, place + 4);
+        let first = 4 * row + 2;
+        let (queue, kind, priority, payload) = (first, first + 1, first + 2, first + 3);
         let comma = if row == 0 { "" } else { ", " };
         // Writing to a string does not fail.
         let _ = write!(
@@ -159,22 +161,8 @@ fn insert_rows(rows: usize) -> String {
     sql
 }
 
-const MAKE_READY: &str = "INSERT OR IGNORE INTO _monolite_job_ready VALUES (?1, ?2, ?3, ?4)";
-
-/// Puts a pending job where workers look.
-pub(super) fn make_ready(
-    conn: &Connection,
-    queue: &str,
-    suspect: bool,
-    priority: i64,
-    id: JobId,
-) -> Result<()> {
-    conn.prepare_cached(MAKE_READY)?
-        .execute(params![queue, suspect, priority, id])?;
-    Ok(())
-}
-
-/// Inserts with every column; `input` is what a chain or batch hands on.
+/// Inserts with every column; `input` is the result of the job before in a
+/// chain, or the counts of a batch.
 pub(super) fn insert(
     conn: &Connection,
     now: &Now,
@@ -194,7 +182,7 @@ pub(super) fn insert(
     let state = if due_at.is_some() {
         code::SCHEDULED
     } else if let Some((key, max)) = &job.limit
-        && !limit::has_room(conn, key, *max)?
+        && !stage::limit_admits(conn, key, *max)?
     {
         code::BLOCKED
     } else {
@@ -233,13 +221,14 @@ pub(super) fn insert(
             next,
             input,
         ])?;
+    let id = JobId::from(id);
     if state == code::PENDING {
         make_ready(conn, &job.queue, false, job.priority, id)?;
     }
     Ok(id)
 }
 
-/// The job that is there instead of the new one, if that is how it ends.
+/// The job that keeps the unique key of the new one, which is then not added.
 fn conflict(conn: &Connection, now: &Now, job: &NewJob, unique: &Unique) -> Result<Option<JobId>> {
     clock::follow(conn, now)?;
     let Some((id, state)) = holder_of(conn, now, &unique.key)? else {
@@ -252,8 +241,8 @@ fn conflict(conn: &Connection, now: &Now, job: &NewJob, unique: &Unique) -> Resu
             id,
         }),
         OnConflict::Replace => {
-            if state >= code::DONE || !super::control::take_back(conn, id)? {
-                return Ok(None); // Finished or running: another one beside it.
+            if state >= code::DONE || !stage::take_back(conn, id)? {
+                return Ok(None); // Finished or running: the new one is added.
             }
             replace(conn, now, job, id)?;
             Ok(Some(id))
@@ -283,7 +272,7 @@ pub(super) fn holder_of(conn: &Connection, now: &Now, key: &str) -> Result<Optio
         .optional()?)
 }
 
-/// Makes a job that waits what `job` is, under its old number.
+/// Overwrites a job that waits with `job`; it keeps its number.
 fn replace(conn: &Connection, now: &Now, job: &NewJob, id: JobId) -> Result<()> {
     let (due_at, delayed) = match job.when {
         When::Now => (now.wall_ms, None),
@@ -319,11 +308,11 @@ fn replace(conn: &Connection, now: &Now, job: &NewJob, id: JobId) -> Result<()> 
         next_json(job)?,
     ])?;
     if let Some(key) = old_key {
-        // It may have held a place.
-        limit::unblock(conn, now, &key)?;
+        // It may have counted towards the limit of that key.
+        stage::unblock(conn, now, &key)?;
     }
     if due_at <= now.wall_ms {
-        super::due::promote(conn, now, id)?;
+        stage::stage(conn, now, id)?;
     }
     Ok(())
 }

@@ -1,11 +1,34 @@
-//! A run of a job ends.
+//! What a worker records of a run: its progress and its end.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::enqueue::{insert, make_ready};
-use super::{Now, batch, clock, limit};
+use super::enqueue::insert;
+use super::stage::{make_ready, unblock};
+use super::{Now, batch, clock};
 use crate::state::code;
-use crate::{JobId, NewJob, Result, State};
+use crate::{BatchId, JobId, NewJob, Result, State};
+
+/// Notes how far a running job has come: a share from 0 to 1 and a few words.
+/// False if this run of the job has ended.
+///
+/// # Errors
+/// SQLite's own.
+pub fn progress(
+    conn: &Connection,
+    now: &Now,
+    id: JobId,
+    run: i64,
+    share: f64,
+    note: Option<&str>,
+) -> Result<bool> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE _monolite_job SET progress = ?3, note = ?4, changed_at = ?5
+             WHERE id = ?1 AND run = ?2 AND state = 2",
+        )?
+        .execute(params![id, run, share.clamp(0.0, 1.0), note, now.wall_ms])?;
+    Ok(changed == 1)
+}
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +54,7 @@ pub enum End {
     HandedBack,
 }
 
-/// The end of one run, as the worker tells it.
+/// The end of one run, as the worker reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ack {
     /// The job.
@@ -68,7 +91,6 @@ pub fn finish(conn: &Connection, now: &Now, ack: &Ack, remove_done: bool) -> Res
         End::HandedBack => hand_back(conn, now, ack)?,
     };
     if state.is_some() && state != Some(State::Ready) && ack.linked {
-        // Removed ones have seen to theirs: the row is gone.
         settle(conn, now, ack.id)?;
     }
     Ok(state)
@@ -240,7 +262,7 @@ pub(super) fn settle(conn: &Connection, now: &Now, id: JobId) -> Result<()> {
     type Row = (
         i64,
         Option<String>,
-        Option<i64>,
+        Option<BatchId>,
         Option<String>,
         Option<String>,
     );
@@ -262,36 +284,36 @@ pub(super) fn settle(conn: &Connection, now: &Now, id: JobId) -> Result<()> {
         return Ok(());
     };
     if let Some(key) = limit_key {
-        limit::unblock(conn, now, &key)?;
+        unblock(conn, now, &key)?;
     }
-    let mut carried_on = false;
+    let mut continued = false;
     if state == code::DONE
         && let Some(next) = next
     {
-        carried_on = start_next(conn, now, id, &next, batch, result.as_deref())?;
+        continued = start_next(conn, now, id, &next, batch, result.as_deref())?;
     }
     if let Some(batch) = batch
         && state >= code::DONE
-        && !carried_on
+        && !continued
     {
         batch::one_ended(conn, now, batch, state == code::DONE)?;
     }
     Ok(())
 }
 
-/// The next link of a chain, with the rest of it. A chain in a batch counts
+/// Enqueues the next link of a chain, with the rest of it. A chain in a batch counts
 /// as one job, which ends with its last link. False if there is none.
 fn start_next(
     conn: &Connection,
     now: &Now,
     id: JobId,
     next: &str,
-    batch: Option<i64>,
+    batch: Option<BatchId>,
     result: Option<&str>,
 ) -> Result<bool> {
     let Ok(links) = serde_json::from_str::<Vec<NewJob>>(next) else {
-        // Only a hand can have done that; it must not hold up the worker.
-        let error = "what was to follow cannot be read";
+        // Edited by hand; it must not stop the worker.
+        let error = "the chain after it cannot be read";
         conn.execute(
             "UPDATE _monolite_job SET error = ?2 WHERE id = ?1",
             params![id, error],

@@ -1,9 +1,10 @@
-//! What is known of jobs.
+//! Reads jobs and queues, for people and pages.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::row;
-use crate::{JobId, Result, State};
+use crate::{BatchId, JobId, Result, State};
 
 /// All that is known of one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,28 +24,28 @@ pub struct JobRecord {
     pub attempts: u32,
     /// Runs that ended with their worker.
     pub crashes: u32,
-    /// Milliseconds since 1970.
-    pub enqueued_at_ms: i64,
-    /// When it came into its state, in milliseconds since 1970.
-    pub changed_at_ms: i64,
-    /// When a scheduled job may start, in milliseconds since 1970.
-    pub due_at_ms: Option<i64>,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+    /// When it came into its state, or last reported progress.
+    pub changed_at: Timestamp,
+    /// When a scheduled job may start.
+    pub due_at: Option<Timestamp>,
     /// JSON text.
     pub payload: String,
     /// JSON text, of a job that is done.
     pub result: Option<String>,
     /// What went wrong last.
     pub error: Option<String>,
-    /// The share that is done, 0 to 1, as the job told it.
+    /// The share that is done, 0 to 1, as the job reported it.
     pub progress: Option<f64>,
-    /// What it is doing, as the job told it.
+    /// What it is doing, as the job reported it.
     pub note: Option<String>,
     /// The key of its concurrency limit.
     pub limit_key: Option<String>,
     /// The key only one job may hold.
     pub unique_key: Option<String>,
     /// The batch it belongs to.
-    pub batch: Option<i64>,
+    pub batch: Option<BatchId>,
 }
 
 const COLUMNS: &str = "j.id, j.queue, j.kind, j.state, j.priority, j.run - j.excused, j.crashes,
@@ -64,9 +65,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         priority: row.get(4)?,
         attempts: row::count(row, 5)?.unwrap_or(0),
         crashes: row::count(row, 6)?.unwrap_or(0),
-        enqueued_at_ms: row.get(7)?,
-        changed_at_ms: row.get(8)?,
-        due_at_ms: row.get(9)?,
+        enqueued_at: row::timestamp(row, 7)?,
+        changed_at: row::timestamp(row, 8)?,
+        due_at: row::optional_timestamp(row, 9)?,
         payload: row::text(row, 10)?,
         result: row.get(11)?,
         error: row.get(12)?,
@@ -91,16 +92,53 @@ pub fn job(conn: &Connection, id: JobId) -> Result<Option<JobRecord>> {
 }
 
 /// Which jobs to list. Everything not set matches.
+///
+/// ```
+/// use monolite_jobs::{State, ops::Filter};
+/// let dead_mails = Filter::new().state(State::Dead).kind("send_mail");
+/// # let _ = dead_mails;
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
+    state: Option<State>,
+    queue: Option<String>,
+    kind: Option<String>,
+    before: Option<JobId>,
+}
+
+impl Filter {
+    /// Matches every job.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// In this state.
-    pub state: Option<State>,
+    #[must_use]
+    pub fn state(mut self, state: State) -> Self {
+        self.state = Some(state);
+        self
+    }
+
     /// In this queue.
-    pub queue: Option<String>,
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+
     /// Of this kind.
-    pub kind: Option<String>,
-    /// Older than this one: to go on where a list ended.
-    pub before: Option<JobId>,
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// Older than this one: to continue where a list ended.
+    #[must_use]
+    pub fn before(mut self, id: JobId) -> Self {
+        self.before = Some(id);
+        self
+    }
 }
 
 /// The newest jobs that match, at most `limit`. Without an index for what is
@@ -136,7 +174,7 @@ pub fn list(conn: &Connection, filter: &Filter, limit: u32) -> Result<Vec<JobRec
         Some(State::Running) => Some(false),
         _ => None,
     };
-    let before = filter.before.unwrap_or(JobId::MAX);
+    let before = filter.before.map_or(i64::MAX, JobId::get);
     Ok(conn
         .prepare_cached(&sql)?
         .query_map(
@@ -148,27 +186,37 @@ pub fn list(conn: &Connection, filter: &Filter, limit: u32) -> Result<Vec<JobRec
 
 /// One queue as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueInfo {
     /// Its name.
     pub name: String,
     /// No claims until it is resumed.
     pub paused: bool,
     /// Jobs in it by state, in the order of [`State::ALL`].
-    pub counts: [u64; 7],
+    counts: [u64; State::ALL.len()],
 }
 
 impl QueueInfo {
     /// Jobs in this state.
     pub fn count(&self, state: State) -> u64 {
-        let place = State::ALL.iter().position(|other| *other == state);
-        place
-            .and_then(|place| self.counts.get(place))
-            .map_or(0, |count| *count)
+        let counts = State::ALL.iter().zip(self.counts);
+        counts
+            .filter(|(of, _)| **of == state)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    fn add(&mut self, state: State, count: u64) {
+        for (of, total) in State::ALL.iter().zip(&mut self.counts) {
+            if *of == state {
+                *total += count;
+            }
+        }
     }
 }
 
 /// All queues with jobs or settings. Counts by reading the whole table: for a
-/// page somebody looks at, not for a loop.
+/// page that somebody opens, not for a loop.
 ///
 /// # Errors
 /// SQLite's own.
@@ -178,7 +226,7 @@ pub fn queues(conn: &Connection) -> Result<Vec<QueueInfo>> {
         change(found.entry(name.clone()).or_insert(QueueInfo {
             name,
             paused: false,
-            counts: [0; 7],
+            counts: [0; State::ALL.len()],
         }));
     };
     let mut settings = conn.prepare_cached("SELECT name, paused FROM _monolite_job_queue")?;
@@ -200,20 +248,14 @@ pub fn queues(conn: &Connection) -> Result<Vec<QueueInfo>> {
                 .map(|n| u64::try_from(n).unwrap_or(0))
         };
         let (count, ready) = (number(2)?, number(3)?);
-        let add = |info: &mut QueueInfo, state: State, count: u64| {
-            let place = State::ALL.iter().position(|other| *other == state);
-            if let Some(slot) = place.and_then(|place| info.counts.get_mut(place)) {
-                *slot += count;
-            }
-        };
         entry(
             row::text(row, 0)?,
             &mut |info| match State::from_code(code, true) {
                 State::Ready => {
-                    add(info, State::Ready, ready);
-                    add(info, State::Running, count.saturating_sub(ready));
+                    info.add(State::Ready, ready);
+                    info.add(State::Running, count.saturating_sub(ready));
                 }
-                state => add(info, state, count),
+                state => info.add(state, count),
             },
         );
     }

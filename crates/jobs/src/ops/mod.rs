@@ -1,5 +1,5 @@
 //! The operations: plain functions over a connection, each to be run inside
-//! one write transaction (that of the app, or one made for it).
+//! one write transaction (the app's own, or one made for it).
 //!
 //! Invariants, kept by every function here within its transaction:
 //! - a pending job is either in the ready table once, or in the claim of one
@@ -12,70 +12,50 @@
 //! - a job that becomes final starts what waits for it (chain, batch callback,
 //!   the next blocked one) in the same transaction.
 //!
-//! So dying anywhere leaves a job as it was before the transaction or after
-//! it, and what a dead worker held is found by its claims.
+//! So a process that dies anywhere leaves a job as it was before the
+//! transaction or after it, and what a dead worker held is found by its claims.
+//!
+//! Times and durations are integers of milliseconds here, as in the tables; the
+//! records that are read for people ([`JobRecord`], [`CronEntry`]) have
+//! [`jiff::Timestamp`]s.
 
 mod batch;
 mod claim;
 mod clock;
 mod control;
 mod cron;
-mod due;
+mod cron_expression;
 mod enqueue;
 mod finish;
-mod horizon;
 mod inspect;
-mod limit;
+mod lease;
+mod next_wakeup;
+mod now;
 mod prune;
 mod queue;
-mod recover;
 mod row;
-mod turn;
+mod stage;
+mod tick;
 
-use std::sync::Arc;
+use monolite_component::Schema;
 
-use monolite_component::{Clock, Schema};
-
-pub use self::batch::{BatchStatus, batch_status, enqueue_batch};
+pub use self::batch::{Batch, BatchStatus, batch_status, enqueue_batch};
 pub use self::claim::{Claim, Claimed, Want, claim};
-pub use self::clock::CLOCK_STEP_MS;
 pub use self::control::{cancel, delete, retry};
 pub use self::cron::{CronEntry, fire_cron, remove_cron, schedules, set_cron};
-pub use self::due::promote_due;
 pub use self::enqueue::{Enqueued, enqueue, enqueue_each};
-pub use self::finish::{Ack, End, finish, finish_each, forget_claims};
-pub use self::horizon::{Horizon, horizon};
+pub use self::finish::{Ack, End, finish, finish_each, forget_claims, progress};
 pub use self::inspect::{Filter, JobRecord, QueueInfo, job, list, queues};
+pub use self::lease::{end_lease, recover, renew_lease, take_lease};
+pub use self::next_wakeup::{NextWakeup, next_wakeup};
+pub use self::now::{CLOCK_STEP_MS, Now};
 pub use self::prune::{Retention, prune};
 pub use self::queue::{pause, rate_limit, resume};
-pub use self::recover::{hold, leave, recover, renew};
-pub use self::row::progress;
-pub use self::turn::{Turn, Turned, turn};
+pub use self::stage::stage_due;
+pub use self::tick::{Tick, Ticked, tick};
 
 /// The tables of this component.
 pub const SCHEMA: Schema = Schema {
     component: "jobs",
     versions: &[include_str!("../schema.sql")],
 };
-
-/// The moment an operation happens at; read once per transaction.
-#[derive(Debug, Clone)]
-pub struct Now {
-    /// Milliseconds since 1970.
-    pub wall_ms: i64,
-    /// Milliseconds of the clock that only goes forward.
-    pub steady_ms: i64,
-    /// Which start of the machine `steady_ms` belongs to.
-    pub boot: Arc<str>,
-}
-
-impl Now {
-    /// Reads a clock.
-    pub fn of(clock: &dyn Clock) -> Self {
-        Self {
-            wall_ms: clock.now_ms(),
-            steady_ms: clock.monotonic_ms(),
-            boot: clock.boot_id().into(),
-        }
-    }
-}

@@ -1,9 +1,9 @@
-//! Queues with settings: paused ones, and ones with a rate.
+//! Settings of queues: paused or not, and a rate.
 //!
 //! A rate holds strictly: in no period, wherever it begins, do more jobs start
 //! than allowed. So the starts of the last period are kept, as a JSON array of
-//! `[time, count]`; of many small ones the oldest are put together under the
-//! later time, which only ever lets fewer start.
+//! `[time, count]`; when there are too many, the oldest are put together under
+//! the later time, which can only make fewer start.
 
 use std::time::Duration;
 
@@ -64,16 +64,16 @@ pub fn rate_limit(conn: &Connection, queue: &str, rate: Option<(u32, Duration)>)
 /// Longest period of a rate: ten years.
 const PERIOD_MAX_MS: i64 = 10 * 366 * 86_400_000;
 
-/// Most entries of starts that are kept.
+/// Most entries kept in a queue's list of starts.
 const STARTS_MAX: usize = 32;
 
-/// Starts of one moment: milliseconds since 1970, and how many.
-type Starts = Vec<(i64, i64)>;
+/// How many jobs started when: milliseconds since 1970, and a count.
+pub(super) type Starts = Vec<(i64, i64)>;
 
 /// What a queue allows now.
 pub(super) struct Allowance {
     pub(super) count: usize,
-    /// Set if the rate holds jobs back: when there will be room for one.
+    /// Set if the rate holds jobs back: milliseconds until it admits one.
     pub(super) wait_ms: Option<i64>,
     /// The starts of the last period, where there is a rate.
     starts: Option<Starts>,
@@ -115,21 +115,21 @@ pub(super) fn allowance(conn: &Connection, now: &Now, queue: &str) -> Result<All
     let (Some(max), Some(period_ms)) = (max, period_ms) else {
         return Ok(Allowance::ALL);
     };
-    let mut starts = parse(&starts);
+    let mut starts = parse_starts(&starts);
     starts.retain(|(at, _)| at.saturating_add(period_ms) > now.wall_ms);
     let started: i64 = starts.iter().map(|(_, count)| *count).sum();
-    let room = max.saturating_sub(started).max(0);
+    let left = max.saturating_sub(started).max(0);
     let oldest = starts.first().map_or(now.wall_ms, |(at, _)| *at);
     let wait_ms = oldest.saturating_add(period_ms) - now.wall_ms;
     Ok(Allowance {
-        count: usize::try_from(room).unwrap_or(usize::MAX),
-        wait_ms: (room == 0).then_some(wait_ms.max(1)),
+        count: usize::try_from(left).unwrap_or(usize::MAX),
+        wait_ms: (left == 0).then_some(wait_ms.max(1)),
         starts: Some(starts),
     })
 }
 
-/// Notes that this many start now; answers when to ask again if there is no
-/// room left.
+/// Notes that this many start now. Returns, if the rate is used up, in how many
+/// milliseconds to ask again.
 pub(super) fn spend(
     conn: &Connection,
     now: &Now,
@@ -150,35 +150,16 @@ pub(super) fn spend(
             *second += first;
         }
     }
-    write(conn, queue, &starts)?;
+    write_starts(conn, queue, &starts)?;
     Ok(self::allowance(conn, now, queue)?.wait_ms)
 }
 
-/// The wall clock was set by `step_ms`, or the machine was started anew: no
-/// start is left in the future, where it would hold the queue back.
-pub(super) fn follow_step(conn: &Connection, now: &Now, step_ms: i64) -> Result<()> {
-    let rated: Vec<(String, String)> = conn
-        .prepare_cached(
-            "SELECT name, rate_starts FROM _monolite_job_queue WHERE rate_starts <> '[]'",
-        )?
-        .query_map([], |row| Ok((row::text(row, 0)?, row::text(row, 1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    for (queue, starts) in rated {
-        let mut starts = parse(&starts);
-        for (at, _) in &mut starts {
-            *at = at.saturating_add(step_ms).min(now.wall_ms);
-        }
-        write(conn, &queue, &starts)?;
-    }
-    Ok(())
-}
-
-/// What a hand has damaged counts as nothing.
-fn parse(starts: &str) -> Starts {
+/// What cannot be read counts as no starts.
+pub(super) fn parse_starts(starts: &str) -> Starts {
     serde_json::from_str(starts).unwrap_or_default()
 }
 
-fn write(conn: &Connection, queue: &str, starts: &Starts) -> Result<()> {
+pub(super) fn write_starts(conn: &Connection, queue: &str, starts: &Starts) -> Result<()> {
     let json = serde_json::to_string(starts).map_err(Error::json("write a rate"))?;
     conn.prepare_cached("UPDATE _monolite_job_queue SET rate_starts = ?2 WHERE name = ?1")?
         .execute(params![queue, json])?;

@@ -1,9 +1,8 @@
-//! Columns of rows that anybody may have written, and small writes to them.
+//! Columns of rows that anybody may have written: what is out of bounds is
+//! read as the nearest value, so that one damaged row does not stop a queue.
 
-use rusqlite::{Connection, Row, params};
-
-use super::Now;
-use crate::{JobId, Result};
+use jiff::Timestamp;
+use rusqlite::Row;
 
 /// Text, with what is not UTF-8 replaced.
 pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
@@ -19,30 +18,30 @@ pub(super) fn optional_text(row: &Row<'_>, column: usize) -> rusqlite::Result<Op
     Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// A number of things, kept within what a `u32` holds.
+/// A count, kept within what a `u32` holds.
 pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u32>> {
     let value: Option<i64> = row.get(column)?;
     Ok(value.map(|value| u32::try_from(value.max(0)).unwrap_or(u32::MAX)))
 }
 
-/// Notes how far a running job has come: a share from 0 to 1 and a few words.
-/// False if this run of the job has ended.
-///
-/// # Errors
-/// SQLite's own.
-pub fn progress(
-    conn: &Connection,
-    now: &Now,
-    id: JobId,
-    run: i64,
-    share: f64,
-    note: Option<&str>,
-) -> Result<bool> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE _monolite_job SET progress = ?3, note = ?4, changed_at = ?5
-             WHERE id = ?1 AND run = ?2 AND state = 2",
-        )?
-        .execute(params![id, run, share.clamp(0.0, 1.0), note, now.wall_ms])?;
-    Ok(changed == 1)
+/// A time, kept within the years that a [`Timestamp`] holds.
+pub(super) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(from_ms)
+}
+
+/// As [`timestamp`], where there may be none.
+pub(super) fn optional_timestamp(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let ms: Option<i64> = row.get(column)?;
+    Ok(ms.map(from_ms))
+}
+
+fn from_ms(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }

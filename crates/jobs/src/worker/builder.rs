@@ -1,22 +1,20 @@
-//! Sets a worker up, and holds it while it runs.
+//! Sets up a worker and starts it.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::context::Context;
-use super::dispatch::Dispatcher;
+use super::dispatcher::Dispatcher;
 use super::failure::Failure;
-use super::run::{Handler, Rules};
+use super::handle::Worker;
+use super::settings::{Handler, Settings};
 use crate::event::Event;
 use crate::new_job::millis;
-use crate::ops::Retention;
-use crate::{Backoff, Error, Job, Jobs, NewJob, PAYLOAD_MAX, Result};
+use crate::{Backoff, Error, IntoNewJob, Job, Jobs, NewJob, PAYLOAD_MAX, Result};
 
 /// Shortest lease: it is renewed four times in its length.
 const LEASE_MIN: Duration = Duration::from_millis(200);
@@ -25,25 +23,12 @@ const LEASE_MIN: Duration = Duration::from_millis(200);
 /// kind of job.
 #[must_use = "a worker does nothing until it is started"]
 pub struct WorkerBuilder {
-    pub(super) jobs: Jobs,
-    pub(super) settings: Settings,
+    jobs: Jobs,
+    settings: Settings,
+    /// Name, schedule, time zone, and the job or why it cannot be written.
     crons: Vec<(String, String, String, Result<NewJob>)>,
     /// A kind that was given two handlers.
-    twice: Option<String>,
-}
-
-pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
-
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(super) name: String,
-    pub(super) queues: Vec<(String, usize)>,
-    pub(super) handlers: HashMap<String, Handler>,
-    pub(super) rules: Rules,
-    pub(super) lease: Duration,
-    pub(super) max_crashes: u32,
-    pub(super) retention: Retention,
-    pub(super) observer: Option<Observer>,
+    handled_twice: Option<String>,
 }
 
 impl WorkerBuilder {
@@ -51,25 +36,8 @@ impl WorkerBuilder {
         Self {
             jobs,
             crons: Vec::new(),
-            twice: None,
-            settings: Settings {
-                name: format!("process {}", std::process::id()),
-                queues: Vec::new(),
-                handlers: HashMap::new(),
-                rules: Rules {
-                    max_attempts: 20,
-                    timeout: Duration::from_secs(3600),
-                    backoff: Backoff::default(),
-                    grace: Duration::from_secs(5),
-                },
-                lease: Duration::from_secs(20),
-                max_crashes: 3,
-                retention: Retention {
-                    done_ms: millis(Duration::from_secs(24 * 3600)),
-                    dead_ms: millis(Duration::from_secs(30 * 24 * 3600)),
-                },
-                observer: None,
-            },
+            handled_twice: None,
+            settings: Settings::default(),
         }
     }
 
@@ -93,7 +61,7 @@ impl WorkerBuilder {
         self.handler(J::KIND, move |context| {
             let handler = Arc::clone(&handler);
             async move {
-                // A payload that cannot be read now will not be later either.
+                // A payload that cannot be read now cannot be read later either.
                 let job = serde_json::from_str(context.payload()).map_err(|error| {
                     Failure::discard(format!("cannot read its payload: {error}"))
                 })?;
@@ -121,38 +89,40 @@ impl WorkerBuilder {
             .insert(kind.clone(), handler)
             .is_some()
         {
-            self.twice.get_or_insert(kind);
+            self.handled_twice.get_or_insert(kind);
         }
         self
     }
 
     /// Sets up a recurring job when the worker starts; see
-    /// [`Jobs::schedule`].
+    /// [`Jobs::schedule`]. A job that cannot be written as JSON, or a schedule
+    /// that is none, is an error of [`WorkerBuilder::start`].
     pub fn cron(
         mut self,
         name: impl Into<String>,
         schedule: impl Into<String>,
         zone: impl Into<String>,
-        job: Result<NewJob>,
+        job: impl IntoNewJob,
     ) -> Self {
+        let job = job.into_new_job();
         self.crons
             .push((name.into(), schedule.into(), zone.into(), job));
         self
     }
 
-    /// How people call it. Default: `process` and its number.
+    /// Its name, for people. Default: `process` and the process number.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
     }
 
-    /// Attempts of a job that does not say. Default 20.
+    /// Attempts of a job that does not set them. Default 20.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.rules.max_attempts = attempts.max(1);
         self
     }
 
-    /// Longest run of a job that does not say. Default 1 h.
+    /// Longest run of a job that does not set it. Default 1 h.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.rules.timeout = timeout;
         self
@@ -164,21 +134,21 @@ impl WorkerBuilder {
         self
     }
 
-    /// Time a job has to end by itself once it was cancelled; then it is
-    /// dropped at its next `await`. Default 5 s.
+    /// How long a job may take to end by itself once it was cancelled; then it
+    /// is dropped at its next `await`. Default 5 s.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.rules.grace = grace;
         self
     }
 
-    /// How long after its last sign of life a worker is taken for dead, and
-    /// its jobs for lost. Default 20 s, at least 200 ms.
+    /// How long after the last renewal of its lease a worker counts as dead, and
+    /// its jobs go to others. Default 20 s, at least 200 ms.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.max(LEASE_MIN);
         self
     }
 
-    /// Workers a job may take down with it before it is dead. Default 3.
+    /// How many workers may die with a job before it is dead. Default 3.
     pub fn max_crashes(mut self, crashes: u32) -> Self {
         self.settings.max_crashes = crashes.max(1);
         self
@@ -198,8 +168,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// Tells of everything the worker does. Called on its own task: keep it
-    /// short.
+    /// Is called with every event, on the worker's own task: keep it short.
     pub fn observe(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.settings.observer = Some(Arc::new(observer));
         self
@@ -221,17 +190,14 @@ impl WorkerBuilder {
         let workers = Arc::clone(jobs.workers());
         let dispatcher = Dispatcher::new(jobs, settings, stopped)?;
         workers.add(Arc::clone(&stop));
-        Ok(Worker {
-            stop,
-            task: Some(tokio::spawn(dispatcher.run())),
-        })
+        Ok(Worker::new(stop, tokio::spawn(dispatcher.run())))
     }
 
-    /// Runs every job that is ready or due, those they enqueue too, one after
-    /// another, until none is left; for tests. Answers with how many ran.
+    /// Runs every job that is ready or due, and those that they enqueue, one
+    /// after another, until none is left; for tests. Returns how many ran.
     ///
-    /// Jobs that are to run later are not waited for: advance a
-    /// [`ManualClock`](monolite_component::ManualClock) and call it again.
+    /// Jobs scheduled for later are not waited for: advance a
+    /// [`ManualClock`](monolite_platform::clock::ManualClock) and call it again.
     ///
     /// # Errors
     /// As [`WorkerBuilder::start`], and [`Error::Store`].
@@ -241,10 +207,10 @@ impl WorkerBuilder {
     }
 
     /// Jobs that run as they are enqueued, in the task that enqueues them,
-    /// before the enqueue returns; for tests. What they enqueue runs as well,
-    /// and what is put off waits. Recurring jobs are left out.
+    /// before the enqueue returns; for tests. What they enqueue runs as well;
+    /// what is scheduled for later waits. Recurring jobs are left out.
     ///
-    /// Jobs enqueued in a transaction of the app's, by
+    /// Jobs enqueued in the app's own transaction, by
     /// [`ops::enqueue`](crate::ops::enqueue), run with the next enqueue through
     /// this handle.
     pub fn inline(mut self) -> Jobs {
@@ -264,7 +230,7 @@ impl WorkerBuilder {
             let why = format!("it serves the queue {:?} twice", twice.first());
             return Err(Error::invalid("cannot start a worker", why));
         }
-        if let Some(kind) = self.twice {
+        if let Some(kind) = self.handled_twice {
             let why = format!("jobs of the kind {kind:?} were given two handlers");
             return Err(Error::invalid("cannot start a worker", why));
         }
@@ -275,7 +241,7 @@ impl WorkerBuilder {
     }
 }
 
-/// The queue served by a worker that names none, and its places.
+/// The queue of a worker that names none, and how many of its jobs run at once.
 fn default_queue() -> (String, usize) {
     ("default".into(), 10)
 }
@@ -289,8 +255,7 @@ pub(crate) async fn run_due(jobs: Jobs, mut settings: Settings) -> Result<usize>
     Dispatcher::new(jobs, settings, stopped)?.run_due().await
 }
 
-/// A runtime without one panics wherever something waits for a time: in tasks
-/// nobody looks at.
+/// A runtime without one panics wherever something waits for a time.
 fn has_timer() -> bool {
     std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
@@ -305,33 +270,4 @@ fn to_json(result: &impl Serialize) -> Result<Option<String>, Failure> {
         return Err(Failure::discard(why));
     }
     Ok((text != "null").then_some(text))
-}
-
-/// A running worker. Dropping it is a shutdown with no time left: what runs is
-/// stopped and handed back, in the background.
-#[derive(Debug)]
-#[must_use = "dropping it stops the worker"]
-pub struct Worker {
-    stop: Arc<watch::Sender<Option<Duration>>>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl Worker {
-    /// Claims nothing more, hands back what has not started, lets the rest run
-    /// for at most `deadline`, and hands back what has not ended by then.
-    pub async fn shutdown(mut self, deadline: Duration) {
-        self.stop.send_replace(Some(deadline));
-        if let Some(task) = self.task.take() {
-            // An error means that the runtime ends: nobody can be told.
-            let _ = task.await;
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if self.task.is_some() {
-            self.stop.send_replace(Some(Duration::ZERO));
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! What a handler knows of its job beside the payload.
+//! What a handler gets with the payload: the job's facts, and the signal to end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,44 +9,44 @@ use tokio::sync::Notify;
 use crate::ops::Claimed;
 use crate::{Error, JobId, Jobs, Result};
 
-/// Tells a running job that it should end.
+/// Asks a running job to end.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
-    /// A [`Reason`], or 0.
+    /// A [`StopReason`], or 0.
     raised: AtomicU8,
     notify: Notify,
 }
 
 /// Why a job should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// Somebody asked for it.
+pub(super) enum StopReason {
+    /// It was cancelled.
     Cancelled = 1,
-    /// Its worker ends, or has lost it: another one will run it.
-    GivenBack = 2,
+    /// Its worker ends, or has lost its lease: another one will run it.
+    HandedBack = 2,
 }
 
 impl Signal {
     /// The first reason counts.
-    pub(super) fn raise(&self, reason: Reason) {
+    pub(super) fn raise(&self, reason: StopReason) {
         let _ = self
             .raised
             .compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
         self.notify.notify_waiters();
     }
 
-    pub(super) fn reason(&self) -> Option<Reason> {
+    pub(super) fn reason(&self) -> Option<StopReason> {
         match self.raised.load(Ordering::SeqCst) {
             0 => None,
-            1 => Some(Reason::Cancelled),
-            _ => Some(Reason::GivenBack),
+            1 => Some(StopReason::Cancelled),
+            _ => Some(StopReason::HandedBack),
         }
     }
 
-    pub(super) async fn raised(&self) -> Reason {
+    pub(super) async fn raised(&self) -> StopReason {
         loop {
             let mut notified = std::pin::pin!(self.notify.notified());
-            // In line before looking, so that no signal falls in between.
+            // Registered before the flag is read, so that no signal is missed.
             notified.as_mut().enable();
             match self.reason() {
                 Some(reason) => return reason,
@@ -56,8 +56,8 @@ impl Signal {
     }
 }
 
-/// The job a handler runs: its number, its attempt, its way to tell of
-/// progress and to learn that it should end.
+/// The job that a handler runs: its number and attempt, a way to report
+/// progress, and the signal to end.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub(super) job: Arc<Claimed>,
@@ -91,7 +91,7 @@ impl Context {
         &self.job.payload
     }
 
-    /// The jobs it is one of, to enqueue more.
+    /// The handle on the jobs, to enqueue more.
     pub fn jobs(&self) -> &Jobs {
         &self.jobs
     }
@@ -107,13 +107,13 @@ impl Context {
         input.map_err(Error::json("read the input"))
     }
 
-    /// Tells how far the job has come: a share from 0 to 1, and a few words.
+    /// Records how far the job has come: a share from 0 to 1, and a few words.
     /// One small commit.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn progress(&self, share: f64, note: impl Into<String>) -> Result<()> {
-        let (id, run, note) = (self.job.id, self.job.run, Some(note.into()));
+        let (id, run, note) = (self.job.id, self.job.run, note.into());
         let engine = self.jobs.engine();
         engine.progress(id, run, share, note).await.map(drop)
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::new_job::millis;
 
-/// What a handler returns instead of a result. Any error turns into one with
-/// `?`, and means: try again, with the usual pause.
+/// What a handler returns instead of a result. Any error becomes one by `?`,
+/// and means: try again after the usual pause.
 ///
 /// ```
 /// use monolite_jobs::Failure;
@@ -35,12 +35,12 @@ pub(super) enum Then {
 }
 
 impl Failure {
-    /// Failed; to be tried again after the usual pause.
+    /// Failed; is tried again after the usual pause.
     pub fn retry(error: impl std::fmt::Display) -> Self {
         Self::new(error, Then::BackOff)
     }
 
-    /// Failed; to be tried again after this pause.
+    /// Failed; is tried again after this pause.
     pub fn retry_in(pause: Duration, error: impl std::fmt::Display) -> Self {
         Self::new(error, Then::RetryIn(millis(pause)))
     }

@@ -11,12 +11,13 @@ use crate::engine::Engine;
 use crate::{Error, Result};
 
 /// Pause before a renewal that failed is tried again.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct State {
     /// The worker that holds claims now.
     holder: Option<i64>,
+    /// The worker whose lease has expired; not yet taken note of.
     lost: Option<i64>,
     stopped: bool,
 }
@@ -27,7 +28,7 @@ struct Shared {
     lost: Notify,
 }
 
-/// Asleep while the worker holds nothing.
+/// The thread that renews the lease; asleep while the worker holds nothing.
 pub(super) struct Lease {
     shared: Arc<Shared>,
 }
@@ -55,7 +56,7 @@ impl Lease {
         let thread = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("monolite-lease".into())
-            .spawn(move || thread.keep(&*engine, lease))
+            .spawn(move || thread.renew(&*engine, lease))
             .map_err(|error| Error::invalid("cannot start the lease thread", error.to_string()))?;
         Ok(Self { shared })
     }
@@ -75,7 +76,7 @@ impl Lease {
         self.shared.lock().lost.take()
     }
 
-    /// Waits until a lease could not be renewed in time; answers whose.
+    /// Waits until a lease has expired; returns the worker whose it was.
     pub(super) async fn lost(&self) -> i64 {
         loop {
             let mut notified = pin!(self.shared.lost.notified());
@@ -89,7 +90,7 @@ impl Lease {
 }
 
 impl Shared {
-    fn keep(&self, engine: &dyn Engine, lease: Duration) {
+    fn renew(&self, engine: &dyn Engine, lease: Duration) {
         let every = lease / 4;
         let mut pause = every;
         let mut state = self.lock();
@@ -107,19 +108,19 @@ impl Shared {
             if state.stopped {
                 return;
             }
-            // Woken because that changed: its claim has just renewed it.
+            // Woken because the holder changed: its claim has just renewed the lease.
             let (Some(worker), true) = (holder, state.holder == holder) else {
                 pause = every;
                 continue;
             };
             drop(state);
             let lease_ms = crate::new_job::millis(lease);
-            let renewed = block_on(engine.renew(worker, lease_ms));
+            let renewed = block_on(engine.renew_lease(worker, lease_ms));
             state = self.lock();
             pause = match renewed {
                 Ok(true) => every,
                 Ok(false) => {
-                    // Unless it has ended meanwhile, and has left by itself.
+                    // Unless the worker has ended meanwhile, and its lease with it.
                     if state.holder == Some(worker) {
                         state.holder = None;
                         state.lost = Some(worker);
@@ -127,7 +128,7 @@ impl Shared {
                     }
                     every
                 }
-                Err(_) => RETRY.min(every),
+                Err(_) => RETRY_PAUSE.min(every),
             };
         }
     }

@@ -5,34 +5,37 @@ use std::time::Duration;
 use monolite_jobs::ops::Filter;
 use monolite_jobs::{Error, Failure, NewJob, State};
 
-use crate::{Place, note};
+use crate::{Fixture, note};
 
 const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn jobs_that_wait_are_cancelled_at_once_and_can_come_back() {
-    let place = Place::new().await;
-    let ready = place.push(note("ready")).await;
-    let later = place.push(note("later").delay(LONG)).await;
+    let fixture = Fixture::new().await;
+    let ready = fixture.push(note("ready")).await;
+    let later = fixture.push(note("later").delay(LONG)).await;
     for id in [ready, later] {
-        assert_eq!(place.jobs.cancel(id).await.unwrap(), State::Cancelled);
-        let again = place.jobs.cancel(id).await.unwrap_err();
+        assert_eq!(fixture.jobs.cancel(id).await.unwrap(), State::Cancelled);
+        let again = fixture.jobs.cancel(id).await.unwrap_err();
         assert!(matches!(again, Error::WrongState { .. }), "{again}");
     }
-    place.advance_s(30);
-    assert!(place.run_due().await.is_empty());
-    place.jobs.retry(later).await.unwrap();
-    assert_eq!(place.run_due().await, ["later"]);
-    let missing = place.jobs.cancel(12_345).await.unwrap_err();
-    assert!(matches!(missing, Error::NotFound(12_345)), "{missing}");
+    fixture.advance_s(30);
+    assert!(fixture.run_due().await.is_empty());
+    fixture.jobs.retry(later).await.unwrap();
+    assert_eq!(fixture.run_due().await, ["later"]);
+    let missing = fixture.jobs.cancel(12_345.into()).await.unwrap_err();
+    assert!(
+        matches!(missing, Error::NotFound(id) if id.get() == 12_345),
+        "{missing}"
+    );
 }
 
 #[tokio::test]
 async fn a_running_job_is_told_and_then_dropped() {
-    let place = Place::new().await;
-    let polite = place.push(NewJob::raw("polite", "1")).await;
-    let stubborn = place.push(NewJob::raw("stubborn", "1")).await;
-    let worker = place.jobs.worker().grace(Duration::from_millis(20));
+    let fixture = Fixture::new().await;
+    let polite = fixture.push(NewJob::raw("polite", "1")).await;
+    let stubborn = fixture.push(NewJob::raw("stubborn", "1")).await;
+    let worker = fixture.jobs.worker().grace(Duration::from_millis(20));
     let worker = worker
         .handler("polite", |ctx| async move {
             ctx.progress(0.5, "half way").await?;
@@ -47,7 +50,7 @@ async fn a_running_job_is_told_and_then_dropped() {
     let worker = worker.start().await.unwrap();
     for id in [polite, stubborn] {
         // Running for sure once it has told of its progress.
-        while place
+        while fixture
             .jobs
             .get(id)
             .await
@@ -58,11 +61,11 @@ async fn a_running_job_is_told_and_then_dropped() {
         {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        assert_eq!(place.jobs.cancel(id).await.unwrap(), State::Running);
-        let job = place.jobs.wait(id, LONG).await.unwrap();
+        assert_eq!(fixture.jobs.cancel(id).await.unwrap(), State::Running);
+        let job = fixture.jobs.wait(id, LONG).await.unwrap();
         assert_eq!(job.state, State::Cancelled);
     }
-    let job = place.jobs.get(polite).await.unwrap().unwrap();
+    let job = fixture.jobs.get(polite).await.unwrap().unwrap();
     assert_eq!(
         (job.progress, job.note.as_deref()),
         (Some(0.5), Some("half way"))
@@ -72,78 +75,64 @@ async fn a_running_job_is_told_and_then_dropped() {
 
 #[tokio::test]
 async fn only_what_has_ended_is_deleted_and_no_number_is_given_twice() {
-    let place = Place::new().await;
-    let first = place.push(note("first")).await;
-    let error = place.jobs.delete(first).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    let first = fixture.push(note("first")).await;
+    let error = fixture.jobs.delete(first).await.unwrap_err();
     assert!(matches!(error, Error::WrongState { .. }), "{error}");
-    place.run_due().await;
-    place.jobs.delete(first).await.unwrap();
-    let second = place.push(note("second")).await;
+    fixture.run_due().await;
+    fixture.jobs.delete(first).await.unwrap();
+    let second = fixture.push(note("second")).await;
     assert!(second > first);
-    place.run_due().await;
+    fixture.run_due().await;
     // What was left of it to keep its number went with the next clean-up.
-    assert!(place.jobs.get(first).await.unwrap().is_none());
+    assert!(fixture.jobs.get(first).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn lists_filter_by_state_queue_and_kind() {
-    let place = Place::new().await;
-    let a = place.push(note("a")).await;
-    let b = place.push(note("b").queue("other")).await;
-    let c = place.push(NewJob::raw("kind", "1").delay(LONG)).await;
-    let d = place.push(NewJob::raw("dies", "1").queue("d")).await;
-    let worker = place.jobs.worker().queue("d", 1);
+    let fixture = Fixture::new().await;
+    let a = fixture.push(note("a")).await;
+    let b = fixture.push(note("b").queue("other")).await;
+    let c = fixture.push(NewJob::raw("kind", "1").delay(LONG)).await;
+    let d = fixture.push(NewJob::raw("dies", "1").queue("d")).await;
+    let worker = fixture.jobs.worker().queue("d", 1);
     let worker = worker.handler("dies", |_| async { Err::<(), _>(Failure::discard("no")) });
     worker.run_due().await.unwrap();
     let list = |filter: Filter| {
-        let jobs = place.jobs.clone();
+        let jobs = fixture.jobs.clone();
         async move {
             let jobs = jobs.list(filter, 10).await.unwrap();
             jobs.iter().map(|job| job.id).collect::<Vec<_>>()
         }
     };
-    let any = Filter::default;
-    let in_state = |state| Filter {
-        state: Some(state),
-        ..any()
-    };
+    let any = Filter::new;
+    let in_state = |state| any().state(state);
     assert_eq!(list(any()).await, [d, c, b, a]);
     assert_eq!(list(in_state(State::Ready)).await, [b, a]);
     assert_eq!(list(in_state(State::Scheduled)).await, [c]);
     assert_eq!(list(in_state(State::Dead)).await, [d]);
     assert!(list(in_state(State::Running)).await.is_empty());
-    let queue = Some("other".to_string());
-    assert_eq!(list(Filter { queue, ..any() }).await, [b]);
-    let kind = Some("note".to_string());
-    let before = Some(b);
-    assert_eq!(
-        list(Filter {
-            kind,
-            before,
-            ..any()
-        })
-        .await,
-        [a]
-    );
+    assert_eq!(list(any().queue("other")).await, [b]);
+    assert_eq!(list(any().kind("note").before(b)).await, [a]);
 }
 
 #[tokio::test]
 async fn ended_jobs_are_removed_after_their_time_and_not_before() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let kept = |seconds| Duration::from_secs(seconds);
-    let worker = || place.worker().keep_done(kept(60)).keep_dead(kept(600));
-    let first = place.push(note("first")).await;
-    let waits = place.push(note("waits").delay(kept(86_400))).await;
+    let worker = || fixture.worker().keep_done(kept(60)).keep_dead(kept(600));
+    let first = fixture.push(note("first")).await;
+    let waits = fixture.push(note("waits").delay(kept(86_400))).await;
     worker().run_due().await.unwrap();
     // Removal goes along with work: a thousand ends take one look.
     let many = |n: i32| (0..n).map(|n| note(&n.to_string())).collect();
-    place.advance_s(59);
-    place.jobs.push_many(many(1100)).await.unwrap();
+    fixture.advance_s(59);
+    fixture.jobs.push_many(many(1100)).await.unwrap();
     worker().run_due().await.unwrap();
-    assert!(place.jobs.get(first).await.unwrap().is_some());
-    place.advance_s(2);
-    place.jobs.push_many(many(1100)).await.unwrap();
+    assert!(fixture.jobs.get(first).await.unwrap().is_some());
+    fixture.advance_s(2);
+    fixture.jobs.push_many(many(1100)).await.unwrap();
     worker().run_due().await.unwrap();
-    assert!(place.jobs.get(first).await.unwrap().is_none());
-    assert_eq!(place.state(waits).await, State::Scheduled);
+    assert!(fixture.jobs.get(first).await.unwrap().is_none());
+    assert_eq!(fixture.state(waits).await, State::Scheduled);
 }

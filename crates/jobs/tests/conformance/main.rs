@@ -1,8 +1,6 @@
 //! What every engine behind `Jobs` must do. Written against the handle alone:
 //! a new engine gets a line in `engines`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod control;
 mod enqueue;
 mod flow;
@@ -13,23 +11,28 @@ mod worker;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use monolite_component::ManualClock;
+use monolite_jobs::jiff::Timestamp;
 use monolite_jobs::{Failure, Job, JobId, Jobs, NewJob, State, WorkerBuilder};
+use monolite_platform::clock::ManualClock;
 use monolite_store::{Options, Store};
 use serde::{Deserialize, Serialize};
 
 /// 2026-03-01 12:00:00 UTC, a Sunday.
-pub(crate) const NOON: i64 = 1_772_366_400_000;
+const NOON: i64 = 1_772_366_400_000;
+
+pub(crate) fn noon() -> Timestamp {
+    Timestamp::from_millisecond(NOON).unwrap()
+}
 
 /// An engine with nothing in it, and the clock it goes by.
-pub(crate) struct Place {
+pub(crate) struct Fixture {
     pub(crate) jobs: Jobs,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) log: Log,
     _dir: tempfile::TempDir,
 }
 
-impl Place {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOON));

@@ -1,135 +1,140 @@
+//! Recurring jobs.
+
 use std::time::Duration;
 
-use monolite_jobs::{Error, Job, Unique};
+use monolite_jobs::{Error, Unique};
 
-use crate::{NOON, Note, Place, note};
+use crate::{Fixture, Note, noon, note};
 
 #[tokio::test]
 async fn a_schedule_fires_each_tick_once_and_missed_ones_together() {
-    let place = Place::new().await;
-    let jobs = &place.jobs;
+    let fixture = Fixture::new().await;
+    let jobs = &fixture.jobs;
     jobs.schedule("minute", "* * * * *", "UTC", note("tick"))
         .await
         .unwrap();
-    assert!(place.run_due().await.is_empty());
+    assert!(fixture.run_due().await.is_empty());
     for _ in 0..3 {
-        place.advance_s(60);
-        assert_eq!(place.run_due().await, ["tick"]);
-        assert!(place.run_due().await.is_empty());
+        fixture.advance_s(60);
+        assert_eq!(fixture.run_due().await, ["tick"]);
+        assert!(fixture.run_due().await.is_empty());
     }
-    place.advance_s(3600);
-    assert_eq!(place.run_due().await, ["tick"]);
+    fixture.advance_s(3600);
+    assert_eq!(fixture.run_due().await, ["tick"]);
     jobs.unschedule("minute").await.unwrap();
-    place.advance_s(60);
-    assert!(place.run_due().await.is_empty());
+    fixture.advance_s(60);
+    assert!(fixture.run_due().await.is_empty());
 }
 
 #[tokio::test]
 async fn setting_it_again_keeps_the_tick_and_changing_it_moves_it() {
-    let place = Place::new().await;
-    let set = |schedule: &'static str| place.jobs.schedule("s", schedule, "UTC", note("tick"));
+    let fixture = Fixture::new().await;
+    let set = |schedule: &'static str| fixture.jobs.schedule("s", schedule, "UTC", note("tick"));
     set("0 13 * * *").await.unwrap();
-    place.advance_s(3600);
+    fixture.advance_s(3600);
     // A worker that starts sets its schedules again: the tick due now is kept.
     set("0 13 * * *").await.unwrap();
-    assert_eq!(place.run_due().await, ["tick"]);
+    assert_eq!(fixture.run_due().await, ["tick"]);
     set("30 13 * * *").await.unwrap();
-    let schedules = place.jobs.schedules().await.unwrap();
-    assert_eq!(schedules[0].next_at_ms, NOON + 5_400_000);
-    assert_eq!(schedules[0].last_at_ms, Some(NOON + 3_600_000));
+    let schedules = fixture.jobs.schedules().await.unwrap();
+    assert_eq!(schedules[0].next_at, noon() + Duration::from_secs(5400));
+    assert_eq!(
+        schedules[0].last_at,
+        Some(noon() + Duration::from_secs(3600))
+    );
 }
 
 #[tokio::test]
 async fn zones_follow_their_daylight_saving() {
-    let place = Place::new().await;
-    let jobs = &place.jobs;
+    let fixture = Fixture::new().await;
+    let jobs = &fixture.jobs;
     // 2026-03-29 is the day on which Berlin goes from UTC+1 to UTC+2.
     jobs.schedule("morning", "0 9 * * *", "Europe/Berlin", note("m"))
         .await
         .unwrap();
-    let next = || async { jobs.schedules().await.unwrap()[0].next_at_ms };
-    assert_eq!(next().await, NOON + 20 * 3_600_000);
-    place.advance_s(28 * 86_400);
-    place.run_due().await;
+    let hours_after_noon = |hours: u64| noon() + Duration::from_secs(hours * 3600);
+    let next = || async { jobs.schedules().await.unwrap()[0].next_at };
+    assert_eq!(next().await, hours_after_noon(20));
+    fixture.advance_s(28 * 86_400);
+    fixture.run_due().await;
     // The day after: 09:00 is 07:00 UTC.
-    assert_eq!(next().await, NOON + (28 * 24 + 19) * 3_600_000);
+    assert_eq!(next().await, hours_after_noon(28 * 24 + 19));
 }
 
 #[tokio::test]
 async fn a_clock_set_back_neither_fires_twice_nor_stops() {
-    let place = Place::new().await;
-    let jobs = &place.jobs;
+    let fixture = Fixture::new().await;
+    let jobs = &fixture.jobs;
     let minute = jobs.schedule("minute", "* * * * *", "UTC", note("minute"));
     minute.await.unwrap();
     let daily = jobs.schedule("daily", "30 12 * * *", "UTC", note("daily"));
     daily.await.unwrap();
     let delayed = note("delayed").delay(Duration::from_secs(3600));
-    place.push(delayed).await;
-    place.advance_s(1810);
-    let mut fired = place.run_due().await;
+    fixture.push(delayed).await;
+    fixture.advance_s(1810);
+    let mut fired = fixture.run_due().await;
     fired.sort();
     assert_eq!(fired, ["daily", "minute"]);
-    place.clock.step(-3_600_000);
+    fixture.clock.step(-3_600_000);
     // Every minute of true time one; the day's has been.
     for _ in 0..29 {
-        place.advance_s(60);
-        assert_eq!(place.run_due().await, ["minute"]);
+        fixture.advance_s(60);
+        assert_eq!(fixture.run_due().await, ["minute"]);
     }
-    place.advance_s(60);
-    let mut fired = place.run_due().await;
+    fixture.advance_s(60);
+    let mut fired = fixture.run_due().await;
     fired.sort();
     assert_eq!(fired, ["delayed", "minute"]);
-    place.advance_s(3600);
-    assert_eq!(place.run_due().await, ["minute"]);
+    fixture.advance_s(3600);
+    assert_eq!(fixture.run_due().await, ["minute"]);
 }
 
 #[tokio::test]
 async fn a_clock_set_forward_does_not_hurry_delays() {
-    let place = Place::new().await;
-    place
+    let fixture = Fixture::new().await;
+    fixture
         .push(note("delayed").delay(Duration::from_secs(600)))
         .await;
-    place.push(note("at").at_ms(NOON + 600_000)).await;
-    place.clock.step(3_600_000);
-    assert_eq!(place.run_due().await, ["at"]);
-    place.advance_s(599);
-    assert!(place.run_due().await.is_empty());
-    place.advance_s(1);
-    assert_eq!(place.run_due().await, ["delayed"]);
+    fixture
+        .push(note("at").at(noon() + Duration::from_secs(600)))
+        .await;
+    fixture.clock.step(3_600_000);
+    assert_eq!(fixture.run_due().await, ["at"]);
+    fixture.advance_s(599);
+    assert!(fixture.run_due().await.is_empty());
+    fixture.advance_s(1);
+    assert_eq!(fixture.run_due().await, ["delayed"]);
 }
 
 #[tokio::test]
 async fn what_cannot_be_a_schedule_is_refused_by_name() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     for (schedule, zone, text) in [
         ("every day", "UTC", "\"every day\" is not a cron expression"),
-        ("0 0 30 2 *", "UTC", "never comes"),
+        ("0 0 30 2 *", "UTC", "never due"),
         (
             "@daily",
             "Mars/Olympus",
             "\"Mars/Olympus\" is not a time zone",
         ),
     ] {
-        let refused = place.jobs.schedule("s", schedule, zone, note("x"));
+        let refused = fixture.jobs.schedule("s", schedule, zone, note("x"));
         let error = refused.await.unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{error}");
         assert!(error.to_string().contains(text), "{error}");
     }
-    assert!(place.jobs.schedules().await.unwrap().is_empty());
+    assert!(fixture.jobs.schedules().await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_worker_brings_its_schedules_and_unique_jobs_do_not_pile_up() {
-    let place = Place::new().await;
-    let job = || {
-        let job = Note { text: "t".into() }.prepare()?;
-        Ok(job.queue("nobody").unique(Unique::key("t")))
-    };
-    let worker = || place.worker().cron("c", "* * * * * *", "UTC", job());
+    let fixture = Fixture::new().await;
+    let job = || note("t").queue("nobody").unique(Unique::key("t"));
+    let worker = || fixture.worker().cron("c", "* * * * * *", "UTC", job());
     worker().run_due().await.unwrap();
     for _ in 0..5 {
-        place.advance_s(1);
+        fixture.advance_s(1);
         worker().run_due().await.unwrap();
     }
-    assert_eq!(place.jobs.enqueued::<Note>().await.unwrap().len(), 1);
+    assert_eq!(fixture.jobs.enqueued::<Note>().await.unwrap().len(), 1);
 }

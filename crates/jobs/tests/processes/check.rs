@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::place::number;
+use super::fixture::number;
 
 /// What must hold at every moment, whoever was killed.
 pub(super) fn check_invariants(conn: &Connection) {

@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 
 use super::check::check_the_end;
-use super::place::{Place, Process, SECOND, ms, number};
+use super::fixture::{Fixture, Process, SECOND, ms, number};
 use super::worker::Config;
 
 const RUNS_FOR_MS: u64 = 20_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_tick_fires_once_with_four_processes_that_are_killed() {
-    let place = Place::new();
-    let _jobs = place.jobs().await;
-    let conn = place.conn();
+    let fixture = Fixture::new();
+    let _jobs = fixture.jobs().await;
+    let conn = fixture.conn();
     // Notes every tick in the very transaction that fires it.
     conn.execute_batch(
         "CREATE TABLE tick (at INTEGER, next INTEGER, newest_job INTEGER);
@@ -26,10 +26,10 @@ async fn every_tick_fires_once_with_four_processes_that_are_killed() {
         lease_ms: 1000,
         max_crashes: 1000,
         cron: Some(("every second".into(), "* * * * * *".into(), 7)),
-        ..place.config(&format!("w{name}"))
+        ..fixture.config(&format!("w{name}"))
     };
     let mut workers: Vec<Process> = (0..4).map(|n| Process::start(&config(n))).collect();
-    place.wait_start(7, 20 * SECOND);
+    fixture.wait_start(7, 20 * SECOND);
     let mut passed = 0;
     for name in 4.. {
         let pause = fastrand::u64(100..900);
@@ -45,12 +45,12 @@ async fn every_tick_fires_once_with_four_processes_that_are_killed() {
     for worker in workers {
         worker.terminate(10 * SECOND);
     }
-    let sweeper = place.worker(&Config {
+    let sweeper = fixture.worker(&Config {
         cron: None,
         ..config(999)
     });
     conn.execute("DELETE FROM _monolite_job_cron", []).unwrap();
-    place.drained(20 * SECOND);
+    fixture.drained(20 * SECOND);
     std::thread::sleep(ms(1500));
     sweeper.terminate(10 * SECOND);
     check_the_end(&conn);

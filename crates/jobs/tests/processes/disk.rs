@@ -9,7 +9,7 @@ use monolite_jobs::{Error, JobId};
 use rustix::process::Signal;
 
 use super::check::check_the_end;
-use super::place::{Place, SECOND, ms, number, prepare, task, until};
+use super::fixture::{Fixture, SECOND, ms, number, prepare, task, until};
 use super::worker::{Config, Task};
 
 #[test]
@@ -37,29 +37,29 @@ async fn full_disk() {
     let dir = PathBuf::from(std::env::var_os("PLACE").unwrap());
     let ballast = dir.join("ballast");
     std::fs::write(&ballast, vec![1; 2 << 20]).unwrap();
-    let place = Place::apart(dir);
-    let (store, jobs) = place.opened().await;
+    let fixture = Fixture::apart(dir);
+    let (store, jobs) = fixture.opened().await;
     let config = |name: &str| Config {
         lease_ms: 1000,
         max_crashes: 1000,
         deadline_ms: 500,
-        ..place.config(name)
+        ..fixture.config(name)
     };
     // Nobody takes from it what it cannot tell at once.
-    let stays = place.worker(&Config {
+    let stays = fixture.worker(&Config {
         lease_ms: 60_000,
         queues: vec![("default".into(), 8), ("kept".into(), 8)],
         ..config("stays")
     });
-    let mut leaves = place.worker(&config("leaves"));
+    let mut leaves = fixture.worker(&config("leaves"));
 
     let mut promised: HashSet<JobId> = HashSet::new();
     let mut n = 0;
     // Some that end while the disk is full, and cannot be told done.
-    let full_now = place.log_file("full-now");
+    let full_now = fixture.log_file("full-now");
     // Each has some: `stays` takes eight of the default queue at most.
     let leaves_has_one = || {
-        place
+        fixture
             .logged("start")
             .iter()
             .any(|line| line.who == "leaves")
@@ -74,7 +74,7 @@ async fn full_disk() {
         let queue = if n <= 4 { "kept" } else { "default" };
         let enqueued = jobs.push(prepare(&job).queue(queue)).await;
         promised.insert(enqueued.unwrap().id);
-        place.wait_start(n, 10 * SECOND);
+        fixture.wait_start(n, 10 * SECOND);
     }
     let error = loop {
         n += 1;
@@ -90,17 +90,17 @@ async fn full_disk() {
         |error: &Error| matches!(error, Error::Store(monolite_store::Error::DiskFull { .. }));
     assert!(full(&error), "{error:?}");
     assert!(error.to_string().contains("full"), "{error}");
-    let before = number(&place.conn(), "SELECT count(*) FROM _monolite_job");
+    let before = number(&fixture.conn(), "SELECT count(*) FROM _monolite_job");
     for _ in 0..10 {
         let large = serde_json::json!({ "n": 0, "ballast": "x".repeat(100_000) });
         let job = monolite_jobs::NewJob::new("task", &large).unwrap();
         assert!(jobs.push(job.queue("nobody")).await.is_err(), "still full");
     }
     // What is left in the file's last pages is used up as well.
-    let _ = std::fs::write(place.dir().join("more"), vec![1; 4 << 20]);
+    let _ = std::fs::write(fixture.dir().join("more"), vec![1; 4 << 20]);
     std::fs::write(&full_now, "").unwrap();
     until("the workers meet it", 20 * SECOND, || {
-        let troubled = place.logged("troubled");
+        let troubled = fixture.logged("troubled");
         ["stays", "leaves"]
             .iter()
             .all(|name| troubled.iter().any(|line| &line.who == name))
@@ -110,9 +110,9 @@ async fn full_disk() {
     assert!(leaves.ended(20 * SECOND).success());
     std::thread::sleep(ms(1500));
 
-    std::fs::remove_file(place.dir().join("more")).unwrap();
+    std::fs::remove_file(fixture.dir().join("more")).unwrap();
     std::fs::remove_file(&ballast).unwrap();
-    let conn = place.conn();
+    let conn = fixture.conn();
     let open = "SELECT count(*) FROM _monolite_job WHERE queue <> 'nobody' AND state <> 5";
     until("the other one goes on by itself", 30 * SECOND, || {
         number(&conn, open) == 0
@@ -125,17 +125,17 @@ async fn full_disk() {
     );
     n += 1;
     promised.insert(jobs.push(prepare(&task(n))).await.unwrap().id);
-    place.wait_start(n, 10 * SECOND);
+    fixture.wait_start(n, 10 * SECOND);
     assert!(number(&conn, "SELECT count(*) FROM _monolite_job") > before);
-    let rest = place.worker(&Config {
+    let rest = fixture.worker(&Config {
         queues: vec![("nobody".into(), 8)],
         ..config("rest")
     });
-    place.drained(60 * SECOND);
-    let started: HashSet<JobId> = place
+    fixture.drained(60 * SECOND);
+    let started: HashSet<JobId> = fixture
         .logged("start")
         .iter()
-        .map(|line| line.number(1) as JobId)
+        .map(|line| JobId::from(line.number(1).cast_signed()))
         .collect();
     let never: Vec<_> = promised.difference(&started).collect();
     assert!(never.is_empty(), "never ran: {never:?}");

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::check::check_the_end;
-use super::place::{Place, Process, SECOND, ms, task};
+use super::fixture::{Fixture, Process, SECOND, ms, task};
 use super::worker::{Config, Task};
 
 const WATCHED_MS: u64 = 4000;
@@ -46,21 +46,21 @@ fn check_idle(what: &str, processes: &[Process]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_workers_ask_nothing_and_start_at_once() {
-    let place = Place::new();
-    let jobs = place.jobs().await;
+    let fixture = Fixture::new();
+    let jobs = fixture.jobs().await;
     // A lease so short that any upkeep for it would be seen.
     let config = |name: &str| Config {
         lease_ms: 300,
-        ..place.config(name)
+        ..fixture.config(name)
     };
-    let workers = ["a", "b"].map(|name| place.worker(&config(name)));
+    let workers = ["a", "b"].map(|name| fixture.worker(&config(name)));
     check_idle("after their start", &workers);
 
     let mut waits = Vec::new();
     for n in 1..=50 {
         let before = super::worker::steady_us();
         jobs.enqueue(task(n)).await.unwrap();
-        let start = place.wait_start(n, 10 * SECOND);
+        let start = fixture.wait_start(n, 10 * SECOND);
         waits.push(start.us.saturating_sub(before));
     }
     waits.sort_unstable();
@@ -73,28 +73,28 @@ async fn idle_workers_ask_nothing_and_start_at_once() {
     jobs.enqueue(task(100)).await.unwrap();
     check_idle("with a paused queue", &workers);
     jobs.resume("default").await.unwrap();
-    place.wait_start(100, 10 * SECOND);
+    fixture.wait_start(100, 10 * SECOND);
     for worker in workers {
         worker.terminate(10 * SECOND);
     }
-    check_the_end(&place.conn());
+    check_the_end(&fixture.conn());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_a_rate_is_no_work() {
-    let place = Place::new();
-    let jobs = place.jobs().await;
+    let fixture = Fixture::new();
+    let jobs = fixture.jobs().await;
     jobs.rate_limit("default", Some((1, 60 * SECOND)))
         .await
         .unwrap();
-    let worker = place.worker(&place.config("a"));
+    let worker = fixture.worker(&fixture.config("a"));
     for n in 1..=3 {
         jobs.enqueue(task(n)).await.unwrap();
     }
-    place.wait_start(1, 10 * SECOND);
+    fixture.wait_start(1, 10 * SECOND);
     let workers = [worker];
     check_idle("with jobs that a rate holds back", &workers);
-    assert_eq!(place.logged("start").len(), 1);
+    assert_eq!(fixture.logged("start").len(), 1);
     for worker in workers {
         worker.terminate(10 * SECOND);
     }
@@ -104,13 +104,13 @@ async fn waiting_for_a_rate_is_no_work() {
 /// and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_suspect_that_waits_for_another_is_no_work() {
-    let place = Place::new();
-    let jobs = place.jobs().await;
+    let fixture = Fixture::new();
+    let jobs = fixture.jobs().await;
     let config = |name: &str| Config {
         lease_ms: 1000,
-        ..place.config(name)
+        ..fixture.config(name)
     };
-    let first = place.worker(&config("first"));
+    let first = fixture.worker(&config("first"));
     let mut ids = Vec::new();
     for n in 1..=3 {
         let job = Task {
@@ -118,17 +118,17 @@ async fn a_suspect_that_waits_for_another_is_no_work() {
             ..task(n)
         };
         ids.push(jobs.enqueue(job).await.unwrap());
-        place.wait_start(n, 10 * SECOND);
+        fixture.wait_start(n, 10 * SECOND);
     }
     first.kill();
     // A lease that is long, so that its renewals are few.
-    let second = place.worker(&Config {
+    let second = fixture.worker(&Config {
         lease_ms: 60_000,
         deadline_ms: 0,
-        ..place.config("second")
+        ..fixture.config("second")
     });
-    let started = || place.logged("start").len();
-    super::place::until("a suspect runs", 10 * SECOND, || started() == 4);
+    let started = || fixture.logged("start").len();
+    super::fixture::until("a suspect runs", 10 * SECOND, || started() == 4);
     let workers = [second];
     check_idle("with a suspect at work", &workers);
     assert_eq!(started(), 4);

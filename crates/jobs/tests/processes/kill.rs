@@ -8,7 +8,7 @@ use std::time::Duration;
 use monolite_jobs::{JobId, Jobs, State, Unique};
 
 use super::check::{check_invariants, check_the_end, dump};
-use super::place::{Place, Process, SECOND, ms, number, prepare, task, until};
+use super::fixture::{Fixture, Process, SECOND, ms, number, prepare, task, until};
 use super::worker::{Config, Task};
 
 const KILLS: usize = 200;
@@ -49,7 +49,7 @@ async fn enqueue(jobs: Jobs, end: Arc<AtomicBool>) -> Promised {
                 let numbers: Vec<u64> = (0..4).map(|_| next()).collect();
                 let of_batch = numbers.iter().map(|n| prepare(&task(*n))).collect();
                 let batch = jobs.push_batch(of_batch, Some(prepare(&job))).await;
-                let ids = batch.unwrap().1.into_iter().map(|enqueued| enqueued.id);
+                let ids = batch.unwrap().jobs;
                 promised.ids.extend(ids);
                 promised.tasks.extend(numbers);
             }
@@ -102,24 +102,24 @@ async fn enqueue(jobs: Jobs, end: Arc<AtomicBool>) -> Promised {
 }
 
 /// Patient with jobs: here they are not to blame.
-fn patient(place: &Place, name: &str) -> Config {
+fn patient(fixture: &Fixture, name: &str) -> Config {
     Config {
         lease_ms: 400,
         max_crashes: u32::MAX,
         deadline_ms: 2000,
-        ..place.config(name)
+        ..fixture.config(name)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_kills_lose_nothing() {
-    let place = Place::new();
-    let jobs = place.jobs().await;
-    let conn = place.conn();
+    let fixture = Fixture::new();
+    let jobs = fixture.jobs().await;
+    let conn = fixture.conn();
     let end = Arc::new(AtomicBool::new(false));
     let enqueuing = tokio::spawn(enqueue(jobs, Arc::clone(&end)));
     let mut names = 0..;
-    let mut start = || Process::start(&patient(&place, &format!("w{}", names.next().unwrap())));
+    let mut start = || Process::start(&patient(&fixture, &format!("w{}", names.next().unwrap())));
     let mut workers: Vec<Process> = (0..WORKERS).map(|_| start()).collect();
     for kill in 0..KILLS {
         // Some of them die while they start.
@@ -132,12 +132,12 @@ async fn two_hundred_kills_lose_nothing() {
     }
     end.store(true, Ordering::Relaxed);
     let mut promised = enqueuing.await.unwrap();
-    place.drained(60 * SECOND);
+    fixture.drained(60 * SECOND);
     for worker in workers {
         worker.terminate(10 * SECOND);
     }
     // The last killed ones may have held nothing that was waited for.
-    let sweeper = place.worker(&patient(&place, "sweeper"));
+    let sweeper = fixture.worker(&patient(&fixture, "sweeper"));
     until("all workers are gone", 10 * SECOND, || {
         number(
             &conn,
@@ -162,10 +162,12 @@ async fn two_hundred_kills_lose_nothing() {
     });
     let rows: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
     let known: HashSet<JobId> = rows.iter().map(|row| row.0).collect();
-    let log = place.log();
+    let log = fixture.log();
     // A worker that enqueues and is killed after the answer counts as well.
     for line in log.iter().filter(|line| line.what == "pushed") {
-        promised.ids.insert(line.number(1) as JobId);
+        promised
+            .ids
+            .insert(JobId::from(line.number(1).cast_signed()));
     }
     let lost: Vec<_> = promised.ids.difference(&known).collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
@@ -174,10 +176,12 @@ async fn two_hundred_kills_lose_nothing() {
     let mut ran: HashSet<u64> = HashSet::new();
     for line in &log {
         if line.what == "start" {
-            *starts.entry(line.number(1) as JobId).or_default() += 1;
+            *starts
+                .entry(JobId::from(line.number(1).cast_signed()))
+                .or_default() += 1;
             ran.insert(line.number(0));
         } else if line.what == "end" {
-            ended.insert(line.number(1) as JobId);
+            ended.insert(JobId::from(line.number(1).cast_signed()));
         }
     }
     let never: Vec<_> = promised.tasks.difference(&ran).collect();
@@ -187,7 +191,7 @@ async fn two_hundred_kills_lose_nothing() {
         assert_eq!(state, 5, "job {id}: {}", dump(&conn));
         assert!(ended.contains(&id), "job {id} is done without having run");
         let fails = promised.fails.get(&(n as u64)).copied().unwrap_or(0);
-        // A crash may have taken the place of a failure, for both count.
+        // A crash may have taken the fixture of a failure, for both count.
         assert!(attempts > crashes, "job {id}: {attempts} {crashes}");
         assert!(
             attempts <= crashes + fails + 1,
@@ -211,8 +215,8 @@ async fn two_hundred_kills_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_kills_its_worker_is_dead_and_its_neighbours_are_not() {
-    let place = Place::new();
-    let jobs = place.jobs().await;
+    let fixture = Fixture::new();
+    let jobs = fixture.jobs().await;
     let poison = Task {
         kills: u32::MAX,
         ms: 10,
@@ -221,7 +225,7 @@ async fn a_job_that_kills_its_worker_is_dead_and_its_neighbours_are_not() {
     let config = |round| Config {
         lease_ms: 400,
         max_crashes: 3,
-        ..place.config(&format!("w{round}"))
+        ..fixture.config(&format!("w{round}"))
     };
     let beside = Task { ms: 300, ..task(2) };
     let mut neighbours = Vec::new();
@@ -240,28 +244,28 @@ async fn a_job_that_kills_its_worker_is_dead_and_its_neighbours_are_not() {
             assert!(!job.state.is_final(), "after {round}: {job:?}");
         }
     }
-    let last = place.worker(&config(4));
+    let last = fixture.worker(&config(4));
     let job = jobs.wait(id, 20 * SECOND).await.unwrap();
     assert_eq!((job.state, job.crashes, job.attempts), (State::Dead, 3, 3));
-    assert_eq!(place.starts(1).len(), 3);
+    assert_eq!(fixture.starts(1).len(), 3);
     assert!(job.error.unwrap().contains("died"));
     for id in neighbours {
         let job = jobs.wait(id, 20 * SECOND).await.unwrap();
         assert_eq!(job.state, State::Done, "{job:?}");
     }
     last.terminate(10 * SECOND);
-    check_the_end(&place.conn());
+    check_the_end(&fixture.conn());
 }
 
 /// One attempt is what was allowed; but it must have been made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_with_one_attempt_has_it_though_its_worker_was_killed_before() {
-    let place = Place::new();
-    let jobs = place.jobs().await;
+    let fixture = Fixture::new();
+    let jobs = fixture.jobs().await;
     let config = |name: &str| Config {
         queues: vec![("default".into(), 1)],
         lease_ms: 400,
-        ..place.config(name)
+        ..fixture.config(name)
     };
     // Short ones first: then more is claimed than runs at once.
     let mut many: Vec<_> = (0..200).map(|n| prepare(&task(n))).collect();
@@ -272,7 +276,7 @@ async fn a_job_with_one_attempt_has_it_though_its_worker_was_killed_before() {
     many.extend((0..200).map(|n| prepare(&task(2000 + n)).max_attempts(1)));
     let ids = jobs.push_many(many).await.unwrap();
     Process::start(&config("killed")).ended(20 * SECOND);
-    let next = place.worker(&config("next"));
+    let next = fixture.worker(&config("next"));
     let mut never = Vec::new();
     for (place_of, enqueued) in ids.iter().enumerate() {
         let job = jobs

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use monolite_jobs::{Job, Jobs};
 
-use super::place::{Place, SECOND, ms, number, prepare, task, until};
+use super::fixture::{Fixture, SECOND, ms, number, prepare, task, until};
 use super::worker::{Config, Noop, Task};
 
 /// Keeps so many waiting.
 const BACKLOG: i64 = 20_000;
 
 /// Answers with the share of looks at which nothing waited.
-async fn feed(place: Arc<Place>, jobs: Jobs, end: Arc<AtomicBool>) -> f64 {
-    let conn = place.conn();
+async fn feed(fixture: Arc<Fixture>, jobs: Jobs, end: Arc<AtomicBool>) -> f64 {
+    let conn = fixture.conn();
     let (mut looks, mut empty) = (0, 0);
     while !end.load(Ordering::Relaxed) {
         let waiting = number(&conn, "SELECT count(*) FROM _monolite_job_ready");
@@ -40,13 +40,13 @@ async fn under_constant_load_on_one_thread_everything_else_goes_on() {
 }
 
 async fn everything_else_goes_on(current_thread: bool) {
-    let place = Arc::new(Place::new());
-    let jobs = place.jobs().await;
-    let conn = place.conn();
+    let fixture = Arc::new(Fixture::new());
+    let jobs = fixture.jobs().await;
+    let conn = fixture.conn();
     // A suspect, to begin with.
-    let first = place.worker(&Config {
+    let first = fixture.worker(&Config {
         lease_ms: 500,
-        ..place.config("first")
+        ..fixture.config("first")
     });
     jobs.enqueue(Task {
         kills: 1,
@@ -54,11 +54,11 @@ async fn everything_else_goes_on(current_thread: bool) {
     })
     .await
     .unwrap();
-    place.wait_start(1, 10 * SECOND);
+    fixture.wait_start(1, 10 * SECOND);
     drop(first);
 
     let end = Arc::new(AtomicBool::new(false));
-    let feeding = tokio::spawn(feed(Arc::clone(&place), jobs.clone(), Arc::clone(&end)));
+    let feeding = tokio::spawn(feed(Arc::clone(&fixture), jobs.clone(), Arc::clone(&end)));
     until("a backlog", 60 * SECOND, || {
         number(&conn, "SELECT count(*) FROM _monolite_job_ready") >= BACKLOG
     });
@@ -66,9 +66,9 @@ async fn everything_else_goes_on(current_thread: bool) {
         lease_ms: 500,
         current_thread,
         cron: Some(("every second".into(), "* * * * * *".into(), 7)),
-        ..place.config(name)
+        ..fixture.config(name)
     };
-    let worker = place.worker(&config("worker"));
+    let worker = fixture.worker(&config("worker"));
     let mut problems = Vec::new();
     let mut expect = |what: &str, there: &dyn Fn() -> bool| {
         let deadline = std::time::Instant::now() + 10 * SECOND;
@@ -81,15 +81,15 @@ async fn everything_else_goes_on(current_thread: bool) {
         }
     };
     expect("the job of a dead worker runs", &|| {
-        place.starts(1).len() == 2
+        fixture.starts(1).len() == 2
     });
     // Before all that wait, by its priority; so only its delay matters.
     let delayed = prepare(&task(2)).priority(-1).delay(SECOND);
     jobs.push(delayed).await.unwrap();
-    expect("a delayed job runs", &|| !place.starts(2).is_empty());
-    let ticks = place.logged("fired").len();
+    expect("a delayed job runs", &|| !fixture.starts(2).is_empty());
+    let ticks = fixture.logged("fired").len();
     expect("a schedule fires", &|| {
-        place.logged("fired").len() > ticks + 2
+        fixture.logged("fired").len() > ticks + 2
     });
     let long = Task {
         ms: 60_000,
@@ -97,7 +97,7 @@ async fn everything_else_goes_on(current_thread: bool) {
     };
     let long = jobs.push(prepare(&long).priority(-1)).await.unwrap();
     expect("a job of high priority starts", &|| {
-        !place.starts(3).is_empty()
+        !fixture.starts(3).is_empty()
     });
     jobs.cancel(long.id).await.unwrap();
     let cancelled = format!(

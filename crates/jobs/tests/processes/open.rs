@@ -1,24 +1,24 @@
 //! Many processes begin at the same moment.
 
 use super::check::check_the_end;
-use super::place::{Place, Process, SECOND, number, until};
+use super::fixture::{Fixture, Process, SECOND, number, until};
 use super::worker::Config;
 
 const PROCESSES: u64 = 8;
 
 #[test]
 fn eight_processes_open_an_empty_directory_at_once() {
-    let place = Place::new();
+    let fixture = Fixture::new();
     let mut processes: Vec<Process> = (0..PROCESSES)
         .map(|n| {
             Process::start(&Config {
                 wait_for_go: true,
                 push: Some((n * 100, 10)),
-                ..place.config(&format!("w{n}"))
+                ..fixture.config(&format!("w{n}"))
             })
         })
         .collect();
-    let count = |what: &str| place.logged(what).len() as u64;
+    let count = |what: &str| fixture.logged(what).len() as u64;
     until("all wait", 30 * SECOND, || count("waits") == PROCESSES);
     for process in &mut processes {
         process.go();
@@ -27,11 +27,11 @@ fn eight_processes_open_an_empty_directory_at_once() {
     until("all have enqueued", 30 * SECOND, || {
         count("pushed") == 10 * PROCESSES
     });
-    place.drained(30 * SECOND);
+    fixture.drained(30 * SECOND);
     for process in processes {
         process.terminate(10 * SECOND);
     }
-    let conn = place.conn();
+    let conn = fixture.conn();
     check_the_end(&conn);
     assert_eq!(count("start"), 10 * PROCESSES, "each ran once");
     let versions = "SELECT count(*) FROM _monolite_schema WHERE component = 'jobs'";

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::check::{check_invariants, check_the_end};
-use super::place::{Place, SECOND, ms, number, prepare, task};
+use super::fixture::{Fixture, SECOND, ms, number, prepare, task};
 use super::worker::{Config, Task};
 
 const RUNS_FOR_SECONDS: u64 = 60;
@@ -11,9 +11,9 @@ const LEASE_MS: u64 = 2000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_job_starts_twice_within_its_lease() {
-    let place = Place::new();
-    let jobs = place.jobs().await;
-    let conn = place.conn();
+    let fixture = Fixture::new();
+    let jobs = fixture.jobs().await;
+    let conn = fixture.conn();
     // Every claim ever made, by whom and of what.
     conn.execute_batch(
         "CREATE TABLE claimed (worker INTEGER, jobs TEXT);
@@ -25,9 +25,9 @@ async fn no_job_starts_twice_within_its_lease() {
     let config = |name: &str| Config {
         lease_ms: LEASE_MS,
         max_crashes: 1000,
-        ..place.config(name)
+        ..fixture.config(name)
     };
-    let workers = ["a", "b"].map(|name| place.worker(&config(name)));
+    let workers = ["a", "b"].map(|name| fixture.worker(&config(name)));
     let begun = std::time::Instant::now();
     let mut n = 0;
     let mut round = 0;
@@ -52,7 +52,7 @@ async fn no_job_starts_twice_within_its_lease() {
             check_invariants(&conn);
         }
     }
-    place.drained(60 * SECOND);
+    fixture.drained(60 * SECOND);
     for worker in workers {
         worker.terminate(10 * SECOND);
     }
@@ -64,7 +64,7 @@ async fn no_job_starts_twice_within_its_lease() {
         GROUP BY p.value ->> 0, p.value ->> 1 HAVING count(*) > 1)";
     assert_eq!(number(&conn, claimed_twice), 0, "one run in two claims");
 
-    let log = place.log();
+    let log = fixture.log();
     let mut starts: HashMap<u64, Vec<u64>> = HashMap::new();
     let mut by: HashMap<&str, u64> = HashMap::new();
     for line in log.iter().filter(|line| line.what == "start") {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use monolite_component::{Clock, SystemClock};
 use monolite_jobs::{Backoff, Context, Event, Failure, Job, Jobs};
+use monolite_platform::clock::{Clock, SystemClock};
 use monolite_store::{Options, Store};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub(super) struct FileClock(pub(super) PathBuf);
 
 impl FileClock {
     pub(super) fn set(path: &Path, offset_ms: i64) {
-        // In place, eight bytes: a reader sees the old or the new.
+        // In fixture, eight bytes: a reader sees the old or the new.
         let mut file = OpenOptions::new();
         let mut file = file.create(true).truncate(false).write(true).open(path);
         file.as_mut()
@@ -101,11 +101,11 @@ impl Clock for FileClock {
         SystemClock.now_ms() + i64::from_le_bytes(bytes)
     }
 
-    fn monotonic(&self) -> std::time::Duration {
+    fn monotonic(&self) -> Duration {
         SystemClock.monotonic()
     }
 
-    fn boottime(&self) -> std::time::Duration {
+    fn boottime(&self) -> Duration {
         SystemClock.boottime()
     }
 
@@ -182,7 +182,7 @@ fn observe(log: &Log, event: &Event) {
         Event::Stale { job, .. } => format!("stale {}", job.id),
         Event::Recovered { id, state } => format!("recovered {id} {state}"),
         Event::Fired { name, id } => format!("fired {name} {id}"),
-        Event::Troubled { error, .. } => format!("troubled {error}"),
+        Event::TickFailed { error, .. } => format!("troubled {error}"),
         Event::Stopped {
             handed_back,
             interrupted,
@@ -249,7 +249,7 @@ async fn work(config: Config) {
             n: *n,
             ..Task::default()
         };
-        worker = worker.cron(name, schedule, "UTC", task.prepare());
+        worker = worker.cron(name, schedule, "UTC", task);
     }
     let (of_task, of_events) = (log.clone(), log.clone());
     let worker = worker

@@ -1,4 +1,4 @@
-//! Where a test takes place: a directory with a database, a log that all
+//! Where a test takes fixture: a directory with a database, a log that all
 //! processes append to, and the processes.
 
 use std::io::Write;
@@ -20,7 +20,7 @@ pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub(super) struct Place {
+pub(super) struct Fixture {
     dir: PathBuf,
     logs: PathBuf,
     /// Removed at the end.
@@ -37,8 +37,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn number(&self, place: usize) -> u64 {
-        self.rest[place].parse().unwrap()
+    pub(super) fn number(&self, fixture: usize) -> u64 {
+        self.rest[fixture].parse().unwrap()
     }
 
     pub(super) fn text(&self) -> String {
@@ -46,7 +46,7 @@ impl Line {
     }
 }
 
-impl Place {
+impl Fixture {
     pub(super) fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path();

@@ -1,4 +1,4 @@
-//! What a worker may wait for: one cheap look, without the write lock.
+//! Until when a worker may sleep: one cheap read, without the write lock.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -7,10 +7,10 @@ use crate::{JobId, Result};
 
 /// What there is to do, and when there will be something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Horizon {
-    /// Some queue looked at has a job that may be claimed now.
+pub struct NextWakeup {
+    /// Some queue has a job that may be claimed now.
     pub ready: bool,
-    /// A rate holds ready jobs back: when to look again, from now.
+    /// A rate holds ready jobs back: milliseconds from now until it admits one.
     pub rate_wait_ms: Option<i64>,
     /// When the next scheduled job or tick is due, in milliseconds since 1970.
     pub due_at_ms: Option<i64>,
@@ -21,21 +21,21 @@ pub struct Horizon {
     pub cancelled: Vec<JobId>,
 }
 
-/// Most cancelled jobs told of at once.
+/// Most cancelled jobs in one answer.
 const CANCELLED_MAX: i64 = 1000;
 
-/// Looks at `queues` on behalf of `worker`; at suspects as well if it may
-/// claim one now.
+/// Reads `queues` for `worker`; suspects count as ready if it may claim one
+/// now (`suspect`).
 ///
 /// # Errors
 /// SQLite's own.
-pub fn horizon(
+pub fn next_wakeup(
     conn: &Connection,
     now: &Now,
     worker: i64,
     queues: &[String],
     suspect: bool,
-) -> Result<Horizon> {
+) -> Result<NextWakeup> {
     // Exactly what a claim would find: a worker that asks in vain would be
     // woken by its own transaction, and ask again.
     let mut waits = conn.prepare_cached(
@@ -74,7 +74,7 @@ pub fn horizon(
         )?
         .query_map([CANCELLED_MAX], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Horizon {
+    Ok(NextWakeup {
         ready,
         rate_wait_ms,
         due_at_ms: next_due.into_iter().chain(next_tick).min(),

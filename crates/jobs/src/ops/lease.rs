@@ -1,24 +1,24 @@
 //! Leases of workers, and what happens to the jobs of one that died.
 //!
-//! A worker that holds claims has a row with the time, on the steady clock,
-//! until which it is believed to live; it moves that time ahead while it does.
-//! Whoever finds a lease over gives the worker's jobs back. A worker that was
-//! only slow finds its row gone at the next renewal, and its answers, under an
-//! old `run`, change nothing.
+//! A worker that holds claims has a row with the time, on the monotonic clock,
+//! until which it counts as alive; it moves that time ahead while it lives.
+//! Whoever finds that a lease has expired gives the worker's jobs back. A worker
+//! that was only slow finds its row gone at the next renewal, and its answers,
+//! under an old `run`, change nothing.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::enqueue::make_ready;
 use super::finish::settle;
+use super::stage::make_ready;
 use super::{Now, row};
 use crate::{JobId, Result, State};
 
-/// Sees to it that a worker about to claim has a lease that is at least half
-/// fresh. False if it holds claims (`holds`) and they were given away.
+/// Gives a worker that is about to claim a lease that has at least half of its
+/// length left. False if it holds claims (`holds`) and they were given away.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn hold(
+pub fn take_lease(
     conn: &Connection,
     now: &Now,
     worker: i64,
@@ -52,11 +52,11 @@ pub fn hold(
     }
 }
 
-/// Moves a lease ahead; false if it is over and its claims were given away.
+/// Moves a lease ahead; false if it has expired and its claims were given away.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn renew(conn: &Connection, now: &Now, worker: i64, lease_ms: i64) -> Result<bool> {
+pub fn renew_lease(conn: &Connection, now: &Now, worker: i64, lease_ms: i64) -> Result<bool> {
     let renewed = conn
         .prepare_cached(
             "UPDATE _monolite_job_worker SET lease_until = ?2, boot = ?3 WHERE id = ?1",
@@ -69,13 +69,13 @@ pub fn renew(conn: &Connection, now: &Now, worker: i64, lease_ms: i64) -> Result
     Ok(renewed == 1)
 }
 
-/// Takes out a worker that holds no claims any more.
+/// Removes the row of a worker that holds no claims any more.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn leave(conn: &Connection, worker: i64) -> Result<()> {
-    // A claim is found by its worker's row alone: with one left, the row stays
-    // until its lease is over.
+pub fn end_lease(conn: &Connection, worker: i64) -> Result<()> {
+    // A claim is found only through its worker's row: while there is one, the
+    // row stays until its lease expires.
     conn.prepare_cached(
         "DELETE FROM _monolite_job_worker WHERE id = ?1
              AND NOT EXISTS (SELECT 1 FROM _monolite_job_claim WHERE worker = ?1)",
@@ -84,11 +84,11 @@ pub fn leave(conn: &Connection, worker: i64) -> Result<()> {
     Ok(())
 }
 
-/// Gives back the jobs of workers whose lease is over, other than `finder`,
-/// which is alive since it asks; answers with what became of each. A machine
-/// that was started anew is no job's fault, and blames none. A job that was
-/// with a dying worker `max_crashes` times is dead;
-/// attempts do not count here, for nobody knows whether this one had begun.
+/// Gives back the jobs of workers whose lease has expired, other than `finder`,
+/// which is alive since it asks; returns the state each job is in now. A restart
+/// of the machine does not count as a crash of any job. A job whose worker died
+/// with it `max_crashes` times is dead; attempts do not count here, since it is
+/// not known whether this one had begun.
 ///
 /// # Errors
 /// SQLite's own.
@@ -128,7 +128,7 @@ pub fn recover(
             "DELETE FROM _monolite_job_claim WHERE worker = ?1",
             [worker],
         )?;
-        leave(conn, worker)?;
+        end_lease(conn, worker)?;
     }
     Ok(returned)
 }
