@@ -86,23 +86,28 @@ pub(super) fn uniques(
     new_name: &dyn Fn(&str) -> String,
     found: &mut Vec<Found>,
 ) {
-    let of =
-        |shape: Shape<'_>, name: &dyn Fn(&str) -> String| -> BTreeMap<String, Option<String>> {
-            let indexes = shape.schema.indexes_of(&shape.table.name);
-            let unique = indexes
-                .filter(|index| index.unique && index.origin != crate::schema::Origin::PrimaryKey);
-            unique
-                .map(|index| {
-                    let columns = index.columns.iter().map(|column| match &column.name {
-                        Some(column) => name(column).to_ascii_lowercase(),
-                        None => "an expression".into(),
-                    });
-                    let columns = columns.collect::<Vec<_>>().join(", ");
-                    let part = if index.partial { ", of some rows" } else { "" };
-                    (format!("({columns}){part}"), index.sql.as_deref().map(on))
-                })
-                .collect()
-        };
+    let of = |shape: Shape<'_>,
+              name: &dyn Fn(&str) -> String|
+     -> BTreeMap<String, Option<String>> {
+        let indexes = shape.schema.indexes_of(&shape.table.name);
+        let unique = indexes
+            .filter(|index| index.unique && index.origin != crate::schema::IndexOrigin::PrimaryKey);
+        unique
+            .map(|index| {
+                let columns = index.columns.iter().map(|column| match &column.name {
+                    Some(column) => name(column).to_ascii_lowercase(),
+                    None => "an expression".into(),
+                });
+                let columns = columns.collect::<Vec<_>>().join(", ");
+                let part = if index.is_partial() {
+                    ", of some rows"
+                } else {
+                    ""
+                };
+                (format!("({columns}){part}"), index.sql.as_deref().map(on))
+            })
+            .collect()
+    };
     let (before, after) = (of(old, new_name), of(new, &str::to_owned));
     let about = |one: &str, text: &Option<String>| {
         let text = text.as_deref().unwrap_or(one);

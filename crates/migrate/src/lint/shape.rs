@@ -111,12 +111,12 @@ impl Change<'_> {
 fn column_changes(table: &str, old: &Column, new: &Column, found: &mut Vec<Found>) {
     let name = &new.name;
     let mut add = |rule, what| found.push(Found::new(rule, what));
-    if !old.type_.eq_ignore_ascii_case(&new.type_) {
+    if !old.declared_type.eq_ignore_ascii_case(&new.declared_type) {
         let or_none = |type_: &str| match type_ {
             "" => "no type".to_owned(),
             type_ => type_.to_owned(),
         };
-        let (from, to) = (or_none(&old.type_), or_none(&new.type_));
+        let (from, to) = (or_none(&old.declared_type), or_none(&new.declared_type));
         add(
             CHANGED_TYPE,
             format!("{table}.{name} changes from {from} to {to}"),

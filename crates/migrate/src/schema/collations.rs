@@ -7,13 +7,20 @@ use rusqlite::{Connection, Error, Result, ffi};
 use super::Schema;
 use crate::sql::{TokenType, quote_name, same_name, tokens, unquote_name};
 
-/// Lets statements be compiled on `conn` that name collations which are not
-/// there: each is what BINARY is. Good for reading a schema and for comparing
-/// values; whoever writes an index with such a collation would break its order.
+/// Whether this is one of SQLite's own collations.
+pub(crate) fn is_builtin_collation(name: &str) -> bool {
+    ["BINARY", "NOCASE", "RTRIM"]
+        .iter()
+        .any(|own| same_name(own, name))
+}
+
+/// Lets statements on `conn` name collations that it does not have: each one
+/// compares as `BINARY`. Enough for reading a schema and for comparing values;
+/// writing to an index with such a collation would break its order.
 ///
 /// # Errors
-/// The connection is of a build of SQLite without it.
-pub(crate) fn stand_in_collations(conn: &Connection) -> Result<()> {
+/// When SQLite does not take the callback.
+pub fn stand_in_collations(conn: &Connection) -> Result<()> {
     conn.collation_needed(|conn, name| conn.create_collation(name, |a: &str, b: &str| a.cmp(b)))
 }
 
