@@ -1,7 +1,7 @@
 //! What goes with the rows of a table when they are deleted.
 
-use super::known::Known;
-use super::sizes::{Sizes, many_or_all};
+use super::running_code::RunningCode;
+use super::slow_ops::{TableSizes, many_or_all};
 use crate::schema::{ForeignKey, Schema};
 use crate::sql::same_name;
 
@@ -16,7 +16,12 @@ pub(super) struct Children {
 
 impl Children {
     /// Of `table` in `schema`. Only tables that hold rows: those that are known.
-    pub(super) fn of(table: &str, schema: &Schema, known: &Known, sizes: &Sizes<'_>) -> Self {
+    pub(super) fn of(
+        table: &str,
+        schema: &Schema,
+        known: &RunningCode,
+        sizes: &TableSizes<'_>,
+    ) -> Self {
         let mut children = Self::default();
         let mut seen = vec![table.to_ascii_lowercase()];
         let mut parents = vec![table.to_owned()];

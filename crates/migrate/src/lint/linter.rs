@@ -5,23 +5,23 @@ use std::rc::Rc;
 use rusqlite::Connection;
 
 use super::allow::Allowed;
-use super::carried::Carried;
 use super::children::Children;
-use super::copy::Copy;
-use super::course::{Bodies, Course, not_made, place, refusing};
-use super::ends::{AtEnd, Dropped, End};
+use super::definition_text::body;
+use super::drops::{Dropped, FileEnd, Removed};
+use super::effect::Effect;
+use super::file_state::{Bodies, FileState, not_made, refusing};
 use super::finding::{Finding, Found};
-use super::known::Known;
-use super::op::Op;
+use super::manual_rebuild::CopiedRows;
+use super::manual_rebuild::RowCopy;
 use super::rules::{DROP_UNIQUE, FAILS, NEW_UNIQUE, NOT_A_MIGRATION, Rule};
-use super::shape::{Change, Shape};
-use super::sizes::Sizes;
-use super::texts::body;
-use super::world::World;
-use super::{rows, work};
+use super::running_code::RunningCode;
+use super::scratch_schema::ScratchSchema;
+use super::slow_ops::TableSizes;
+use super::table_change::{TableChange, TableIn};
+use super::{row_changes, slow_ops};
 use crate::files::{File, Refusals, first_words};
 use crate::schema::{Schema, Trigger};
-use crate::sql::{Statement, same_name, split};
+use crate::sql::{Error, Statement, same_name, split};
 
 /// Judges files one after another, each by the schema as it is then.
 ///
@@ -29,9 +29,9 @@ use crate::sql::{Statement, same_name, split};
 /// is in it: a table that one of the files makes has no rows yet, and no code
 /// knows it. Without one, all that the files before have made counts as there.
 pub struct Linter<'c> {
-    world: World,
-    sizes: Sizes<'c>,
-    known: Known,
+    world: ScratchSchema,
+    sizes: TableSizes<'c>,
+    known: RunningCode,
     refusals: Refusals,
     /// As it is now.
     schema: Rc<Schema>,
@@ -43,7 +43,7 @@ struct Judged<'s> {
     statement: &'s Statement,
     allowed: Allowed,
     found: Vec<Found>,
-    end: Option<End>,
+    end: Option<Removed>,
 }
 
 impl<'c> Linter<'c> {
@@ -66,13 +66,13 @@ impl<'c> Linter<'c> {
     }
 
     fn by(live: Option<&'c Connection>, counts: bool) -> rusqlite::Result<Self> {
-        let world = World::new(live)?;
+        let world = ScratchSchema::new(live)?;
         // By the copy: a table whose module only the app has cannot be read.
         let schema = Rc::new(world.schema()?);
-        let known = Known::of(&schema);
+        let known = RunningCode::of(&schema);
         Ok(Self {
             world,
-            sizes: Sizes::new(live, counts),
+            sizes: TableSizes::new(live, counts),
             known,
             refusals: Refusals::new()?,
             schema,
@@ -88,7 +88,7 @@ impl<'c> Linter<'c> {
         let statements = match split(text) {
             Ok(statements) => statements,
             Err(error) => {
-                let (line, what) = place(&error);
+                let (line, what) = line_and_reason(&error);
                 let found = Found::new(NOT_A_MIGRATION, what);
                 return Ok(vec![finding(name, line, String::new(), found, None)]);
             }
@@ -98,11 +98,11 @@ impl<'c> Linter<'c> {
             return Ok(vec![finding(name, 1, String::new(), found, None)]);
         }
         if !self.has_live {
-            self.known = Known::of(&self.schema);
+            self.known = RunningCode::of(&self.schema);
         }
-        let mut course = Course {
+        let mut course = FileState {
             at_start: Rc::clone(&self.schema),
-            carried: Carried::default(),
+            carried: CopiedRows::default(),
             temporary: Vec::new(),
             bodies: Bodies::default(),
         };
@@ -117,7 +117,7 @@ impl<'c> Linter<'c> {
                 judged.found.push(Found::new(NOT_A_MIGRATION, what));
             }
         }
-        let end = AtEnd {
+        let end = FileEnd {
             schema: &self.schema,
             world: &self.world,
             carried: &course.carried,
@@ -150,9 +150,9 @@ impl<'c> Linter<'c> {
         &mut self,
         statement: &'s Statement,
         at: usize,
-        course: &mut Course,
+        course: &mut FileState,
     ) -> rusqlite::Result<Judged<'s>> {
-        let op = Op::of(statement);
+        let op = Effect::of(statement);
         let before = Rc::clone(&self.schema);
         let mut judged = Judged {
             statement,
@@ -164,7 +164,7 @@ impl<'c> Linter<'c> {
             judged.found.push(Found::new(NOT_A_MIGRATION, why));
             return Ok(judged);
         }
-        judged.found.extend(rows::found(
+        judged.found.extend(row_changes::found(
             &op,
             &statement.sql,
             &before,
@@ -173,12 +173,12 @@ impl<'c> Linter<'c> {
         ));
         judged
             .found
-            .extend(work::found(&op, &before, &self.known, &self.sizes));
+            .extend(slow_ops::found(&op, &before, &self.known, &self.sizes));
         judged.end = self.end(&op, &before, course);
         let copy = match &op {
-            Op::Insert { from, .. } | Op::CreateTable { from, .. } if !from.is_empty() => {
+            Effect::Insert { from, .. } | Effect::CreateTable { from, .. } if !from.is_empty() => {
                 course.carried.copied(from);
-                Copy::of(statement).map(|copy| (self.world.readable(&copy.from), copy))
+                RowCopy::of(statement).map(|copy| (self.world.readable(&copy.from), copy))
             }
             _ => None,
         };
@@ -219,35 +219,35 @@ impl<'c> Linter<'c> {
         Ok(judged)
     }
 
-    fn end(&self, op: &Op, before: &Schema, course: &Course) -> Option<End> {
+    fn end(&self, op: &Effect, before: &Schema, course: &FileState) -> Option<Removed> {
         let (carried, at_start) = (&course.carried, &course.at_start);
         Some(match op {
-            Op::DropTable(name) => End::Table(Box::new(Dropped {
+            Effect::DropTable(name) => Removed::Table(Box::new(Dropped {
                 table: before.table(name)?.clone(),
                 known: self.known.table(name)?.clone(),
                 children: Children::of(name, before, &self.known, &self.sizes),
                 copied: carried.is_partly(name),
                 schema: before.clone(),
             })),
-            Op::RenameTable { from, to } => End::Renamed {
+            Effect::RenameTable { from, to } => Removed::Renamed {
                 from: from.clone(),
                 to: to.clone(),
                 known: self.known.table(from)?.clone(),
             },
-            Op::DropView(name) => End::View {
+            Effect::DropView(name) => Removed::View {
                 // One that is new is nobody's loss.
                 name: self.known.view(name)?.to_owned(),
                 columns: self.world.columns(name),
                 body: body(&before.view(name)?.sql),
             },
-            Op::DropTrigger(name) => {
+            Effect::DropTrigger(name) => {
                 let is = |one: &&Trigger| same_name(&one.name, name);
                 let trigger = before.triggers.iter().find(is)?;
                 // So is one that the file itself has made.
                 at_start.triggers.iter().find(is)?;
                 // One on what nobody knows yet is nobody's loss.
                 self.known.table(&trigger.table)?;
-                End::Trigger {
+                Removed::Trigger {
                     name: trigger.name.clone(),
                     table: trigger.table.clone(),
                     body: body(&trigger.sql),
@@ -258,7 +258,7 @@ impl<'c> Linter<'c> {
     }
 
     /// Each table that is known, before and after.
-    fn differences(&self, op: &Op, before: &Schema, after: &Schema) -> Vec<Found> {
+    fn differences(&self, op: &Effect, before: &Schema, after: &Schema) -> Vec<Found> {
         let none: &[(String, String)] = &[];
         let mut found = Vec::new();
         for table in &before.tables {
@@ -266,8 +266,8 @@ impl<'c> Linter<'c> {
                 continue;
             };
             let (name, renames) = match op {
-                Op::RenameTable { from, to } if same_name(from, &table.name) => (to, none),
-                Op::RenameColumns {
+                Effect::RenameTable { from, to } if same_name(from, &table.name) => (to, none),
+                Effect::RenameColumns {
                     table: of, pairs, ..
                 } if same_name(of, &table.name) => (&table.name, pairs.as_slice()),
                 _ => (&table.name, none),
@@ -275,12 +275,12 @@ impl<'c> Linter<'c> {
             let Some(now) = after.table(name) else {
                 continue;
             };
-            let shape = |schema, table| Shape { schema, table };
+            let shape = |schema, table| TableIn { schema, table };
             let table_rename = match op {
-                Op::RenameTable { from, to } => Some((from.as_str(), to.as_str())),
+                Effect::RenameTable { from, to } => Some((from.as_str(), to.as_str())),
                 _ => None,
             };
-            let change = Change {
+            let change = TableChange {
                 known,
                 old: shape(before, table),
                 new: shape(after, now),
@@ -293,15 +293,15 @@ impl<'c> Linter<'c> {
     }
 
     /// What is known goes by other names now.
-    fn follow(&mut self, op: &Op, before: &Schema, after: &Schema) {
+    fn follow(&mut self, op: &Effect, before: &Schema, after: &Schema) {
         match op {
-            Op::RenameTable { from, to } => self.known.rename_table(from, to),
-            Op::RenameColumns { table, pairs, .. } => {
+            Effect::RenameTable { from, to } => self.known.rename_table(from, to),
+            Effect::RenameColumns { table, pairs, .. } => {
                 for (from, to) in pairs {
                     self.known.rename_column(table, from, to);
                 }
             }
-            Op::DropTable(name) => drop(self.known.drop_table(name)),
+            Effect::DropTable(name) => drop(self.known.drop_table(name)),
             _ => {}
         }
         for table in &before.tables {
@@ -367,5 +367,18 @@ fn finding(
         what: found.what,
         instead: found.rule.instead,
         allowed,
+    }
+}
+
+/// On which line a text cannot be read, and why not.
+fn line_and_reason(error: &Error) -> (usize, String) {
+    match error {
+        Error::Token { line, what, .. } => (*line, what.clone()),
+        Error::UnfinishedTrigger { line } => (*line, "this trigger has no END".into()),
+        Error::Expected {
+            line,
+            wanted,
+            place,
+        } => (*line, format!("{wanted} is expected {place}")),
     }
 }

@@ -26,24 +26,21 @@
 //! reason: `-- monolite: allow drop-column: replaced by title in 0007`.
 
 mod allow;
-mod always;
-mod carried;
 mod children;
-mod constraints;
-mod copy;
-mod course;
-mod ends;
+mod definition_text;
+mod drops;
+mod effect;
+mod file_state;
 mod finding;
-mod known;
 mod linter;
-mod op;
-mod rows;
+mod manual_rebuild;
+mod row_changes;
 mod rules;
-mod shape;
-mod sizes;
-mod texts;
-mod work;
-mod world;
+mod running_code;
+mod scratch_schema;
+mod slow_ops;
+mod table_change;
+mod tautology;
 
 pub use finding::Finding;
 pub use linter::Linter;

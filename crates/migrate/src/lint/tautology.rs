@@ -5,14 +5,14 @@ use sqlite3_parser::ast::{Expr, Literal, Name, OneSelect, Operator, QualifiedNam
 use crate::sql::{same_name, unquote_name};
 
 /// The table whose rows are asked.
-pub(super) struct Asked {
+pub(super) struct Scope {
     /// As it is called there: by its alias, if it has one.
     name: String,
     /// No other table's columns can be meant by a name without a table.
     is_alone: bool,
 }
 
-impl Asked {
+impl Scope {
     pub(super) fn of(table: &QualifiedName<'_>) -> Self {
         Self::called(table.alias.as_ref().unwrap_or(&table.name))
     }

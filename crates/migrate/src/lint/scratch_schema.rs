@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::op::Op;
+use super::effect::Effect;
 use crate::files::{run_rebuild, temporary};
 use crate::schema::Schema;
 use crate::sql::{Kind, Statement, quote_name, tokens, unquote_name};
@@ -18,7 +18,7 @@ const STEP: i32 = 1_000;
 /// made of a SELECT may have rows without end.
 const STEPS: u64 = 50_000;
 
-pub(super) struct World {
+pub(super) struct ScratchSchema {
     conn: Connection,
     /// What the statement has taken so far.
     steps: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ pub(super) struct World {
     blind: HashSet<String>,
 }
 
-impl World {
+impl ScratchSchema {
     /// As `live`, or with nothing in it.
     pub(super) fn new(live: Option<&Connection>) -> rusqlite::Result<Self> {
         let conn = Connection::open_in_memory()?;
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// What is refused of the statement, if it is.
-    pub(super) fn apply(&mut self, statement: &Statement, op: &Op) -> Option<String> {
+    pub(super) fn apply(&mut self, statement: &Statement, op: &Effect) -> Option<String> {
         self.steps.store(0, Ordering::Relaxed);
         let refused = match statement.kind {
             Kind::Rebuild => self.rebuild(&statement.sql).err(),
@@ -135,7 +135,7 @@ impl World {
                 Err(error)
                     if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
                 {
-                    if let Op::CreateTable { name, .. } = op {
+                    if let Effect::CreateTable { name, .. } = op {
                         self.blind.insert(name.to_ascii_lowercase());
                     }
                     None
@@ -152,7 +152,7 @@ impl World {
 
     /// Statements about rows are compiled only: without the rows they would
     /// meet other errors than with them.
-    fn execute(&self, sql: &str, op: &Op) -> rusqlite::Result<()> {
+    fn execute(&self, sql: &str, op: &Effect) -> rusqlite::Result<()> {
         let mut statement = self.conn.prepare(sql)?;
         if !op.is_about_rows() {
             let mut rows = statement.raw_query();

@@ -1,11 +1,17 @@
-//! How many rows and bytes there are, asked once for each table.
+//! Statements that hold the write lock for long, or that SQLite refuses where a
+//! table has rows: how many rows and bytes a table has, and how long it takes to
+//! write them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use crate::schema::ForeignKey;
+use super::effect::Effect;
+use super::finding::Found;
+use super::rules::{FAILS, REBUILDS, SLOW_INDEX, SLOW_REBUILD};
+use super::running_code::RunningCode;
+use crate::schema::{ForeignKey, Schema};
 use crate::sql::quote_name;
 
 /// Above this many microseconds a statement is called slow.
@@ -20,7 +26,7 @@ const CHANGE_US: u64 = 1_500;
 const BYTES_PER_US: u64 = 150;
 
 /// The database that is asked; none, where there is none.
-pub(super) struct Sizes<'c> {
+pub(super) struct TableSizes<'c> {
     live: Option<&'c Connection>,
     /// Tables may be read through.
     counts: bool,
@@ -39,7 +45,7 @@ pub(super) enum Work {
     Change { indexes: usize },
 }
 
-impl<'c> Sizes<'c> {
+impl<'c> TableSizes<'c> {
     pub(super) fn new(live: Option<&'c Connection>, counts: bool) -> Self {
         Self {
             live,
@@ -151,6 +157,71 @@ pub(super) fn many(count: u64, one: &str) -> String {
 /// The same of what may not be known.
 pub(super) fn many_or_all(count: Option<u64>, one: &str) -> String {
     count.map_or_else(|| format!("its {one}s"), |count| many(count, one))
+}
+
+pub(super) fn found(
+    op: &Effect,
+    before: &Schema,
+    known: &RunningCode,
+    sizes: &TableSizes<'_>,
+) -> Vec<Found> {
+    let slow = |table: &str, work| sizes.slow(&known.table(table)?.name, work);
+    let indexes = |table: &str| before.indexes_of(table).count();
+    let mut found = Vec::new();
+    match op {
+        Effect::CreateIndex { table } => {
+            if let Some(slow) = slow(table, Work::Index) {
+                found.push(Found::new(
+                    SLOW_INDEX,
+                    format!("an index on {table}: {slow}"),
+                ));
+            }
+        }
+        Effect::RenameColumns {
+            table,
+            rebuild: true,
+            ..
+        } => {
+            let rows = known.table(table).map(|of| sizes.rows(&of.name));
+            if let Some(rows) = rows {
+                let rows = many_or_all(rows, "row");
+                found.push(Found::new(REBUILDS, format!("copies {rows} of {table}")));
+            }
+            let work = Work::Copy {
+                indexes: indexes(table),
+            };
+            if let Some(slow) = slow(table, work) {
+                found.push(Found::new(SLOW_REBUILD, format!("copies {table}: {slow}")));
+            }
+        }
+        Effect::DropColumn { table } => {
+            if let Some(slow) = slow(table, Work::Copy { indexes: 0 }) {
+                found.push(Found::new(
+                    SLOW_REBUILD,
+                    format!("rewrites {table}: {slow}"),
+                ));
+            }
+        }
+        Effect::AddColumn {
+            table,
+            column,
+            needs_no_rows: Some(why),
+        } => {
+            let rows = known.table(table).map(|of| sizes.rows(&of.name));
+            if let Some(rows) = rows.filter(|rows| *rows != Some(0)) {
+                let has = match rows {
+                    Some(rows) => format!("has {}", many(rows, "row")),
+                    None => "may have rows".into(),
+                };
+                let what = format!(
+                    "{table} {has}, and only to an empty table SQLite adds {column}, {why}"
+                );
+                found.push(Found::new(FAILS, what));
+            }
+        }
+        _ => {}
+    }
+    found
 }
 
 #[cfg(test)]

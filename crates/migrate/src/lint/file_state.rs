@@ -3,20 +3,20 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::carried::Carried;
+use super::definition_text::body;
+use super::effect::Effect;
 use super::finding::Found;
-use super::known::Known;
-use super::op::Op;
+use super::manual_rebuild::CopiedRows;
 use super::rules::{NEW_CHECK, NOT_MADE};
-use super::texts::body;
-use super::world::World;
+use super::running_code::RunningCode;
+use super::scratch_schema::ScratchSchema;
 use crate::schema::{Schema, Trigger};
-use crate::sql::{Error, Statement, TokenType, tokens};
+use crate::sql::{Statement, TokenType, tokens};
 
 /// What one file has done so far.
-pub(super) struct Course {
+pub(super) struct FileState {
     pub(super) at_start: Rc<Schema>,
-    pub(super) carried: Carried,
+    pub(super) carried: CopiedRows,
     /// What is temporary, and of which statement.
     pub(super) temporary: Vec<(String, usize)>,
     pub(super) bodies: Bodies,
@@ -37,14 +37,14 @@ impl Bodies {
     }
 }
 
-impl Course {
+impl FileState {
     /// Where copied rows are, and what becomes of them.
-    pub(super) fn follow(&mut self, op: &Op) {
+    pub(super) fn follow(&mut self, op: &Effect) {
         match op {
-            Op::RenameTable { from, to } => self.carried.renamed(from, to),
-            Op::DropTable(name) => self.carried.emptied(name),
-            Op::Delete { table, all: true } => self.carried.emptied(table),
-            Op::Update {
+            Effect::RenameTable { from, to } => self.carried.renamed(from, to),
+            Effect::DropTable(name) => self.carried.emptied(name),
+            Effect::Delete { table, all: true } => self.carried.emptied(table),
+            Effect::Update {
                 table,
                 columns,
                 all: true,
@@ -59,10 +59,10 @@ impl Course {
 pub(super) fn refusing(
     before: &Schema,
     after: &Schema,
-    course: &mut Course,
-    known: &Known,
+    course: &mut FileState,
+    known: &RunningCode,
 ) -> Vec<Found> {
-    let Course {
+    let FileState {
         at_start, bodies, ..
     } = course;
     let there = || before.triggers.iter().chain(&at_start.triggers);
@@ -93,12 +93,12 @@ pub(super) fn refusing(
 }
 
 /// `IF NOT EXISTS`, of a table that is there and is another one.
-pub(super) fn not_made(op: &Op, statement: &Statement, before: &Schema) -> Option<Found> {
-    let Op::CreateTable { name, .. } = op else {
+pub(super) fn not_made(op: &Effect, statement: &Statement, before: &Schema) -> Option<Found> {
+    let Effect::CreateTable { name, .. } = op else {
         return None;
     };
     let there = before.table(name)?;
-    let made = World::new(None).ok()?;
+    let made = ScratchSchema::new(None).ok()?;
     made.make(&statement.sql)?;
     let made = made.schema().ok()?;
     let made = made.table(name)?;
@@ -106,17 +106,4 @@ pub(super) fn not_made(op: &Op, statement: &Statement, before: &Schema) -> Optio
         let what = format!("{name} is there already with other columns, and stays as it is");
         Found::new(NOT_MADE, what)
     })
-}
-
-/// On which line a text cannot be read, and why not.
-pub(super) fn place(error: &Error) -> (usize, String) {
-    match error {
-        Error::Token { line, what, .. } => (*line, what.clone()),
-        Error::UnfinishedTrigger { line } => (*line, "this trigger has no END".into()),
-        Error::Expected {
-            line,
-            wanted,
-            place,
-        } => (*line, format!("{wanted} is expected {place}")),
-    }
 }

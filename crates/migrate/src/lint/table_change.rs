@@ -1,39 +1,38 @@
 //! One table before and after: what code that still runs cannot live with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::constraints::uniques;
+use super::definition_text::{check_texts, on};
 use super::finding::Found;
-use super::known::KnownTable;
 use super::rules::{
-    CHANGED_COLLATION, CHANGED_KEY, CHANGED_TYPE, DROP_COLUMN, DROP_CONSTRAINT, DROPPED_DEFAULT,
-    MADE_STRICT, NEW_CHECK, NEW_FOREIGN_KEY, NO_MORE_NULL, NOT_NULL, NOW_GENERATED, RENAME_COLUMN,
-    REORDERED_COLUMNS,
+    CHANGED_COLLATION, CHANGED_KEY, CHANGED_TYPE, DROP_COLUMN, DROP_CONSTRAINT, DROP_UNIQUE,
+    DROPPED_DEFAULT, MADE_STRICT, NEW_CHECK, NEW_FOREIGN_KEY, NEW_UNIQUE, NO_MORE_NULL, NOT_NULL,
+    NOW_GENERATED, RENAME_COLUMN, REORDERED_COLUMNS,
 };
-use super::texts::check_texts;
-use crate::schema::{Column, Generated, Schema, Table};
-use crate::sql::same_name;
+use super::running_code::KnownTable;
+use crate::schema::{Column, Generated, IndexOrigin, Schema, Table};
+use crate::sql::{same_name, tokens, unquote_name};
 
 /// A table in a schema.
 #[derive(Clone, Copy)]
-pub(super) struct Shape<'s> {
+pub(super) struct TableIn<'s> {
     pub(super) schema: &'s Schema,
     pub(super) table: &'s Table,
 }
 
 /// A table before and after a statement, or a file.
-pub(super) struct Change<'c> {
+pub(super) struct TableChange<'c> {
     /// Whose columns are known; the others may change as they like.
     pub(super) known: &'c KnownTable,
-    pub(super) old: Shape<'c>,
-    pub(super) new: Shape<'c>,
+    pub(super) old: TableIn<'c>,
+    pub(super) new: TableIn<'c>,
     /// Columns, from and to.
     pub(super) renames: &'c [(String, String)],
     /// A table that goes by another name, in foreign keys too.
     pub(super) table_rename: Option<(&'c str, &'c str)>,
 }
 
-impl Change<'_> {
+impl TableChange<'_> {
     /// What code that still runs cannot live with.
     pub(super) fn found(&self) -> Vec<Found> {
         let Self {
@@ -105,6 +104,75 @@ impl Change<'_> {
             found.push(Found::new(DROP_CONSTRAINT, format!("{table} loses {lost}")));
         }
         found
+    }
+
+    /// What kept rows right and does not any more, in words.
+    pub(super) fn constraints_lost(&self) -> Vec<String> {
+        let (old, new) = (self.old.table, self.new.table);
+        // SQLite itself puts the new name into what names a column.
+        let now = |column: &str| {
+            let renamed = self
+                .renames
+                .iter()
+                .find(|(from, _)| same_name(from, column));
+            renamed
+                .map_or(column, |(_, to)| to.as_str())
+                .to_ascii_lowercase()
+        };
+        let is_there = |column: &str| new.column(&now(column)).is_some();
+        let mut lost = Vec::new();
+        if self.renames.is_empty() {
+            let gone: Vec<&str> = (old.columns.iter().map(|column| column.name.as_str()))
+                .filter(|column| !is_there(column))
+                .collect();
+            let names_gone = |check: &String| {
+                let words = tokens(check).unwrap_or_default();
+                let mut names = words.iter().map(|word| unquote_name(word.text(check)));
+                names.any(|name| gone.iter().any(|gone| same_name(gone, &name)))
+            };
+            let kept = check_texts(new, &|_| true);
+            let checks = check_texts(old, &|_| true);
+            let lost_checks = checks
+                .into_iter()
+                .filter(|(says, check)| !kept.contains_key(says) && !names_gone(check));
+            lost.extend(lost_checks.map(|(_, check)| check));
+        }
+        let parent = |name: &str| match self.table_rename {
+            Some((from, to)) if same_name(from, name) => to.to_ascii_lowercase(),
+            _ => name.to_ascii_lowercase(),
+        };
+        for key in &old.foreign_keys {
+            if !key.columns.iter().all(|(column, _)| is_there(column)) {
+                continue;
+            }
+            let columns: Vec<String> = key.columns.iter().map(|(column, _)| now(column)).collect();
+            let mut same = new.foreign_keys.iter().filter(|one| {
+                let is = one
+                    .columns
+                    .iter()
+                    .map(|(column, _)| column.to_ascii_lowercase());
+                is.eq(columns.iter().cloned()) && parent(&one.parent) == parent(&key.parent)
+            });
+            let Some(first) = same.next() else {
+                lost.push(format!("the foreign key to {}", key.parent));
+                continue;
+            };
+            for (when, was, is) in [
+                ("DELETE", &key.on_delete, &first.on_delete),
+                ("UPDATE", &key.on_update, &first.on_update),
+            ] {
+                if !was.eq_ignore_ascii_case(is) {
+                    let parent = &key.parent;
+                    lost.push(format!(
+                        "ON {when} {was} of the foreign key to {parent}, which is {is} now"
+                    ));
+                }
+            }
+        }
+        if old.strict && !new.strict {
+            lost.push("STRICT".into());
+        }
+        lost
     }
 }
 
@@ -251,5 +319,48 @@ fn foreign_keys(
             let what = format!("{table} ({columns}) must refer to a row of {parent}");
             found.push(Found::new(NEW_FOREIGN_KEY, what));
         }
+    }
+}
+
+fn uniques(
+    table: &str,
+    old: TableIn<'_>,
+    new: TableIn<'_>,
+    new_name: &dyn Fn(&str) -> String,
+    found: &mut Vec<Found>,
+) {
+    let of =
+        |shape: TableIn<'_>, name: &dyn Fn(&str) -> String| -> BTreeMap<String, Option<String>> {
+            let indexes = shape.schema.indexes_of(&shape.table.name);
+            let unique =
+                indexes.filter(|index| index.unique && index.origin != IndexOrigin::PrimaryKey);
+            unique
+                .map(|index| {
+                    let columns = index.columns.iter().map(|column| match &column.name {
+                        Some(column) => name(column).to_ascii_lowercase(),
+                        None => "an expression".into(),
+                    });
+                    let columns = columns.collect::<Vec<_>>().join(", ");
+                    let part = if index.is_partial() {
+                        ", of some rows"
+                    } else {
+                        ""
+                    };
+                    (format!("({columns}){part}"), index.sql.as_deref().map(on))
+                })
+                .collect()
+        };
+    let (before, after) = (of(old, new_name), of(new, &str::to_owned));
+    let about = |one: &str, text: &Option<String>| {
+        let text = text.as_deref().unwrap_or(one);
+        format!("UNIQUE of {table}: {text}")
+    };
+    for (one, text) in after.iter().filter(|(one, _)| !before.contains_key(*one)) {
+        let what = format!("{table} must be UNIQUE by {one}");
+        found.push(Found::new(NEW_UNIQUE, what).about(about(one, text)));
+    }
+    for (one, text) in before.iter().filter(|(one, _)| !after.contains_key(*one)) {
+        let what = format!("{table} need not be UNIQUE any more by {one}");
+        found.push(Found::new(DROP_UNIQUE, what).about(about(one, text)));
     }
 }

@@ -8,12 +8,14 @@ use sqlite3_parser::ast::{
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
-use super::always::{Asked, bare};
-use crate::sql::{Kind, Statement, unquote_name};
+use super::manual_rebuild::words;
+use super::tautology::{Scope, bare};
+use crate::rebuild::Rebuild;
+use crate::sql::{Kind, Statement, tokens, unquote_name};
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Op {
+pub(super) enum Effect {
     DropTable(String),
     DropView(String),
     DropTrigger(String),
@@ -64,7 +66,7 @@ pub(super) enum Op {
     },
 }
 
-impl Op {
+impl Effect {
     pub(super) fn of(statement: &Statement) -> Self {
         if statement.kind == Kind::Rebuild {
             return rebuild(&statement.sql);
@@ -90,16 +92,16 @@ fn text(name: &Name<'_>) -> String {
     unquote_name(name.0)
 }
 
-fn of(stmt: &Stmt<'_>) -> Op {
+fn of(stmt: &Stmt<'_>) -> Effect {
     let table = |name: &QualifiedName<'_>| text(&name.name);
     match stmt {
-        Stmt::DropTable { tbl_name, .. } => Op::DropTable(table(tbl_name)),
-        Stmt::DropView { view_name, .. } => Op::DropView(table(view_name)),
-        Stmt::DropTrigger { trigger_name, .. } => Op::DropTrigger(table(trigger_name)),
-        Stmt::CreateIndex { tbl_name, .. } => Op::CreateIndex {
+        Stmt::DropTable { tbl_name, .. } => Effect::DropTable(table(tbl_name)),
+        Stmt::DropView { view_name, .. } => Effect::DropView(table(view_name)),
+        Stmt::DropTrigger { trigger_name, .. } => Effect::DropTrigger(table(trigger_name)),
+        Stmt::CreateIndex { tbl_name, .. } => Effect::CreateIndex {
             table: text(tbl_name),
         },
-        Stmt::CreateTable { tbl_name, body, .. } => Op::CreateTable {
+        Stmt::CreateTable { tbl_name, body, .. } => Effect::CreateTable {
             name: table(tbl_name),
             from: match body {
                 CreateTableBody::AsSelect(select) => sources(select),
@@ -112,9 +114,9 @@ fn of(stmt: &Stmt<'_>) -> Op {
             where_clause,
             limit,
             ..
-        } => Op::Delete {
+        } => Effect::Delete {
             table: table(tbl_name),
-            all: Asked::of(tbl_name).is_all(where_clause.as_ref()) && limit.is_none(),
+            all: Scope::of(tbl_name).is_all(where_clause.as_ref()) && limit.is_none(),
         },
         Stmt::Update {
             tbl_name,
@@ -125,8 +127,8 @@ fn of(stmt: &Stmt<'_>) -> Op {
             or_conflict,
             ..
         } => {
-            let asked = Asked::of(tbl_name).beside(from.is_some());
-            Op::Update {
+            let asked = Scope::of(tbl_name).beside(from.is_some());
+            Effect::Update {
                 table: table(tbl_name),
                 columns: sets
                     .iter()
@@ -142,7 +144,7 @@ fn of(stmt: &Stmt<'_>) -> Op {
             body,
             or_conflict,
             ..
-        } => Op::Insert {
+        } => Effect::Insert {
             table: table(tbl_name),
             from: match body {
                 InsertBody::Select(select, _) => sources(select),
@@ -151,18 +153,18 @@ fn of(stmt: &Stmt<'_>) -> Op {
             replaces: *or_conflict == Some(ResolveType::Replace),
             overwrites: match body {
                 InsertBody::Select(select, Some(upsert)) if has_rows(select) => {
-                    overwritten(upsert, &Asked::of(tbl_name))
+                    overwritten(upsert, &Scope::of(tbl_name))
                 }
                 _ => Vec::new(),
             },
         },
-        Stmt::Select(_) => Op::Other { writes_rows: true },
-        _ => Op::Other { writes_rows: false },
+        Stmt::Select(_) => Effect::Other { writes_rows: true },
+        _ => Effect::Other { writes_rows: false },
     }
 }
 
 /// `x = x`
-fn is_itself(set: &Set<'_>, asked: &Asked) -> bool {
+fn is_itself(set: &Set<'_>, asked: &Scope) -> bool {
     let mut names = set.col_names.iter();
     match (names.next(), names.next()) {
         (Some(one), None) => asked.is_column(&set.expr, &text(one)),
@@ -176,7 +178,7 @@ fn has_rows(select: &Select<'_>) -> bool {
 }
 
 /// The columns that every row on whose key another falls gets one value in.
-fn overwritten(upsert: &Upsert<'_>, asked: &Asked) -> Vec<String> {
+fn overwritten(upsert: &Upsert<'_>, asked: &Scope) -> Vec<String> {
     let UpsertDo::Set { sets, where_clause } = &upsert.do_clause else {
         return Vec::new();
     };
@@ -191,24 +193,24 @@ fn overwritten(upsert: &Upsert<'_>, asked: &Asked) -> Vec<String> {
     }
 }
 
-fn alter(table: String, body: &AlterTableBody<'_>) -> Op {
+fn alter(table: String, body: &AlterTableBody<'_>) -> Effect {
     match body {
-        AlterTableBody::RenameTo(to) => Op::RenameTable {
+        AlterTableBody::RenameTo(to) => Effect::RenameTable {
             from: table,
             to: text(to),
         },
-        AlterTableBody::RenameColumn { old, new } => Op::RenameColumns {
+        AlterTableBody::RenameColumn { old, new } => Effect::RenameColumns {
             table,
             pairs: vec![(text(old), text(new))],
             rebuild: false,
         },
-        AlterTableBody::AddColumn(column) => Op::AddColumn {
+        AlterTableBody::AddColumn(column) => Effect::AddColumn {
             table,
             column: text(&column.col_name),
             needs_no_rows: needs_no_rows(column),
         },
-        AlterTableBody::DropColumn(_) => Op::DropColumn { table },
-        _ => Op::Other { writes_rows: false },
+        AlterTableBody::DropColumn(_) => Effect::DropColumn { table },
+        _ => Effect::Other { writes_rows: false },
     }
 }
 
@@ -285,9 +287,167 @@ fn sources(select: &Select<'_>) -> Vec<String> {
     }
 }
 
-mod rebuild;
-#[cfg(test)]
-mod tests;
+/// The table and its renames. One that cannot be read is refused elsewhere.
+fn rebuild(sql: &str) -> Effect {
+    match Rebuild::parse(sql) {
+        Ok(rebuild) => Effect::RenameColumns {
+            table: rebuild.name().to_owned(),
+            pairs: rebuild.renames().to_vec(),
+            rebuild: true,
+        },
+        Err(_) => Effect::Other { writes_rows: false },
+    }
+}
 
-use self::rebuild::rebuild;
-pub(super) use self::rebuild::rebuild_sets;
+/// Columns that a rebuild sets, and the names in what they are set to.
+pub(super) fn rebuild_sets(sql: &str) -> Vec<(String, Vec<String>)> {
+    let Ok(rebuild) = Rebuild::parse(sql) else {
+        return Vec::new();
+    };
+    let names = |expression: &str| words(expression, &tokens(expression).unwrap_or_default());
+    let sets = rebuild.sets().iter();
+    sets.map(|(column, to)| (column.clone(), names(to)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(sql: &str) -> Effect {
+        Effect::of(&crate::sql::split(sql).unwrap()[0])
+    }
+
+    #[test]
+    fn what_statements_do() {
+        let name = |name: &str| name.to_owned();
+        assert_eq!(
+            op("DROP TABLE IF EXISTS main.\"a \"\"b\""),
+            Effect::DropTable(name("a \"b"))
+        );
+        assert_eq!(
+            op("ALTER TABLE [x y] RENAME COLUMN `a` TO 'b'"),
+            Effect::RenameColumns {
+                table: name("x y"),
+                pairs: vec![(name("a"), name("b"))],
+                rebuild: false
+            }
+        );
+        assert_eq!(
+            op(
+                "REBUILD TABLE \"t\" (rename TEXT, b, c, e) STRICT RENAME COLUMN a TO \"b\" SET c = (SELECT rename FROM x) RENAME COLUMN d TO e DROP COLUMN f;"
+            ),
+            Effect::RenameColumns {
+                table: name("t"),
+                pairs: vec![(name("a"), name("b")), (name("d"), name("e"))],
+                rebuild: true,
+            }
+        );
+        assert_eq!(
+            op(
+                "INSERT OR REPLACE INTO a SELECT * FROM b JOIN (SELECT * FROM c UNION SELECT * FROM d), e"
+            ),
+            Effect::Insert {
+                table: name("a"),
+                from: ["b", "c", "d", "e"].map(name).to_vec(),
+                replaces: true,
+                overwrites: Vec::new(),
+            }
+        );
+        assert!(matches!(
+            op("REPLACE INTO a VALUES (1)"),
+            Effect::Insert { replaces: true, .. }
+        ));
+    }
+
+    #[test]
+    fn a_condition_that_always_holds_is_none() {
+        for sql in [
+            "DELETE FROM t",
+            "DELETE FROM t WHERE 1",
+            "DELETE FROM t WHERE 1 = 1",
+            "DELETE FROM t WHERE (true)",
+            "DELETE FROM t WHERE a = a",
+            "DELETE FROM t WHERE NOT 0",
+            "DELETE FROM t WHERE NOT (1 <> 1)",
+            "DELETE FROM t WHERE 1 = 1 OR id = 3",
+            "DELETE FROM t WHERE (t.a = a) AND 2",
+            "DELETE FROM t WHERE EXISTS (SELECT 1)",
+        ] {
+            assert!(matches!(op(sql), Effect::Delete { all: true, .. }), "{sql}");
+        }
+        for sql in [
+            "DELETE FROM t WHERE 0",
+            "DELETE FROM t WHERE a",
+            "DELETE FROM t WHERE a = b",
+            "DELETE FROM t AS u WHERE t.a = u.a",
+            "DELETE FROM t WHERE 1 AND id = 3",
+            "DELETE FROM t WHERE NOT 1 OR id = 3",
+            "DELETE FROM t WHERE EXISTS (SELECT 1 FROM x)",
+            "DELETE FROM t WHERE EXISTS (SELECT 1 WHERE 0)",
+        ] {
+            assert!(
+                matches!(op(sql), Effect::Delete { all: false, .. }),
+                "{sql}"
+            );
+        }
+    }
+
+    #[test]
+    fn columns_that_only_an_empty_table_takes() {
+        for (column, is_refused) in [
+            ("x", false),
+            ("x NOT NULL", true),
+            ("x NOT NULL DEFAULT NULL", true),
+            ("x NOT NULL DEFAULT 0", false),
+            ("x NOT NULL DEFAULT -1", false),
+            ("x DEFAULT CURRENT_TIMESTAMP", true),
+            ("x DEFAULT (datetime())", true),
+            ("x DEFAULT (1)", false),
+            ("x DEFAULT true", false),
+            ("x AS (y) STORED", true),
+            ("x AS (y)", false),
+            ("x NULL", false),
+        ] {
+            let Effect::AddColumn { needs_no_rows, .. } =
+                op(&format!("ALTER TABLE t ADD {column}"))
+            else {
+                unreachable!("{column}");
+            };
+            assert_eq!(needs_no_rows.is_some(), is_refused, "{column}");
+            // SQLite itself says the same.
+            let db = rusqlite::Connection::open_in_memory().unwrap();
+            db.execute_batch("CREATE TABLE t (y); INSERT INTO t VALUES (1)")
+                .unwrap();
+            let refused = db
+                .execute_batch(&format!("ALTER TABLE t ADD {column}"))
+                .is_err();
+            assert_eq!(refused, is_refused, "{column}");
+        }
+    }
+
+    #[test]
+    fn a_column_set_to_itself_is_not_changed() {
+        let Effect::Update { columns, all, .. } =
+            op("UPDATE t AS u SET a = a, b = (u.b), c = \"C\", d = e, f = x.f FROM x WHERE 1")
+        else {
+            unreachable!("an UPDATE");
+        };
+        assert_eq!(
+            (columns, all),
+            (["d", "f"].map(str::to_owned).to_vec(), true)
+        );
+    }
+
+    #[test]
+    fn what_a_rebuild_sets() {
+        let sets = rebuild_sets(
+            "REBUILD TABLE t (a TEXT, b, \"SET\" DEFAULT (1)) SET a = NULL, b = coalesce(b, (SELECT c)) DROP COLUMN x",
+        );
+        let set = |(column, names): &(String, Vec<String>)| {
+            (column.clone(), names.iter().any(|name| name == column))
+        };
+        let sets: Vec<_> = sets.iter().map(set).collect();
+        assert_eq!(sets, [("a".to_owned(), false), ("b".to_owned(), true)]);
+    }
+}

@@ -1,23 +1,23 @@
 //! What is dropped or renamed: whether that is the end of it is known at the
 //! end of the file only, since a table may be dropped to be made anew.
 
-use super::carried::Carried;
 use super::children::Children;
+use super::definition_text::body;
 use super::finding::Found;
-use super::known::{Known, KnownTable};
+use super::manual_rebuild::CopiedRows;
 use super::rules::{
     CASCADE_TRAP, CHANGED_VIEW, DROP_COLUMN, DROP_CONSTRAINT, DROP_TABLE, DROP_TRIGGER, DROP_VIEW,
     HAND_REBUILD, ORPHANS, RENAME_TABLE, SLOW_REBUILD,
 };
-use super::shape::{Change, Shape};
-use super::sizes::{Sizes, Work, many_or_all};
-use super::texts::body;
-use super::world::World;
+use super::running_code::{KnownTable, RunningCode};
+use super::scratch_schema::ScratchSchema;
+use super::slow_ops::{TableSizes, Work, many_or_all};
+use super::table_change::{TableChange, TableIn};
 use crate::schema::{Column, Generated, Schema, Table};
 use crate::sql::same_name;
 
 /// Something that was there.
-pub(super) enum End {
+pub(super) enum Removed {
     Table(Box<Dropped>),
     Renamed {
         from: String,
@@ -37,10 +37,10 @@ pub(super) enum End {
 }
 
 /// What there is at the end of the file.
-pub(super) struct AtEnd<'e> {
+pub(super) struct FileEnd<'e> {
     pub(super) schema: &'e Schema,
-    pub(super) world: &'e World,
-    pub(super) carried: &'e Carried,
+    pub(super) world: &'e ScratchSchema,
+    pub(super) carried: &'e CopiedRows,
 }
 
 /// A table that was dropped.
@@ -54,9 +54,14 @@ pub(super) struct Dropped {
     pub(super) copied: bool,
 }
 
-impl End {
+impl Removed {
     /// What it comes to.
-    pub(super) fn found(self, end: &AtEnd<'_>, all: &mut Known, sizes: &Sizes<'_>) -> Vec<Found> {
+    pub(super) fn found(
+        self,
+        end: &FileEnd<'_>,
+        all: &mut RunningCode,
+        sizes: &TableSizes<'_>,
+    ) -> Vec<Found> {
         match self {
             Self::Table(dropped) => dropped.found(end, all, sizes),
             Self::Renamed { from, to, known } => renamed(&from, &to, &known, end, all),
@@ -100,7 +105,13 @@ impl End {
     }
 }
 
-fn renamed(from: &str, to: &str, known: &KnownTable, end: &AtEnd<'_>, all: &Known) -> Vec<Found> {
+fn renamed(
+    from: &str,
+    to: &str,
+    known: &KnownTable,
+    end: &FileEnd<'_>,
+    all: &RunningCode,
+) -> Vec<Found> {
     let name = &known.name;
     let is_itself = all
         .table(name)
@@ -119,7 +130,7 @@ fn renamed(from: &str, to: &str, known: &KnownTable, end: &AtEnd<'_>, all: &Know
 }
 
 impl Dropped {
-    fn found(self, end: &AtEnd<'_>, all: &mut Known, sizes: &Sizes<'_>) -> Vec<Found> {
+    fn found(self, end: &FileEnd<'_>, all: &mut RunningCode, sizes: &TableSizes<'_>) -> Vec<Found> {
         let name = &self.known.name;
         let Some(now) = end.schema.table(name) else {
             return dropped(&self.table, &self.known, &self.children, sizes, "");
@@ -135,11 +146,11 @@ impl Dropped {
             }
             return found;
         };
-        let old = Shape {
+        let old = TableIn {
             schema: &self.schema,
             table: &self.table,
         };
-        let new = Shape {
+        let new = TableIn {
             schema: end.schema,
             table: now,
         };
@@ -162,7 +173,7 @@ fn dropped(
     table: &Table,
     known: &KnownTable,
     children: &Children,
-    sizes: &Sizes<'_>,
+    sizes: &TableSizes<'_>,
     some: &str,
 ) -> Vec<Found> {
     let rows = many_or_all(sizes.rows(&known.name), "row");
@@ -196,11 +207,11 @@ fn trap(table: &Table, children: &Children) -> Vec<Found> {
 
 /// A rebuild by hand.
 fn rebuilt(
-    old: Shape<'_>,
-    new: Shape<'_>,
+    old: TableIn<'_>,
+    new: TableIn<'_>,
     known: &KnownTable,
     children: &Children,
-    sizes: &Sizes<'_>,
+    sizes: &TableSizes<'_>,
 ) -> Vec<Found> {
     let mut found: Vec<Found> = trap(old.table, children);
     found.retain(|found| found.rule == CASCADE_TRAP);
@@ -214,7 +225,7 @@ fn rebuilt(
             found.push(Found::new(ORPHANS, what));
         }
     }
-    let change = Change {
+    let change = TableChange {
         known,
         old,
         new,
@@ -245,7 +256,7 @@ fn rebuilt(
 }
 
 /// What stood on the old table and does not on the new one.
-fn lost(old: Shape<'_>, new: Shape<'_>) -> Vec<String> {
+fn lost(old: TableIn<'_>, new: TableIn<'_>) -> Vec<String> {
     let indexes = old.schema.indexes_of(&old.table.name);
     let indexes = indexes.filter(|index| index.sql.is_some()).filter(|index| {
         let mut now = new.schema.indexes_of(&new.table.name);

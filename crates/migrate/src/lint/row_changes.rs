@@ -1,28 +1,28 @@
 //! Statements about rows.
 
 use super::children::Children;
+use super::effect::{Effect, rebuild_sets};
 use super::finding::Found;
-use super::known::{Known, KnownTable};
-use super::op::{Op, rebuild_sets};
 use super::rules::{CHANGED_KEY, DELETE_ALL, REPLACE_CASCADES, SLOW_CHANGE, UPDATE_ALL};
-use super::sizes::{Sizes, Work, many_or_all};
+use super::running_code::{KnownTable, RunningCode};
+use super::slow_ops::{TableSizes, Work, many_or_all};
 use crate::schema::{Schema, Table};
 use crate::sql::{TokenType, same_name, tokens, unquote_name};
 
 pub(super) fn found(
-    op: &Op,
+    op: &Effect,
     sql: &str,
     schema: &Schema,
-    known: &Known,
-    sizes: &Sizes<'_>,
+    known: &RunningCode,
+    sizes: &TableSizes<'_>,
 ) -> Vec<Found> {
     let known_table = |name: &str| Some((schema.table(name)?, known.table(name)?));
     match op {
         // SQLite's own, of no schema.
-        Op::Delete { table, all } if same_name(table, "sqlite_sequence") => {
+        Effect::Delete { table, all } if same_name(table, "sqlite_sequence") => {
             vec![counters(*all)]
         }
-        Op::Delete { table, all } => {
+        Effect::Delete { table, all } => {
             let Some((table, of)) = known_table(table) else {
                 return Vec::new();
             };
@@ -32,7 +32,7 @@ pub(super) fn found(
             }
             found
         }
-        Op::Update {
+        Effect::Update {
             table,
             columns,
             all,
@@ -50,7 +50,7 @@ pub(super) fn found(
             }
             found
         }
-        Op::Insert {
+        Effect::Insert {
             table,
             from,
             replaces,
@@ -74,7 +74,7 @@ pub(super) fn found(
             }
             found
         }
-        Op::RenameColumns {
+        Effect::RenameColumns {
             table,
             pairs,
             rebuild: true,
@@ -103,7 +103,7 @@ fn overwritten(
     table: &Table,
     of: &KnownTable,
     columns: &[String],
-    sizes: &Sizes<'_>,
+    sizes: &TableSizes<'_>,
 ) -> Option<Found> {
     let columns = columns.iter().map(String::as_str);
     let old: Vec<&str> = columns.filter(|column| of.has(column)).collect();
@@ -115,7 +115,12 @@ fn overwritten(
     Some(Found::new(UPDATE_ALL, what))
 }
 
-fn replaced(table: &str, schema: &Schema, known: &Known, sizes: &Sizes<'_>) -> Option<Found> {
+fn replaced(
+    table: &str,
+    schema: &Schema,
+    known: &RunningCode,
+    sizes: &TableSizes<'_>,
+) -> Option<Found> {
     let children = Children::of(table, schema, known, sizes);
     if children.lost.is_empty() {
         return None;
@@ -145,8 +150,8 @@ fn delete_all(
     table: &Table,
     of: &KnownTable,
     schema: &Schema,
-    known: &Known,
-    sizes: &Sizes<'_>,
+    known: &RunningCode,
+    sizes: &TableSizes<'_>,
 ) -> Found {
     let rows = many_or_all(sizes.rows(&of.name), "row");
     let children = Children::of(&table.name, schema, known, sizes);
@@ -168,7 +173,7 @@ fn slow(
     sql: &str,
     all: bool,
     schema: &Schema,
-    sizes: &Sizes<'_>,
+    sizes: &TableSizes<'_>,
     does: &str,
 ) -> Vec<Found> {
     if !all && names_the_key(sql, table) {

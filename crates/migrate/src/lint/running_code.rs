@@ -8,7 +8,7 @@ use crate::sql::same_name;
 
 /// By the present name, in lower case.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct RunningCode {
     tables: BTreeMap<String, KnownTable>,
     views: Vec<String>,
 }
@@ -21,7 +21,7 @@ pub(super) struct KnownTable {
     columns: Vec<String>,
 }
 
-impl Known {
+impl RunningCode {
     pub(super) fn of(schema: &Schema) -> Self {
         let tables = schema
             .tables

@@ -1,4 +1,7 @@
-//! Statements that copy all rows of a table, and which columns they take.
+//! A table rebuilt by hand (create, copy, drop, rename): which statements copy all
+//! rows of a table, with which columns, and where the rows are meanwhile.
+
+use std::collections::BTreeSet;
 
 use sqlite3_parser::ast::{
     As, Cmd, CreateTableBody, Distinctness, InsertBody, OneSelect, ResolveType, Select,
@@ -7,12 +10,14 @@ use sqlite3_parser::ast::{
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
-use super::always::Asked;
-use crate::sql::{Statement, Token, TokenType, tokens, unquote_name};
+use super::running_code::RunningCode;
+use super::scratch_schema::ScratchSchema;
+use super::tautology::Scope;
+use crate::sql::{Statement, Token, TokenType, same_name, tokens, unquote_name};
 
 /// All rows of one table, into another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Copy {
+pub(super) struct RowCopy {
     pub(super) from: String,
     pub(super) to: String,
     /// The columns that are written; all, in their order, if none is named.
@@ -29,7 +34,7 @@ enum Value {
     Expression(Vec<String>),
 }
 
-impl Copy {
+impl RowCopy {
     /// `None` if it may leave rows out, or takes them from elsewhere.
     pub(super) fn of(statement: &Statement) -> Option<Self> {
         let sql = &statement.sql;
@@ -111,8 +116,8 @@ fn whole(select: &Select<'_>) -> Option<String> {
         return None;
     };
     let asked = match alias {
-        Some(As::As(alias) | As::Elided(alias)) => Asked::called(alias),
-        None => Asked::of(name),
+        Some(As::As(alias) | As::Elided(alias)) => Scope::called(alias),
+        None => Scope::of(name),
     };
     let is_whole = is_one && !has_more && !is_joined && asked.is_all(*where_clause);
     is_whole.then(|| unquote_name(name.name.0))
@@ -239,13 +244,106 @@ fn has_comma(rest: &[Token]) -> bool {
     false
 }
 
+/// The rows of known tables in others.
+#[derive(Debug, Default)]
+pub(super) struct CopiedRows {
+    all: Vec<One>,
+    /// Tables of which some rows went somewhere.
+    partly: BTreeSet<String>,
+}
+
+/// All rows of one, in one.
+#[derive(Debug)]
+struct One {
+    /// The table that has them, by its present name.
+    table: String,
+    /// The table they are of, as the database calls it.
+    of: String,
+    /// The columns with their values.
+    columns: BTreeSet<String>,
+}
+
+impl CopiedRows {
+    /// Some rows of tables are put elsewhere, maybe all of them.
+    pub(super) fn copied(&mut self, from: &[String]) {
+        let names = from.iter().map(|from| from.to_ascii_lowercase());
+        self.partly.extend(names);
+    }
+
+    /// All rows of a table are put into another. `source`: the columns of the
+    /// one, before; the other is as it is now.
+    pub(super) fn copy(
+        &mut self,
+        copy: &RowCopy,
+        source: &[String],
+        world: &ScratchSchema,
+        known: &RunningCode,
+    ) {
+        let kept = copy.kept(source, &world.writable(&copy.to));
+        let (of, has) = match known.table(&copy.from) {
+            Some(known) => (known.name.clone(), None),
+            None => match self
+                .all
+                .iter()
+                .find(|one| same_name(&one.table, &copy.from))
+            {
+                Some(one) => (one.of.clone(), Some(one.columns.clone())),
+                None => return,
+            },
+        };
+        let is_there = |column: &String| has.as_ref().is_none_or(|has| has.contains(column));
+        self.all.push(One {
+            table: copy.to.clone(),
+            of,
+            columns: kept.into_iter().filter(is_there).collect(),
+        });
+    }
+
+    /// The rows are gone again.
+    pub(super) fn emptied(&mut self, table: &str) {
+        self.all.retain(|one| !same_name(&one.table, table));
+    }
+
+    /// The values of a column are.
+    pub(super) fn overwritten(&mut self, table: &str, columns: &[String]) {
+        let all = self.all.iter_mut();
+        for one in all.filter(|one| same_name(&one.table, table)) {
+            let is_other = |column: &String| !columns.iter().any(|gone| same_name(gone, column));
+            one.columns.retain(is_other);
+        }
+    }
+
+    pub(super) fn renamed(&mut self, from: &str, to: &str) {
+        let all = self.all.iter_mut();
+        all.filter(|one| same_name(&one.table, from))
+            .for_each(|one| to.clone_into(&mut one.table));
+        if self.partly.remove(&from.to_ascii_lowercase()) {
+            self.partly.insert(to.to_ascii_lowercase());
+        }
+    }
+
+    /// Whether some rows of `table`, by its present name, were put elsewhere.
+    pub(super) fn is_partly(&self, table: &str) -> bool {
+        self.partly.contains(&table.to_ascii_lowercase())
+    }
+
+    /// The columns that `table` has of all rows of `of`.
+    pub(super) fn columns(&self, table: &str, of: &str) -> Option<&BTreeSet<String>> {
+        let all = self.all.iter();
+        let those = all.filter(|one| same_name(&one.table, table) && same_name(&one.of, of));
+        those
+            .map(|one| &one.columns)
+            .max_by_key(|columns| columns.len())
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     fn kept(sql: &str) -> Option<Vec<String>> {
-        let copy = Copy::of(&crate::sql::split(sql).unwrap()[0])?;
+        let copy = RowCopy::of(&crate::sql::split(sql).unwrap()[0])?;
         let columns = ["k", "v"].map(str::to_owned);
         Some(copy.kept(&columns, &columns))
     }
