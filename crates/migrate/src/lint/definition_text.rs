@@ -1,11 +1,11 @@
-//! Texts of the schema, compared.
+//! Texts of definitions (triggers, views, indexes, `CHECK`), made comparable.
 
 use std::collections::BTreeMap;
 
 use crate::schema::Table;
 use crate::sql::{ConstraintKind, TableText, Token, TokenType, tokens, unquote_name};
 
-/// The same, whatever the spaces, the quotes of names, and the case.
+/// The text without differences in spaces, quotes of names, and case.
 fn normal<'t>(sql: &str, words: impl Iterator<Item = &'t Token>) -> String {
     let words = words.map(|token| match token.kind {
         TokenType::TK_STRING | TokenType::TK_BLOB => token.text(sql).to_owned(),
@@ -33,7 +33,7 @@ pub(super) fn body(sql: &str) -> String {
     normal(sql, rest.into_iter().skip(name))
 }
 
-/// What an index is on, whatever its own name, spaces and quotes.
+/// The table and columns of a `CREATE INDEX`, without the index's own name.
 pub(super) fn on(sql: &str) -> String {
     let all = tokens(sql).unwrap_or_default();
     let after = all
@@ -43,8 +43,8 @@ pub(super) fn on(sql: &str) -> String {
     normal(sql, after)
 }
 
-/// Each CHECK of the table, and of the columns that are wanted: by what it says,
-/// in whatever words, spaces and case, as it is shown.
+/// Each `CHECK` of the table, and of those of its columns that are `wanted`: the
+/// comparable text, and the text to show.
 pub(super) fn check_texts(
     table: &Table,
     wanted: &dyn Fn(&str) -> bool,
@@ -55,7 +55,7 @@ pub(super) fn check_texts(
     let mut all = BTreeMap::new();
     let mut add = |text: &str| {
         let words = tokens(text).unwrap_or_default();
-        // Without its name, which means nothing.
+        // Without `CONSTRAINT name`: a name changes nothing.
         let check = (words.iter()).skip_while(|token| token.kind != TokenType::TK_CHECK);
         let check = check.map(|token| check_word(text, token, table));
         let shown: Vec<&str> = words.iter().map(|token| token.text(text)).collect();
@@ -80,7 +80,7 @@ pub(super) fn check_texts(
     all
 }
 
-/// In double quotes is text, unless a column has that name.
+/// A word in double quotes is text unless a column has that name.
 fn check_word(sql: &str, token: &Token, table: &Table) -> String {
     let word = token.text(sql);
     let name = unquote_name(word);

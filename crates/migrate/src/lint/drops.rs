@@ -1,5 +1,5 @@
-//! What is dropped or renamed: whether that is the end of it is known at the
-//! end of the file only, since a table may be dropped to be made anew.
+//! Tables, views and triggers that a file drops or renames. They are judged at the
+//! end of the file: it may have created them again by then.
 
 use super::children::Children;
 use super::definition_text::body;
@@ -16,7 +16,7 @@ use super::table_change::{TableChange, TableIn};
 use crate::schema::{Column, Generated, Schema, Table};
 use crate::sql::same_name;
 
-/// Something that was there.
+/// An object that was dropped or renamed, as it was before.
 pub(super) enum Removed {
     Table(Box<Dropped>),
     Renamed {
@@ -36,26 +36,26 @@ pub(super) enum Removed {
     },
 }
 
-/// What there is at the end of the file.
+/// What the file has led to.
 pub(super) struct FileEnd<'e> {
     pub(super) schema: &'e Schema,
-    pub(super) world: &'e ScratchSchema,
-    pub(super) carried: &'e CopiedRows,
+    pub(super) scratch: &'e ScratchSchema,
+    pub(super) copied_rows: &'e CopiedRows,
 }
 
-/// A table that was dropped.
+/// A dropped table.
 pub(super) struct Dropped {
-    /// When it was.
+    /// The schema just before the drop.
     pub(super) schema: Schema,
     pub(super) table: Table,
     pub(super) known: KnownTable,
     pub(super) children: Children,
-    /// Some of its rows were put elsewhere before.
+    /// Whether some of its rows were copied to another table before.
     pub(super) copied: bool,
 }
 
 impl Removed {
-    /// What it comes to.
+    /// The findings, by what exists at the end of the file.
     pub(super) fn found(
         self,
         end: &FileEnd<'_>,
@@ -70,7 +70,7 @@ impl Removed {
                 columns,
                 body: was,
             } => {
-                let now = end.world.columns(&name);
+                let now = end.scratch.columns(&name);
                 let is_gone = |column: &&String| !now.iter().any(|one| same_name(one, column));
                 let gone: Vec<&str> = columns.iter().filter(is_gone).map(String::as_str).collect();
                 match (end.schema.view(&name), gone.as_slice()) {
@@ -116,7 +116,7 @@ fn renamed(
     let is_itself = all
         .table(name)
         .is_some_and(|now| same_name(&now.name, name));
-    if is_itself || end.carried.columns(name, name).is_some() {
+    if is_itself || end.copied_rows.columns(name, name).is_some() {
         return Vec::new();
     }
     let with = match end.schema.table(name) {
@@ -135,14 +135,14 @@ impl Dropped {
         let Some(now) = end.schema.table(name) else {
             return dropped(&self.table, &self.known, &self.children, sizes, "");
         };
-        let Some(carried) = end.carried.columns(name, name) else {
+        let Some(copied_rows) = end.copied_rows.columns(name, name) else {
             let some = match self.copied {
                 true => ", of which not all are copied",
                 false => "",
             };
             let found = dropped(&self.table, &self.known, &self.children, sizes, some);
             if self.copied {
-                all.put_back(&now.name, self.known, now);
+                all.recreated(&now.name, self.known, now);
             }
             return found;
         };
@@ -157,14 +157,14 @@ impl Dropped {
         let mut found = rebuilt(old, new, &self.known, &self.children, sizes);
         for column in &self.table.columns {
             let is_data = |of: &Column| of.generated == Generated::No;
-            let is_kept = carried.contains(&column.name.to_ascii_lowercase());
+            let is_kept = copied_rows.contains(&column.name.to_ascii_lowercase());
             let is_there = now.column(&column.name).is_some_and(is_data);
             if self.known.has(&column.name) && is_data(column) && is_there && !is_kept {
                 let what = format!("does not copy the values of {name}.{}", column.name);
                 found.push(Found::new(DROP_COLUMN, what));
             }
         }
-        all.put_back(&now.name, self.known, now);
+        all.recreated(&now.name, self.known, now);
         found
     }
 }
@@ -189,7 +189,7 @@ fn trap(table: &Table, children: &Children) -> Vec<Found> {
     let mut found = Vec::new();
     if !children.lost.is_empty() {
         let what = format!(
-            "where foreign keys are on, DROP TABLE {} takes {} along",
+            "where foreign keys are on, DROP TABLE {} deletes or empties {}",
             table.name,
             children.lost.join(", ")
         );
@@ -197,7 +197,7 @@ fn trap(table: &Table, children: &Children) -> Vec<Found> {
     }
     if !children.left.is_empty() {
         let what = format!(
-            "leaves {} without what they refer to",
+            "leaves {} without their parent rows",
             children.left.join(", ")
         );
         found.push(Found::new(ORPHANS, what));
@@ -205,7 +205,7 @@ fn trap(table: &Table, children: &Children) -> Vec<Found> {
     found
 }
 
-/// A rebuild by hand.
+/// A table that was dropped and created again, with its rows copied.
 fn rebuilt(
     old: TableIn<'_>,
     new: TableIn<'_>,
@@ -216,12 +216,13 @@ fn rebuilt(
     let mut found: Vec<Found> = trap(old.table, children);
     found.retain(|found| found.rule == CASCADE_TRAP);
     if new.schema.table(&old.table.name).is_none() {
-        // Renamed aside: foreign keys went along with it.
+        // Renamed first: foreign keys of other tables followed the new name.
         let stray = new.schema.children_of(&old.table.name);
         let stray: Vec<&str> = stray.map(|child| child.name.as_str()).collect();
         if !stray.is_empty() {
             let (children, name) = (stray.join(", "), &old.table.name);
-            let what = format!("leaves {children} referring to {name}, which is gone");
+            let what =
+                format!("leaves {children} with a foreign key to {name}, which no longer exists");
             found.push(Found::new(ORPHANS, what));
         }
     }
@@ -249,13 +250,13 @@ fn rebuilt(
             format!("copies {}: {slow}", known.name),
         ));
     }
-    // They are named above.
+    // Lost constraints are named in the finding above.
     let is_named = |found: &Found| found.rule == DROP_CONSTRAINT;
     found.extend(change.found().into_iter().filter(|one| !is_named(one)));
     found
 }
 
-/// What stood on the old table and does not on the new one.
+/// Indexes and triggers of the old table that the new one does not have.
 fn lost(old: TableIn<'_>, new: TableIn<'_>) -> Vec<String> {
     let indexes = old.schema.indexes_of(&old.table.name);
     let indexes = indexes.filter(|index| index.sql.is_some()).filter(|index| {

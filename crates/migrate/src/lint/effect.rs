@@ -1,4 +1,4 @@
-//! What a statement does to tables, read from its tree.
+//! The effect of a statement on the schema and on rows, from its syntax tree.
 
 use sqlite3_parser::ast::{
     AlterTableBody, Cmd, ColumnConstraint, ColumnDefinition, CreateTableBody, Expr, InsertBody,
@@ -13,7 +13,7 @@ use super::tautology::{Scope, bare};
 use crate::rebuild::Rebuild;
 use crate::sql::{Kind, Statement, tokens, unquote_name};
 
-/// What a statement does.
+/// The effect of one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     DropTable(String),
@@ -58,7 +58,7 @@ pub(super) enum Effect {
         table: String,
         from: Vec<String>,
         replaces: bool,
-        /// Columns that rows which are there get one value in.
+        /// Columns that an upsert sets to a constant in every row it hits.
         overwrites: Vec<String>,
     },
     Other {
@@ -78,7 +78,7 @@ impl Effect {
         }
     }
 
-    /// Rows are written or read: on a copy without rows it tells nothing.
+    /// Whether it writes or reads rows: on a copy without rows that shows nothing.
     pub(super) fn is_about_rows(&self) -> bool {
         match self {
             Self::Delete { .. } | Self::Update { .. } | Self::Insert { .. } => true,
@@ -127,7 +127,7 @@ fn of(stmt: &Stmt<'_>) -> Effect {
             or_conflict,
             ..
         } => {
-            let asked = Scope::of(tbl_name).beside(from.is_some());
+            let asked = Scope::of(tbl_name).with_other_tables(from.is_some());
             Effect::Update {
                 table: table(tbl_name),
                 columns: sets
@@ -163,7 +163,7 @@ fn of(stmt: &Stmt<'_>) -> Effect {
     }
 }
 
-/// `x = x`
+/// `SET x = x`.
 fn is_itself(set: &Set<'_>, asked: &Scope) -> bool {
     let mut names = set.col_names.iter();
     match (names.next(), names.next()) {
@@ -172,12 +172,13 @@ fn is_itself(set: &Set<'_>, asked: &Scope) -> bool {
     }
 }
 
-/// Of tables, and not of VALUES.
+/// Whether the rows come from tables, not from `VALUES`.
 fn has_rows(select: &Select<'_>) -> bool {
     matches!(&select.body.select, OneSelect::Select { from: Some(_), .. })
 }
 
-/// The columns that every row on whose key another falls gets one value in.
+/// The columns that `ON CONFLICT DO UPDATE` sets to a constant in every existing
+/// row with the same key.
 fn overwritten(upsert: &Upsert<'_>, asked: &Scope) -> Vec<String> {
     let UpsertDo::Set { sets, where_clause } = &upsert.do_clause else {
         return Vec::new();
@@ -214,7 +215,7 @@ fn alter(table: String, body: &AlterTableBody<'_>) -> Effect {
     }
 }
 
-/// Why SQLite adds such a column to an empty table only.
+/// Why SQLite adds such a column only to an empty table.
 fn needs_no_rows(column: &ColumnDefinition<'_>) -> Option<&'static str> {
     let (mut not_null, mut default) = (false, None);
     for constraint in column.constraints {
@@ -251,14 +252,14 @@ fn is_constant(expr: &Expr<'_>) -> bool {
             literal,
             Literal::CurrentDate | Literal::CurrentTime | Literal::CurrentTimestamp
         ),
-        // TRUE, FALSE, and a word taken for a string.
+        // TRUE, FALSE, and a bare word, which is a string here.
         Expr::Id(_) | Expr::Name(_) => true,
         _ => false,
     }
 }
 
-/// The tables that rows come from, sorted. No recursion: there may be many
-/// selects in selects.
+/// The tables that a `SELECT` reads, sorted. Without recursion, as subqueries may
+/// be nested deeply.
 fn sources(select: &Select<'_>) -> Vec<String> {
     let mut all = Vec::new();
     let (mut selects, mut clauses) = (vec![select], Vec::new());
@@ -287,7 +288,7 @@ fn sources(select: &Select<'_>) -> Vec<String> {
     }
 }
 
-/// The table and its renames. One that cannot be read is refused elsewhere.
+/// The effect of `REBUILD TABLE`. One that does not parse is refused by `Refusals`.
 fn rebuild(sql: &str) -> Effect {
     match Rebuild::parse(sql) {
         Ok(rebuild) => Effect::RenameColumns {
@@ -299,7 +300,7 @@ fn rebuild(sql: &str) -> Effect {
     }
 }
 
-/// Columns that a rebuild sets, and the names in what they are set to.
+/// The columns that a rebuild sets, with the names in their expressions.
 pub(super) fn rebuild_sets(sql: &str) -> Vec<(String, Vec<String>)> {
     let Ok(rebuild) = Rebuild::parse(sql) else {
         return Vec::new();
@@ -314,7 +315,7 @@ pub(super) fn rebuild_sets(sql: &str) -> Vec<(String, Vec<String>)> {
 mod tests {
     use super::*;
 
-    fn op(sql: &str) -> Effect {
+    fn effect(sql: &str) -> Effect {
         Effect::of(&crate::sql::split(sql).unwrap()[0])
     }
 
@@ -322,11 +323,11 @@ mod tests {
     fn what_statements_do() {
         let name = |name: &str| name.to_owned();
         assert_eq!(
-            op("DROP TABLE IF EXISTS main.\"a \"\"b\""),
+            effect("DROP TABLE IF EXISTS main.\"a \"\"b\""),
             Effect::DropTable(name("a \"b"))
         );
         assert_eq!(
-            op("ALTER TABLE [x y] RENAME COLUMN `a` TO 'b'"),
+            effect("ALTER TABLE [x y] RENAME COLUMN `a` TO 'b'"),
             Effect::RenameColumns {
                 table: name("x y"),
                 pairs: vec![(name("a"), name("b"))],
@@ -334,7 +335,7 @@ mod tests {
             }
         );
         assert_eq!(
-            op(
+            effect(
                 "REBUILD TABLE \"t\" (rename TEXT, b, c, e) STRICT RENAME COLUMN a TO \"b\" SET c = (SELECT rename FROM x) RENAME COLUMN d TO e DROP COLUMN f;"
             ),
             Effect::RenameColumns {
@@ -344,7 +345,7 @@ mod tests {
             }
         );
         assert_eq!(
-            op(
+            effect(
                 "INSERT OR REPLACE INTO a SELECT * FROM b JOIN (SELECT * FROM c UNION SELECT * FROM d), e"
             ),
             Effect::Insert {
@@ -355,7 +356,7 @@ mod tests {
             }
         );
         assert!(matches!(
-            op("REPLACE INTO a VALUES (1)"),
+            effect("REPLACE INTO a VALUES (1)"),
             Effect::Insert { replaces: true, .. }
         ));
     }
@@ -374,7 +375,10 @@ mod tests {
             "DELETE FROM t WHERE (t.a = a) AND 2",
             "DELETE FROM t WHERE EXISTS (SELECT 1)",
         ] {
-            assert!(matches!(op(sql), Effect::Delete { all: true, .. }), "{sql}");
+            assert!(
+                matches!(effect(sql), Effect::Delete { all: true, .. }),
+                "{sql}"
+            );
         }
         for sql in [
             "DELETE FROM t WHERE 0",
@@ -387,7 +391,7 @@ mod tests {
             "DELETE FROM t WHERE EXISTS (SELECT 1 WHERE 0)",
         ] {
             assert!(
-                matches!(op(sql), Effect::Delete { all: false, .. }),
+                matches!(effect(sql), Effect::Delete { all: false, .. }),
                 "{sql}"
             );
         }
@@ -410,7 +414,7 @@ mod tests {
             ("x NULL", false),
         ] {
             let Effect::AddColumn { needs_no_rows, .. } =
-                op(&format!("ALTER TABLE t ADD {column}"))
+                effect(&format!("ALTER TABLE t ADD {column}"))
             else {
                 unreachable!("{column}");
             };
@@ -429,7 +433,7 @@ mod tests {
     #[test]
     fn a_column_set_to_itself_is_not_changed() {
         let Effect::Update { columns, all, .. } =
-            op("UPDATE t AS u SET a = a, b = (u.b), c = \"C\", d = e, f = x.f FROM x WHERE 1")
+            effect("UPDATE t AS u SET a = a, b = (u.b), c = \"C\", d = e, f = x.f FROM x WHERE 1")
         else {
             unreachable!("an UPDATE");
         };
@@ -449,5 +453,25 @@ mod tests {
         };
         let sets: Vec<_> = sets.iter().map(set).collect();
         assert_eq!(sets, [("a".to_owned(), false), ("b".to_owned(), true)]);
+    }
+
+    #[test]
+    fn the_deepest_nesting_that_is_split_is_read_in_a_small_stack() {
+        let (open, close) = ("(".repeat(2_500), ")".repeat(2_500));
+        let texts = [
+            format!("DELETE FROM t WHERE {open}1{close}"),
+            format!("CREATE VIEW v AS SELECT {open}1{close}"),
+            format!("INSERT INTO t SELECT * FROM {open}t{close}"),
+            format!("UPDATE t SET a = {}1{close}", "abs(".repeat(2_500)),
+        ];
+        let read = move || {
+            for text in &texts {
+                effect(text);
+                let statement = &crate::sql::split(text).unwrap()[0];
+                crate::lint::manual_rebuild::RowCopy::of(statement);
+            }
+        };
+        let small = std::thread::Builder::new().stack_size(512 << 10);
+        small.spawn(read).unwrap().join().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What one file has done so far, and what shows only against that.
+//! What one file has done so far, and findings that need to know it.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -16,13 +16,13 @@ use crate::sql::{Statement, TokenType, tokens};
 /// What one file has done so far.
 pub(super) struct FileState {
     pub(super) at_start: Rc<Schema>,
-    pub(super) carried: CopiedRows,
-    /// What is temporary, and of which statement.
+    pub(super) copied_rows: CopiedRows,
+    /// Temporary objects, each with the number of the statement that created it.
     pub(super) temporary: Vec<(String, usize)>,
     pub(super) bodies: Bodies,
 }
 
-/// Of triggers, by their texts, so that none is read twice.
+/// Comparable bodies of triggers by their texts, so that none is computed twice.
 #[derive(Default)]
 pub(super) struct Bodies(HashMap<String, Rc<str>>);
 
@@ -38,36 +38,36 @@ impl Bodies {
 }
 
 impl FileState {
-    /// Where copied rows are, and what becomes of them.
-    pub(super) fn follow(&mut self, op: &Effect) {
-        match op {
-            Effect::RenameTable { from, to } => self.carried.renamed(from, to),
-            Effect::DropTable(name) => self.carried.emptied(name),
-            Effect::Delete { table, all: true } => self.carried.emptied(table),
+    /// Keeps track of copied rows.
+    pub(super) fn follow(&mut self, effect: &Effect) {
+        match effect {
+            Effect::RenameTable { from, to } => self.copied_rows.renamed(from, to),
+            Effect::DropTable(name) => self.copied_rows.emptied(name),
+            Effect::Delete { table, all: true } => self.copied_rows.emptied(table),
             Effect::Update {
                 table,
                 columns,
                 all: true,
                 ..
-            } => self.carried.overwritten(table, columns),
+            } => self.copied_rows.overwritten(table, columns),
             _ => {}
         }
     }
 }
 
-/// New triggers that refuse rows of code that does not know them.
+/// New triggers that may refuse rows of the running code (they `RAISE`).
 pub(super) fn refusing(
     before: &Schema,
     after: &Schema,
-    course: &mut FileState,
+    state: &mut FileState,
     known: &RunningCode,
 ) -> Vec<Found> {
     let FileState {
         at_start, bodies, ..
-    } = course;
+    } = state;
     let there = || before.triggers.iter().chain(&at_start.triggers);
-    // There may be hundreds, and hardly ever is one new: what is read is not
-    // compared before it has to be.
+    // There may be hundreds of triggers, and few are new: texts are compared first,
+    // bodies only where the text differs.
     let texts: HashSet<&str> = there().map(|one| one.sql.as_str()).collect();
     let raises = |one: &&Trigger| {
         let words = tokens(&one.sql).unwrap_or_default();
@@ -92,9 +92,9 @@ pub(super) fn refusing(
     found.collect()
 }
 
-/// `IF NOT EXISTS`, of a table that is there and is another one.
-pub(super) fn not_made(op: &Effect, statement: &Statement, before: &Schema) -> Option<Found> {
-    let Effect::CreateTable { name, .. } = op else {
+/// `CREATE TABLE IF NOT EXISTS` of a table that exists with other columns.
+pub(super) fn not_made(effect: &Effect, statement: &Statement, before: &Schema) -> Option<Found> {
+    let Effect::CreateTable { name, .. } = effect else {
         return None;
     };
     let there = before.table(name)?;

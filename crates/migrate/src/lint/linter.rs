@@ -1,4 +1,4 @@
-//! Goes through files, statement by statement.
+//! Runs the rules over files, statement by statement.
 
 use std::rc::Rc;
 
@@ -23,22 +23,22 @@ use crate::files::{File, Refusals, first_words};
 use crate::schema::{Schema, Trigger};
 use crate::sql::{Error, Statement, same_name, split};
 
-/// Judges files one after another, each by the schema as it is then.
+/// Checks files in order, each against the schema that the files before it leave.
 ///
-/// With a database, what is destructive, slow or not additive is judged by what
-/// is in it: a table that one of the files makes has no rows yet, and no code
-/// knows it. Without one, all that the files before have made counts as there.
+/// With a database, only its own tables count as in use: a table that one of the
+/// files creates has no rows yet, and no running code knows it. Without one, the
+/// tables of all files before count as in use.
 pub struct Linter<'c> {
-    world: ScratchSchema,
+    scratch: ScratchSchema,
     sizes: TableSizes<'c>,
     known: RunningCode,
     refusals: Refusals,
-    /// As it is now.
+    /// After the last statement.
     schema: Rc<Schema>,
     has_live: bool,
 }
 
-/// One statement that is judged.
+/// One statement, with what was found so far.
 struct Judged<'s> {
     statement: &'s Statement,
     allowed: Allowed,
@@ -47,7 +47,7 @@ struct Judged<'s> {
 }
 
 impl<'c> Linter<'c> {
-    /// Begins with the schema of `live`, which is read only, or with none.
+    /// Begins with the schema of `live`, which is only read, or with an empty one.
     ///
     /// # Errors
     /// The schema cannot be read.
@@ -55,9 +55,8 @@ impl<'c> Linter<'c> {
         Self::by(live, true)
     }
 
-    /// The same without reading any table through, which takes minutes where
-    /// there are many rows: what takes long is not found, and how many rows a
-    /// finding is about is not told.
+    /// The same without counting rows, which takes minutes in large tables: slow
+    /// statements are not found, and findings give no numbers of rows.
     ///
     /// # Errors
     /// The schema cannot be read.
@@ -66,12 +65,12 @@ impl<'c> Linter<'c> {
     }
 
     fn by(live: Option<&'c Connection>, counts: bool) -> rusqlite::Result<Self> {
-        let world = ScratchSchema::new(live)?;
-        // By the copy: a table whose module only the app has cannot be read.
-        let schema = Rc::new(world.schema()?);
+        let scratch = ScratchSchema::new(live)?;
+        // Of the copy: it leaves out what needs modules that only the app has.
+        let schema = Rc::new(scratch.schema()?);
         let known = RunningCode::of(&schema);
         Ok(Self {
-            world,
+            scratch,
             sizes: TableSizes::new(live, counts),
             known,
             refusals: Refusals::new()?,
@@ -80,7 +79,8 @@ impl<'c> Linter<'c> {
         })
     }
 
-    /// What is to be said of a file, by line; then it counts as applied.
+    /// The findings of a file, in order of lines. From then on the file counts as
+    /// applied.
     ///
     /// # Errors
     /// The schema in memory cannot be read.
@@ -100,17 +100,17 @@ impl<'c> Linter<'c> {
         if !self.has_live {
             self.known = RunningCode::of(&self.schema);
         }
-        let mut course = FileState {
+        let mut state = FileState {
             at_start: Rc::clone(&self.schema),
-            carried: CopiedRows::default(),
+            copied_rows: CopiedRows::default(),
             temporary: Vec::new(),
             bodies: Bodies::default(),
         };
         let mut all = Vec::new();
         for (at, statement) in statements.iter().enumerate() {
-            all.push(self.statement(statement, at, &mut course)?);
+            all.push(self.statement(statement, at, &mut state)?);
         }
-        for (what, at) in &course.temporary {
+        for (what, at) in &state.temporary {
             if let Some(judged) = all.get_mut(*at) {
                 let what =
                     format!("leaves the temporary {what} behind; drop it at the end of the file");
@@ -119,8 +119,8 @@ impl<'c> Linter<'c> {
         }
         let end = FileEnd {
             schema: &self.schema,
-            world: &self.world,
-            carried: &course.carried,
+            scratch: &self.scratch,
+            copied_rows: &state.copied_rows,
         };
         for judged in &mut all {
             if let Some(ended) = judged.end.take() {
@@ -128,8 +128,8 @@ impl<'c> Linter<'c> {
                 judged.found.extend(found);
             }
         }
-        undone(&mut all);
-        self.world.forget_temporary();
+        cancel_recreated(&mut all);
+        self.scratch.forget_temporary();
         let mut findings: Vec<Finding> = all
             .into_iter()
             .flat_map(|judged| judged.findings(name))
@@ -138,7 +138,7 @@ impl<'c> Linter<'c> {
         Ok(findings)
     }
 
-    /// Applies a file that is not judged.
+    /// Applies a file without reporting findings.
     ///
     /// # Errors
     /// As [`Linter::file`].
@@ -150,9 +150,9 @@ impl<'c> Linter<'c> {
         &mut self,
         statement: &'s Statement,
         at: usize,
-        course: &mut FileState,
+        state: &mut FileState,
     ) -> rusqlite::Result<Judged<'s>> {
-        let op = Effect::of(statement);
+        let effect = Effect::of(statement);
         let before = Rc::clone(&self.schema);
         let mut judged = Judged {
             statement,
@@ -165,7 +165,7 @@ impl<'c> Linter<'c> {
             return Ok(judged);
         }
         judged.found.extend(row_changes::found(
-            &op,
+            &effect,
             &statement.sql,
             &before,
             &self.known,
@@ -173,60 +173,58 @@ impl<'c> Linter<'c> {
         ));
         judged
             .found
-            .extend(slow_ops::found(&op, &before, &self.known, &self.sizes));
-        judged.end = self.end(&op, &before, course);
-        let copy = match &op {
+            .extend(slow_ops::found(&effect, &before, &self.known, &self.sizes));
+        judged.end = self.end(&effect, &before, state);
+        let copy = match &effect {
             Effect::Insert { from, .. } | Effect::CreateTable { from, .. } if !from.is_empty() => {
-                course.carried.copied(from);
-                RowCopy::of(statement).map(|copy| (self.world.readable(&copy.from), copy))
+                state.copied_rows.copied(from);
+                RowCopy::of(statement).map(|copy| (self.scratch.readable(&copy.from), copy))
             }
             _ => None,
         };
-        if let Some(why) = self.world.apply(statement, &op) {
+        if let Some(why) = self.scratch.apply(statement, &effect) {
             judged.found = vec![Found::new(FAILS, why)];
             judged.end = None;
             return Ok(judged);
         }
         if let Some((source, copy)) = copy {
-            course
-                .carried
-                .copy(&copy, &source, &self.world, &self.known);
+            state
+                .copied_rows
+                .copy(&copy, &source, &self.scratch, &self.known);
         }
-        course.follow(&op);
-        // Compiled only, for there are no rows.
-        if op.is_about_rows() {
+        state.follow(&effect);
+        // It was only compiled: the copy has no rows.
+        if effect.is_about_rows() {
             return Ok(judged);
         }
-        self.schema = Rc::new(self.world.schema()?);
+        self.schema = Rc::new(self.scratch.schema()?);
         let after = Rc::clone(&self.schema);
         if !judged.found.iter().any(|found| found.rule == FAILS) {
-            let differences = self.differences(&op, &before, &after);
+            let differences = self.differences(&effect, &before, &after);
             judged.found.extend(differences);
-            let refusing = refusing(&before, &after, course, &self.known);
+            let refusing = refusing(&before, &after, state, &self.known);
             judged.found.extend(refusing);
-            judged.found.extend(not_made(&op, statement, &before));
+            judged.found.extend(not_made(&effect, statement, &before));
         }
-        self.follow(&op, &before, &after);
-        let temporary = self.world.temporary()?;
-        course
-            .temporary
-            .retain(|(what, _)| temporary.contains(what));
+        self.follow(&effect, &before, &after);
+        let temporary = self.scratch.temporary()?;
+        state.temporary.retain(|(what, _)| temporary.contains(what));
         for what in temporary {
-            if !course.temporary.iter().any(|(known, _)| *known == what) {
-                course.temporary.push((what, at));
+            if !state.temporary.iter().any(|(known, _)| *known == what) {
+                state.temporary.push((what, at));
             }
         }
         Ok(judged)
     }
 
-    fn end(&self, op: &Effect, before: &Schema, course: &FileState) -> Option<Removed> {
-        let (carried, at_start) = (&course.carried, &course.at_start);
-        Some(match op {
+    fn end(&self, effect: &Effect, before: &Schema, state: &FileState) -> Option<Removed> {
+        let (copied_rows, at_start) = (&state.copied_rows, &state.at_start);
+        Some(match effect {
             Effect::DropTable(name) => Removed::Table(Box::new(Dropped {
                 table: before.table(name)?.clone(),
                 known: self.known.table(name)?.clone(),
                 children: Children::of(name, before, &self.known, &self.sizes),
-                copied: carried.is_partly(name),
+                copied: copied_rows.is_partly(name),
                 schema: before.clone(),
             })),
             Effect::RenameTable { from, to } => Removed::Renamed {
@@ -235,17 +233,17 @@ impl<'c> Linter<'c> {
                 known: self.known.table(from)?.clone(),
             },
             Effect::DropView(name) => Removed::View {
-                // One that is new is nobody's loss.
+                // Not for one that the running code does not know.
                 name: self.known.view(name)?.to_owned(),
-                columns: self.world.columns(name),
+                columns: self.scratch.columns(name),
                 body: body(&before.view(name)?.sql),
             },
             Effect::DropTrigger(name) => {
                 let is = |one: &&Trigger| same_name(&one.name, name);
                 let trigger = before.triggers.iter().find(is)?;
-                // So is one that the file itself has made.
+                // Not for one that the file itself created.
                 at_start.triggers.iter().find(is)?;
-                // One on what nobody knows yet is nobody's loss.
+                // Nor for one on a table that the running code does not know.
                 self.known.table(&trigger.table)?;
                 Removed::Trigger {
                     name: trigger.name.clone(),
@@ -257,15 +255,15 @@ impl<'c> Linter<'c> {
         })
     }
 
-    /// Each table that is known, before and after.
-    fn differences(&self, op: &Effect, before: &Schema, after: &Schema) -> Vec<Found> {
+    /// How each table that the running code knows changes by this statement.
+    fn differences(&self, effect: &Effect, before: &Schema, after: &Schema) -> Vec<Found> {
         let none: &[(String, String)] = &[];
         let mut found = Vec::new();
         for table in &before.tables {
             let Some(known) = self.known.table(&table.name) else {
                 continue;
             };
-            let (name, renames) = match op {
+            let (name, renames) = match effect {
                 Effect::RenameTable { from, to } if same_name(from, &table.name) => (to, none),
                 Effect::RenameColumns {
                     table: of, pairs, ..
@@ -276,7 +274,7 @@ impl<'c> Linter<'c> {
                 continue;
             };
             let shape = |schema, table| TableIn { schema, table };
-            let table_rename = match op {
+            let table_rename = match effect {
                 Effect::RenameTable { from, to } => Some((from.as_str(), to.as_str())),
                 _ => None,
             };
@@ -292,9 +290,9 @@ impl<'c> Linter<'c> {
         found
     }
 
-    /// What is known goes by other names now.
-    fn follow(&mut self, op: &Effect, before: &Schema, after: &Schema) {
-        match op {
+    /// Renames and removes what the running code knows as the statement does.
+    fn follow(&mut self, effect: &Effect, before: &Schema, after: &Schema) {
+        match effect {
             Effect::RenameTable { from, to } => self.known.rename_table(from, to),
             Effect::RenameColumns { table, pairs, .. } => {
                 for (from, to) in pairs {
@@ -317,20 +315,21 @@ impl<'c> Linter<'c> {
     }
 }
 
-/// What is dropped and made again, under whatever name, is neither gone nor new.
-fn undone(all: &mut [Judged<'_>]) {
+/// Removes the findings of objects that are dropped and created again in the same
+/// file, under any name.
+fn cancel_recreated(all: &mut [Judged<'_>]) {
     let about = |rule: &'static Rule, all: &[Judged<'_>]| -> Vec<String> {
         let found = all.iter().flat_map(|judged| &judged.found);
         let found = found.filter(|found| found.rule == rule);
         found.filter_map(|found| found.about.clone()).collect()
     };
     let (gone, new) = (about(DROP_UNIQUE, all), about(NEW_UNIQUE, all));
-    let is_undone = |what: &Option<String>| {
+    let is_recreated = |what: &Option<String>| {
         what.as_ref()
             .is_some_and(|what| gone.contains(what) && new.contains(what))
     };
     for judged in all {
-        judged.found.retain(|found| !is_undone(&found.about));
+        judged.found.retain(|found| !is_recreated(&found.about));
     }
 }
 
@@ -370,7 +369,7 @@ fn finding(
     }
 }
 
-/// On which line a text cannot be read, and why not.
+/// The line of an error, and what is wrong there.
 fn line_and_reason(error: &Error) -> (usize, String) {
     match error {
         Error::Token { line, what, .. } => (*line, what.clone()),
@@ -378,7 +377,11 @@ fn line_and_reason(error: &Error) -> (usize, String) {
         Error::Expected {
             line,
             wanted,
-            place,
-        } => (*line, format!("{wanted} is expected {place}")),
+            position,
+        } => (*line, format!("{wanted} is expected {position}")),
+        Error::Nesting { line, max, .. } => (
+            *line,
+            format!("more than {max} parentheses are open here, which SQLite cannot read"),
+        ),
     }
 }

@@ -15,12 +15,12 @@ use super::scratch_schema::ScratchSchema;
 use super::tautology::Scope;
 use crate::sql::{Statement, Token, TokenType, same_name, tokens, unquote_name};
 
-/// All rows of one table, into another.
+/// A statement that copies all rows of one table into another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RowCopy {
     pub(super) from: String,
     pub(super) to: String,
-    /// The columns that are written; all, in their order, if none is named.
+    /// The columns that are written; `None`: all of them in order.
     into: Option<Vec<String>>,
     values: Vec<Value>,
 }
@@ -30,12 +30,12 @@ enum Value {
     /// `*`
     All,
     Column(String),
-    /// With the columns that it names.
+    /// An expression, with the columns that it names.
     Expression(Vec<String>),
 }
 
 impl RowCopy {
-    /// `None` if it may leave rows out, or takes them from elsewhere.
+    /// `None` if the statement may leave rows out, or reads other tables too.
     pub(super) fn of(statement: &Statement) -> Option<Self> {
         let sql = &statement.sql;
         let bump = Bump::new();
@@ -71,8 +71,8 @@ impl RowCopy {
         })
     }
 
-    /// The columns of the target whose values are those of the column of the
-    /// same name, or come from them.
+    /// The columns of `target` that get the value of the column of the same name in
+    /// `source`, or an expression over it.
     pub(super) fn kept(&self, source: &[String], target: &[String]) -> Vec<String> {
         let values = self.values.iter().flat_map(|value| match value {
             Value::All => source.iter().cloned().map(Value::Column).collect(),
@@ -92,7 +92,7 @@ impl RowCopy {
     }
 }
 
-/// The table whose rows are all there.
+/// The table, if the `SELECT` returns all of its rows.
 fn whole(select: &Select<'_>) -> Option<String> {
     let is_one = select.with.is_none() && select.limit.is_none();
     let has_more = select
@@ -123,7 +123,7 @@ fn whole(select: &Select<'_>) -> Option<String> {
     is_whole.then(|| unquote_name(name.name.0))
 }
 
-/// What stands between SELECT and FROM; `None` if it makes one row of many.
+/// The expressions between `SELECT` and `FROM`; `None` if one is an aggregate.
 fn values(sql: &str) -> Option<Vec<Value>> {
     let all = tokens(sql).ok()?;
     let (mut depth, mut values, mut item) = (0_usize, Vec::new(), Vec::new());
@@ -171,7 +171,7 @@ fn value(sql: &str, item: &[Token]) -> Option<Value> {
     })
 }
 
-/// The names in an expression, and its keywords.
+/// The names and keywords in an expression.
 pub(super) fn words(sql: &str, item: &[Token]) -> Vec<String> {
     let words = item.iter().filter(|token| is_word(sql, token));
     words.map(|token| unquote_name(token.text(sql))).collect()
@@ -202,7 +202,7 @@ fn without_alias(item: &[Token]) -> &[Token] {
     }
 }
 
-/// What SQLite aggregates by; `max` and `min` of one value only.
+/// SQLite's aggregate functions; `max` and `min` are so with one argument only.
 const AGGREGATES: [&str; 12] = [
     "avg",
     "count",
@@ -229,7 +229,7 @@ fn is_aggregate(sql: &str, item: &[Token]) -> bool {
     })
 }
 
-/// Before the parenthesis that is open closes.
+/// Whether there is a comma before the closing parenthesis.
 fn has_comma(rest: &[Token]) -> bool {
     let mut depth = 0_usize;
     for token in rest {
@@ -244,42 +244,42 @@ fn has_comma(rest: &[Token]) -> bool {
     false
 }
 
-/// The rows of known tables in others.
+/// Which tables hold copies of the rows of tables in use.
 #[derive(Debug, Default)]
 pub(super) struct CopiedRows {
-    all: Vec<One>,
-    /// Tables of which some rows went somewhere.
+    all: Vec<CopyOf>,
+    /// Tables of which some rows were copied, by present name in lower case.
     partly: BTreeSet<String>,
 }
 
-/// All rows of one, in one.
+/// All rows of one table, held by another.
 #[derive(Debug)]
-struct One {
-    /// The table that has them, by its present name.
+struct CopyOf {
+    /// The table that holds them, by its present name.
     table: String,
-    /// The table they are of, as the database calls it.
+    /// The table they come from, by its name in the database.
     of: String,
-    /// The columns with their values.
+    /// The columns whose values were copied, in lower case.
     columns: BTreeSet<String>,
 }
 
 impl CopiedRows {
-    /// Some rows of tables are put elsewhere, maybe all of them.
+    /// A statement copies rows of these tables, maybe not all of them.
     pub(super) fn copied(&mut self, from: &[String]) {
         let names = from.iter().map(|from| from.to_ascii_lowercase());
         self.partly.extend(names);
     }
 
-    /// All rows of a table are put into another. `source`: the columns of the
-    /// one, before; the other is as it is now.
+    /// A statement copied all rows of a table. `source`: the columns of that table
+    /// before the statement.
     pub(super) fn copy(
         &mut self,
         copy: &RowCopy,
         source: &[String],
-        world: &ScratchSchema,
+        scratch: &ScratchSchema,
         known: &RunningCode,
     ) {
-        let kept = copy.kept(source, &world.writable(&copy.to));
+        let kept = copy.kept(source, &scratch.writable(&copy.to));
         let (of, has) = match known.table(&copy.from) {
             Some(known) => (known.name.clone(), None),
             None => match self
@@ -292,19 +292,19 @@ impl CopiedRows {
             },
         };
         let is_there = |column: &String| has.as_ref().is_none_or(|has| has.contains(column));
-        self.all.push(One {
+        self.all.push(CopyOf {
             table: copy.to.clone(),
             of,
             columns: kept.into_iter().filter(is_there).collect(),
         });
     }
 
-    /// The rows are gone again.
+    /// All rows of `table` were deleted, or it was dropped.
     pub(super) fn emptied(&mut self, table: &str) {
         self.all.retain(|one| !same_name(&one.table, table));
     }
 
-    /// The values of a column are.
+    /// All values of these columns were overwritten.
     pub(super) fn overwritten(&mut self, table: &str, columns: &[String]) {
         let all = self.all.iter_mut();
         for one in all.filter(|one| same_name(&one.table, table)) {
@@ -313,6 +313,7 @@ impl CopiedRows {
         }
     }
 
+    /// A table was renamed.
     pub(super) fn renamed(&mut self, from: &str, to: &str) {
         let all = self.all.iter_mut();
         all.filter(|one| same_name(&one.table, from))
@@ -322,12 +323,12 @@ impl CopiedRows {
         }
     }
 
-    /// Whether some rows of `table`, by its present name, were put elsewhere.
+    /// Whether some rows of `table`, by its present name, were copied.
     pub(super) fn is_partly(&self, table: &str) -> bool {
         self.partly.contains(&table.to_ascii_lowercase())
     }
 
-    /// The columns that `table` has of all rows of `of`.
+    /// If `table` holds all rows of `of`: the columns that were copied.
     pub(super) fn columns(&self, table: &str, of: &str) -> Option<&BTreeSet<String>> {
         let all = self.all.iter();
         let those = all.filter(|one| same_name(&one.table, table) && same_name(&one.of, of));

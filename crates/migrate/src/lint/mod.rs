@@ -1,10 +1,9 @@
-//! What a file of migrations would do to people: to their data, to the code
-//! that still runs while it is applied, and to those who wait for the write
-//! lock.
+//! Lint for migration files: which data they delete, what breaks for the version
+//! of the app that still runs, and how long writers wait.
 //!
-//! Statements are read by SQLite's own grammar and applied, one after another,
-//! to a copy of the schema in memory, so that each is judged by what is there
-//! then. The database itself is only read, and may be missing.
+//! Statements are parsed with SQLite's grammar and applied, one after another,
+//! to an empty copy of the schema in memory, so that each is judged by the schema
+//! at that point. The database itself is only read, and is optional.
 //!
 //! ```
 //! use monolite_migrate::lint::Linter;
@@ -22,8 +21,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A finding that is meant is allowed in a comment of its statement, with the
-//! reason: `-- monolite: allow drop-column: replaced by title in 0007`.
+//! A comment at the statement allows a finding, with the reason: `-- monolite: allow drop-column: replaced by title in 0007`.
 
 mod allow;
 mod children;

@@ -1,4 +1,4 @@
-//! Statements about rows.
+//! Findings about statements that delete, change or copy rows.
 
 use super::children::Children;
 use super::effect::{Effect, rebuild_sets};
@@ -10,15 +10,15 @@ use crate::schema::{Schema, Table};
 use crate::sql::{TokenType, same_name, tokens, unquote_name};
 
 pub(super) fn found(
-    op: &Effect,
+    effect: &Effect,
     sql: &str,
     schema: &Schema,
     known: &RunningCode,
     sizes: &TableSizes<'_>,
 ) -> Vec<Found> {
     let known_table = |name: &str| Some((schema.table(name)?, known.table(name)?));
-    match op {
-        // SQLite's own, of no schema.
+    match effect {
+        // SQLite's own table, which no schema lists.
         Effect::Delete { table, all } if same_name(table, "sqlite_sequence") => {
             vec![counters(*all)]
         }
@@ -98,7 +98,7 @@ pub(super) fn found(
     }
 }
 
-/// Columns that were there before, in every row.
+/// A finding if columns that the running code knows are overwritten in every row.
 fn overwritten(
     table: &Table,
     of: &KnownTable,
@@ -132,7 +132,7 @@ fn replaced(
     Some(Found::new(REPLACE_CASCADES, what))
 }
 
-/// What AUTOINCREMENT has counted to.
+/// `DELETE FROM sqlite_sequence`, the counters of `AUTOINCREMENT`.
 fn counters(all: bool) -> Found {
     match all {
         true => Found::new(
@@ -165,8 +165,8 @@ fn delete_all(
     )
 }
 
-/// Writes to so many rows that others wait. A WHERE that names the key takes
-/// some of them.
+/// A finding if the statement writes so many rows that other writers wait. One
+/// with the primary key in its `WHERE` is taken to write few.
 fn slow(
     table: &Table,
     of: &KnownTable,

@@ -1,23 +1,24 @@
-//! What code that still runs knows: tables and columns, under the names that
-//! they have had since.
+//! The tables and columns that the running version of the app knows, under their
+//! present names.
 
 use std::collections::BTreeMap;
 
 use crate::schema::{Schema, Table, TableKind};
 use crate::sql::same_name;
 
-/// By the present name, in lower case.
+/// What the running version of the app knows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RunningCode {
+    /// By present name in lower case.
     tables: BTreeMap<String, KnownTable>,
     views: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct KnownTable {
-    /// Its name when the code was written; that of the database.
+    /// The name that the running code uses: that in the database.
     pub(super) name: String,
-    /// Its columns, under the names that they have now.
+    /// Its columns, by present name in lower case.
     columns: Vec<String>,
 }
 
@@ -26,7 +27,7 @@ impl RunningCode {
         let tables = schema
             .tables
             .iter()
-            .filter(|table| table.kind != TableKind::Shadow && !is_own(&table.name));
+            .filter(|table| table.kind != TableKind::Shadow && !is_monolites_own(&table.name));
         Self {
             tables: tables
                 .map(|table| (lower(&table.name), KnownTable::of(table)))
@@ -69,8 +70,8 @@ impl RunningCode {
         self.tables.remove(&lower(name))
     }
 
-    /// A table that was made in the place of a known one.
-    pub(super) fn put_back(&mut self, name: &str, mut table: KnownTable, now: &Table) {
+    /// A table was created again under the name of a known one.
+    pub(super) fn recreated(&mut self, name: &str, mut table: KnownTable, now: &Table) {
         table.columns.retain(|column| now.column(column).is_some());
         self.tables.insert(lower(name), table);
     }
@@ -97,7 +98,7 @@ fn lower(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-/// Tables of monolite's own are no business of migrations.
-fn is_own(name: &str) -> bool {
+/// Monolite's own tables are not part of the app.
+fn is_monolites_own(name: &str) -> bool {
     name.starts_with("_monolite_")
 }

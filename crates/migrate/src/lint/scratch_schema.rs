@@ -1,5 +1,4 @@
-//! The schema in memory, without rows, to which statements are applied as they
-//! are judged.
+//! An empty copy of the schema in memory, to which the statements are applied.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,43 +11,46 @@ use crate::files::{run_rebuild, temporary};
 use crate::schema::Schema;
 use crate::sql::{Kind, Statement, quote_name, tokens, unquote_name};
 
-/// Instructions of SQLite's machine between two counts …
-const STEP: i32 = 1_000;
-/// … and how many counts a statement may take, which is a second or so: a table
-/// made of a SELECT may have rows without end.
-const STEPS: u64 = 50_000;
+/// SQLite's virtual machine instructions between two calls of the progress handler.
+const INSTRUCTIONS_PER_CALL: i32 = 1_000;
+/// Most such calls per statement, about one second: a recursive `SELECT` in a
+/// `CREATE TABLE … AS` may have no end.
+const CALLS_MAX: u64 = 50_000;
 
 pub(super) struct ScratchSchema {
     conn: Connection,
-    /// What the statement has taken so far.
-    steps: Arc<AtomicU64>,
-    /// What could not be copied, as it needs a module or a function of the
-    /// app's own: of statements that name it nothing is said.
-    blind: HashSet<String>,
+    /// Calls of the progress handler in this statement.
+    calls: Arc<AtomicU64>,
+    /// Names of objects that could not be created here, as they need a module or
+    /// function of the app: errors of statements that name them are not reported.
+    unknown: HashSet<String>,
 }
 
 impl ScratchSchema {
-    /// As `live`, or with nothing in it.
+    /// A copy of the schema of `live`, or an empty one.
     pub(super) fn new(live: Option<&Connection>) -> rusqlite::Result<Self> {
         let conn = Connection::open_in_memory()?;
-        // As files with a rebuild run; rows that could cascade there are none.
+        // As in files with a rebuild; without rows nothing can cascade.
         conn.pragma_update(None, "foreign_keys", false)?;
-        let mut world = Self {
+        let mut scratch = Self {
             conn,
-            steps: Arc::default(),
-            blind: HashSet::new(),
+            calls: Arc::default(),
+            unknown: HashSet::new(),
         };
-        let steps = Arc::clone(&world.steps);
-        let is_enough = move || steps.fetch_add(1, Ordering::Relaxed) >= STEPS;
-        world.conn.progress_handler(STEP, Some(is_enough))?;
+        let calls = Arc::clone(&scratch.calls);
+        let is_enough = move || calls.fetch_add(1, Ordering::Relaxed) >= CALLS_MAX;
+        scratch
+            .conn
+            .progress_handler(INSTRUCTIONS_PER_CALL, Some(is_enough))?;
         if let Some(live) = live {
-            world.copy(live)?;
+            scratch.copy(live)?;
         }
-        Ok(world)
+        Ok(scratch)
     }
 
     fn copy(&mut self, live: &Connection) -> rusqlite::Result<()> {
-        // Virtual tables bring their shadows; views and triggers see all.
+        // Virtual tables create their shadow tables; views and triggers come last, as
+        // they may name anything.
         let mut objects = live.prepare(
             "SELECT s.name, s.sql FROM main.sqlite_schema s
              LEFT JOIN pragma_table_list(s.name) l ON s.type = 'table' AND l.schema = 'main'
@@ -60,7 +62,7 @@ impl ScratchSchema {
         while let Some(row) = rows.next()? {
             let (name, sql): (String, String) = (row.get(0)?, row.get(1)?);
             if self.conn.execute_batch(&sql).is_err() {
-                self.blind.insert(name.to_ascii_lowercase());
+                self.unknown.insert(name.to_ascii_lowercase());
             }
         }
         Ok(())
@@ -70,8 +72,7 @@ impl ScratchSchema {
         Schema::read(&self.conn)
     }
 
-    /// The columns of a view; none if there is no such view, or it cannot be
-    /// read.
+    /// The columns of a view; empty if there is no such view, or it does not compile.
     pub(super) fn columns(&self, view: &str) -> Vec<String> {
         let read = || {
             let mut all = self
@@ -83,12 +84,12 @@ impl ScratchSchema {
         read().unwrap_or_default()
     }
 
-    /// The columns of a table that rows are read with, a temporary one's too.
+    /// The columns that `SELECT *` reads from a table, temporary or not.
     pub(super) fn readable(&self, table: &str) -> Vec<String> {
         self.columns_but(table, "hidden = 1")
     }
 
-    /// The columns of a table that rows are written with.
+    /// The columns that `INSERT` without a list of columns writes.
     pub(super) fn writable(&self, table: &str) -> Vec<String> {
         self.columns_but(table, "hidden > 0")
     }
@@ -103,81 +104,81 @@ impl ScratchSchema {
         read().unwrap_or_default()
     }
 
-    /// What a statement makes, if that needs nothing else.
+    /// Runs a statement; `None` if it fails.
     pub(super) fn make(&self, sql: &str) -> Option<()> {
         self.conn.execute_batch(sql).ok()
     }
 
-    /// What is temporary, as `table x`.
+    /// Temporary objects, as `table x`.
     pub(super) fn temporary(&self) -> rusqlite::Result<Vec<String>> {
         temporary(&self.conn)
     }
 
-    /// Away with what is.
+    /// Drops all temporary objects.
     pub(super) fn forget_temporary(&self) {
         for kind in ["trigger", "view", "table"] {
             for one in self.temporary().unwrap_or_default() {
                 if let Some(name) = one.strip_prefix(&format!("{kind} ")) {
                     let name = quote_name(name);
-                    // What is left is judged once more.
+                    // One that remains is reported for the next file again.
                     let _ = self.conn.execute_batch(&format!("DROP {kind} temp.{name}"));
                 }
             }
         }
     }
 
-    /// What is refused of the statement, if it is.
-    pub(super) fn apply(&mut self, statement: &Statement, op: &Effect) -> Option<String> {
-        self.steps.store(0, Ordering::Relaxed);
+    /// Applies a statement; the error, if it fails.
+    pub(super) fn apply(&mut self, statement: &Statement, effect: &Effect) -> Option<String> {
+        self.calls.store(0, Ordering::Relaxed);
         let refused = match statement.kind {
             Kind::Rebuild => self.rebuild(&statement.sql).err(),
-            Kind::Sqlite => match self.execute(&statement.sql, op) {
+            Kind::Sqlite => match self.execute(&statement.sql, effect) {
                 Err(error)
                     if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
                 {
-                    if let Effect::CreateTable { name, .. } = op {
-                        self.blind.insert(name.to_ascii_lowercase());
+                    if let Effect::CreateTable { name, .. } = effect {
+                        self.unknown.insert(name.to_ascii_lowercase());
                     }
                     None
                 }
-                done => done.err().map(|error| said(&error, &statement.sql)),
+                done => done.err().map(|error| message(&error, &statement.sql)),
             },
         };
-        refused.filter(|_| !self.is_blind(statement))
+        refused.filter(|_| !self.names_unknown(statement))
     }
 
     fn rebuild(&self, sql: &str) -> Result<(), String> {
         run_rebuild(&self.conn, sql).map_err(|error| error.to_string())
     }
 
-    /// Statements about rows are compiled only: without the rows they would
-    /// meet other errors than with them.
-    fn execute(&self, sql: &str, op: &Effect) -> rusqlite::Result<()> {
+    /// Statements about rows are only compiled: without rows they would fail, or
+    /// not, for other reasons than in the database.
+    fn execute(&self, sql: &str, effect: &Effect) -> rusqlite::Result<()> {
         let mut statement = self.conn.prepare(sql)?;
-        if !op.is_about_rows() {
+        if !effect.is_about_rows() {
             let mut rows = statement.raw_query();
             while rows.next()?.is_some() {}
         }
         Ok(())
     }
 
-    fn is_blind(&self, statement: &Statement) -> bool {
-        if self.blind.is_empty() {
+    fn names_unknown(&self, statement: &Statement) -> bool {
+        if self.unknown.is_empty() {
             return false;
         }
         let words = tokens(&statement.sql).unwrap_or_default();
         words.iter().any(|token| {
             let name = unquote_name(token.text(&statement.sql));
-            self.blind.contains(&name.to_ascii_lowercase())
+            self.unknown.contains(&name.to_ascii_lowercase())
         })
     }
 }
 
-/// SQLite's words; some builds of rusqlite say the statement again.
-fn said(error: &rusqlite::Error, sql: &str) -> String {
-    let said = error.to_string();
-    match said.find(&format!(" in {sql}")) {
-        Some(at) => said[..at].to_owned(),
-        None => said,
+/// SQLite's message; some versions of rusqlite append the statement.
+fn message(error: &rusqlite::Error, sql: &str) -> String {
+    let message = error.to_string();
+    match message.find(&format!(" in {sql}")) {
+        Some(at) => message[..at].to_owned(),
+        None => message,
     }
 }

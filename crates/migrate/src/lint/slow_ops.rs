@@ -14,34 +14,34 @@ use super::running_code::RunningCode;
 use crate::schema::{ForeignKey, Schema};
 use crate::sql::quote_name;
 
-/// Above this many microseconds a statement is called slow.
+/// A statement that takes longer than this, in microseconds, is slow.
 const SLOW_US: u64 = 1_000_000;
 
-/// Microseconds for a thousand rows, as measured on rows of 100 bytes: what
-/// matters is whether it is a moment or a minute.
+/// Microseconds per thousand rows, measured with rows of 100 bytes: precise enough
+/// to tell a moment from a minute.
 const COPY_US: u64 = 900;
 const INDEX_US: u64 = 900;
 const CHANGE_US: u64 = 1_500;
-/// Bytes written in a microsecond.
+/// Bytes written per microsecond.
 const BYTES_PER_US: u64 = 150;
 
-/// The database that is asked; none, where there is none.
+/// Numbers of rows and bytes in the database, read once per table.
 pub(super) struct TableSizes<'c> {
     live: Option<&'c Connection>,
-    /// Tables may be read through.
+    /// Whether rows may be counted, which reads whole tables.
     counts: bool,
     rows: RefCell<HashMap<String, Option<u64>>>,
     bytes: RefCell<HashMap<String, Option<u64>>>,
 }
 
-/// What a statement has to do.
+/// What a statement writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
-    /// Copy the table, and build so many indexes.
+    /// A copy of the table, and this many new indexes.
     Copy { indexes: usize },
-    /// Build one index.
+    /// One new index.
     Index,
-    /// Change every row, and so many indexes.
+    /// Every row, and this many indexes.
     Change { indexes: usize },
 }
 
@@ -55,27 +55,27 @@ impl<'c> TableSizes<'c> {
         }
     }
 
-    /// Rows of a table, by its name in the database.
+    /// Rows of a table, by its name in the database; `None` if unknown.
     pub(super) fn rows(&self, table: &str) -> Option<u64> {
         let count = || match self.counts {
             true => {
                 let sql = format!("SELECT count(*) FROM main.{}", quote_name(table));
                 self.number(&sql, [])
             }
-            false => self.none_of(table),
+            false => self.if_empty(table),
         };
         let mut known = self.rows.borrow_mut();
         *known.entry(table.to_owned()).or_insert_with(count)
     }
 
-    /// 0, if there is no row: known by the first one.
-    fn none_of(&self, table: &str) -> Option<u64> {
+    /// `Some(0)` if there is no row, `None` otherwise: reads one row only.
+    fn if_empty(&self, table: &str) -> Option<u64> {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM main.{})", quote_name(table));
         self.number(&sql, []).filter(|any| *any == 0)
     }
 
     fn bytes(&self, table: &str) -> Option<u64> {
-        // Without its indexes. A build of SQLite may be without dbstat.
+        // Without its indexes. Some builds of SQLite have no dbstat.
         let count = || {
             let sql = "SELECT sum(pgsize) FROM dbstat WHERE name = ?1 AND aggregate = 1";
             self.number(sql, [table])
@@ -84,7 +84,7 @@ impl<'c> TableSizes<'c> {
         *known.entry(table.to_owned()).or_insert_with(count)
     }
 
-    /// Rows of `child` that refer to a parent by this key.
+    /// Rows of `child` in which this foreign key is not NULL.
     pub(super) fn referring(&self, child: &str, key: &ForeignKey) -> Option<u64> {
         if !self.counts {
             return self.rows(child);
@@ -109,7 +109,7 @@ impl<'c> TableSizes<'c> {
         u64::try_from(number).ok()
     }
 
-    /// How long writers would wait, if that is long: in words.
+    /// How long writers wait, in words; `None` if that is less than a second.
     pub(super) fn slow(&self, table: &str, work: Work) -> Option<String> {
         if !self.counts {
             return None;
@@ -154,13 +154,15 @@ pub(super) fn many(count: u64, one: &str) -> String {
     format!("{text} {one}{s}")
 }
 
-/// The same of what may not be known.
+/// The same, or `its rows` if the number is unknown.
 pub(super) fn many_or_all(count: Option<u64>, one: &str) -> String {
     count.map_or_else(|| format!("its {one}s"), |count| many(count, one))
 }
 
+/// Findings about slow statements, and about columns that SQLite adds to empty
+/// tables only.
 pub(super) fn found(
-    op: &Effect,
+    effect: &Effect,
     before: &Schema,
     known: &RunningCode,
     sizes: &TableSizes<'_>,
@@ -168,7 +170,7 @@ pub(super) fn found(
     let slow = |table: &str, work| sizes.slow(&known.table(table)?.name, work);
     let indexes = |table: &str| before.indexes_of(table).count();
     let mut found = Vec::new();
-    match op {
+    match effect {
         Effect::CreateIndex { table } => {
             if let Some(slow) = slow(table, Work::Index) {
                 found.push(Found::new(

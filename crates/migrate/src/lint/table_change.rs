@@ -1,4 +1,5 @@
-//! One table before and after: what code that still runs cannot live with.
+//! One table before and after: changes that the running version of the app does not
+//! expect, and constraints that are lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,18 +23,18 @@ pub(super) struct TableIn<'s> {
 
 /// A table before and after a statement, or a file.
 pub(super) struct TableChange<'c> {
-    /// Whose columns are known; the others may change as they like.
+    /// The columns that the running code knows; others may change freely.
     pub(super) known: &'c KnownTable,
     pub(super) old: TableIn<'c>,
     pub(super) new: TableIn<'c>,
-    /// Columns, from and to.
+    /// Renamed columns, from and to.
     pub(super) renames: &'c [(String, String)],
-    /// A table that goes by another name, in foreign keys too.
+    /// A renamed table, from and to; foreign keys follow it.
     pub(super) table_rename: Option<(&'c str, &'c str)>,
 }
 
 impl TableChange<'_> {
-    /// What code that still runs cannot live with.
+    /// All findings about the change.
     pub(super) fn found(&self) -> Vec<Found> {
         let Self {
             known,
@@ -86,7 +87,7 @@ impl TableChange<'_> {
         if !places.is_sorted() || in_between {
             found.push(Found::new(
                 REORDERED_COLUMNS,
-                format!("the columns of {table} change their places"),
+                format!("the columns of {table} change their order"),
             ));
         }
         if new.table.strict && !old.table.strict {
@@ -106,10 +107,10 @@ impl TableChange<'_> {
         found
     }
 
-    /// What kept rows right and does not any more, in words.
+    /// Constraints that the new table does not have, in words.
     pub(super) fn constraints_lost(&self) -> Vec<String> {
         let (old, new) = (self.old.table, self.new.table);
-        // SQLite itself puts the new name into what names a column.
+        // SQLite writes new names of columns into CHECK constraints itself.
         let now = |column: &str| {
             let renamed = self
                 .renames
@@ -190,7 +191,7 @@ fn column_changes(table: &str, old: &Column, new: &Column, found: &mut Vec<Found
             format!("{table}.{name} changes from {from} to {to}"),
         );
     }
-    // A NULL in a rowid becomes the next number.
+    // NULL written into a rowid becomes the next free number.
     let is_demanded = new.not_null && !new.is_rowid && new.generated == Generated::No;
     if is_demanded && !old.not_null {
         let rule = match new.default {
@@ -259,7 +260,9 @@ fn key(
     };
     let what = match () {
         () if of(old, new_name) != of(new, &str::to_owned) => "the primary key changes",
-        () if old.without_rowid != new.without_rowid => "there is a rowid no more, or anew",
+        () if old.without_rowid != new.without_rowid => {
+            "it becomes WITHOUT ROWID, or is so no longer"
+        }
         () if old.autoincrement && !new.autoincrement => {
             "it loses AUTOINCREMENT, so that the numbers of deleted rows are given again"
         }
@@ -276,7 +279,7 @@ fn checks(
     found: &mut Vec<Found>,
 ) {
     let before = check_texts(old, &|_| true);
-    // Code that does not know a column leaves it NULL, or at its default.
+    // Code that does not know a column leaves it NULL or at its default.
     let was_there = |name: &str| !is_new(name);
     for (says, check) in check_texts(new, &was_there) {
         if !before.contains_key(&says) {
@@ -308,7 +311,7 @@ fn foreign_keys(
         })
         .collect()
     };
-    // A column that is new has no rows of old code.
+    // The running code writes no values into a new column.
     let is_new = |columns: &str| {
         columns
             .split(", ")

@@ -1,14 +1,14 @@
-//! Conditions that hold whatever the row.
+//! Conditions that are true for every row, such as `WHERE 1`.
 
 use sqlite3_parser::ast::{Expr, Literal, Name, OneSelect, Operator, QualifiedName, UnaryOperator};
 
 use crate::sql::{same_name, unquote_name};
 
-/// The table whose rows are asked.
+/// The table whose rows a condition is evaluated for.
 pub(super) struct Scope {
-    /// As it is called there: by its alias, if it has one.
+    /// Its name in the condition: the alias, if it has one.
     name: String,
-    /// No other table's columns can be meant by a name without a table.
+    /// Whether it is the only table, so that a bare name can only be its column.
     is_alone: bool,
 }
 
@@ -24,28 +24,28 @@ impl Scope {
         }
     }
 
-    /// Beside others, if `are_others`.
-    pub(super) fn beside(self, are_others: bool) -> Self {
+    /// `has_others`: whether the statement reads other tables too.
+    pub(super) fn with_other_tables(self, has_others: bool) -> Self {
         Self {
-            is_alone: !are_others,
+            is_alone: !has_others,
             ..self
         }
     }
 
-    /// No WHERE, or one that is always true.
+    /// Whether there is no `WHERE`, or one that is always true.
     pub(super) fn is_all(&self, condition: Option<&Expr<'_>>) -> bool {
-        condition.is_none_or(|condition| self.is_always(condition, true, NESTED))
+        condition.is_none_or(|condition| self.is_always(condition, true, CONDITION_DEPTH_MAX))
     }
 
     /// Whether `expr` is this column of the table.
     pub(super) fn is_column(&self, expr: &Expr<'_>, column: &str) -> bool {
-        // A name that could be of two tables SQLite refuses.
+        // SQLite refuses a name that two tables have.
         column_of(bare(expr)).is_some_and(|(table, name)| {
             same_name(&name, column) && table.is_none_or(|table| same_name(&table, &self.name))
         })
     }
 
-    /// Whether `condition` comes to `truth` whatever the row, NULL aside.
+    /// Whether `condition` is `truth` for every row, NULLs aside.
     fn is_always(&self, condition: &Expr<'_>, truth: bool, depth: u32) -> bool {
         let Some(depth) = depth.checked_sub(1) else {
             return false;
@@ -104,8 +104,7 @@ impl Scope {
         }
     }
 
-    /// The tables that the two are of must be the same, too: `posts.id = b.id`
-    /// is how rows are matched.
+    /// The same column of the same table: `posts.id = b.id` matches rows instead.
     fn is_same_column(&self, left: &Expr<'_>, right: &Expr<'_>) -> bool {
         let (Some((left, one)), Some((right, other))) = (column_of(left), column_of(right)) else {
             return false;
@@ -123,10 +122,10 @@ impl Scope {
     }
 }
 
-/// So deep a condition is looked into.
-const NESTED: u32 = 32;
+/// How deeply nested a condition is examined; a deeper one counts as not always true.
+const CONDITION_DEPTH_MAX: u32 = 32;
 
-/// Of which table, if that is said, and its name.
+/// The table's name, if there is one, and the column's.
 fn column_of(expr: &Expr<'_>) -> Option<(Option<String>, String)> {
     match expr {
         Expr::Id(id) => Some((None, unquote_name(id.0))),
@@ -136,7 +135,7 @@ fn column_of(expr: &Expr<'_>) -> Option<(Option<String>, String)> {
     }
 }
 
-/// Without parentheses. No recursion: there may be many.
+/// Without surrounding parentheses. Without recursion, as there may be many.
 pub(super) fn bare<'e, 'b>(mut expr: &'e Expr<'b>) -> &'e Expr<'b> {
     while let Expr::Parenthesized(all) = expr
         && let [inner] = all.as_slice()
