@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
-use super::set::Migrations;
+use super::migrations::Migrations;
 
 /// Begins the next file in `dir`, which is made if it is not there, and answers
 /// with its path. `words` say what it does: `Add posts` makes

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, ErrorCode};
 
 use super::effect::Effect;
-use crate::files::{run_rebuild, temporary};
+use crate::files::{run_rebuild, sqlite_message, temporary};
 use crate::schema::Schema;
 use crate::sql::{Kind, Statement, quote_name, tokens, unquote_name};
 
@@ -141,7 +141,9 @@ impl ScratchSchema {
                     }
                     None
                 }
-                done => done.err().map(|error| message(&error, &statement.sql)),
+                done => done
+                    .err()
+                    .map(|error| sqlite_message(&error, &statement.sql)),
             },
         };
         refused.filter(|_| !self.names_unknown(statement))
@@ -171,14 +173,5 @@ impl ScratchSchema {
             let name = unquote_name(token.text(&statement.sql));
             self.unknown.contains(&name.to_ascii_lowercase())
         })
-    }
-}
-
-/// SQLite's message; some versions of rusqlite append the statement.
-fn message(error: &rusqlite::Error, sql: &str) -> String {
-    let message = error.to_string();
-    match message.find(&format!(" in {sql}")) {
-        Some(at) => message[..at].to_owned(),
-        None => message,
     }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::error::{Error, Result};
 use super::file::File;
+use super::migrations::Migrations;
 use super::record::{Applied, applied};
-use super::set::Migrations;
 
 /// How it is with one migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
