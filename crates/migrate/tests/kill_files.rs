@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use common::{NOW_MS, dump, files, one};
 use monolite_migrate::files::{Migrations, Options, applied, undo, up};
-use monolite_migrate::steps;
+use monolite_platform::failpoint;
 use rusqlite::Connection;
 
 const TEXTS: [&str; 4] = [
@@ -60,7 +60,7 @@ fn migrator() {
         std::env::var("KILL_AT").unwrap().parse().unwrap(),
         Ordering::SeqCst,
     );
-    steps::observe(|_| {
+    failpoint::observe(|_| {
         if LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
                 .unwrap();

@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+use monolite_platform::failpoint::reached;
 use rusqlite::{Connection, ErrorCode};
 use serde::Serialize;
 
@@ -22,7 +23,6 @@ use super::script::{Script, first_words, run_rebuild};
 use super::status::compare;
 use crate::schema::Orphans;
 use crate::sql::{Kind, Statement};
-use crate::steps::reached;
 
 /// SQLite's own wait for a lock at a time; the total wait is counted here.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
