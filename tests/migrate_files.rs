@@ -242,7 +242,7 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
         "migrations/0002_b.sql",
         "CREATE TABLE b (x);\nDROP TABLE post;",
     );
-    project.refused("plan", 1, &["2 rows of comment without the row of post"]);
+    project.refused("plan", 1, &["2 rows of comment whose row of post"]);
     project.refused(
         "up",
         1,

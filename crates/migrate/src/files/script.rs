@@ -153,7 +153,10 @@ fn check_rebuild(sql: &str) -> Result<(), Box<rebuild::Error>> {
 /// without a parent before the commit.
 pub(crate) fn run_rebuild(conn: &Connection, sql: &str) -> Result<(), Box<rebuild::Error>> {
     let rebuild = Rebuild::parse(sql).map_err(Box::new)?;
-    rebuild.run_unlooked(conn).map(drop).map_err(Box::new)
+    rebuild
+        .run_without_orphan_check(conn)
+        .map(drop)
+        .map_err(Box::new)
 }
 
 /// SQLite's message; some versions of rusqlite append the statement.

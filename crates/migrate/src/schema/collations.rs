@@ -1,4 +1,4 @@
-//! Collations of the app's own, which only the app has.
+//! Collations that only the app defines, and stand-ins for them.
 
 use std::collections::BTreeSet;
 
@@ -24,18 +24,21 @@ pub fn stand_in_collations(conn: &Connection) -> Result<()> {
     conn.collation_needed(|conn, name| conn.create_collation(name, |a: &str, b: &str| a.cmp(b)))
 }
 
-/// Stand-ins for as long as SQLite has to read texts that name such collations,
-/// and no rows.
+/// Stand-ins while SQLite reads definitions that name such collations, and no rows.
 pub(crate) struct StandIns<'c> {
     conn: &'c Connection,
     names: Vec<String>,
 }
 
 impl<'c> StandIns<'c> {
-    /// For those that only stand far from a table: neither in its text, nor in
-    /// that of a table it refers to or that refers to it, nor of their indexes.
-    pub(crate) fn beside(conn: &'c Connection, schema: &Schema, table: &str) -> Result<Self> {
-        let own = |name: &str| {
+    /// For missing collations that neither `table`, nor its parents and children, nor their
+    /// indexes name.
+    pub(crate) fn for_other_tables(
+        conn: &'c Connection,
+        schema: &Schema,
+        table: &str,
+    ) -> Result<Self> {
+        let is_related = |name: &str| {
             let is_child = schema
                 .children_of(table)
                 .any(|child| same_name(&child.name, name));
@@ -48,26 +51,30 @@ impl<'c> StandIns<'c> {
         let tables = schema
             .tables
             .iter()
-            .map(|one| (own(&one.name), one.sql.as_str()));
+            .map(|one| (is_related(&one.name), one.sql.as_str()));
         let indexes = schema
             .indexes
             .iter()
-            .filter_map(|one| Some((own(&one.table), one.sql.as_deref()?)));
+            .filter_map(|one| Some((is_related(&one.table), one.sql.as_deref()?)));
         let views = schema.views.iter().map(|one| (false, one.sql.as_str()));
         let triggers = schema
             .triggers
             .iter()
             .map(|one| (same_name(&one.table, table), one.sql.as_str()));
-        let (mut near, mut far) = (BTreeSet::new(), BTreeSet::new());
-        for (is_near, sql) in tables.chain(indexes).chain(views).chain(triggers) {
-            let named = if is_near { &mut near } else { &mut far };
+        let (mut related, mut unrelated) = (BTreeSet::new(), BTreeSet::new());
+        for (is_of_related, sql) in tables.chain(indexes).chain(views).chain(triggers) {
+            let named = if is_of_related {
+                &mut related
+            } else {
+                &mut unrelated
+            };
             named.extend(collations(sql));
         }
         let mut stand_ins = Self {
             conn,
             names: Vec::new(),
         };
-        for name in far.difference(&near) {
+        for name in unrelated.difference(&related) {
             let used = format!("SELECT '' = '' COLLATE {}", quote_name(name));
             if conn.prepare(&used).is_err() {
                 refuse_busy(conn, name)?;
@@ -78,7 +85,7 @@ impl<'c> StandIns<'c> {
         Ok(stand_ins)
     }
 
-    /// Takes them away.
+    /// Removes them.
     pub(crate) fn end(mut self) -> Result<()> {
         while let Some(name) = self.names.last() {
             self.conn.remove_collation(name.as_str())?;
@@ -91,14 +98,14 @@ impl<'c> StandIns<'c> {
 impl Drop for StandIns<'_> {
     fn drop(&mut self) {
         for name in self.names.drain(..) {
-            // It fails only while a statement runs, and none did at the beginning.
+            // It fails only while a statement runs, and none ran at the beginning.
             let _ = self.conn.remove_collation(name.as_str());
         }
     }
 }
 
-/// SQLite takes no collation away while a statement runs: it would stay with the
-/// caller, and the next row would be put into an index in a wrong place.
+/// SQLite removes no collation while a statement runs: a stand-in would stay on the
+/// caller's connection, and corrupt the order of an index at the next write.
 fn refuse_busy(conn: &Connection, name: &str) -> Result<()> {
     if !conn.is_busy() {
         return Ok(());
@@ -106,8 +113,8 @@ fn refuse_busy(conn: &Connection, name: &str) -> Result<()> {
     Err(Error::SqliteFailure(
         ffi::Error::new(ffi::SQLITE_BUSY),
         Some(format!(
-            "the collation {name} is not there, and a statement of this connection still runs, so \
-             that none can stand in for it: finish that statement first"
+            "the collation {name} is missing, and cannot be replaced while a statement of this \
+             connection runs: finish that statement first"
         )),
     ))
 }

@@ -9,66 +9,67 @@ use rusqlite::{Connection, ErrorCode, Result};
 use super::{ForeignKey, Schema, Table, TableKind};
 use crate::sql::{quote_name, same_name};
 
-/// How many rows of which table refer to a row that is not there.
+/// Rows whose foreign key refers to a row that does not exist, counted by child and parent
+/// table.
 ///
-/// There may be as many as a table has rows: what they refer to is not kept, but
-/// its hash, and that only to know them again.
+/// There may be as many as a table has rows: only hashes of the values they refer to are
+/// kept, to recognize them later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orphans {
-    /// By child and parent, in lower case.
+    /// By child and parent table, in lower case.
     links: BTreeMap<(String, String), Link>,
 }
 
-/// What one table refers to in another, and is not there.
+/// Rows of one table without a parent in another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Link {
     child: String,
     parent: String,
     rows: u64,
-    /// What one of them has in the columns of the foreign key.
+    /// The values of the foreign key in one of them.
     example: Option<String>,
-    /// What they have, hashed, and how many have it; in order of the hashes.
+    /// Hashes of these values with the number of rows, sorted.
     known: Vec<(u64, u64)>,
-    /// SQLite's words, if it cannot follow the foreign key at all.
+    /// SQLite's message if the foreign key has no key to refer to.
     mismatch: Option<String>,
 }
 
-/// Names shown.
-const SHOWN: usize = 5;
+/// Most tables that a message names.
+const SHOWN_MAX: usize = 5;
 
-/// What is looked for.
+/// What to search for.
 enum Look {
-    /// All there are, to be known again.
+    /// All, with their hashes.
     All,
-    /// Those that were not among these; what is found is taken off.
+    /// Those that are not among these; found ones are removed from these.
     Beyond(Orphans),
 }
 
 impl Orphans {
-    /// Those of the main database.
+    /// All in the schema `main`.
     pub(crate) fn of(conn: &Connection) -> Result<Self> {
         Self::everywhere(conn, Look::All)
     }
 
-    /// What there is more than there was: rows are the same that refer to the
-    /// same.
+    /// Those that were not there before. Rows that refer to the same values count as the
+    /// same rows.
     pub(crate) fn beyond(conn: &Connection, before: Self) -> Result<Self> {
         Self::everywhere(conn, Look::Beyond(before))
     }
 
-    /// Those of a table, and of the tables that name it.
+    /// Those of a table and of its children.
     pub(crate) fn around(conn: &Connection, schema: &Schema, table: &str) -> Result<Self> {
-        Self::near(conn, schema, table, Look::All)
+        Self::of_table_and_children(conn, schema, table, Look::All)
     }
 
-    /// Of these, what there is more than there was.
+    /// Of these, those that were not there before.
     pub(crate) fn around_beyond(
         conn: &Connection,
         schema: &Schema,
         table: &str,
         before: Self,
     ) -> Result<Self> {
-        Self::near(conn, schema, table, Look::Beyond(before))
+        Self::of_table_and_children(conn, schema, table, Look::Beyond(before))
     }
 
     fn everywhere(conn: &Connection, mut look: Look) -> Result<Self> {
@@ -81,8 +82,8 @@ impl Orphans {
         for child in children.filter(|one| one.kind == TableKind::Ordinary) {
             for key in &child.foreign_keys {
                 match found.add(conn, &schema, child, key, &mut look) {
-                    // What needs a collation that only the app has cannot be
-                    // followed here, neither before nor after.
+                    // Comparing needs a collation that only the app has: not possible here,
+                    // neither before nor after.
                     Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => {
                         found.mismatch(child, key, error.to_string(), &look);
                     }
@@ -93,7 +94,12 @@ impl Orphans {
         Ok(found.sorted())
     }
 
-    fn near(conn: &Connection, schema: &Schema, table: &str, mut look: Look) -> Result<Self> {
+    fn of_table_and_children(
+        conn: &Connection,
+        schema: &Schema,
+        table: &str,
+        mut look: Look,
+    ) -> Result<Self> {
         let mut found = Self::default();
         let children = schema.tables.iter();
         for child in children.filter(|one| one.kind == TableKind::Ordinary) {
@@ -106,7 +112,7 @@ impl Orphans {
         Ok(found.sorted())
     }
 
-    /// One foreign key at a time: one that leads nowhere hides no other.
+    /// Adds those of one foreign key, so that one without a key to refer to hides no other.
     fn add(
         &mut self,
         conn: &Connection,
@@ -174,7 +180,7 @@ impl Orphans {
         link
     }
 
-    /// By their hashes, each once: two foreign keys may lead to one table.
+    /// Sorts the hashes and adds up equal ones: two foreign keys may refer to one table.
     fn sorted(mut self) -> Self {
         for link in self.links.values_mut() {
             link.known.sort_unstable();
@@ -189,13 +195,13 @@ impl Orphans {
         self
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.links.is_empty()
     }
 
-    /// Child, parent, rows. A foreign key that SQLite cannot follow at all, as it
-    /// has no key to point to, counts as one, under SQLite's words for the parent.
+    /// Child, parent, number of rows. A foreign key without a key to refer to counts as one
+    /// row, with SQLite's message as the parent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.links.values().flat_map(|link| {
             let rows = link.rows;
@@ -206,8 +212,7 @@ impl Orphans {
         })
     }
 
-    /// Rows of which table, in which they have none, how many, and what one of
-    /// them refers to.
+    /// Child, parent, number of rows, and the values of the foreign key in one of them.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, &str, u64, &str)> {
         self.links.values().filter_map(|link| {
             let example = link.example.as_deref()?;
@@ -220,7 +225,7 @@ impl Orphans {
         })
     }
 
-    /// Foreign keys that lead nowhere, in SQLite's words.
+    /// SQLite's messages about foreign keys without a key to refer to.
     pub(crate) fn mismatches(&self) -> impl Iterator<Item = &str> {
         self.links
             .values()
@@ -229,7 +234,7 @@ impl Orphans {
 }
 
 impl Link {
-    /// How many of these were not known; the others are so no more.
+    /// How many of `count` rows were not known; known ones are removed.
     fn less(&mut self, hash: u64, count: u64) -> u64 {
         let at = self.known.binary_search_by_key(&hash, |(known, _)| *known);
         let known = at.ok().and_then(|at| self.known.get_mut(at));
@@ -246,7 +251,7 @@ fn ends(child: &Table, key: &ForeignKey) -> (String, String) {
     (lower(&child.name), lower(&key.parent))
 }
 
-/// Does SQLite find one, or stumble? That costs less than to find them all.
+/// Whether SQLite finds one, or fails. Cheaper than finding all.
 fn any(conn: &Connection) -> bool {
     let first = || -> Result<bool> {
         let mut check = conn.prepare("PRAGMA main.foreign_key_check")?;
@@ -258,31 +263,31 @@ fn any(conn: &Connection) -> bool {
 
 impl fmt::Display for Orphans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (child, parent, count)) in self.iter().take(SHOWN).enumerate() {
+        for (at, (child, parent, count)) in self.iter().take(SHOWN_MAX).enumerate() {
             let and = if at > 0 { ", " } else { "" };
             let rows = if count == 1 { "row" } else { "rows" };
             if parent.contains(' ') && self.mismatches().any(|message| message == parent) {
                 write!(
                     f,
-                    "{and}a foreign key of {child} that leads nowhere ({parent})"
+                    "{and}a foreign key of {child} without a key to refer to ({parent})"
                 )?;
             } else {
                 write!(
                     f,
-                    "{and}{count} {rows} of {child} without the row of {parent} they refer to"
+                    "{and}{count} {rows} of {child} whose row of {parent} does not exist"
                 )?;
             }
         }
-        match self.iter().count().saturating_sub(SHOWN) {
+        match self.iter().count().saturating_sub(SHOWN_MAX) {
             0 => Ok(()),
             more => write!(f, ", and {more} more tables"),
         }
     }
 }
 
-/// The rows that refer to none, by what they refer to. As with a foreign key,
-/// the parent's column says how values are compared: `+` takes from the child's
-/// column what it would say of that.
+/// SQL for the rows without a parent, grouped by the values they refer to. As in a foreign
+/// key, the parent's column decides affinity and collation: the `+` removes those of the
+/// child's column.
 fn query(child: &Table, key: &ForeignKey, to: &[String]) -> String {
     let own = |(from, _): &(String, Option<String>)| format!("child.{}", quote_name(from));
     let values: Vec<String> = key
@@ -302,7 +307,7 @@ fn query(child: &Table, key: &ForeignKey, to: &[String]) -> String {
         .map(|(pair, to)| format!("parent.{} = +{}", quote_name(to), own(pair)))
         .collect();
     let without = match found.is_empty() {
-        // There is no such table.
+        // The parent table does not exist.
         true => String::new(),
         false => format!(
             " AND NOT EXISTS (SELECT 1 FROM main.{} AS parent WHERE {})",
@@ -318,8 +323,8 @@ fn query(child: &Table, key: &ForeignKey, to: &[String]) -> String {
     )
 }
 
-/// The columns of the parent that are the key; empty without such a table, none
-/// if they are not unique there.
+/// The columns of the parent that the key refers to; empty if that table does not exist,
+/// `None` if they are not unique there.
 fn named_columns(schema: &Schema, key: &ForeignKey) -> Option<Vec<String>> {
     let Some(parent) = schema.table(&key.parent) else {
         return schema.view(&key.parent).is_none().then(Vec::new);

@@ -24,7 +24,7 @@ pub(crate) use comment::{comments, on_same_line};
 pub(crate) use constraint::constraints_of;
 pub use constraint::{Constraint, ConstraintKind};
 pub use error::{Error, Result};
-pub use name::{name_key, qualified_name, quote_name, same_name, unquote_name};
+pub use name::{name_key, plain_name, qualified_name, quote_name, same_name, unquote_name};
 pub use split::{Kind, Statement, split};
 pub use table::{Item, TableText};
 pub(crate) use token::Cursor;

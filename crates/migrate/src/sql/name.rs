@@ -1,5 +1,7 @@
 //! Names of tables and columns, and how SQL writes them.
 
+use super::token::{TokenType, tokens};
+
 /// A name as SQL text: always quoted, so that any name is one.
 #[must_use]
 pub fn quote_name(name: &str) -> String {
@@ -40,4 +42,23 @@ pub fn same_name(one: &str, other: &str) -> bool {
 #[must_use]
 pub fn name_key(name: &str) -> String {
     name.to_ascii_lowercase()
+}
+
+/// A name as SQL text, quoted only where it must be.
+#[must_use]
+pub fn plain_name(name: &str) -> String {
+    let bare = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|byte| !byte.is_ascii_digit());
+    let is_id = tokens(name)
+        .is_ok_and(|all| matches!(all.as_slice(), [one] if one.kind == TokenType::TK_ID));
+    if bare && is_id {
+        name.to_owned()
+    } else {
+        quote_name(name)
+    }
 }

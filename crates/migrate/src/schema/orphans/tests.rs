@@ -23,10 +23,7 @@ fn another_row_is_one_more_and_the_same_is_none() {
         .unwrap();
     let more = Orphans::beyond(&conn, before.clone()).unwrap();
     assert_eq!(more.iter().collect::<Vec<_>>(), [("c", "p", 1)]);
-    assert_eq!(
-        more.to_string(),
-        "1 row of c without the row of p they refer to"
-    );
+    assert_eq!(more.to_string(), "1 row of c whose row of p does not exist");
     conn.execute_batch("DELETE FROM c WHERE p = 9; UPDATE c SET q = 5")
         .unwrap();
     assert!(Orphans::beyond(&conn, before).unwrap().is_empty());

@@ -1,21 +1,23 @@
+//! The names of the old table's columns: before, during and after a rebuild.
+
 use rusqlite::Connection;
 
-use super::qualified::{main_name, writable};
+use super::move_aside::{main_name, writable};
 use super::{Error, Rebuild, Result};
 use crate::schema::{ROWID_NAMES, Table};
 use crate::sql::{quote_name, same_name};
 
-/// How a column is called in passing, before a number.
-const PASSING: &str = "_monolite_was_";
+/// Prefix of a temporary name of a column; a number follows.
+const TEMPORARY: &str = "_monolite_was_";
 
 /// A column of the old table.
 #[derive(Debug, Clone)]
 pub(super) struct Name {
-    /// What it was called.
+    /// Its name before the rebuild.
     pub(super) was: String,
-    /// What it is called in the new table, if it is there.
+    /// Its name in the new table, if it is in that.
     pub(super) now: String,
-    /// What it is called in the old table, once that is out of the way.
+    /// Its name in the old table once that is moved aside.
     pub(super) moved: String,
 }
 
@@ -23,7 +25,7 @@ pub(super) struct Name {
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     all: Vec<Name>,
-    /// The column that is the rowid, by its place.
+    /// The position of the column that is the rowid.
     key: Option<usize>,
     has_rowid: bool,
 }
@@ -50,28 +52,27 @@ impl Names {
         self.all.len()
     }
 
-    /// The column that has this name now.
+    /// The column with this name in the new table.
     pub(super) fn by_now(&self, now: &str) -> Option<&Name> {
         self.all.iter().find(|name| same_name(&name.now, now))
     }
 
-    /// The column that had this name.
+    /// The column with this name before the rebuild.
     pub(super) fn by_was(&self, was: &str) -> Option<&Name> {
         self.all.iter().find(|name| same_name(&name.was, was))
     }
 
-    /// SQLite's words, with the names the columns had for those they have in
-    /// passing.
-    pub(super) fn told(&self, message: &str) -> String {
-        let mut told = message.to_owned();
-        let passing = |name: &&Name| name.now.starts_with(PASSING);
-        for name in self.all.iter().filter(passing) {
-            told = told.replace(&name.now, &name.was);
+    /// SQLite's message with the old names in place of temporary ones.
+    pub(super) fn with_old_names(&self, message: &str) -> String {
+        let mut text = message.to_owned();
+        let temporary = |name: &&Name| name.now.starts_with(TEMPORARY);
+        for name in self.all.iter().filter(temporary) {
+            text = text.replace(&name.now, &name.was);
         }
-        told
+        text
     }
 
-    /// What reaches the rowid of the table that is out of the way, as SQL.
+    /// SQL for the rowid of the table that is moved aside.
     pub(super) fn rowid(&self) -> Option<String> {
         if !self.has_rowid {
             return None;
@@ -85,9 +86,9 @@ impl Names {
         free.map(str::to_owned)
     }
 
-    /// Renames by SQLite's own means, which reach into triggers, views, indexes
-    /// and other tables' foreign keys. A column that is in the way gets a passing
-    /// name.
+    /// Renames columns by `ALTER TABLE`, which changes triggers, views, indexes and other
+    /// tables' foreign keys too. A column that has the new name of another gets a
+    /// temporary name.
     pub(super) fn rename(conn: &Connection, rebuild: &Rebuild, table: &Table) -> Result<Self> {
         let mut names = Self::of(table);
         for (count, (from, to)) in rebuild.renames.iter().enumerate() {
@@ -102,14 +103,14 @@ impl Names {
                 .position(|name| same_name(&name.now, to))
                 .filter(|&at| at != source);
             if let Some(at) = in_the_way {
-                names.one(conn, table, at, &format!("{PASSING}{count}"))?;
+                names.rename_one(conn, table, at, &format!("{TEMPORARY}{count}"))?;
             }
-            names.one(conn, table, source, to)?;
+            names.rename_one(conn, table, source, to)?;
         }
         Ok(names)
     }
 
-    fn one(&mut self, conn: &Connection, table: &Table, at: usize, to: &str) -> Result<()> {
+    fn rename_one(&mut self, conn: &Connection, table: &Table, at: usize, to: &str) -> Result<()> {
         let Some(name) = self.all.get_mut(at) else {
             return Ok(());
         };
@@ -117,7 +118,7 @@ impl Names {
         conn.execute_batch(&sql).map_err(|source| Error::Sqlite {
             table: table.name.clone(),
             doing: format!("the renaming of {} to {to}", name.was),
-            mend: broken_object(&source).to_owned(),
+            advice: broken_object(&source).to_owned(),
             source: Box::new(source),
         })?;
         to.clone_into(&mut name.now);
@@ -125,9 +126,9 @@ impl Names {
         Ok(())
     }
 
-    /// Frees a name for the rowid in the table that is out of the way, where
-    /// columns have all three. Nothing names that table: what SQLite cannot read
-    /// meanwhile is not its business.
+    /// Makes the rowid of the table that is moved aside reachable, where columns have all
+    /// three of its names. Nothing refers to that table: with a writable schema SQLite
+    /// ignores other objects that do not compile.
     pub(super) fn free_rowid(&mut self, conn: &Connection, moved: &str) -> rusqlite::Result<()> {
         if !self.has_rowid || self.rowid().is_some() {
             return Ok(());
@@ -152,12 +153,12 @@ fn renaming(table: &str, from: &str, to: &str) -> String {
     )
 }
 
-/// What to do where SQLite stumbles over another object while it renames; or
+/// Advice if a rename fails because of another object that does not compile; or
 /// nothing.
 pub(crate) fn broken_object(error: &rusqlite::Error) -> &'static str {
     let message = error.to_string();
     if message.starts_with("error in view") || message.starts_with("error in trigger") {
-        "; it does not work as it is, and SQLite reads all of them to rename anything: mend it or \
+        "; it does not work as it is, and SQLite reads all of them to rename anything: correct it or \
          drop it first"
     } else {
         ""

@@ -1,13 +1,14 @@
+//! Moving the old table aside, under another name.
+
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::sql::{self, TokenType as T, quote_name, same_name, tokens, unquote_name};
 
-/// A table's text without its own name before columns, as in `CHECK (posts.price
-/// > 0)` or `CHECK (main.posts.price > 0)`: there only the table itself can be
-/// meant. `None` if it has none.
+/// A table's text without its own name before columns, as in `CHECK (posts.price > 0)`
+/// or `CHECK (main.posts.price > 0)`. `None` if it has none.
 ///
-/// Such a text would not fit any more once the table is moved out of the way.
+/// Such a text would be invalid once the table has another name.
 pub(super) fn unqualified(text: &str, table: &str) -> sql::Result<Option<String>> {
     let all = tokens(text)?;
     let is = |at: usize, name: &str| {
@@ -18,13 +19,13 @@ pub(super) fn unqualified(text: &str, table: &str) -> sql::Result<Option<String>
     let mut kept = String::with_capacity(text.len());
     let (mut from, mut at) = (0, 0);
     while let Some(token) = all.get(at) {
-        // A table may be called that too.
+        // A table may be called `main` too.
         let is_table = |at: usize| is(at, table) && is_dot(at + 1);
         let schema = usize::from(is(at, "main") && is_dot(at + 1) && is_table(at + 2)) * 2;
         if is_table(at + schema) {
             kept.push_str(text.get(from..token.start).unwrap_or_default());
             from = all.get(at + schema + 1).map_or(from, |dot| dot.end);
-            // What follows the dot is a column, whatever its name.
+            // After the dot is a column, whatever its name.
             at += schema + 2;
         }
         at += 1;
@@ -33,8 +34,8 @@ pub(super) fn unqualified(text: &str, table: &str) -> sql::Result<Option<String>
     Ok((from > 0).then_some(kept))
 }
 
-/// Puts that text in the place of the present one. Only for a table that is
-/// dropped in the same transaction.
+/// Replaces the text of a table in the schema. Only for a table that is dropped in the
+/// same transaction.
 pub(super) fn replace(conn: &Connection, table: &str, text: &str) -> rusqlite::Result<()> {
     writable(conn, || {
         conn.execute(
@@ -45,8 +46,7 @@ pub(super) fn replace(conn: &Connection, table: &str, text: &str) -> rusqlite::R
     .map(drop)
 }
 
-/// Does something with a schema that may be written, which a defensive
-/// connection forbids otherwise.
+/// Runs `job` with `writable_schema`, which a defensive connection forbids otherwise.
 pub(super) fn writable<T>(
     conn: &Connection,
     job: impl FnOnce() -> rusqlite::Result<T>,
@@ -67,7 +67,7 @@ pub(super) fn writable<T>(
     done
 }
 
-/// A name that nothing in the database has.
+/// A name that no object of the database has.
 pub(super) fn free_name(conn: &Connection, table: &str) -> rusqlite::Result<String> {
     let sql = "SELECT count(*) FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE";
     let mut name = format!("_monolite_rebuild_{table}");
@@ -80,6 +80,7 @@ pub(super) fn free_name(conn: &Connection, table: &str) -> rusqlite::Result<Stri
     }
 }
 
+/// A table of `main` as SQL text, quoted.
 pub(super) fn main_name(name: &str) -> String {
     format!("main.{}", quote_name(name))
 }

@@ -1,27 +1,30 @@
+//! What is dropped with a table and created again: indexes, triggers, the counter of
+//! `AUTOINCREMENT`, statistics.
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, Result, params_from_iter};
 
 use crate::schema::{Index, Schema, Table};
 use crate::sql::same_name;
 
-/// What goes with a table when it is dropped, to be made again.
-pub(super) struct Kept {
-    /// Name and text, in the order they were made.
+/// What `DROP TABLE` removes with a table.
+pub(super) struct Dependents {
+    /// Name and text, in order of creation.
     pub(super) indexes: Vec<(String, String)>,
     pub(super) triggers: Vec<(String, String)>,
-    /// The last rowid that `AUTOINCREMENT` gave.
+    /// The last rowid that `AUTOINCREMENT` gave; an app may have written any value.
     sequence: Option<Value>,
     statistics: Vec<Statistics>,
     all_indexes: Vec<Index>,
 }
 
-/// The rows about one table in one of the tables `ANALYZE` fills.
+/// The rows about one table in one of the tables of `ANALYZE`.
 struct Statistics {
     of: &'static str,
     rows: Vec<Vec<Value>>,
 }
 
-impl Kept {
+impl Dependents {
     pub(super) fn of(conn: &Connection, schema: &Schema, table: &Table) -> Result<Self> {
         let of_this = |index: &&Index| same_name(&index.table, &table.name);
         let all_indexes: Vec<Index> = schema.indexes.iter().filter(of_this).cloned().collect();
@@ -50,8 +53,8 @@ impl Kept {
         })
     }
 
-    /// The counter as it was, or, if the rows have new rowids, as they need it;
-    /// `table` is the new one.
+    /// Restores the counter, or the larger one of old and new if the rows have new
+    /// rowids; `table` is the new one.
     pub(super) fn put_sequence(
         &self,
         conn: &Connection,
@@ -82,7 +85,7 @@ impl Kept {
         Ok(())
     }
 
-    /// What `ANALYZE` knew, of the table and of the indexes that are as before.
+    /// Restores the statistics of the table and of unchanged indexes.
     pub(super) fn put_statistics(
         &self,
         conn: &Connection,
@@ -124,8 +127,8 @@ impl Kept {
             }
         }
         if put {
-            // Only reads them; nothing is analyzed. It makes the tables of
-            // statistics there are not yet.
+            // Makes SQLite read them; nothing is analyzed. It creates missing tables of
+            // statistics.
             conn.execute_batch("ANALYZE main.sqlite_schema")?;
             if !had_samples && exists(conn, "sqlite_stat4")? {
                 conn.execute_batch("DROP TABLE main.sqlite_stat4")?;
