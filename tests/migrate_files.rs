@@ -131,7 +131,7 @@ fn from_nothing_to_a_database() {
         project.good("new Add posts"),
         "migrations/0001_add_posts.sql\n"
     );
-    project.refused("up", 1, &["0001_add_posts.sql holds no statement"]);
+    project.refused("up", 1, &["0001_add_posts.sql has no statement"]);
     assert_eq!(
         project.files(),
         [] as [&str; 0],

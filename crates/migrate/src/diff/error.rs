@@ -56,7 +56,7 @@ pub enum Error {
     Wanted {
         /// From 1.
         line: usize,
-        /// What SQLite says.
+        /// SQLite's message.
         source: rusqlite::Error,
     },
     /// The live schema cannot be read, or not be copied.
@@ -66,7 +66,7 @@ pub enum Error {
         doing: String,
         /// What to do, beginning with `; `; or empty.
         advice: &'static str,
-        /// What SQLite says.
+        /// SQLite's message.
         source: rusqlite::Error,
     },
     /// A table of the wanted schema that a query makes.
@@ -92,7 +92,7 @@ pub enum Error {
         line: usize,
         /// The virtual table.
         table: String,
-        /// What SQLite says.
+        /// SQLite's message.
         message: String,
     },
     /// A kept view or trigger would not work any more.
@@ -103,10 +103,10 @@ pub enum Error {
     Breaks {
         /// `the view v`, or the triggers of a table.
         what: String,
-        /// What SQLite says of it.
+        /// SQLite's message.
         message: String,
     },
-    /// Columns would go, and nobody said so.
+    /// Columns would be dropped, which is not allowed.
     #[error(
         "{} would be dropped with all values: not in the wanted schema; say --allow-drop {}, or write \
          `-- monolite: drop {}` in it; or, if one has another name now, `-- was: {}` on its line",
@@ -149,7 +149,7 @@ pub enum Error {
         what: &'static str,
     },
     /// What a comment asks for is not there.
-    #[error("the wanted schema says `{annotation}`, and the database has no {missing}")]
+    #[error("the wanted schema has `{annotation}`, and the database has no {missing}")]
     Annotation {
         /// The comment.
         annotation: String,

@@ -1,29 +1,29 @@
-//! Statements that no migration may hold.
+//! Statements that are not allowed in a migration.
 
 use sqlite3_parser::ast::{Cmd, QualifiedName, Stmt};
 
 use crate::sql::{TokenType, same_name, tokens, unquote_name};
 
-const TRANSACTION: &str =
-    "the whole file is one transaction, which begins and ends by itself; remove it";
+const TRANSACTION: &str = "the whole file is one transaction already; remove it";
 const VACUUM: &str =
-    "SQLite cannot do it in a transaction; run it by hand when nobody writes, if at all";
+    "SQLite cannot do it in a transaction; run it by hand while nothing writes, if it is needed";
 const ATTACH: &str =
-    "a migration changes one database; what two files commit, a crash can tear apart";
-const FOREIGN_KEYS: &str = "it does nothing in a transaction; a file that drops or rebuilds a \
-     table runs with foreign keys off by itself, and every file is checked before its commit";
-const CHECKPOINT: &str = "the log cannot be written back in a transaction; SQLite does it by itself \
-     when nobody reads";
+    "a migration changes one database; a crash could commit one file without the other";
+const FOREIGN_KEYS: &str = "it has no effect in a transaction; a file that drops or rebuilds a \
+     table runs with foreign keys off anyway, and every file is checked before its commit; remove it";
+const CHECKPOINT: &str = "there is no checkpoint in a transaction; SQLite does one itself \
+     when nothing reads; remove it";
 const JOURNAL: &str = "the journal mode cannot be changed in a transaction; set it once, from the \
      app or the sqlite3 shell";
-const SETTING: &str = "it sets what lasts no longer than the connection, or cannot be set in a \
+const SETTING: &str = "it lasts only as long as the connection, or cannot be set in a \
      transaction; set it where the app opens the database";
 const EXPLAIN: &str = "it changes nothing; remove it";
-pub(super) const EXTENSION: &str = "SQLite loads extensions only where the app has opened it so; \
-     what a migration makes with one, other tools could not open";
-const OWN: &str = "the record of migrations is kept by monolite; use `monolite migrate baseline`";
+pub(super) const EXTENSION: &str = "SQLite loads extensions only if the app allows it; \
+     other tools could not open what a migration makes with one";
+const OWN: &str =
+    "Monolite keeps the records of migrations itself; use `monolite migrate baseline`";
 
-/// Pragmas that belong to the data, or only look.
+/// Allowed pragmas: they change what is stored in the database, or only read.
 const PRAGMAS: [&str; 20] = [
     "analysis_limit",
     "application_id",
@@ -47,7 +47,7 @@ const PRAGMAS: [&str; 20] = [
     "user_version",
 ];
 
-/// Why the statement cannot be part of a migration, if it cannot.
+/// Why the statement is not allowed, if it is not.
 pub(super) fn why(cmd: &Cmd<'_>) -> Option<&'static str> {
     let stmt = match cmd {
         Cmd::Stmt(stmt) => stmt,
@@ -55,7 +55,7 @@ pub(super) fn why(cmd: &Cmd<'_>) -> Option<&'static str> {
     };
     match stmt {
         Stmt::Begin(..) | Stmt::Commit(_) => Some(TRANSACTION),
-        // To a savepoint of the file's own: harmless.
+        // ROLLBACK TO a savepoint of the file is allowed.
         Stmt::Rollback {
             savepoint_name: None,
             ..
@@ -77,10 +77,10 @@ pub(super) fn why(cmd: &Cmd<'_>) -> Option<&'static str> {
     }
 }
 
-/// It calls `load_extension`, which SQLite refuses only while it runs.
+/// Whether it calls `load_extension`, which SQLite refuses only when it runs.
 pub(super) fn loads(sql: &str) -> bool {
     const NAME: &str = "load_extension";
-    // Hardly any text has the word at all.
+    // A quick check first: few texts have the word.
     let mut windows = sql.as_bytes().windows(NAME.len());
     if !windows.any(|word| word.eq_ignore_ascii_case(NAME.as_bytes())) {
         return false;
@@ -110,7 +110,7 @@ fn pragma(name: &QualifiedName<'_>) -> Option<&'static str> {
     })
 }
 
-/// The same by the first word, for what only SQLite's own grammar can read.
+/// The same by the first word, for statements that this crate's grammar cannot parse.
 pub(super) fn why_by_word(word: &str) -> Option<&'static str> {
     let why = match word.to_ascii_uppercase().as_str() {
         "BEGIN" | "COMMIT" | "END" | "ROLLBACK" => TRANSACTION,

@@ -1,4 +1,4 @@
-//! All the files there are.
+//! The set of migration files, from a directory or from the program.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ pub struct Migrations {
 }
 
 impl Migrations {
-    /// Of names and texts, in any order.
+    /// From names and texts, in any order.
     ///
     /// # Errors
-    /// A name that is not of the form, a number given twice or left out.
+    /// A wrong name; a number that is missing or used twice.
     pub fn new<'f>(files: impl IntoIterator<Item = (&'f str, &'f str)>) -> Result<Self> {
         let files = files.into_iter().map(|(name, text)| File::new(name, text));
         Self::ordered(files.collect::<Result<_>>()?)
     }
 
-    /// The `.sql` files of a directory. Others in it are left alone, and so are
-    /// those whose name begins with a dot.
+    /// The `.sql` files in a directory. Other files are ignored, and so are those whose name
+    /// begins with a dot.
     ///
     /// # Errors
     /// As [`Migrations::new`]; the directory or a file cannot be read.
@@ -82,11 +82,10 @@ impl Migrations {
         self.files.last().map_or(0, File::version)
     }
 
-    /// Looks at every statement without running one.
+    /// Checks every statement without running any.
     ///
     /// # Errors
-    /// The first statement that SQLite cannot read, or that no migration may
-    /// hold; a file that holds none.
+    /// The first statement that does not parse or is not allowed; a file without statements.
     pub fn check(&self) -> Result<()> {
         self.files
             .iter()
@@ -109,15 +108,14 @@ fn sql_files(dir: &Path) -> Result<Vec<PathBuf>> {
         let is_hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        // `.SQL` would be passed over in silence: its name is refused.
+        // `.SQL` is included, so that its name is an error instead of being ignored.
         let is_sql = path
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("sql"));
         if !is_sql || is_hidden {
             continue;
         }
-        // A directory of that name would be passed over in silence, and a pipe
-        // waited for.
+        // A directory must not be ignored, and a pipe would block.
         match path.metadata() {
             Ok(of) if !of.is_file() => return Err(Error::NotAFile { path }),
             _ => paths.push(path),
@@ -127,11 +125,10 @@ fn sql_files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Files that were put into a program when it was built, by
-/// `monolite::migrations!`.
+/// Files that `monolite::migrations!` built into the program.
 #[derive(Debug, Clone, Copy)]
 pub struct Embedded {
-    /// The directory they were in; nothing in a program built with optimisation.
+    /// The directory they came from; empty in an optimized build.
     #[doc(hidden)]
     pub dir: &'static str,
     /// Names and texts.
@@ -142,9 +139,9 @@ pub struct Embedded {
 impl Embedded {
     /// The files.
     ///
-    /// A program built without optimisation also looks at the directory they
-    /// came from, if it is still there: a file that was added since, which the
-    /// compiler did not notice, would otherwise never be applied.
+    /// A program built without optimization also checks the directory they came from, if it
+    /// exists: a file added since, which the compiler did not notice, would otherwise never be
+    /// applied.
     ///
     /// # Errors
     /// As [`Migrations::new`]; [`Error::Stale`].
@@ -171,7 +168,6 @@ impl Embedded {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

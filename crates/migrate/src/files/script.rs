@@ -143,7 +143,8 @@ fn syntax_error(scratch: &Connection, sql: &str) -> Option<String> {
 fn check_rebuild(sql: &str) -> Result<(), Box<rebuild::Error>> {
     let rebuild = Rebuild::parse(sql).map_err(Box::new)?;
     if same_name(rebuild.name(), TABLE) {
-        let what = "the record of migrations is kept by monolite; use `monolite migrate baseline`";
+        let what =
+            "Monolite keeps the records of migrations itself; use `monolite migrate baseline`";
         return Err(Box::new(rebuild::Error::clause(TABLE, what)));
     }
     Ok(())
@@ -180,7 +181,6 @@ pub(crate) fn first_words(sql: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

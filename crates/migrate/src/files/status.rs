@@ -1,4 +1,5 @@
-//! What is applied, what waits, and what does not fit together.
+//! Which files are applied and which are pending, and whether files and records fit
+//! together.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +11,17 @@ use super::file::File;
 use super::migrations::Migrations;
 use super::record::{Applied, applied};
 
-/// How it is with one migration.
+/// The state of one migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It was applied.
     Applied,
-    /// It waits.
+    /// It is not applied yet.
     Pending,
-    /// It was applied, and is another text now.
+    /// It was applied, and its text has changed since.
     Edited,
-    /// It was applied, and there is no file.
+    /// It was applied, and its file is missing.
     Gone,
 }
 
@@ -32,7 +33,7 @@ pub struct Entry {
     pub version: u32,
     /// Its name without `.sql`.
     pub name: String,
-    /// How it is with it.
+    /// Its state.
     pub state: State,
     /// When it was applied, in milliseconds since 1970.
     pub applied_at_ms: Option<i64>,
@@ -74,13 +75,13 @@ pub fn status(conn: &Connection, migrations: &Migrations) -> Result<Vec<Entry>> 
     Ok(entries.into_values().collect())
 }
 
-/// The files that wait to be applied to the database, in order.
+/// The pending files, in order.
 ///
-/// `accept_newer` is for an older version of an app on a database that a newer
-/// one has migrated: nothing waits then.
+/// `accept_newer`: if a newer version of the app has migrated the database, nothing is
+/// pending, instead of an error.
 ///
 /// # Errors
-/// What was applied and the files do not fit together.
+/// Files and records do not fit together.
 pub fn pending<'m>(
     conn: &Connection,
     migrations: &'m Migrations,
@@ -136,7 +137,6 @@ pub(super) fn compare<'m>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -123,7 +123,6 @@ fn nearest(name: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::lint::rules::{DROP_COLUMN, DROP_TABLE};

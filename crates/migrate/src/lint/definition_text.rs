@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::schema::Table;
-use crate::sql::{ConstraintKind, TableText, Token, TokenType, tokens, unquote_name};
+use crate::sql::{ConstraintKind, TableText, Token, TokenType, tokens, unquote_name, word};
 
 /// The text without differences in spaces, quotes of names, and case.
-fn normal<'t>(sql: &str, words: impl Iterator<Item = &'t Token>) -> String {
-    let words = words.map(|token| match token.kind {
-        TokenType::TK_STRING | TokenType::TK_BLOB => token.text(sql).to_owned(),
-        _ => unquote_name(token.text(sql)).to_ascii_lowercase(),
-    });
+fn normal<'t>(sql: &str, tokens: impl Iterator<Item = &'t Token>) -> String {
+    let words = tokens.map(|token| word(sql, token));
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -92,4 +89,17 @@ fn check_word(sql: &str, token: &Token, table: &Table) -> String {
         true => word.to_owned(),
         false => name.to_ascii_lowercase(),
     }
+}
+
+/// The names and keywords in an expression.
+pub(super) fn names_in(sql: &str, item: &[Token]) -> Vec<String> {
+    let words = item.iter().filter(|token| is_word(sql, token));
+    words.map(|token| unquote_name(token.text(sql))).collect()
+}
+
+/// Whether a token is a name or a keyword.
+pub(super) fn is_word(sql: &str, token: &Token) -> bool {
+    let first = token.text(sql).chars().next();
+    token.kind != TokenType::TK_BLOB
+        && first.is_some_and(|c| c.is_alphabetic() || ['_', '"', '[', '`'].contains(&c))
 }

@@ -8,7 +8,7 @@ use sqlite3_parser::ast::{
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
-use super::manual_rebuild::words;
+use super::definition_text::names_in;
 use super::tautology::{Scope, bare};
 use crate::rebuild::Rebuild;
 use crate::sql::{Kind, Statement, tokens, unquote_name};
@@ -305,7 +305,7 @@ pub(super) fn rebuild_sets(sql: &str) -> Vec<(String, Vec<String>)> {
     let Ok(rebuild) = Rebuild::parse(sql) else {
         return Vec::new();
     };
-    let names = |expression: &str| words(expression, &tokens(expression).unwrap_or_default());
+    let names = |expression: &str| names_in(expression, &tokens(expression).unwrap_or_default());
     let sets = rebuild.sets().iter();
     sets.map(|(column, to)| (column.clone(), names(to)))
         .collect()

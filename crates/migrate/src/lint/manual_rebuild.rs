@@ -10,6 +10,7 @@ use sqlite3_parser::ast::{
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
+use super::definition_text::{is_word, names_in};
 use super::running_code::RunningCode;
 use super::scratch_schema::ScratchSchema;
 use super::tautology::Scope;
@@ -167,20 +168,8 @@ fn value(sql: &str, item: &[Token]) -> Option<Value> {
         {
             Value::Column(item.last().map(name)?)
         }
-        _ => Value::Expression(words(sql, item)),
+        _ => Value::Expression(names_in(sql, item)),
     })
-}
-
-/// The names and keywords in an expression.
-pub(super) fn words(sql: &str, item: &[Token]) -> Vec<String> {
-    let words = item.iter().filter(|token| is_word(sql, token));
-    words.map(|token| unquote_name(token.text(sql))).collect()
-}
-
-fn is_word(sql: &str, token: &Token) -> bool {
-    let first = token.text(sql).chars().next();
-    token.kind != TokenType::TK_BLOB
-        && first.is_some_and(|c| c.is_alphabetic() || ['_', '"', '[', '`'].contains(&c))
 }
 
 fn without_alias(item: &[Token]) -> &[Token] {
@@ -339,7 +328,6 @@ impl CopiedRows {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -64,7 +64,7 @@ rules! {
         "DROP TABLE of a table with ON DELETE CASCADE, SET NULL or SET DEFAULT children, by itself or as part of create, copy, drop, rename: where foreign keys are on, it deletes or empties the children's rows, and a PRAGMA in the transaction does not help",
         "REBUILD TABLE, which keeps children, indexes, triggers and rowids";
     HAND_REBUILD, "hand-rebuild", Warning,
-        "a table is rebuilt by hand: created anew, copied, dropped, renamed",
+        "a table is rebuilt by hand: created, copied, dropped, renamed",
         "REBUILD TABLE, which keeps indexes, triggers, views, rowids and the AUTOINCREMENT counter";
     ORPHANS, "orphans", Error,
         "a table is dropped that rows of another refer to",
@@ -96,7 +96,7 @@ rules! {
         "add a generated column of another name, deploy code that reads it, drop the old one later";
     NEW_CHECK, "new-check", Warning,
         "a CHECK, or a trigger that refuses rows, is added: code that still runs may write what it refuses",
-        "first deploy code that keeps to it, mend the rows that do not, add it then";
+        "first deploy code that keeps to it, correct the rows that do not, add it then";
     NEW_UNIQUE, "new-unique", Warning,
         "UNIQUE is demanded of a table that is there: code that still runs may write duplicates, and rows that are there may be some",
         "first deploy code that writes none, merge the duplicates, add it then";
@@ -105,7 +105,7 @@ rules! {
         "first deploy code without such a clause";
     NEW_FOREIGN_KEY, "new-foreign-key", Warning,
         "a foreign key is added to a table that is there: code that still runs may write rows without a parent",
-        "first deploy code that keeps to it, mend the rows that do not, add it then";
+        "first deploy code that keeps to it, correct the rows that do not, add it then";
     DROP_CONSTRAINT, "drop-constraint", Warning,
         "a foreign key, a CHECK or STRICT goes, or what a foreign key does to the children changes: what kept rows right does not any more",
         "keep it in the definition, or change code first that relies on it";
@@ -146,10 +146,10 @@ rules! {
         "nothing, if it is meant";
     FAILS, "fails", Error,
         "SQLite refuses the statement, by the schema as it is then",
-        "mend the statement";
+        "correct or remove the statement";
     NOT_A_MIGRATION, "not-a-migration", Error,
         "`monolite migrate up` would not run the file: it does not parse, a statement would end the transaction, or something temporary is left behind",
-        "mend the statement";
+        "correct or remove the statement";
     // Errors in `allow` comments.
     ALLOW_UNKNOWN, "allow-unknown", Error,
         "`-- monolite: allow …` names no rule",

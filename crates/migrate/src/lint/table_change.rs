@@ -135,7 +135,7 @@ impl TableChange<'_> {
             let checks = check_texts(old, &|_| true);
             let lost_checks = checks
                 .into_iter()
-                .filter(|(says, check)| !kept.contains_key(says) && !names_gone(check));
+                .filter(|(words, check)| !kept.contains_key(words) && !names_gone(check));
             lost.extend(lost_checks.map(|(_, check)| check));
         }
         let parent = |name: &str| match self.table_rename {
@@ -281,8 +281,8 @@ fn checks(
     let before = check_texts(old, &|_| true);
     // Code that does not know a column leaves it NULL or at its default.
     let was_there = |name: &str| !is_new(name);
-    for (says, check) in check_texts(new, &was_there) {
-        if !before.contains_key(&says) {
+    for (words, check) in check_texts(new, &was_there) {
+        if !before.contains_key(&words) {
             found.push(Found::new(NEW_CHECK, format!("{table} gets {check}")));
         }
     }

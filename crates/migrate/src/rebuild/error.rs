@@ -97,7 +97,7 @@ pub enum Error {
         table: String,
         /// `view v`, or the triggers of a table.
         what: String,
-        /// What SQLite says of it.
+        /// SQLite's message.
         message: String,
     },
     /// The new table has other rowids than the old one.

@@ -352,5 +352,4 @@ fn named_columns(schema: &Schema, key: &ForeignKey) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;

@@ -34,14 +34,14 @@ struct Row {
     sql: Option<String>,
 }
 
-/// What `PRAGMA table_list` says of a table.
+/// What `PRAGMA table_list` reports of a table.
 struct Listed {
     kind: TableKind,
     without_rowid: bool,
     strict: bool,
 }
 
-/// What `PRAGMA index_list` says of an index.
+/// What `PRAGMA index_list` reports of an index.
 struct ListedIndex {
     name: String,
     unique: bool,
@@ -64,7 +64,7 @@ impl Reader<'_> {
         let rows = self.rows()?;
         let listed = self.listed()?;
         let sequences = self.sequences(&rows)?;
-        // Indexes with text, and by table what pragma index_list says of all.
+        // Indexes with text, and all indexes as PRAGMA index_list reports them, by table.
         let mut index_rows = Vec::new();
         let mut index_lists = HashMap::new();
         for Row { entry, sql } in rows {

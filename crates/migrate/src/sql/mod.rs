@@ -29,4 +29,5 @@ pub use split::{Kind, Statement, split};
 pub use table::{Item, TableText};
 pub(crate) use token::Cursor;
 pub use token::{Token, TokenType, tokens};
+pub(crate) use words::word;
 pub use words::{check_words, index_words, literal_default, possible_columns, words};

@@ -14,7 +14,8 @@ pub fn words(sql: &str) -> Vec<String> {
     }
 }
 
-fn word(sql: &str, token: &Token) -> String {
+/// One token as a word.
+pub(crate) fn word(sql: &str, token: &Token) -> String {
     let text = token.text(sql);
     match token.kind {
         TokenType::TK_STRING | TokenType::TK_BLOB => text.into(),
@@ -103,7 +104,7 @@ fn group(tokens: &[Token]) -> &[Token] {
 }
 
 /// The words of a `CREATE INDEX`: one list for each column or expression that it
-/// is on, and its `WHERE`. `ASC` is left out, as it says nothing.
+/// is on, and its `WHERE`. `ASC` is left out, as it changes nothing.
 #[must_use]
 pub fn index_words(sql: &str) -> (Vec<Vec<String>>, Option<Vec<String>>) {
     let all = tokens(sql).unwrap_or_default();

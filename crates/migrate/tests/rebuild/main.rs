@@ -1,22 +1,15 @@
 //! What a rebuild changes, what it keeps, and what it refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "rebuild/columns.rs"]
 mod columns;
-#[path = "rebuild/connection.rs"]
 mod connection;
+#[path = "../corpus/mod.rs"]
 mod corpus;
-#[path = "rebuild/definition.rs"]
 mod definition;
-#[path = "rebuild/dependents.rs"]
 mod dependents;
-#[path = "rebuild/foreign_keys.rs"]
 mod foreign_keys;
-#[path = "rebuild/refusals.rs"]
 mod refusals;
-#[path = "rebuild/rowids.rs"]
 mod rowids;
-#[path = "rebuild/values.rs"]
 mod values;
 
 use corpus::{dump, query};
