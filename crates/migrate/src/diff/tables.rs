@@ -11,7 +11,7 @@ use crate::sql::{
 };
 
 /// What each table needs, or an error if that is not allowed.
-pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> {
+pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<TablePlan>> {
     let mut plans = Vec::new();
     let mut would_drop = Vec::new();
     let known = Known::of([&scratch.schema, &wanted.schema]);
@@ -26,7 +26,7 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> 
                     what,
                 });
             }
-            plans.push(Plan::Create(Plan::text(wanted, table)));
+            plans.push(TablePlan::Create(TablePlan::text(wanted, table)));
             continue;
         };
         if live.kind != table.kind {
@@ -44,13 +44,13 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> 
                     table: table.name.clone(),
                 });
             }
-            plans.push(Plan::Replace {
+            plans.push(TablePlan::Replace {
                 drop: format!("DROP TABLE {};", plain_name(&table.name)),
-                create: Plan::text(wanted, table),
+                create: TablePlan::text(wanted, table),
             });
             continue;
         }
-        match Plan::change(wanted, live, table)? {
+        match TablePlan::change(wanted, live, table)? {
             Change::Nothing => {}
             Change::Of(plan) => plans.push(plan),
             Change::WouldDrop(columns) => would_drop.extend(columns),
@@ -68,7 +68,10 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> 
         .collect();
     for name in gone {
         if wanted.allows(&name) {
-            plans.push(Plan::Drop(format!("DROP TABLE {};", plain_name(&name))));
+            plans.push(TablePlan::Drop(format!(
+                "DROP TABLE {};",
+                plain_name(&name)
+            )));
         } else {
             scratch.notes.push(format!(
                 "{name} is not in the wanted schema and is kept; --allow-drop {name}, or `-- monolite: \
@@ -82,8 +85,8 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<Plan>> 
 /// Runs the plans: new tables first, dropped ones last. Between them one change may need
 /// another before it: a foreign key needs the key it refers to, and a key can go only after
 /// the foreign keys to it. What fails is tried again after the others.
-pub(super) fn change(scratch: &mut Scratch, mut plans: Vec<Plan>) -> Result<()> {
-    plans.sort_by_key(Plan::order);
+pub(super) fn change(scratch: &mut Scratch, mut plans: Vec<TablePlan>) -> Result<()> {
+    plans.sort_by_key(TablePlan::order);
     while !plans.is_empty() {
         let (count, mut first, mut failed) = (plans.len(), None, Vec::new());
         for plan in plans {
@@ -100,18 +103,18 @@ pub(super) fn change(scratch: &mut Scratch, mut plans: Vec<Plan>) -> Result<()> 
     Ok(())
 }
 
-fn run(scratch: &mut Scratch, plan: &Plan) -> Result<()> {
+fn run(scratch: &mut Scratch, plan: &TablePlan) -> Result<()> {
     match plan {
-        Plan::Create(sql) | Plan::Drop(sql) => scratch.run(sql.clone()),
-        Plan::Rebuild(sql) => scratch.rebuild(sql.clone()),
-        Plan::Replace { drop, create } => {
+        TablePlan::Create(sql) | TablePlan::Drop(sql) => scratch.run(sql.clone()),
+        TablePlan::Rebuild(sql) => scratch.rebuild(sql.clone()),
+        TablePlan::Replace { drop, create } => {
             scratch.run(drop.clone())?;
             scratch.run(create.clone())
         }
-        Plan::Alter { alters, .. } if scratch.accepts(&alters.concat()) => {
+        TablePlan::Alter { alters, .. } if scratch.accepts(&alters.concat()) => {
             alters.iter().try_for_each(|sql| scratch.run(sql.clone()))
         }
-        Plan::Alter { rebuild, .. } => scratch.rebuild(rebuild.clone()),
+        TablePlan::Alter { rebuild, .. } => scratch.rebuild(rebuild.clone()),
     }
 }
 
@@ -146,7 +149,7 @@ pub(super) fn compare_app_virtual(scratch: &mut Scratch, wanted: &Wanted) -> Res
 }
 
 /// What one table needs.
-enum Plan {
+pub(super) enum TablePlan {
     Create(String),
     Drop(String),
     /// For a virtual table.
@@ -166,12 +169,12 @@ enum Plan {
 /// What is to be done for one table.
 enum Change {
     Nothing,
-    Of(Plan),
+    Of(TablePlan),
     /// These columns would be dropped, which is not allowed.
     WouldDrop(Vec<String>),
 }
 
-impl Plan {
+impl TablePlan {
     /// Plans run in ascending order.
     fn order(&self) -> u8 {
         match self {

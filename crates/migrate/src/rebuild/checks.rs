@@ -147,7 +147,7 @@ pub(super) fn check_quoted(
 pub(super) fn check_moved(
     rebuild: &Rebuild,
     conn: &Connection,
-    plan: &Plan,
+    plan: &CopyPlan,
     names: &Names,
     (old, moved): (&Table, &str),
     new: &Table,

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::fulltext::FullText;
-use super::qualified::main_name;
+use super::move_aside::main_name;
 use crate::schema::{Generated, Schema, Table, Trigger};
 use crate::sql::{TokenType as T, quote_name, tokens};
 

@@ -15,13 +15,21 @@ pub(super) enum Edit {
 
 /// Edits of one column's definition; everything else stays as it is written, comments
 /// too.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnEdit {
     type_: Option<String>,
     constraints: Vec<(Kind, Option<String>)>,
 }
 
 impl ColumnEdit {
+    /// No edit yet.
+    pub(super) fn none() -> Self {
+        Self {
+            type_: None,
+            constraints: Vec::new(),
+        }
+    }
+
     /// Sets the declared type; empty for none.
     #[must_use]
     pub fn type_(mut self, type_: &str) -> Self {

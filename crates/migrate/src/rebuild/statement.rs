@@ -97,7 +97,7 @@ impl Rebuild {
     /// Changes the definition of one column.
     #[must_use]
     pub fn column(mut self, name: &str, edit: impl FnOnce(ColumnEdit) -> ColumnEdit) -> Self {
-        let edit = edit(ColumnEdit::default());
+        let edit = edit(ColumnEdit::none());
         self.edits.push(Edit::Column(name.to_owned(), edit));
         self
     }
@@ -383,7 +383,7 @@ fn expression(cursor: &mut Cursor<'_>) -> sql::Result<String> {
 
 /// What values and rowids depend on: columns in order with their types, expressions of
 /// generated columns, keys, and the kind of table.
-fn facts(text: &TableText) -> Result<(Vec<String>, (bool, bool))> {
+fn facts(text: &TableText) -> sql::Result<(Vec<String>, (bool, bool))> {
     let decides = |kind: Kind| matches!(kind, Kind::PrimaryKey | Kind::Generated);
     let mut facts = Vec::new();
     for name in text.columns() {

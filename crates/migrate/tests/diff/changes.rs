@@ -1,10 +1,9 @@
 //! Which statements a change becomes, and what is no change.
 
 use monolite_migrate::diff::{Options, diff};
-use rusqlite::Connection;
 
-use crate::common::{POSTS, apply, options, way};
-use crate::corpus::{database, query};
+use crate::common::{POSTS, options, way};
+use crate::corpus::database;
 
 #[test]
 fn what_sqlite_does_is_left_to_it() {

@@ -5,16 +5,16 @@ use monolite_migrate::rebuild::Rebuild;
 use monolite_migrate::sql::{Kind, split};
 use rusqlite::Connection;
 
-use crate::corpus::{database, query};
+use crate::corpus::{self, database, query};
 
-pub const POSTS: &str = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, count INT); INSERT INTO posts VALUES (1, 'a', 2, 3); CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
+pub(crate) const POSTS: &str = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, count INT); INSERT INTO posts VALUES (1, 'a', 2, 3); CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
 
-pub fn options(drop: &[&str]) -> Options {
+pub(crate) fn options(drop: &[&str]) -> Options {
     Options::new().allow_drop(drop.iter().copied())
 }
 
 /// As the runner of files does it.
-pub fn apply(conn: &Connection, sql: &str) {
+pub(crate) fn apply(conn: &Connection, sql: &str) {
     conn.execute_batch("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")
         .unwrap();
     for statement in split(sql).unwrap() {
@@ -35,7 +35,7 @@ pub fn apply(conn: &Connection, sql: &str) {
 
 /// The migration, after it was applied and nothing is left to do.
 #[track_caller]
-pub fn way(live: &str, wanted: &str, drop: &[&str]) -> String {
+pub(crate) fn way(live: &str, wanted: &str, drop: &[&str]) -> String {
     let conn = database(live);
     let found = diff(&conn, wanted, &options(drop)).unwrap_or_else(|error| panic!("{error}"));
     apply(&conn, &found.sql);
@@ -51,7 +51,7 @@ pub fn way(live: &str, wanted: &str, drop: &[&str]) -> String {
 }
 
 /// What SQLite itself says of a schema, tables by their columns.
-pub fn facts(conn: &Connection) -> String {
+pub(crate) fn facts(conn: &Connection) -> String {
     let mut out = String::new();
     for (table, _) in schema(conn, "type IN ('table', 'view')") {
         out += &format!("== {table}\n");
@@ -100,7 +100,7 @@ pub fn facts(conn: &Connection) -> String {
 
 /// A text without comments, spaces, quotes of names and the case of anything but
 /// text; by its characters, for the code under test reads tokens.
-pub fn spelled(sql: &str) -> String {
+pub(crate) fn spelled(sql: &str) -> String {
     let (mut out, mut chars) = (String::new(), sql.chars().peekable());
     while let Some(c) = chars.next() {
         match (c, chars.peek()) {
@@ -131,7 +131,7 @@ pub fn spelled(sql: &str) -> String {
     out
 }
 
-pub fn top_level(list: &str) -> Vec<String> {
+pub(crate) fn top_level(list: &str) -> Vec<String> {
     let (mut depth, mut text, mut parts) = (0, false, vec![String::new()]);
     for c in list.chars() {
         match c {
@@ -149,7 +149,7 @@ pub fn top_level(list: &str) -> Vec<String> {
     parts
 }
 
-pub fn schema(conn: &Connection, which: &str) -> Vec<(String, String)> {
+pub(crate) fn schema(conn: &Connection, which: &str) -> Vec<(String, String)> {
     let sql = format!(
         "SELECT name, sql FROM main.sqlite_schema WHERE ({which}) AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY type, lower(name)"
     );
@@ -159,7 +159,7 @@ pub fn schema(conn: &Connection, which: &str) -> Vec<(String, String)> {
 }
 
 /// The statements that make a schema, as a file has them.
-pub fn ddl(sql: &str) -> String {
+pub(crate) fn ddl(sql: &str) -> String {
     let conn = Connection::open_in_memory().unwrap();
     conn.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
     corpus::fill(&conn, sql);
@@ -177,7 +177,7 @@ pub fn ddl(sql: &str) -> String {
         .collect()
 }
 
-pub fn columns(conn: &Connection, table: &str) -> Vec<(String, String)> {
+pub(crate) fn columns(conn: &Connection, table: &str) -> Vec<(String, String)> {
     let mut all = conn
         .prepare("SELECT name, type FROM pragma_table_xinfo(?1)")
         .unwrap();

@@ -1,9 +1,9 @@
 //! What may be dropped.
 
-use monolite_migrate::diff::{Error, diff};
+use monolite_migrate::diff::{Error, Options, diff};
 use rusqlite::Connection;
 
-use crate::common::{POSTS, options, way};
+use crate::common::{POSTS, options};
 use crate::corpus::database;
 
 #[test]

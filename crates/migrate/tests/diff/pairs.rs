@@ -3,8 +3,8 @@
 use monolite_migrate::diff::{Error, Options, diff};
 use rusqlite::Connection;
 
-use crate::common::{apply, columns, ddl, facts, options, schema, way};
-use crate::corpus::{self, SCHEMAS, database, query};
+use crate::common::{apply, columns, ddl, facts, way};
+use crate::corpus::{self, SCHEMAS, database};
 
 #[test]
 fn nothing_to_do() {

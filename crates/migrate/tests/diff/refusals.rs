@@ -3,8 +3,8 @@
 use monolite_migrate::diff::{Error, Options, diff};
 use rusqlite::Connection;
 
-use crate::common::{POSTS, apply, options, way};
-use crate::corpus::{database, query};
+use crate::common::{POSTS, options};
+use crate::corpus::database;
 
 #[test]
 fn what_cannot_be_is_said() {

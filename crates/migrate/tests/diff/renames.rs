@@ -1,9 +1,8 @@
 //! Renames that comments give.
 
-use monolite_migrate::diff::{Error, diff};
-use rusqlite::Connection;
+use monolite_migrate::diff::{Error, Options, diff};
 
-use crate::common::{POSTS, apply, options, way};
+use crate::common::{apply, way};
 use crate::corpus::{database, query};
 
 #[test]

@@ -1,5 +1,6 @@
 //! What it costs: nothing is written, little is read, nothing is without an end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +8,7 @@ use monolite_migrate::lint::Linter;
 use rusqlite::Connection;
 
 use crate::common::{big, blog, lint, names};
+use crate::rules::{FOUND, SLOW};
 
 /// Before a file is applied, nobody waits for its tables to be read through.
 #[test]

@@ -3,7 +3,7 @@
 use monolite_migrate::lint::{Finding, Linter};
 use rusqlite::Connection;
 
-pub const BLOG: &str = "
+pub(crate) const BLOG: &str = "
     CREATE TABLE users (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT '', email TEXT UNIQUE,
         age INTEGER, upper_name TEXT AS (upper(name))
@@ -30,14 +30,14 @@ pub const BLOG: &str = "
     CREATE TABLE _monolite_other (x);
 ";
 
-pub fn blog() -> Connection {
+pub(crate) fn blog() -> Connection {
     let db = Connection::open_in_memory().unwrap();
     db.execute_batch(BLOG).unwrap();
     db
 }
 
 /// Rows enough to take seconds.
-pub fn big() -> Connection {
+pub(crate) fn big() -> Connection {
     let db = Connection::open_in_memory().unwrap();
     db.execute_batch(
         "CREATE TABLE log (id INTEGER PRIMARY KEY, n INTEGER);
@@ -48,10 +48,10 @@ pub fn big() -> Connection {
     db
 }
 
-pub fn lint(db: Option<&Connection>, text: &str) -> Vec<Finding> {
+pub(crate) fn lint(db: Option<&Connection>, text: &str) -> Vec<Finding> {
     Linter::new(db).unwrap().file("0001_a.sql", text).unwrap()
 }
 
-pub fn names(found: &[Finding]) -> Vec<&'static str> {
+pub(crate) fn names(found: &[Finding]) -> Vec<&'static str> {
     found.iter().map(|finding| finding.rule.name).collect()
 }

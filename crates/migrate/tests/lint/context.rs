@@ -1,9 +1,9 @@
 //! What a finding depends on: earlier and later statements, other files, comments.
 
-use monolite_migrate::lint::{Level, Linter};
+use monolite_migrate::lint::Linter;
 use rusqlite::Connection;
 
-use crate::common::{blog, lint, names};
+use crate::common::{BLOG, blog, lint, names};
 
 #[test]
 fn without_a_database_the_files_before_are_what_is_there() {

@@ -1,6 +1,5 @@
 //! Any file gets findings, and no panic.
 
-use monolite_migrate::lint::Linter;
 use proptest::prelude::*;
 
 use crate::common::{blog, lint};

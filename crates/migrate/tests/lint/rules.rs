@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use monolite_migrate::lint::{Level, RULES};
-use rusqlite::Connection;
 
 use crate::common::{big, blog, lint, names};
 
 /// A statement and what is found in it, on the blog.
-const FOUND: &[(&str, &[&str], &str)] = &[
+pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
     ("DROP TABLE tags", &["drop-table"], "drops tags and 1 row"),
     ("DROP TABLE IF EXISTS comments", &["drop-table"], "drops comments and 4 rows"),
     ("ALTER TABLE posts DROP COLUMN body", &["drop-column"], "drops posts.body and its values"),
@@ -219,7 +218,7 @@ const FOUND: &[(&str, &[&str], &str)] = &[
     ("-- monolite: allow drop-table: gone\nSELECT 1", &["allow-unused"], "`drop-table` is allowed, and not found here"),
 ];
 
-const SLOW: &[(&str, &[&str], &str)] = &[
+pub(crate) const SLOW: &[(&str, &[&str], &str)] = &[
     (
         "CREATE INDEX i ON log (n)",
         &["slow-index"],
@@ -321,7 +320,7 @@ fn findings_are_facts_for_programs_too() {
 /// `docs/migrations.md` lists each rule with its level, and no other.
 #[test]
 fn the_documentation_lists_each_rule() {
-    let text = include_str!("../../../docs/migrations.md");
+    let text = include_str!("../../../../docs/migrations.md");
     let (_, list) = text.split_once("<!-- rules -->").expect("the list begins");
     let (list, _) = list
         .split_once("<!-- end of rules -->")
