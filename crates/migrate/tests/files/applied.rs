@@ -1,3 +1,5 @@
+//! Files are applied once, in order, with their records.
+
 use monolite_migrate::files::{Error, Event, Options, State, applied, pending, status, up};
 use rusqlite::Connection;
 

@@ -1,3 +1,5 @@
+//! Baseline: files recorded as applied without running them.
+
 use monolite_migrate::files::{BaselineOptions, Error, applied, baseline};
 use rusqlite::Connection;
 
