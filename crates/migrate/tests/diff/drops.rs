@@ -22,7 +22,7 @@ fn nothing_is_dropped_unasked() {
     let found = diff(&conn, "CREATE TABLE other (a);", &Options::default()).unwrap();
     assert_eq!(found.sql, "DROP VIEW v;\nCREATE TABLE other (a);");
     assert!(
-        found.notes[0].contains("posts is not in the wanted schema and stays"),
+        found.notes[0].contains("posts is not in the wanted schema and is kept"),
         "{:?}",
         found.notes
     );

@@ -133,7 +133,7 @@ fn a_view_that_does_not_work_is_named() {
         .unwrap_err()
         .to_string();
     assert!(
-        said.contains("view v") && said.contains("mend it or drop it first"),
+        said.contains("view v") && said.contains("correct it or drop it first"),
         "{said}"
     );
 }

@@ -195,7 +195,7 @@ fn a_view_that_does_not_work_is_named_where_it_keeps_a_rename_away() {
     let conn = database("CREATE TABLE t (a, b); CREATE VIEW v AS SELECT * FROM nowhere");
     let said = refused(&conn, Ok(Rebuild::table("t").rename("a", "c")));
     assert!(
-        said.contains("error in view v") && said.contains("mend it or drop it first"),
+        said.contains("error in view v") && said.contains("correct it or drop it first"),
         "{said}"
     );
 }
