@@ -224,7 +224,7 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
         (
             "0002_b.sql",
             "PRAGMA foreign_keys=OFF;",
-            &["PRAGMA foreign_keys=OFF", "by itself"],
+            &["PRAGMA foreign_keys=OFF", "foreign keys off anyway"],
         ),
         ("0002_b.sql", "SELECT 'a", &["0002_b.sql, line 1"]),
         ("0002_b.sql", "REBUILD TABLE post", &["0002_b.sql, line 1"]),
@@ -657,7 +657,7 @@ fn a_database_of_other_means_gets_a_baseline() {
     project.refused("baseline", 1, &["the column b.x is missing", "--force"]);
     let strict = POSTS.replace("title TEXT)", "title TEXT UNIQUE)");
     project.write("migrations/0001_a.sql", &strict);
-    project.refused("baseline --to 1", 1, &["post has not `title TEXT UNIQUE`"]);
+    project.refused("baseline --to 1", 1, &["post lacks `title TEXT UNIQUE`"]);
     project.write("migrations/0001_a.sql", POSTS);
     assert_eq!(
         project.good("baseline --to 1"),

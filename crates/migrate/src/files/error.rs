@@ -298,7 +298,7 @@ impl Error {
 
 fn newest_of(newest: u32) -> String {
     match newest {
-        0 => "there is none here".into(),
+        0 => "there is no migration here".into(),
         newest => format!("the newest migration here is {newest:04}"),
     }
 }

@@ -27,7 +27,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
     (
         "DROP TABLE posts",
         &["drop-table", "cascade-trap"],
-        "DROP TABLE posts takes 3 rows of comments (ON DELETE CASCADE), post_id in 2 rows of likes (ON DELETE SET NULL) along",
+        "DROP TABLE posts deletes or empties 3 rows of comments (ON DELETE CASCADE), post_id in 2 rows of likes (ON DELETE SET NULL)",
     ),
     (
         "CREATE TABLE new (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER REFERENCES users ON DELETE CASCADE,
@@ -58,7 +58,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
         &["hand-rebuild"],
         "rebuilds comments by hand",
     ),
-    ("DROP TABLE users", &["drop-table", "cascade-trap", "orphans"], "leaves 2 rows of audits without what they refer to"),
+    ("DROP TABLE users", &["drop-table", "cascade-trap", "orphans"], "leaves 2 rows of audits without their parent rows"),
     ("ALTER TABLE tags RENAME TO labels", &["rename-table"], "renames tags to labels"),
     ("ALTER TABLE posts RENAME COLUMN body TO text", &["rename-column"], "renames posts.body to text"),
     ("REBUILD TABLE tags (label TEXT PRIMARY KEY) RENAME COLUMN name TO label", &["rebuilds", "rename-column"], "renames tags.name to label"),
@@ -215,7 +215,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
     ("-- to be written", &["not-a-migration"], "no statement"),
     ("-- monolite: allow drop-tabel: x\nSELECT 1", &["allow-unknown"], "did you mean `drop-table`?"),
     ("-- monolite: allow drop-table\nDROP TABLE tags", &["allow-without-reason", "drop-table"], ""),
-    ("-- monolite: allow drop-table: gone\nSELECT 1", &["allow-unused"], "`drop-table` is allowed, and not found here"),
+    ("-- monolite: allow drop-table: gone\nSELECT 1", &["allow-unused"], "`drop-table` is allowed, but not found here"),
 ];
 
 pub(crate) const SLOW: &[(&str, &[&str], &str)] = &[

@@ -247,7 +247,7 @@ fn virtual_tables_are_refused_and_survive() {
         &conn,
         Rebuild::parse("REBUILD TABLE posts_fts_data (id INTEGER PRIMARY KEY, block BLOB)"),
     );
-    assert!(said.contains("keeps what it knows"), "{said}");
+    assert!(said.contains("stores its content"), "{said}");
     run(
         &conn,
         "REBUILD TABLE posts (id INTEGER PRIMARY KEY, title TEXT NOT NULL, body TEXT, likes INT NOT NULL DEFAULT 0)",

@@ -94,7 +94,7 @@ fn rows_that_do_not_fit_are_refused_with_the_mend() {
         ),
         (
             "(id INTEGER PRIMARY KEY, a CHECK (a <> 'word'), b TEXT)",
-            "mend them first",
+            "change them first",
         ),
         (
             "(id INTEGER PRIMARY KEY, a INTEGER, b TEXT) STRICT",
