@@ -34,7 +34,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
            title TEXT NOT NULL DEFAULT '', body TEXT, price INTEGER CHECK(price >= 0));
          INSERT INTO new SELECT * FROM posts; DROP TABLE posts; ALTER TABLE new RENAME TO posts;",
         &["cascade-trap", "hand-rebuild"],
-        "takes 3 rows of comments",
+        "deletes or empties 3 rows of comments",
     ),
     // Aside, anew, and back: the children follow the table that is dropped.
     (
@@ -42,7 +42,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
            REFERENCES users ON DELETE CASCADE, title TEXT NOT NULL DEFAULT '', body TEXT, price INTEGER CHECK (price >= 0));
          INSERT INTO posts SELECT * FROM old; DROP TABLE old;",
         &["cascade-trap", "hand-rebuild", "orphans"],
-        "DROP TABLE old takes 3 rows of comments",
+        "DROP TABLE old deletes or empties 3 rows of comments",
     ),
     // By way of a temporary table.
     (
@@ -50,7 +50,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
            AUTOINCREMENT, user_id INTEGER REFERENCES users ON DELETE CASCADE, title TEXT NOT NULL DEFAULT '', body TEXT,
            price INTEGER CHECK (price >= 0)); INSERT INTO posts SELECT * FROM kept; DROP TABLE kept;",
         &["cascade-trap", "hand-rebuild"],
-        "takes 3 rows of comments",
+        "deletes or empties 3 rows of comments",
     ),
     (
         "CREATE TABLE new (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT);
