@@ -139,3 +139,89 @@ pub async fn upkeep<U: Upkeep>(mut work: U, retry_after: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[derive(Debug, PartialEq)]
+    enum Failure {
+        Passing,
+        Final,
+    }
+
+    /// Does what its script says, a round for each entry, and reports each round.
+    struct Scripted {
+        script: std::vec::IntoIter<Result<Option<Duration>, Failure>>,
+        rounds: Sender<usize>,
+        count: usize,
+        wake: Arc<Notify>,
+    }
+
+    impl Upkeep for Scripted {
+        type Error = Failure;
+
+        async fn round(&mut self) -> Result<Option<Instant>, Failure> {
+            self.count += 1;
+            self.rounds.send(self.count).unwrap();
+            let next = self.script.next().unwrap_or(Err(Failure::Final))?;
+            Ok(next.map(|after| Instant::now() + after))
+        }
+
+        fn wake(&self) -> &Notify {
+            &self.wake
+        }
+
+        fn is_final(error: &Failure) -> bool {
+            *error == Failure::Final
+        }
+    }
+
+    fn run(
+        background: &Background,
+        script: Vec<Result<Option<Duration>, Failure>>,
+    ) -> (Receiver<usize>, Arc<Notify>) {
+        let (rounds, seen) = channel();
+        let wake = Arc::new(Notify::new());
+        let work = Scripted {
+            script: script.into_iter(),
+            rounds,
+            count: 0,
+            wake: Arc::clone(&wake),
+        };
+        background
+            .spawn(upkeep(work, Duration::from_millis(1)))
+            .unwrap();
+        (seen, wake)
+    }
+
+    #[test]
+    fn a_round_comes_when_it_is_due_when_woken_and_after_an_error() {
+        let background = Background::new("test");
+        let soon = Some(Duration::from_millis(1));
+        let (seen, wake) = run(&background, vec![Ok(soon), Err(Failure::Passing), Ok(None)]);
+        for round in 1..=3 {
+            assert_eq!(seen.recv_timeout(LONG), Ok(round));
+        }
+        wake.notify_one();
+        // The script has ended: its last error is final.
+        assert_eq!(seen.recv_timeout(LONG), Ok(4));
+        assert!(seen.recv_timeout(LONG).is_err(), "the work is dropped");
+    }
+
+    #[test]
+    fn a_stopped_thread_drops_its_tasks_and_takes_no_more() {
+        let background = Background::new("test");
+        let (seen, _wake) = run(&background, vec![Ok(None)]);
+        assert_eq!(seen.recv_timeout(LONG), Ok(1));
+        background.stop(true);
+        assert!(seen.recv_timeout(LONG).is_err());
+        let refused = background.spawn(async {});
+        assert!(matches!(refused, Err(SpawnError::Stopped)));
+    }
+}

@@ -1,4 +1,4 @@
-//! The responses that are the gate's own.
+//! Why the gate answers a request instead of the app, and with what page.
 
 use std::time::Duration;
 
@@ -7,8 +7,6 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use crate::body::Reply;
-
 /// Why a request was not passed on, or not answered by the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -16,11 +14,11 @@ pub(crate) enum Refusal {
     Bad(&'static str),
     /// CONNECT: this is no forward proxy.
     Method,
-    /// The body came too slowly to be worth the wait.
+    /// The client sent nothing of its body for too long.
     BodyTooSlow,
-    /// Too many wait already.
+    /// The bound of waiting requests, or of their bytes, is reached.
     HoldFull,
-    /// The app did not come in time.
+    /// The app was not ready within the request's waiting time.
     HeldTooLong,
     /// The gate is closing.
     ShuttingDown,
@@ -57,7 +55,7 @@ impl Refusal {
         }
     }
 
-    /// Nothing of the request was passed on: it can be sent again.
+    /// Nothing of the request was passed on: the client may repeat it.
     fn can_be_repeated(self) -> bool {
         matches!(
             self,
@@ -65,8 +63,9 @@ impl Refusal {
         )
     }
 
-    /// The answer: a page for browsers, a line for everybody else.
-    pub(crate) fn response(self, accept: Option<&HeaderValue>) -> Response<Reply> {
+    /// The answer: HTML if `accept` (the request's `Accept`) names it, else one
+    /// line of text.
+    pub(crate) fn response(self, accept: Option<&HeaderValue>) -> Response<Full<Bytes>> {
         const RETRY_AFTER: Duration = Duration::from_secs(5);
         let status = self.status();
         let html = accept.is_some_and(|accept| {
@@ -75,13 +74,13 @@ impl Refusal {
                 .is_ok_and(|accept| accept.contains("text/html"))
         });
         let mut response = if html {
-            own(
+            page(
                 status,
                 "text/html; charset=utf-8",
-                page(status, self.text()),
+                html_page(status, self.text()),
             )
         } else {
-            own(
+            page(
                 status,
                 "text/plain; charset=utf-8",
                 format!("{}\n", self.text()),
@@ -98,12 +97,13 @@ impl Refusal {
     }
 }
 
-pub(crate) fn own(
+/// A page that no cache may keep.
+pub(crate) fn page(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
-) -> Response<Reply> {
-    let mut response = Response::new(Reply::Own(Full::new(body.into())));
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -112,7 +112,7 @@ pub(crate) fn own(
     response
 }
 
-fn page(status: StatusCode, text: &str) -> String {
+fn html_page(status: StatusCode, text: &str) -> String {
     let reason = status.canonical_reason().unwrap_or("Error");
     // `text` is one of the constants above: nothing to escape.
     format!(
