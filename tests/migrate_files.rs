@@ -115,7 +115,7 @@ fn from_nothing_to_a_database() {
         project.good("new Add posts"),
         "migrations/0001_add_posts.sql\n"
     );
-    project.refused("up", 1, &["0001_add_posts.sql holds no statement"]);
+    project.refused("up", 1, &["0001_add_posts.sql has no statement"]);
     assert_eq!(
         project.files(),
         [] as [&str; 0],
@@ -208,7 +208,7 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
         (
             "0002_b.sql",
             "PRAGMA foreign_keys=OFF;",
-            &["PRAGMA foreign_keys=OFF", "by itself"],
+            &["PRAGMA foreign_keys=OFF", "foreign keys off anyway"],
         ),
         ("0002_b.sql", "SELECT 'a", &["0002_b.sql, line 1"]),
         ("0002_b.sql", "REBUILD TABLE post", &["0002_b.sql, line 1"]),
@@ -226,7 +226,7 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
         "migrations/0002_b.sql",
         "CREATE TABLE b (x);\nDROP TABLE post;",
     );
-    project.refused("plan", 1, &["2 rows of comment without the row of post"]);
+    project.refused("plan", 1, &["2 rows of comment whose row of post"]);
     project.refused(
         "up",
         1,
@@ -638,10 +638,10 @@ fn a_database_of_other_means_gets_a_baseline() {
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
     project.db().execute_batch(POSTS).expect("made");
     project.refused("up", 1, &["table post already exists"]);
-    project.refused("baseline", 1, &["it has not the column b.x", "--force"]);
+    project.refused("baseline", 1, &["the column b.x is missing", "--force"]);
     let strict = POSTS.replace("title TEXT)", "title TEXT UNIQUE)");
     project.write("migrations/0001_a.sql", &strict);
-    project.refused("baseline --to 1", 1, &["post has not `title TEXT UNIQUE`"]);
+    project.refused("baseline --to 1", 1, &["post lacks `title TEXT UNIQUE`"]);
     project.write("migrations/0001_a.sql", POSTS);
     assert_eq!(
         project.good("baseline --to 1"),

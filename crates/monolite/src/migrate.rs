@@ -90,7 +90,7 @@ impl Migrate {
         Self {
             files,
             accept_newer: false,
-            lock_wait: files::Options::at(0).patience,
+            lock_wait: files::Options::LOCK_WAIT_DEFAULT,
         }
     }
 
@@ -123,9 +123,9 @@ pub async fn migrate_store(store: &Store, migrate: impl Into<Migrate>) -> Result
         // The store has made the file: no other is made if it is gone.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&path, flags)?;
-        let mut options = files::Options::at(SystemClock.now_ms());
-        options.accept_newer = migrate.accept_newer;
-        options.patience = migrate.lock_wait;
+        let options = files::Options::new(SystemClock.now_ms())
+            .accept_newer(migrate.accept_newer)
+            .lock_wait(migrate.lock_wait);
         Ok(files::up(&conn, &migrations, &options, &mut |_| {})?)
     })
     .await

@@ -1,13 +1,15 @@
+//! Instructions in the comments of a schema file: `was:`, `set:`, `monolite: drop`.
+
 use crate::sql::{self, Comment, TableText, comments, tokens, unquote_name};
 
-/// What the comments of a table say to us.
+/// The instructions in the comments of one table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Annotations {
     /// The table's former name.
     pub(super) was: Option<String>,
-    /// Column, and its former name.
+    /// Columns with their former names.
     pub(super) columns: Vec<(String, String)>,
-    /// Column, and what it is for the rows there are.
+    /// Columns with the expression for the existing rows.
     pub(super) sets: Vec<(String, String)>,
 }
 
@@ -16,13 +18,13 @@ fn after<'c>(comment: &'c str, word: &str) -> Option<&'c str> {
     Some(rest.trim()).filter(|rest| !rest.is_empty())
 }
 
-fn is_ours(comment: &str) -> bool {
+fn is_instruction(comment: &str) -> bool {
     ["was:", "set:", "monolite:"]
         .iter()
         .any(|word| comment.trim().starts_with(word))
 }
 
-/// `monolite: drop posts.price`, without what comes after a second space.
+/// The names in `monolite: drop posts.price, …`.
 pub(super) fn dropped(comments: &[Comment]) -> Vec<String> {
     comments
         .iter()
@@ -32,8 +34,8 @@ pub(super) fn dropped(comments: &[Comment]) -> Vec<String> {
 }
 
 impl Annotations {
-    /// `leading` stand before the statement; those beside the opening
-    /// parenthesis are the table's too.
+    /// `leading`: the comments before the statement. Those on the line of the opening
+    /// parenthesis belong to the table too.
     pub(super) fn of(leading: &[Comment], text: &TableText) -> Self {
         let mut found = Self::default();
         let mut of_table: Vec<String> =
@@ -41,11 +43,11 @@ impl Annotations {
         for (at, item) in text.items.iter().enumerate() {
             let mut own = item.comments();
             if at == 0 {
-                let cut = sql::beside(&item.before);
-                let beside = item.before.get(..cut).unwrap_or_default();
-                let beside = comments(beside, &[]);
-                own.drain(..beside.len().min(own.len()));
-                of_table.extend(beside.into_iter().map(|comment| comment.text));
+                let cut = sql::on_same_line(&item.before);
+                let comment = item.before.get(..cut).unwrap_or_default();
+                let own_line = comments(comment, &[]);
+                own.drain(..own_line.len().min(own.len()));
+                of_table.extend(own_line.into_iter().map(|comment| comment.text));
             }
             let Some(column) = &item.column else { continue };
             for comment in own {
@@ -63,14 +65,14 @@ impl Annotations {
     }
 }
 
-/// A text without the comments that are for us: they do not go into a database.
+/// The text without such comments: they are not stored in a database.
 pub(super) fn without(text: &str) -> String {
     let Ok(tokens) = tokens(text) else {
         return text.to_owned();
     };
     let mut text = text.to_owned();
     for comment in comments(&text.clone(), &tokens).into_iter().rev() {
-        if !is_ours(&comment.text) {
+        if !is_instruction(&comment.text) {
             continue;
         }
         let before = text.get(..comment.span.start).unwrap_or_default();
@@ -81,7 +83,7 @@ pub(super) fn without(text: &str) -> String {
         let rest = text.get(comment.span.end..).unwrap_or_default();
         let line_ends = rest.starts_with('\n');
         let end = comment.span.end + usize::from(alone && line_ends);
-        // A comment in the midst of a line keeps what it separated apart.
+        // Keeps what a comment in the middle of a line separated.
         let between = if line_ends || rest.is_empty() {
             ""
         } else {

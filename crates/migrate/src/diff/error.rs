@@ -1,3 +1,5 @@
+//! Errors of a comparison of schemas.
+
 use thiserror::Error as ThisError;
 
 use crate::{rebuild, sql};
@@ -25,11 +27,11 @@ pub enum Error {
         /// As it was given.
         name: String,
     },
-    /// A former name that is there, beside the new one.
+    /// Both the former and the new name of a column exist.
     #[error(
         "{table}.{column} is to be what was {was}, and the database has both: say --allow-drop \
          {drop} if the values of {column} shall go and those of {was} take their place; or, if they \
-         are two columns, take the comment `was: {was}` away", drop = shell_words(&[format!("{table}.{column}")])
+         are two columns, remove the comment `was: {was}`", drop = shell_words(&[format!("{table}.{column}")])
     )]
     BothThere {
         /// The table.
@@ -39,9 +41,9 @@ pub enum Error {
         /// The former one.
         was: String,
     },
-    /// A statement of the wanted schema that makes nothing.
+    /// A statement in the wanted schema that is not `CREATE`.
     #[error(
-        "line {line} of the wanted schema: {statement} does not belong there; only CREATE does"
+        "line {line} of the wanted schema: {statement} does not belong there; only CREATE statements do"
     )]
     Statement {
         /// From 1.
@@ -54,23 +56,23 @@ pub enum Error {
     Wanted {
         /// From 1.
         line: usize,
-        /// What SQLite says.
+        /// SQLite's message.
         source: rusqlite::Error,
     },
     /// The live schema cannot be read, or not be copied.
-    #[error("cannot {doing}: {source}{mend}")]
+    #[error("cannot {doing}: {source}{advice}")]
     Sqlite {
         /// What was being done.
         doing: String,
-        /// What to do, from a `; ` on; or nothing.
-        mend: &'static str,
-        /// What SQLite says.
+        /// What to do, beginning with `; `; or empty.
+        advice: &'static str,
+        /// SQLite's message.
         source: rusqlite::Error,
     },
     /// A table of the wanted schema that a query makes.
     #[error(
-        "line {line} of the wanted schema: {table} is made by AS SELECT, which says neither its \
-         constraints nor its rows from now on; write its columns instead: {sql}"
+        "line {line} of the wanted schema: {table} is made by AS SELECT, which gives neither its \
+         constraints nor its later rows; write its columns instead: {sql}"
     )]
     AsSelect {
         /// From 1.
@@ -90,10 +92,10 @@ pub enum Error {
         line: usize,
         /// The virtual table.
         table: String,
-        /// What SQLite says.
+        /// SQLite's message.
         message: String,
     },
-    /// What stays would not work any more.
+    /// A kept view or trigger would not work any more.
     #[error(
         "{what} would not work after the migration: {message}; change it in the wanted schema too, or \
          drop it first"
@@ -101,13 +103,13 @@ pub enum Error {
     Breaks {
         /// `the view v`, or the triggers of a table.
         what: String,
-        /// What SQLite says of it.
+        /// SQLite's message.
         message: String,
     },
-    /// Columns would go, and nobody said so.
+    /// Columns would be dropped, which is not allowed.
     #[error(
         "{} would be dropped with all values: not in the wanted schema; say --allow-drop {}, or write \
-         `-- monolite: drop {}` in it; or, if one has another name now, `-- was: {}` beside that",
+         `-- monolite: drop {}` in it; or, if one has another name now, `-- was: {}` on its line",
         .columns.join(", "), shell_words(.columns), .columns.first().map_or("", |one| one),
         .columns.first().and_then(|one| one.rsplit('.').next()).unwrap_or_default()
     )]
@@ -118,7 +120,7 @@ pub enum Error {
     /// A new column that may not be NULL.
     #[error(
         "{table}.{column} is new and NOT NULL: give it a DEFAULT, or write `-- set: expression` \
-         beside it for the rows there are, or `-- was: name` if it had another name"
+         on its line for the existing rows, or `-- was: name` if it had another name"
     )]
     NoValue {
         /// The table.
@@ -129,7 +131,7 @@ pub enum Error {
     /// A virtual table that is another one now.
     #[error(
         "{table} is a virtual table and its arguments differ: it cannot be changed, only dropped and \
-         created anew; say --allow-drop {table} if its rows may go (an index over the rows of another \
+         created again; say --allow-drop {table} if its rows may be lost (an index over the rows of another \
          table is filled again by INSERT INTO {table} ({table}) VALUES ('rebuild'))"
     )]
     Virtual {
@@ -147,7 +149,7 @@ pub enum Error {
         what: &'static str,
     },
     /// What a comment asks for is not there.
-    #[error("the wanted schema says `{annotation}`, and the database has no {missing}")]
+    #[error("the wanted schema has `{annotation}`, and the database has no {missing}")]
     Annotation {
         /// The comment.
         annotation: String,
@@ -165,7 +167,7 @@ pub enum Error {
 /// The result of a comparison.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// As a shell takes them.
+/// Quoted for a shell.
 fn shell_words(names: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let word = |name: &String| match name.chars().all(plain) {
@@ -187,7 +189,7 @@ impl Error {
         let doing = doing.into();
         move |source| Self::Sqlite {
             doing,
-            mend: "",
+            advice: "",
             source,
         }
     }

@@ -1,10 +1,10 @@
-//! From the schema a database has to the one a file says, as a migration a
-//! person would have written.
+//! Writes the migration from the schema of a database to the schema in a file, as a person
+//! would write it.
 //!
-//! What SQLite does safely itself (`ADD COLUMN`, `RENAME`, `DROP COLUMN`) is left
-//! to it, everything else is a `REBUILD TABLE`. Tables and columns that the file
-//! does not have are not dropped unless that is said; a rename is said by a
-//! comment:
+//! Changes that SQLite does safely itself (`ADD COLUMN`, `RENAME`, `DROP COLUMN`) are
+//! `ALTER TABLE`; all others are a `REBUILD TABLE`. Tables and columns that the file does
+//! not have are not dropped unless that is allowed. Comments give renames, values and
+//! drops:
 //!
 //! ```sql
 //! -- was: posts
@@ -16,18 +16,16 @@
 //! -- monolite: drop articles.price
 //! ```
 //!
-//! **What is given out has been tried**: each statement runs on an empty copy of
-//! the live schema while it is written, and at the end the copy must have the
-//! wanted schema, or there is an error instead of a migration.
+//! **Every migration has been tried**: each statement runs on an empty copy of the live
+//! schema as it is written, and at the end the copy must have the wanted schema; otherwise
+//! the result is an error.
 
 mod annotation;
 mod error;
-mod foreign;
 mod normal;
 mod objects;
 mod renames;
 mod scratch;
-mod table;
 mod tables;
 mod wanted;
 
@@ -38,39 +36,60 @@ pub use error::{Error, Result};
 use scratch::Scratch;
 use wanted::Wanted;
 
-/// What may be done.
+/// What a migration may do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What may be dropped: `table` or `table.column`, by its name before the
+    allow_drop: Vec<String>,
+    any_order: bool,
+}
+
+impl Options {
+    /// The defaults: nothing is dropped, and columns get the wanted order.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What may be dropped: each a `table` or `table.column`, by its name before the
     /// migration or after its renames.
-    pub allow_drop: Vec<String>,
-    /// Do not rebuild a table for the order of its columns only.
-    pub any_order: bool,
+    #[must_use]
+    pub fn allow_drop<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.allow_drop.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Do not rebuild a table only for the order of its columns. Default: do.
+    #[must_use]
+    pub fn any_order(mut self, any_order: bool) -> Self {
+        self.any_order = any_order;
+        self
+    }
 }
 
 /// The way from one schema to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Migration {
-    /// The statements, each with its `;`, ready for a migration file. Empty when
-    /// there is nothing to do.
+    /// The statements, each with its `;`, for a migration file. Empty if there is nothing to
+    /// do.
     pub sql: String,
-    /// What was left as it is, and how to say otherwise.
+    /// What was left as it is, and how to change it.
     pub notes: Vec<String>,
 }
 
 impl Migration {
-    /// Is there nothing to do?
+    /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sql.is_empty()
     }
 }
 
-/// What takes `live` to the schema that `wanted` makes. `live` is only read.
+/// The migration from the schema of `live` to the schema that the text `wanted` creates.
+/// `live` is only read.
 ///
 /// # Errors
-/// When `wanted` cannot be read, when something would have to be dropped that
-/// nobody allowed, when a new column has no value for the rows there are.
+/// When `wanted` cannot be read, something would be dropped that is not allowed, or a new
+/// column has no value for the existing rows.
 pub fn diff(live: &Connection, wanted: &str, options: &Options) -> Result<Migration> {
     let mut wanted = Wanted::read(wanted, options)?;
     let mut scratch = Scratch::of(live)?;
@@ -78,9 +97,9 @@ pub fn diff(live: &Connection, wanted: &str, options: &Options) -> Result<Migrat
         return Err(Error::Empty);
     }
     scratch.notes.clone_from(&wanted.notes);
-    foreign::compare(&mut scratch, &wanted)?;
-    // What is named by a table is so by its new name only after the renames, and
-    // these are not told to full-text indexes.
+    tables::compare_app_virtual(&mut scratch, &wanted)?;
+    // Views and triggers work under new names only after the renames, which full-text
+    // indexes do not follow: so both before and after them.
     let live = scratch.compiled()?;
     let names = options.allow_drop.iter();
     let mut unknown: Vec<&String> = names.filter(|name| !scratch.has_what(name)).collect();

@@ -1,3 +1,5 @@
+//! Definitions in a form in which spelling does not matter.
+
 use std::collections::{HashMap, HashSet};
 
 use crate::schema::Schema;
@@ -6,11 +8,11 @@ use crate::sql::{
     tokens, unquote_name,
 };
 
-/// A text as SQLite understands it: without comments, spaces, quotes of names
+/// The words of a text as SQLite understands it: without comments, spaces, quotes of names,
 /// and the case of anything but text.
 ///
-/// What stands in double quotes is a name to SQLite if something has that name,
-/// and text otherwise; `is_name` says which.
+/// To SQLite, a word in double quotes is a name if something has that name, and text
+/// otherwise; `is_name` decides. (That is the difference to [`sql::words`].)
 fn words(text: &str, is_name: impl Fn(&str) -> bool) -> Vec<String> {
     let Ok(tokens) = tokens(text) else {
         return vec![text.to_owned()];
@@ -33,18 +35,18 @@ fn words(text: &str, is_name: impl Fn(&str) -> bool) -> Vec<String> {
         .collect()
 }
 
-/// May SQLite take this word for text?
+/// Whether SQLite takes this word as text.
 fn is_text(own: &str, before: Option<T>, is_name: impl Fn(&str) -> bool) -> bool {
     let is_boolean = ["true", "false"].iter().any(|word| same_name(own, word));
     match before {
-        // There every word is.
+        // Every word is text in a default.
         Some(T::TK_DEFAULT) => !is_boolean,
         Some(T::TK_COLLATE | T::TK_CONSTRAINT | T::TK_REFERENCES | T::TK_DOT) => false,
         _ => own.starts_with('"') && !is_name(&unquote_name(own)),
     }
 }
 
-/// One column, whatever the order of its constraints.
+/// One column, independent of the order of its constraints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NormalColumn {
     pub(super) name: String,
@@ -52,7 +54,7 @@ pub(super) struct NormalColumn {
     constraints: Vec<Vec<String>>,
 }
 
-/// A table, whatever the order of its constraints.
+/// A table, independent of the order of its constraints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NormalTable {
     pub(super) columns: Vec<NormalColumn>,
@@ -88,7 +90,7 @@ impl NormalTable {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The same but for the order of the columns?
+    /// Whether they are the same apart from the order of columns.
     pub(super) fn same_set(&self, other: &Self) -> bool {
         self.constraints == other.constraints
             && self.options == other.options
@@ -106,7 +108,7 @@ impl NormalColumn {
             .constraints()
             .iter()
             .map(|one| constraint_words(column.text_of(one), one.kind, &is_name))
-            // It says nothing.
+            // It has no effect.
             .filter(|words| *words != ["null"])
             .collect();
         constraints.sort();
@@ -118,18 +120,18 @@ impl NormalColumn {
     }
 }
 
-/// Only expressions hold text.
+/// Only expressions have texts.
 fn constraint_words(text: &str, kind: Kind, is_name: impl Fn(&str) -> bool) -> Vec<String> {
     let has_text = matches!(kind, Kind::Check | Kind::Default | Kind::Generated);
     words(text, |name| !has_text || is_name(name))
 }
 
-/// The names of two schemas whose texts are compared: what is a name in one is so
-/// in both, or the same text would not be the same.
+/// The names in two schemas that are compared. A name of one counts as a name in both, so
+/// that equal texts stay equal.
 #[derive(Default)]
 pub(super) struct Known {
     views: HashSet<String>,
-    /// With their columns.
+    /// Tables with their columns.
     tables: HashMap<String, HashSet<String>>,
 }
 
@@ -154,8 +156,8 @@ fn lower(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-/// The words of a statement from its name on: `CREATE … name …` says the same
-/// with `IF NOT EXISTS` and a schema.
+/// The words of a `CREATE` statement from its name on: `IF NOT EXISTS` and a schema before
+/// the name do not matter.
 pub(super) fn statement(text: &str, known: &Known) -> Vec<String> {
     let Ok(all) = tokens(text) else {
         return vec![text.to_owned()];
@@ -178,7 +180,7 @@ pub(super) fn statement(text: &str, known: &Known) -> Vec<String> {
     }
     let from = cursor.peek().map_or(0, |token| token.start);
     let name = cursor.peek().map(|token| unquote_name(token.text(text)));
-    // The tables it speaks of, and their columns.
+    // The tables it names, with their columns.
     let tables: Vec<_> = all
         .iter()
         .filter_map(|token| known.tables.get(&lower(&unquote_name(token.text(text)))))
@@ -193,4 +195,72 @@ pub(super) fn statement(text: &str, known: &Known) -> Vec<String> {
     let mut words = words(text.get(from..).unwrap_or_default(), is_name);
     words.insert(0, unique.to_string());
     words
+}
+
+/// A view, trigger or index.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) sql: String,
+    /// Its definition, independent of spelling.
+    words: Vec<String>,
+    /// The table it is on.
+    pub(super) on: Option<String>,
+}
+
+/// Two objects with the same identity are the same.
+pub(super) type Identity = (&'static str, String, Vec<String>);
+
+pub(super) fn objects(schema: &Schema, known: &Known) -> Vec<Object> {
+    let triggers = schema.triggers.iter().map(|one| Object {
+        kind: "TRIGGER",
+        name: one.name.clone(),
+        sql: one.sql.clone(),
+        words: statement(&one.sql, known),
+        on: Some(one.table.clone()),
+    });
+    let views = schema.views.iter().map(|one| Object {
+        kind: "VIEW",
+        name: one.name.clone(),
+        sql: one.sql.clone(),
+        words: statement(&one.sql, known),
+        on: None,
+    });
+    let indexes = schema.indexes.iter().filter_map(|one| {
+        Some(Object {
+            kind: "INDEX",
+            name: one.name.clone(),
+            sql: one.sql.clone()?,
+            words: statement(one.sql.as_deref()?, known),
+            on: Some(one.table.clone()),
+        })
+    });
+    triggers.chain(views).chain(indexes).collect()
+}
+
+impl Object {
+    pub(super) fn identity(&self) -> Identity {
+        let name = self.name.to_ascii_lowercase();
+        (self.kind, name, self.words.clone())
+    }
+}
+
+pub(super) fn identities(schema: &Schema, known: &Known) -> HashSet<Identity> {
+    let all = objects(schema, known);
+    all.iter().map(Object::identity).collect()
+}
+
+/// Views and triggers that are the same in both schemas, under the names that [`Compiled`]
+/// gives them.
+///
+/// [`Compiled`]: crate::rebuild::Compiled
+pub(super) fn unchanged(one: &Schema, other: &Schema) -> HashSet<String> {
+    let known = Known::of([one, other]);
+    let there = identities(one, &known);
+    objects(other, &known)
+        .iter()
+        .filter(|object| there.contains(&object.identity()))
+        .map(|object| format!("the {} {}", object.kind.to_ascii_lowercase(), object.name))
+        .collect()
 }

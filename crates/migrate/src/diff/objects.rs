@@ -1,81 +1,13 @@
-use std::collections::HashSet;
+//! Views, triggers and indexes: dropped if they are not wanted, created if they are missing.
 
-use super::normal::{Known, statement};
+use super::normal::{Known, Object, identities, objects};
 use super::scratch::Scratch;
 use super::wanted::Wanted;
 use super::{Error, Result};
-use crate::schema::Schema;
-use crate::sql::quote_name;
+use crate::sql::plain_name;
 
-/// A view, trigger or index.
-#[derive(Debug, Clone)]
-struct Object {
-    kind: &'static str,
-    name: String,
-    sql: String,
-    /// The same, whatever its spelling.
-    words: Vec<String>,
-    /// The table it is on.
-    on: Option<String>,
-}
-
-/// By what two are the same.
-type Identity = (&'static str, String, Vec<String>);
-
-fn objects(schema: &Schema, known: &Known) -> Vec<Object> {
-    let triggers = schema.triggers.iter().map(|one| Object {
-        kind: "TRIGGER",
-        name: one.name.clone(),
-        sql: one.sql.clone(),
-        words: statement(&one.sql, known),
-        on: Some(one.table.clone()),
-    });
-    let views = schema.views.iter().map(|one| Object {
-        kind: "VIEW",
-        name: one.name.clone(),
-        sql: one.sql.clone(),
-        words: statement(&one.sql, known),
-        on: None,
-    });
-    let indexes = schema.indexes.iter().filter_map(|one| {
-        Some(Object {
-            kind: "INDEX",
-            name: one.name.clone(),
-            sql: one.sql.clone()?,
-            words: statement(one.sql.as_deref()?, known),
-            on: Some(one.table.clone()),
-        })
-    });
-    triggers.chain(views).chain(indexes).collect()
-}
-
-impl Object {
-    fn identity(&self) -> Identity {
-        let name = self.name.to_ascii_lowercase();
-        (self.kind, name, self.words.clone())
-    }
-}
-
-fn identities(schema: &Schema, known: &Known) -> HashSet<Identity> {
-    let all = objects(schema, known);
-    all.iter().map(Object::identity).collect()
-}
-
-/// Views and triggers that both have, as [`Compiled`] calls them.
-///
-/// [`Compiled`]: crate::rebuild::Compiled
-pub(super) fn unchanged(one: &Schema, other: &Schema) -> HashSet<String> {
-    let known = Known::of([one, other]);
-    let there = identities(one, &known);
-    objects(other, &known)
-        .iter()
-        .filter(|object| there.contains(&object.identity()))
-        .map(|object| format!("the {} {}", object.kind.to_ascii_lowercase(), object.name))
-        .collect()
-}
-
-/// What hangs on tables and is not wanted any more, or not like that: it goes
-/// first, so that it is not in the way. It holds no data.
+/// Drops objects that are not wanted, or not as they are. This comes first, so that they do
+/// not hinder changes of tables; they hold no data.
 pub(super) fn drop_changed(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
     let known = Known::of([&scratch.schema, &wanted.schema]);
     let should = identities(&wanted.schema, &known);
@@ -86,24 +18,27 @@ pub(super) fn drop_changed(scratch: &mut Scratch, wanted: &Wanted) -> Result<()>
     let gone: Vec<Object> = objects(&scratch.schema, &known)
         .into_iter()
         .filter(|is| !should.contains(&is.identity()))
-        // Of a table that stays although it is not wanted.
+        // Not those of an unwanted table that is kept.
         .filter(|is| !is.on.as_deref().is_some_and(kept))
         .collect();
     for object in gone {
-        // A view takes its triggers along.
+        // DROP VIEW drops its triggers too.
         if scratch.has_object(object.kind, &object.name) {
-            scratch.run(format!("DROP {} {};", object.kind, plain(&object.name)))?;
+            scratch.run(format!(
+                "DROP {} {};",
+                object.kind,
+                plain_name(&object.name)
+            ))?;
         }
     }
     Ok(())
 }
 
-/// What is wanted and not there: indexes, then views, then triggers, as they are
-/// in the file.
+/// Creates missing objects: indexes, then views, then triggers, with the text of the file.
 pub(super) fn create_missing(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
     let known = Known::of([&scratch.schema, &wanted.schema]);
     let should = objects(&wanted.schema, &known);
-    // What is created here makes no other the same.
+    // Read once: a created object is not the same as another missing one.
     let there = identities(&scratch.schema, &known);
     for kind in ["INDEX", "VIEW", "TRIGGER"] {
         let missing = should
@@ -124,23 +59,4 @@ pub(super) fn create_missing(scratch: &mut Scratch, wanted: &Wanted) -> Result<(
         }
     }
     Ok(())
-}
-
-/// A name as a person writes it: quoted only if it must be.
-pub(super) fn plain(name: &str) -> String {
-    let bare = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && name
-            .bytes()
-            .next()
-            .is_some_and(|byte| !byte.is_ascii_digit());
-    let is_id = crate::sql::tokens(name).is_ok_and(
-        |all| matches!(all.as_slice(), [one] if one.kind == crate::sql::TokenType::TK_ID),
-    );
-    if bare && is_id {
-        name.to_owned()
-    } else {
-        quote_name(name)
-    }
 }

@@ -1,15 +1,16 @@
-use super::objects::plain;
+//! Renames of tables and columns.
+
 use super::scratch::Scratch;
 use super::wanted::Wanted;
 use super::{Error, Result};
 use crate::schema::Table;
-use crate::sql::same_name;
+use crate::sql::{plain_name, same_name};
 
-/// A new name, and the one before.
+/// A new name and the former one.
 type Pair<'a> = (&'a str, &'a str);
 
-/// Tables and columns get their new names first: SQLite carries them into
-/// triggers, views, indexes and foreign keys.
+/// Renames tables and columns first: SQLite changes triggers, views, indexes and foreign
+/// keys with them.
 pub(super) fn rename(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
     let tables: Vec<Pair<'_>> = wanted
         .tables
@@ -17,12 +18,16 @@ pub(super) fn rename(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
         .filter_map(|table| Some((table.name.as_str(), table.annotations.was.as_deref()?)))
         .collect();
     let there = |name: &str| scratch.schema.table(name).is_some();
-    let steps = in_turn(&tables, there).map_err(|was| Error::Annotation {
+    let steps = in_order(&tables, there).map_err(|was| Error::Annotation {
         annotation: format!("was: {was}"),
         missing: format!("table {was}"),
     })?;
     for (to, was) in steps {
-        let sql = format!("ALTER TABLE {} RENAME TO {};", plain(was), plain(to));
+        let sql = format!(
+            "ALTER TABLE {} RENAME TO {};",
+            plain_name(was),
+            plain_name(to)
+        );
         scratch.run(sql)?;
     }
     for table in &wanted.tables {
@@ -38,24 +43,24 @@ pub(super) fn rename(scratch: &mut Scratch, wanted: &Wanted) -> Result<()> {
         let live = replaced(scratch, wanted, live, &columns)?;
         let there = |name: &str| live.column(name).is_some();
         note_swaps(scratch, &table.name, &columns, there);
-        let steps = in_turn(&columns, there).map_err(|was| Error::Annotation {
+        let steps = in_order(&columns, there).map_err(|was| Error::Annotation {
             annotation: format!("was: {was}"),
             missing: format!("column {}.{was}", table.name),
         })?;
         for (to, was) in steps {
             scratch.run(format!(
                 "ALTER TABLE {} RENAME COLUMN {} TO {};",
-                plain(&table.name),
-                plain(was),
-                plain(to)
+                plain_name(&table.name),
+                plain_name(was),
+                plain_name(to)
             ))?;
         }
     }
     Ok(())
 }
 
-/// A column that goes, as another one that is there and not wanted by its own name
-/// takes its name. The table without it.
+/// Drops a column if another existing column, itself not wanted, is to get its name. Returns
+/// the table without it.
 fn replaced(
     scratch: &mut Scratch,
     wanted: &Wanted,
@@ -69,7 +74,7 @@ fn replaced(
     for (to, was) in pairs {
         let both = live.column(to).is_some() && live.column(was).is_some();
         let unwanted = should.column(was).is_none();
-        // It may be said as well that the former one goes.
+        // Instead, the former one may be dropped.
         let left = wanted.allows(&format!("{}.{was}", should.name));
         if !both || !unwanted || is_moved(to) || left {
             continue;
@@ -83,16 +88,16 @@ fn replaced(
         }
         scratch.run(format!(
             "ALTER TABLE {} DROP COLUMN {};",
-            plain(&should.name),
-            plain(to)
+            plain_name(&should.name),
+            plain_name(to)
         ))?;
         live.columns.retain(|column| !same_name(&column.name, to));
     }
     Ok(live)
 }
 
-/// Two that are each to be called as the other is: whether that has been done
-/// nobody can see.
+/// Two columns that are each said to have been the other: the schema does not show whether
+/// they were swapped already.
 fn note_swaps(
     scratch: &mut Scratch,
     table: &str,
@@ -104,23 +109,23 @@ fn note_swaps(
         let later = pairs.get(at + 1..).unwrap_or_default();
         let swap = later.iter().any(|pair| is(pair, was, to));
         if swap && there(to) && there(was) {
-            let (table, to, was) = (plain(table), plain(to), plain(was));
+            let (table, to, was) = (plain_name(table), plain_name(to), plain_name(was));
             scratch.notes.push(format!(
-                "{table}.{to} and {table}.{was} are each said to have been the other, which nobody can \
-                 see: they stay as they are; REBUILD TABLE {table} (…) RENAME COLUMN {to} TO {was} \
+                "{table}.{to} and {table}.{was} are each said to have been the other, which the schema \
+                 cannot show: they are left as they are; REBUILD TABLE {table} (…) RENAME COLUMN {to} TO {was} \
                  RENAME COLUMN {was} TO {to} swaps them"
             ));
         }
     }
 }
 
-/// Those that are to be done, each when its new name is free: because nothing has
-/// it, or because what has it has been renamed. The others were done already, and
-/// the comment has stayed.
+/// The renames that are to be done, in an order in which each new name is free: nothing has
+/// it, or what has it is renamed before. The others were done earlier, and the comment was
+/// left in the file.
 ///
 /// # Errors
-/// The old name of one whose new name is free, and that is not there.
-fn in_turn<'a>(
+/// The former name of one whose new name is free, if nothing has the former name.
+fn in_order<'a>(
     pairs: &[Pair<'a>],
     there: impl Fn(&str) -> bool,
 ) -> std::result::Result<Vec<Pair<'a>>, &'a str> {

@@ -1,23 +1,23 @@
+//! The empty copy of the live schema on which a migration is tried.
+
 use rusqlite::Connection;
 
-use super::foreign::Foreign;
-use super::normal::{Known, NormalTable, statement};
-use super::objects::unchanged;
-use super::wanted::{Wanted, is_no_module};
+use super::normal::{Known, NormalTable, statement, unchanged};
+use super::wanted::{AppVirtual, Wanted, is_no_module};
 use super::{Error, Result};
 use crate::rebuild::{Compiled, Rebuild, broken_object};
 use crate::schema::{Schema, Table, TableKind, stand_in_collations};
 use crate::sql::same_name;
 
-/// An empty copy of the live schema, on which the migration runs while it is
-/// written.
+/// An empty copy of the live schema. Each statement runs on it when it is added to the
+/// migration.
 pub(super) struct Scratch {
     conn: Connection,
     pub(super) schema: Schema,
     pub(super) statements: Vec<String>,
     pub(super) notes: Vec<String>,
-    /// What could not be copied, as only the app has its module.
-    pub(super) foreign: Vec<Foreign>,
+    /// Virtual tables that could not be copied, as only the app has their module.
+    pub(super) app_virtual: Vec<AppVirtual>,
 }
 
 impl Scratch {
@@ -28,7 +28,7 @@ impl Scratch {
             .map_err(Error::doing("open a database in memory"))?;
         stand_in_collations(&conn).map_err(Error::doing("open a database in memory"))?;
         let schema = at_one_moment(live).map_err(Error::doing("read the live schema"))?;
-        let mut foreign = Vec::new();
+        let mut app_virtual = Vec::new();
         let shadow = |table: &&Table| table.kind != TableKind::Shadow;
         let tables = schema
             .tables
@@ -43,7 +43,7 @@ impl Scratch {
         let triggers = schema.triggers.iter().map(|one| (&one.name, &one.sql));
         for (name, sql) in tables.chain(indexes).chain(views).chain(triggers) {
             match conn.execute_batch(sql) {
-                Err(error) if is_no_module(&error) => foreign.push(Foreign {
+                Err(error) if is_no_module(&error) => app_virtual.push(AppVirtual {
                     name: name.clone(),
                     sql: sql.clone(),
                     line: 0,
@@ -59,7 +59,7 @@ impl Scratch {
             schema: Schema::default(),
             statements: Vec::new(),
             notes: Vec::new(),
-            foreign,
+            app_virtual,
         };
         scratch.read()?;
         Ok(scratch)
@@ -70,30 +70,31 @@ impl Scratch {
         Ok(())
     }
 
-    /// Does SQLite take it?
-    pub(super) fn takes(&self, sql: &str) -> bool {
+    /// Whether SQLite accepts a statement; it is rolled back.
+    pub(super) fn accepts(&self, sql: &str) -> bool {
         let tried = format!("SAVEPOINT tried; {sql}");
         let taken = self.conn.execute_batch(&tried).is_ok();
         let undone = self.conn.execute_batch("ROLLBACK TO tried; RELEASE tried");
         taken && undone.is_ok()
     }
 
-    /// One more statement of the migration.
+    /// Adds a statement to the migration.
     pub(super) fn run(&mut self, sql: String) -> Result<()> {
         self.conn
             .execute_batch(&sql)
             .map_err(|source| Error::Sqlite {
                 doing: format!("run on an empty copy: {sql}"),
-                mend: broken_object(&source),
+                advice: broken_object(&source),
                 source,
             })?;
         self.statements.push(sql);
         self.read()
     }
 
-    /// One of ours.
+    /// Adds a `REBUILD TABLE`.
     pub(super) fn rebuild(&mut self, sql: String) -> Result<()> {
-        // As in a file, where a later statement may give a foreign key its key.
+        // In a transaction, as in a file: a later statement may create the key that a foreign
+        // key refers to.
         let rebuild = Rebuild::parse(&sql)?;
         let began = self.conn.execute_batch("BEGIN");
         began.map_err(Error::doing("begin a transaction"))?;
@@ -122,16 +123,15 @@ impl Scratch {
         Compiled::all(&self.conn, &self.schema).map_err(Error::doing("compile views and triggers"))
     }
 
-    /// Of what does not work in the wanted schema, what may be so: what it changes
-    /// itself, and what names something that only the app has. What is there and
-    /// stays word for word has to work as it does.
+    /// What may stop working: views and triggers of the wanted schema that do not work there,
+    /// if the file changes them or they need something that only the app has.
     pub(super) fn meant(&self, wanted: &mut Wanted) -> Compiled {
         let same = unchanged(&self.schema, &wanted.schema);
         std::mem::take(&mut wanted.compiled)
             .failing_where(|what, message| !same.contains(what) || is_of_the_app(message))
     }
 
-    /// Does all work that did before, but for what is meant not to?
+    /// Checks that all that worked before still works, except `meant`.
     pub(super) fn unbroken(&self, before: &[Compiled], meant: &Compiled) -> Result<()> {
         let now = self.compiled()?;
         let mut broken = before
@@ -143,7 +143,7 @@ impl Scratch {
         }
     }
 
-    /// Is the copy now as it should be?
+    /// Checks that the copy has the wanted schema.
     pub(super) fn prove(&self, wanted: &Wanted) -> Result<()> {
         let differs = |what: String| Err(Error::Differs(what));
         let known = Known::of([&self.schema, &wanted.schema]);
@@ -186,35 +186,38 @@ impl Scratch {
         }
     }
 
-    /// Is there a view, trigger or index of this name?
+    /// Whether there is a view, trigger or index of this name.
     pub(super) fn has_object(&self, kind: &str, name: &str) -> bool {
         let schema = &self.schema;
         match kind {
             "VIEW" => schema.view(name).is_some(),
-            "TRIGGER" => schema.triggers.iter().any(|one| same_name(&one.name, name)),
-            _ => schema.indexes.iter().any(|one| same_name(&one.name, name)),
+            "TRIGGER" => schema.trigger(name).is_some(),
+            _ => schema.index(name).is_some(),
         }
     }
 
-    /// Is there a `table` or `table.column` of this name? Both may have dots.
+    /// Whether there is a `table` or `table.column` of this name; either may have dots.
     pub(super) fn has_what(&self, what: &str) -> bool {
         let tables = &self.schema.tables;
         let mut columns = tables.iter().flat_map(|table| {
             let names = table.columns.iter();
             names.map(|column| format!("{}.{}", table.name, column.name))
         });
-        let foreign = self.foreign.iter().any(|one| same_name(&one.name, what));
-        foreign || self.has(what).is_some() || columns.any(|name| same_name(&name, what))
+        let app_virtual = self
+            .app_virtual
+            .iter()
+            .any(|one| same_name(&one.name, what));
+        app_virtual || self.has(what).is_some() || columns.any(|name| same_name(&name, what))
     }
 
-    /// Is there a table, a view or an index of this name?
+    /// The kind of the table, view or index of this name, if there is one.
     pub(super) fn has(&self, name: &str) -> Option<&'static str> {
         let schema = &self.schema;
         if schema.table(name).is_some() {
             Some("a table")
         } else if schema.view(name).is_some() {
             Some("a view")
-        } else if schema.indexes.iter().any(|one| same_name(&one.name, name)) {
+        } else if schema.index(name).is_some() {
             Some("an index")
         } else {
             None
@@ -222,14 +225,14 @@ impl Scratch {
     }
 }
 
-/// In SQLite's words.
+/// Whether SQLite's message is about something that only the app has.
 fn is_of_the_app(message: &str) -> bool {
     ["no such function", "no such module", "no such collation"]
         .iter()
         .any(|missing| message.contains(missing))
 }
 
-/// Two reads of a schema could be of two.
+/// The schema read within one transaction.
 fn at_one_moment(live: &Connection) -> rusqlite::Result<Schema> {
     if !live.is_autocommit() {
         return Schema::read(live);

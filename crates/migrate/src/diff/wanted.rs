@@ -1,7 +1,9 @@
+//! The schema that a file describes.
+
 use rusqlite::Connection;
 
 use super::annotation::{Annotations, dropped, without};
-use super::foreign::Foreign;
+use super::normal::{Known, statement};
 use super::{Error, Options, Result};
 use crate::rebuild::Compiled;
 use crate::schema::{Schema, stand_in_collations};
@@ -9,17 +11,17 @@ use crate::sql::{
     Cursor, Statement, TableText, TokenType as T, comments, same_name, split, tokens,
 };
 
-/// The schema a file says.
+/// The schema that a file describes.
 pub(super) struct Wanted {
     pub(super) schema: Schema,
-    /// The text of each table, as it goes into a migration, and its comments.
+    /// The text of each table for a migration, with the instructions in its comments.
     pub(super) tables: Vec<WantedTable>,
-    /// The text of everything else, by its kind and name.
+    /// Kind, name and text of everything else.
     others: Vec<(String, String, String)>,
     /// Virtual tables whose module only the app has.
-    pub(super) foreign: Vec<Foreign>,
+    pub(super) app_virtual: Vec<AppVirtual>,
     pub(super) notes: Vec<String>,
-    /// What works in it.
+    /// Which of its views and triggers work.
     pub(super) compiled: Compiled,
     allowed: Vec<String>,
     pub(super) any_order: bool,
@@ -42,7 +44,7 @@ impl Wanted {
         let mut allowed = options.allow_drop.clone();
         allowed.extend(dropped(&comments(text, &tokens(text)?)));
         let (mut tables, mut others) = (Vec::new(), Vec::new());
-        let (mut foreign, mut notes) = (Vec::new(), Vec::new());
+        let (mut app_virtual, mut notes) = (Vec::new(), Vec::new());
         for statement in split(text)? {
             let line = statement.line;
             let (kind, name) = match made(&conn, &statement)? {
@@ -50,14 +52,14 @@ impl Wanted {
                 Made::Nothing => continue,
                 Made::Setting => {
                     notes.push(format!(
-                        "line {line} of the wanted schema: {} is no part of a schema and was left \
-                         out; write it into the migration if it is meant",
+                        "line {line} of the wanted schema: {} is not part of a schema and was left \
+                         out; add it to the migration if it is wanted",
                         statement.sql.trim().trim_end_matches(';')
                     ));
                     continue;
                 }
-                Made::Foreign(table, message) => {
-                    foreign.push(Foreign {
+                Made::AppVirtual(table, message) => {
+                    app_virtual.push(AppVirtual {
                         name: table,
                         sql: statement.sql.clone(),
                         line,
@@ -95,17 +97,17 @@ impl Wanted {
             schema,
             tables,
             others,
-            foreign,
+            app_virtual,
             notes,
             allowed,
             any_order: options.any_order,
         })
     }
 
-    /// Does it say nothing at all, not even what may go?
+    /// Whether it describes nothing, not even what may be dropped.
     pub(super) fn is_empty(&self) -> bool {
         let makes_none = self.tables.is_empty() && self.others.is_empty();
-        makes_none && self.foreign.is_empty() && self.allowed.is_empty()
+        makes_none && self.app_virtual.is_empty() && self.allowed.is_empty()
     }
 
     pub(super) fn table(&self, name: &str) -> Option<&WantedTable> {
@@ -123,21 +125,42 @@ impl Wanted {
         found.map(|(_, _, text)| text.as_str())
     }
 
-    /// May this be dropped? `table` or `table.column`.
+    /// Whether this `table` or `table.column` may be dropped.
     pub(super) fn allows(&self, what: &str) -> bool {
         self.allowed.iter().any(|allowed| same_name(allowed, what))
     }
 }
 
-/// What a statement of the wanted schema has made.
+/// A virtual table whose module only the app has: only its text can be compared.
+#[derive(Debug, Clone)]
+pub(super) struct AppVirtual {
+    pub(super) name: String,
+    pub(super) sql: String,
+    /// Its line in the wanted schema, from 1.
+    pub(super) line: usize,
+    /// SQLite's message.
+    pub(super) message: String,
+}
+
+impl AppVirtual {
+    pub(super) fn find<'f>(all: &'f [Self], name: &str) -> Option<&'f Self> {
+        all.iter().find(|one| same_name(&one.name, name))
+    }
+
+    pub(super) fn words(&self) -> Vec<String> {
+        statement(&self.sql, &Known::default())
+    }
+}
+
+/// What a statement of the wanted schema created.
 enum Made {
     /// Kind and name.
     Object(String, String),
     Nothing,
-    /// A value beside the schema.
+    /// A setting that is not part of the schema.
     Setting,
-    /// A virtual table that cannot be made here: its name, and what SQLite says.
-    Foreign(String, String),
+    /// A virtual table that cannot be created here: its name, and SQLite's message.
+    AppVirtual(String, String),
 }
 
 /// Runs a statement of the wanted schema.
@@ -148,9 +171,9 @@ fn made(conn: &Connection, statement: &Statement) -> Result<Made> {
             token.text(&statement.sql).to_ascii_uppercase()
         })
     };
-    // What dumps and schema files begin and end with.
-    let idle = ["PRAGMA", "BEGIN", "COMMIT", "ANALYZE"];
-    if idle.contains(&word(0).as_str()) {
+    // Statements at the beginning and end of dumps and schema files.
+    let ignored = ["PRAGMA", "BEGIN", "COMMIT", "ANALYZE"];
+    if ignored.contains(&word(0).as_str()) {
         let is = |names: [&str; 2]| (0..all.len()).any(|at| names.contains(&word(at).as_str()));
         return Ok(
             match is(["USER_VERSION", "APPLICATION_ID"]) && is(["=", "("]) {
@@ -175,18 +198,18 @@ fn made(conn: &Connection, statement: &Statement) -> Result<Made> {
         .query_row(newest, [], |row| row.get(0))
         .map_err(wanted)?;
     match conn.execute_batch(&statement.sql) {
-        // In every schema that `.schema` prints.
+        // `.schema` prints SQLite's own tables too.
         Err(error) if error.to_string().contains("reserved for internal use") => {
             return Ok(Made::Nothing);
         }
         Err(error) if word(1) == "VIRTUAL" && is_no_module(&error) => {
             let (name, _) = named(&statement.sql);
-            return Ok(Made::Foreign(name, error.to_string()));
+            return Ok(Made::AppVirtual(name, error.to_string()));
         }
         run => run.map_err(wanted)?,
     }
-    // The first is the thing itself; shadow tables and automatic indexes follow.
-    // `IF NOT EXISTS` makes none.
+    // The first is the object itself; shadow tables and automatic indexes follow. None if
+    // it existed (`IF NOT EXISTS`).
     let made = conn.query_row(
         "SELECT type, name, sql FROM main.sqlite_schema WHERE rowid > ?1 AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
          ORDER BY type <> 'table' OR sql NOT LIKE 'CREATE VIRTUAL%', type = 'index', rowid LIMIT 1",
@@ -207,7 +230,7 @@ fn made(conn: &Connection, statement: &Statement) -> Result<Made> {
     }
 }
 
-/// A module that only the app has.
+/// Whether the module is missing here.
 pub(super) fn is_no_module(error: &rusqlite::Error) -> bool {
     error.to_string().contains("no such module")
 }

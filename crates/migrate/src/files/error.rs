@@ -1,80 +1,80 @@
-//! Everything that can go wrong with migration files, one clear line each.
+//! Errors of migration files.
 
 use std::path::PathBuf;
 
 use crate::schema::Orphans;
 
-/// What this module returns.
+/// The result of operations on migration files.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it. After any of them the
-/// database is as it was before the file that is named.
+/// What failed, on what, and what to do. After any of them the database is as it was before
+/// the named file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no directory of migrations.
+    /// The directory of migrations does not exist.
     #[error("there is no directory {}; name it with --dir, or begin a migration with `monolite migrate new NAME`", .dir.display())]
     NoDirectory {
-        /// Where it was looked for.
+        /// The path.
         dir: PathBuf,
     },
     /// The directory or a file in it cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A new file cannot be written.
     #[error("cannot write {}: {source}", .path.display())]
     Write {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The words for a new file hold no letter.
+    /// The words for a new file have no letter.
     #[error(
-        "a migration cannot be called {words:?}: say in a few words what it does, as add_posts"
+        "a migration cannot be called {words:?}: give a few words that say what it does, such as add_posts"
     )]
     Words {
         /// What was given.
         words: String,
     },
-    /// A file's name is not of the form.
+    /// A file's name does not have the form `0001_add_posts.sql`.
     #[error(
-        "{file}: the name of a migration is its number, an underscore, words and .sql, as 0001_add_posts.sql; rename it"
+        "{file}: the name of a migration is a number, an underscore, words and .sql, such as 0001_add_posts.sql; rename it"
     )]
     Misnamed {
-        /// Its name.
+        /// The file's name.
         file: String,
     },
     /// A file is not text.
     #[error("{file}, line {line}: this is not UTF-8 text; save the file as UTF-8")]
     NotUtf8 {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// Counted from 1.
         line: usize,
     },
-    /// What is called as a file of migrations is something else.
-    #[error("{} is not a file; a migration is one, so rename it", .path.display())]
+    /// A directory entry with the name of a migration is not a file.
+    #[error("{} is not a file, but has the name of a migration; rename it", .path.display())]
     NotAFile {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// SQLite would read no further.
+    /// A file has a NUL character, at which SQLite stops reading.
     #[error(
-        "{file}, line {line}: there is a NUL character, where SQLite would stop reading; remove it"
+        "{file}, line {line}: there is a NUL character, at which SQLite stops reading; remove it"
     )]
     Nul {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// Counted from 1.
         line: usize,
     },
-    /// Two files have one number.
+    /// Two files have the same number.
     #[error(
         "{first} and {second} have the same number, {version}; give the newer one the next free number"
     )]
@@ -86,9 +86,9 @@ pub enum Error {
         /// The other.
         second: String,
     },
-    /// A number is left out.
+    /// A number is missing.
     #[error(
-        "there is no migration {missing:04}, but there is {file}: numbers follow one another from 0001; bring the missing file back, or rename the later ones"
+        "there is no migration {missing:04}, but there is {file}: numbers follow one another from 0001; restore the missing file, or rename the later ones"
     )]
     Gap {
         /// The number that is missing.
@@ -96,34 +96,34 @@ pub enum Error {
         /// The file after it.
         file: String,
     },
-    /// A file would do nothing, and could not be filled afterwards.
-    #[error("{file} holds no statement; write it, or remove the file")]
+    /// A file has no statement.
+    #[error("{file} has no statement; write one, or remove the file")]
     Empty {
-        /// Its name.
+        /// The file's name.
         file: String,
     },
-    /// A text that cannot be cut into statements.
+    /// A file cannot be split into statements.
     #[error("{file}, {source}")]
     Text {
-        /// Its name.
+        /// The file's name.
         file: String,
-        /// Where, and why not.
+        /// Where, and why.
         source: crate::sql::Error,
     },
-    /// A statement that is not SQL.
+    /// A statement has a syntax error.
     #[error("{file}, line {line}: {message}")]
     Parse {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// Counted from 1.
         line: usize,
         /// What is wrong.
         message: String,
     },
-    /// A statement that no migration may hold.
+    /// A statement is not allowed in a migration.
     #[error("{file}, line {line}: {statement} cannot be part of a migration: {why}")]
     Refused {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// Counted from 1.
         line: usize,
@@ -132,43 +132,43 @@ pub enum Error {
         /// Why, and what to do instead.
         why: &'static str,
     },
-    /// A file is not what was applied.
+    /// A file was edited after it was applied.
     #[error(
-        "{file} was changed after it was applied; put it back as it was, and make the change in a new migration (`monolite migrate redo` is for one that only you have applied)"
+        "{file} was changed after it was applied; restore it, and make the change in a new migration (`monolite migrate redo` is for one that only you have applied)"
     )]
     Edited {
-        /// Its name.
+        /// The file's name.
         file: String,
     },
-    /// A file that was applied is not there.
-    #[error("{name}.sql was applied to this database, but the file is gone; bring it back")]
+    /// A file that was applied is missing.
+    #[error("{name}.sql was applied to this database, but the file is missing; restore it")]
     Gone {
         /// Its number.
         version: u32,
         /// Its name without `.sql`.
         name: String,
     },
-    /// The database is further than the files.
+    /// The database has newer migrations than there are files.
     #[error(
-        "the database is at {name}, but {}: this is an older version of the app; run the newer one, or accept it (--accept-newer) where the newer schema serves the older code", newest_of(*.newest)
+        "the database is at {name}, but {}: this is an older version of the app; run the newer one, or accept it (--accept-newer) if the older code works with the newer schema", newest_of(*.newest)
     )]
     Newer {
         /// The newest that was applied.
         name: String,
-        /// The newest that is here; 0 where there is none.
+        /// The newest file's number; 0 without files.
         newest: u32,
     },
-    /// A file was passed over.
+    /// A file is older than the newest that was applied, and was not applied.
     #[error(
         "{file} is not applied, but {newest} is: migrations are applied in order; give it the next free number"
     )]
     OutOfOrder {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// The newest that was applied.
         newest: String,
     },
-    /// A file was added to the directory and not to the program.
+    /// A file in the directory is not in the program.
     #[error("{} is not in this program, which was built before the file was made; build it again (touch the source file with `migrations!`, or have build.rs print cargo::rerun-if-changed for the directory)", .path.display())]
     Stale {
         /// The file.
@@ -177,67 +177,67 @@ pub enum Error {
     /// The connection is in a transaction.
     #[error("migrations need a connection without an open transaction; commit first")]
     InTransaction,
-    /// Somebody else kept the write lock.
+    /// Another process held the write lock, or read, for too long.
     #[error(
         "the database was locked by another process for {waited_ms} ms, and {file} waits for it; try again, or find the process with the long transaction"
     )]
     Busy {
-        /// The file that was to run.
+        /// The file that was to be applied.
         file: String,
-        /// How long was waited.
+        /// How long it waited, in milliseconds.
         waited_ms: u128,
     },
     /// SQLite refused a statement.
     #[error("{file}, line {line}: {source}; nothing of this file was applied")]
     Statement {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// Counted from 1.
         line: usize,
-        /// SQLite's words.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
     /// A rebuild was refused.
     #[error("{file}, line {line}: {source}; nothing of this file was applied")]
     Rebuild {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// Counted from 1.
         line: usize,
         /// Why.
         source: Box<crate::rebuild::Error>,
     },
-    /// A statement ended the transaction.
+    /// A statement rolled the transaction back.
     #[error(
         "{file}, line {line}: the statement rolled the transaction back; nothing of this file was applied"
     )]
     Ended {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// Counted from 1.
         line: usize,
     },
-    /// Rows would be left whose parent is missing.
+    /// Rows would be left without a parent.
     #[error("{file} would leave {orphans}{}; nothing of it was applied", foreign_keys(*.enforced))]
     Orphans {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// The rows.
         orphans: Orphans,
-        /// Whether foreign keys were enforced in this file.
+        /// Whether the file ran with foreign keys enforced.
         enforced: bool,
     },
-    /// A temporary table, view or trigger would outlive its file.
+    /// A temporary table, view or trigger would be left after its file.
     #[error(
-        "{file} leaves the temporary {name} behind, which the files after it would meet; drop it at the end of the file. Nothing of it was applied"
+        "{file} leaves the temporary {name} behind, which later files would see; drop it at the end of the file. Nothing of it was applied"
     )]
     Temporary {
-        /// Its name.
+        /// The file's name.
         file: String,
         /// What it is, and its name.
         name: String,
     },
-    /// There are records already.
+    /// The database has records already.
     #[error(
         "this database has applied {name} already; a baseline is for one that has no record of migrations"
     )]
@@ -248,28 +248,28 @@ pub enum Error {
     /// There is no such file.
     #[error("there is no migration {version:04}; {}", match .newest { 0 => "there is none".to_owned(), newest => format!("the newest is {newest:04}") })]
     NoSuch {
-        /// What was named.
+        /// The number that was given.
         version: u32,
         /// The newest.
         newest: u32,
     },
-    /// The database is not what the files make.
-    #[error("the database is not what the migrations up to {file} make: {}; write what is missing, or call them applied all the same (--force)", .differences.join("; "))]
+    /// The database differs from what the files make.
+    #[error("the database differs from what the migrations up to {file} make: {}; write what is missing, or record them as applied anyway (--force)", .differences.join("; "))]
     Differs {
         /// The last file of the baseline.
         file: String,
-        /// What differs.
+        /// The differences.
         differences: Vec<String>,
     },
-    /// The copy does not belong to this database as it is.
-    #[error("{}: {why}; the database was left as it is", .copy.display())]
+    /// The copy is not one of this database before its last migrations.
+    #[error("{}: {why}; the database is unchanged", .copy.display())]
     NotTheCopy {
         /// The copy's path.
         copy: PathBuf,
         /// Why.
         why: String,
     },
-    /// The user may only read the database.
+    /// This user may not write to the database.
     #[error(
         "cannot {what}: this user may only read the database, or the directory it is in; run it as the user that the app runs as"
     )]
@@ -277,12 +277,12 @@ pub enum Error {
         /// What was being done.
         what: &'static str,
     },
-    /// Any other answer of SQLite.
+    /// Any other error of SQLite.
     #[error("cannot {what}: {source}")]
     Sqlite {
         /// What was being done.
         what: &'static str,
-        /// SQLite's words.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
 }

@@ -14,7 +14,7 @@ pub struct File {
 }
 
 impl File {
-    /// `name` is that of the file, as `0001_add_posts.sql`.
+    /// `name` is the file's name, such as `0001_add_posts.sql`.
     ///
     /// # Errors
     /// [`Error::Misnamed`]; [`Error::Nul`].
@@ -32,7 +32,7 @@ impl File {
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         no_nul(name, text)?;
-        // What editors and version control turn around is no edit.
+        // Line ends, which editors and version control change, do not count as an edit.
         let checksum = checksum(&text.replace("\r\n", "\n"));
         Ok(Self {
             version,
@@ -47,12 +47,12 @@ impl File {
         self.version
     }
 
-    /// Its name without `.sql`, as `0001_add_posts`.
+    /// Its name without `.sql`, such as `0001_add_posts`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its name, as `0001_add_posts.sql`.
+    /// Its name, such as `0001_add_posts.sql`.
     pub fn file_name(&self) -> String {
         format!("{}.sql", self.name)
     }
@@ -62,13 +62,13 @@ impl File {
         &self.text
     }
 
-    /// SHA-256 of its text with `\n` at the ends of lines, in hexadecimal digits.
+    /// SHA-256 of its text with `\n` line ends, in hexadecimal digits.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
 }
 
-/// The text of a file of SQL, `name` for errors.
+/// The text of an SQL file; `name` is used in errors.
 ///
 /// # Errors
 /// [`Error::NotUtf8`]; [`Error::Nul`].
@@ -101,7 +101,6 @@ fn checksum(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -136,7 +135,7 @@ mod tests {
         assert_eq!(of("abc"), abc);
         assert_eq!(of("\u{feff}a\r\nb\n"), of("a\nb\n"));
         assert_ne!(of("a b"), of("a  b"));
-        // What is run is what stands there: a text may hold such ends.
+        // The text that runs keeps its line ends: a string may contain them.
         let file = File::new("1_a.sql", "\u{feff}SELECT 'a\r\nb'").unwrap();
         assert_eq!(file.text(), "SELECT 'a\r\nb'");
     }

@@ -1,4 +1,4 @@
-//! The table of what was applied.
+//! The table `_monolite_migration`, with a record for each applied file.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
@@ -21,12 +21,11 @@ pub struct Applied {
     pub checksum: String,
     /// When it was applied, in milliseconds since 1970.
     pub applied_at_ms: i64,
-    /// How long it took, in milliseconds; `None` for one of a baseline, which
-    /// was never run here.
+    /// How long it took, in milliseconds; `None` for one of a baseline, which never ran here.
     pub took_ms: Option<i64>,
 }
 
-/// What was applied, by number; empty where there is no table.
+/// The records in order of numbers; empty if the table does not exist.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -55,7 +54,7 @@ pub fn applied(conn: &Connection) -> Result<Vec<Applied>> {
     read().map_err(Error::sqlite("read what was applied"))
 }
 
-/// Records `file`, as part of the open transaction.
+/// Records `file` within the open transaction.
 pub(super) fn record(
     conn: &Connection,
     file: &File,

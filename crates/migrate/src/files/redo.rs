@@ -1,25 +1,25 @@
-//! The last `up` undone, from a copy that was taken before it.
+//! Undoes the last `up` from a copy that was taken before it.
 //!
-//! Migrations go forward only, so that what undoes one is the database as it
-//! was. The copy is taken by whoever asks for it before [`up`](super::up()); it
-//! is put back by SQLite itself in one transaction, so that a process that dies
-//! leaves the one or the other, and other connections see the change.
+//! Migrations go forward only: to undo one, the database is restored from a copy, which the
+//! caller takes before [`up`](super::up()). SQLite's backup API restores it in one
+//! transaction: a crash leaves the database either as it was or restored, and other
+//! connections see the change.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use monolite_platform::failpoint::reached;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Error, Result};
 use super::record::{Applied, applied};
-use crate::steps::reached;
 
-/// What is not applied any more.
+/// The migrations that were undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undone {
-    /// The records, by number.
+    /// Their records, by number.
     pub files: Vec<Applied>,
 }
 
@@ -48,30 +48,30 @@ pub fn would_undo(live: &Connection, copy: &Path) -> Result<Undone> {
     }
 }
 
-/// Puts the copy back over the database: rows that were written since it was
-/// taken are gone with it.
+/// Restores the database from the copy. Rows written since the copy was taken are lost.
+/// `lock_wait`: how long to wait for other processes that use the database.
 ///
 /// # Errors
 /// As [`would_undo`]; another process keeps the database locked.
-pub fn undo(live: &mut Connection, copy: &Path, patience: Duration) -> Result<Undone> {
+pub fn undo(live: &mut Connection, copy: &Path, lock_wait: Duration) -> Result<Undone> {
     if !live.is_autocommit() {
         return Err(Error::InTransaction);
     }
     let undone = would_undo(live, copy)?;
     let from = open(copy)?;
-    let restoring = Error::sqlite("put the copy back");
+    let restoring = Error::sqlite("restore the copy");
     reached("redo.restoring");
     let backup = Backup::new(&from, live).map_err(&restoring)?;
     let since = Instant::now();
     loop {
         match backup.step(-1).map_err(&restoring)? {
             StepResult::Done => break,
-            _ if since.elapsed() < patience => std::thread::sleep(PAUSE),
+            _ if since.elapsed() < lock_wait => std::thread::sleep(RETRY_PAUSE),
             _ => {
                 return Err(Error::NotTheCopy {
                     copy: copy.into(),
                     why: format!(
-                        "it cannot be put back while another process uses the database, which it did for {} ms; stop it",
+                        "it cannot be restored while another process uses the database, which it did for {} ms; stop it",
                         since.elapsed().as_millis()
                     ),
                 });
@@ -83,11 +83,11 @@ pub fn undo(live: &mut Connection, copy: &Path, patience: Duration) -> Result<Un
     Ok(undone)
 }
 
-/// Between two tries to get the database alone.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between two tries to lock the database.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 fn open(copy: &Path) -> Result<Connection> {
-    // One that could only read would leave a WAL's files beside it.
+    // A read-only connection would leave `-wal` and `-shm` files next to it.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(copy, flags).map_err(Error::sqlite("open the copy"))
 }

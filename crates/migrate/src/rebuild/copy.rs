@@ -1,51 +1,52 @@
+//! Copying the rows into the new table.
+
 use rusqlite::{Connection, ffi};
 
-use super::names::Names;
-use super::plan::{Plan, Source};
-use super::qualified::main_name;
+use super::column_names::Names;
+use super::move_aside::main_name;
+use super::plan::{CopyPlan, Source};
 use super::{Error, Rebuild, Result};
 use crate::schema::{Column, Generated, ROWID_NAMES, Table};
 use crate::sql::{quote_name, same_name};
 
-/// A value that a column of a STRICT table does not take.
+/// SQLite's extended code for a value that a STRICT table refuses; rusqlite has no name
+/// for it.
 const CONSTRAINT_DATATYPE: i32 = ffi::SQLITE_CONSTRAINT | (12 << 8);
 
-impl Rebuild {
-    /// Moves the rows; says how many.
-    pub(super) fn copy(
-        &self,
-        conn: &Connection,
-        sql: &str,
-        plan: &Plan,
-        new: &Table,
-    ) -> Result<u64> {
-        let failed = |source: rusqlite::Error| {
-            let mend = mend(&source, new);
-            Error::Sqlite {
-                table: self.table.clone(),
-                doing: "copying the rows".to_owned(),
-                source: Box::new(source),
-                mend,
-            }
-        };
-        if plan.computes() && reads_new(conn, sql, new).map_err(failed)? {
-            return Err(Error::clause(
-                &self.table,
-                "SET reads the table through a view, or as main.…, and would not see its rows: \
-                 compute the values by a statement before the rebuild",
-            ));
+/// Copies the rows; returns how many.
+pub(super) fn copy(
+    rebuild: &Rebuild,
+    conn: &Connection,
+    sql: &str,
+    plan: &CopyPlan,
+    new: &Table,
+) -> Result<u64> {
+    let failed = |source: rusqlite::Error| {
+        let advice = advice(&source, new);
+        Error::Sqlite {
+            table: rebuild.table.clone(),
+            doing: "copying the rows".to_owned(),
+            source: Box::new(source),
+            advice,
         }
-        let copied = conn.execute(sql, []).map_err(failed)?;
-        Ok(u64::try_from(copied).unwrap_or(u64::MAX))
+    };
+    if plan.computes() && reads_new(conn, sql, new).map_err(failed)? {
+        return Err(Error::clause(
+            &rebuild.table,
+            "SET reads the table through a view, or as main.…, and would not see its rows: \
+             compute the values by a statement before the rebuild",
+        ));
     }
+    let copied = conn.execute(sql, []).map_err(failed)?;
+    Ok(u64::try_from(copied).unwrap_or(u64::MAX))
 }
 
-/// The statement that moves the rows, in the order of their rowids.
+/// The statement that copies the rows, in the order of their rowids.
 ///
-/// `OR FAIL`: a conflict clause in the definition must not drop a row silently,
-/// and what is half done is undone by the savepoint around it anyway.
+/// `OR FAIL`: a conflict clause in the definition must not drop a row silently; the
+/// surrounding transaction undoes a partial copy anyway.
 pub(super) fn statement(
-    plan: &Plan,
+    plan: &CopyPlan,
     names: &Names,
     old: &Table,
     moved: &str,
@@ -54,7 +55,7 @@ pub(super) fn statement(
     let into = main_name(&new.name);
     let moved = main_name(moved);
     if is_whole(plan, names, old, new) {
-        // SQLite then moves the records as they are, if the columns are alike.
+        // SQLite then copies whole records, if the columns are alike.
         return format!("INSERT OR FAIL INTO {into} SELECT * FROM {moved}");
     }
     let mut columns = Vec::new();
@@ -81,7 +82,7 @@ pub(super) fn statement(
             Source::Rowid => rowid.clone().unwrap_or_else(|| "NULL".into()),
         });
     }
-    // Nothing to write into: every column is generated or has its default.
+    // No column to write: each is generated or gets its default.
     let own = |one: &&Column| one.generated == Generated::No;
     if columns.is_empty()
         && let Some(first) = new.columns.iter().find(own)
@@ -97,8 +98,9 @@ pub(super) fn statement(
     )
 }
 
-/// Under the old table's name, with the names its columns had: also in
-/// subqueries of an expression. Then that name, and what is the rowid there.
+/// A `WITH` clause that shows the old table under its old name with its old column
+/// names, so that subqueries in an expression see it too; the table's name in SQL, and
+/// the rowid's.
 pub(super) fn as_it_was(
     names: &Names,
     old: &Table,
@@ -136,17 +138,18 @@ fn free_column(table: &Table) -> String {
     name
 }
 
-/// The same columns in the same order, and rowids that are among them.
+/// Whether old and new table have the same columns in the same order, with the rowid
+/// among them.
 ///
-/// SQLite then does not look at the values, and only at affinities of the types:
-/// for a STRICT table they have to be the same types.
-fn is_whole(plan: &Plan, names: &Names, old: &Table, new: &Table) -> bool {
+/// SQLite then copies values unread and compares only affinities: for a STRICT table
+/// the declared types have to be equal.
+fn is_whole(plan: &CopyPlan, names: &Names, old: &Table, new: &Table) -> bool {
     let no_rowid = old.without_rowid && new.without_rowid;
     let same_rowid = matches!((old.rowid_column(), new.rowid_column()), (Some(was), Some(is))
         if names.by_was(&was.name).is_some_and(|name| same_name(&name.now, &is.name)));
     let same_type = |name: &str, now: &str| {
         matches!((old.column(name), new.column(now)), (Some(was), Some(is))
-            if was.type_.eq_ignore_ascii_case(&is.type_))
+            if was.declared_type.eq_ignore_ascii_case(&is.declared_type))
     };
     (no_rowid || same_rowid)
         && plan.columns.len() == names.len()
@@ -160,34 +163,34 @@ fn is_whole(plan: &Plan, names: &Names, old: &Table, new: &Table) -> bool {
         && (!new.strict || names.iter().all(|name| same_type(&name.was, &name.now)))
 }
 
-/// A tree that is sorted by another key grows at its end only if it is filled
-/// in that order.
+/// `ORDER BY` the new primary key of a WITHOUT ROWID table, so that its b-tree grows at
+/// the end only.
 fn order(new: &Table, old: &Table, columns: &[String]) -> String {
     if !new.without_rowid {
         return String::new();
     }
-    let mut key: Vec<_> = new.columns.iter().filter(|one| one.key > 0).collect();
-    key.sort_by_key(|column| column.key);
-    let was: Vec<_> = old.columns.iter().filter(|one| one.key > 0).collect();
+    let (key, was) = (new.primary_key(), old.primary_key());
     let same = old.without_rowid
         && was.len() == key.len()
         && key.iter().all(|one| {
             was.iter()
                 .any(|was| was.name == one.name && was.key == one.key)
         });
-    let place = |name: &str| columns.iter().position(|one| *one == quote_name(name));
-    let places: Option<Vec<String>> = key
+    let position = |name: &str| columns.iter().position(|one| *one == quote_name(name));
+    let positions: Option<Vec<String>> = key
         .iter()
-        .map(|column| Some((place(&column.name)? + 1).to_string()))
+        .map(|column| Some((position(&column.name)? + 1).to_string()))
         .collect();
-    match places {
-        Some(places) if !same && !places.is_empty() => format!(" ORDER BY {}", places.join(", ")),
+    match positions {
+        Some(positions) if !same && !positions.is_empty() => {
+            format!(" ORDER BY {}", positions.join(", "))
+        }
         _ => String::new(),
     }
 }
 
-/// Does the statement read from the new table? An expression may, through a
-/// view: it would see the rows that are there already.
+/// Whether the statement reads the new table: an expression may, through a view, and
+/// would see only the rows copied so far.
 fn reads_new(conn: &Connection, sql: &str, new: &Table) -> rusqlite::Result<bool> {
     let mut roots = conn.prepare(
         "SELECT rootpage FROM main.sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE AND rootpage > 0",
@@ -207,7 +210,8 @@ fn reads_new(conn: &Connection, sql: &str, new: &Table) -> rusqlite::Result<bool
     Ok(false)
 }
 
-fn mend(source: &rusqlite::Error, new: &Table) -> String {
+/// What to do about an error of the copy; or nothing.
+fn advice(source: &rusqlite::Error, new: &Table) -> String {
     let rusqlite::Error::SqliteFailure(error, message) = source else {
         return String::new();
     };
@@ -219,12 +223,12 @@ fn mend(source: &rusqlite::Error, new: &Table) -> String {
             format!("; some rows have no {column}: say SET {column} = coalesce({column}, …)")
         }
         ffi::SQLITE_CONSTRAINT_CHECK | CONSTRAINT_DATATYPE => {
-            "; some rows do not fit the new definition: mend them first, or by SET".to_owned()
+            "; some rows do not fit the new definition: change them first, or by SET".to_owned()
         }
         ffi::SQLITE_CONSTRAINT_UNIQUE
         | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
         | ffi::SQLITE_CONSTRAINT_ROWID => {
-            "; some rows are the same there: mend them first, or by SET".to_owned()
+            "; some rows are equal there: change them first, or by SET".to_owned()
         }
         _ => String::new(),
     }

@@ -1,8 +1,8 @@
-use super::names::Names;
-use super::{Error, Rebuild, Result};
+//! Edits of a table's definition.
+
 use crate::sql::{self, ConstraintKind as Kind, TableText, same_name, unquote_name};
 
-/// One change of the present text.
+/// One edit of a table's definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Edit {
     Column(String, ColumnEdit),
@@ -13,8 +13,8 @@ pub(super) enum Edit {
     Order(Vec<String>),
 }
 
-/// What becomes of one column's definition; what is not named stays as it is
-/// written, comments too.
+/// Edits of one column's definition; everything else stays as it is written, comments
+/// too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnEdit {
     type_: Option<String>,
@@ -22,44 +22,46 @@ pub struct ColumnEdit {
 }
 
 impl ColumnEdit {
-    /// Another type; empty for none.
+    /// No edit yet.
+    pub(super) fn none() -> Self {
+        Self {
+            type_: None,
+            constraints: Vec::new(),
+        }
+    }
+
+    /// Sets the declared type; empty for none.
     #[must_use]
     pub fn type_(mut self, type_: &str) -> Self {
         self.type_ = Some(type_.to_owned());
         self
     }
 
-    /// `NOT NULL`, or not.
+    /// Adds or removes `NOT NULL`.
     #[must_use]
     pub fn not_null(self, not_null: bool) -> Self {
         self.constraint(Kind::NotNull, not_null.then(|| "NOT NULL".to_owned()))
     }
 
-    /// The default, as SQL: `''`, `0`, `(datetime('now'))`.
+    /// Sets the default, as SQL: `''`, `0`, `(datetime('now'))`.
     #[must_use]
     pub fn default(self, expression: &str) -> Self {
         self.constraint(Kind::Default, Some(format!("DEFAULT {expression}")))
     }
 
-    /// No default.
-    #[must_use]
-    pub fn no_default(self) -> Self {
-        self.constraint(Kind::Default, None)
-    }
-
-    /// How its text is compared: `NOCASE`, `BINARY`, `RTRIM` or the app's own.
+    /// Sets the collation: `NOCASE`, `BINARY`, `RTRIM` or one of the app's.
     #[must_use]
     pub fn collate(self, collation: &str) -> Self {
         self.constraint(Kind::Collate, Some(format!("COLLATE {collation}")))
     }
 
-    /// Its only `CHECK`, without the parentheses around it.
+    /// Sets its only `CHECK`; the expression without parentheses around it.
     #[must_use]
     pub fn check(self, expression: &str) -> Self {
         self.constraint(Kind::Check, Some(format!("CHECK ({expression})")))
     }
 
-    /// No `CHECK` of its own.
+    /// Removes its `CHECK`.
     #[must_use]
     pub fn no_check(self) -> Self {
         self.constraint(Kind::Check, None)
@@ -71,87 +73,9 @@ impl ColumnEdit {
     }
 }
 
-impl Rebuild {
-    /// Changes the definition of one column.
-    #[must_use]
-    pub fn column(mut self, name: &str, edit: impl FnOnce(ColumnEdit) -> ColumnEdit) -> Self {
-        let edit = edit(ColumnEdit {
-            type_: None,
-            constraints: Vec::new(),
-        });
-        self.edits.push(Edit::Column(name.to_owned(), edit));
-        self
-    }
-
-    /// One more column, behind the others.
-    #[must_use]
-    pub fn add_column(mut self, definition: &str) -> Self {
-        self.edits.push(Edit::AddColumn(definition.to_owned()));
-        self
-    }
-
-    /// Makes the table `STRICT`, or not.
-    #[must_use]
-    pub fn strict(mut self, strict: bool) -> Self {
-        self.edits.push(Edit::Strict(strict));
-        self
-    }
-
-    /// Adds a foreign key: `FOREIGN KEY (user_id) REFERENCES users ON DELETE
-    /// CASCADE`.
-    #[must_use]
-    pub fn foreign_key(mut self, constraint: &str) -> Self {
-        self.edits.push(Edit::ForeignKey(constraint.to_owned()));
-        self
-    }
-
-    /// Takes the foreign key of these columns away.
-    #[must_use]
-    pub fn drop_foreign_key(mut self, columns: &[&str]) -> Self {
-        let columns = columns.iter().map(|&name| name.to_owned()).collect();
-        self.edits.push(Edit::DropForeignKey(columns));
-        self
-    }
-
-    /// These columns first, in this order, then the others.
-    #[must_use]
-    pub fn order(mut self, columns: &[&str]) -> Self {
-        let columns = columns.iter().map(|&name| name.to_owned()).collect();
-        self.edits.push(Edit::Order(columns));
-        self
-    }
-
-    /// The wanted `CREATE TABLE`, made of the present one.
-    pub(super) fn wanted(&self, present: &str, names: &Names) -> Result<TableText> {
-        let text = self.definition.as_deref().unwrap_or(present);
-        let unread = |source| Error::Text {
-            table: self.table.clone(),
-            source,
-        };
-        let mut text = TableText::parse(text).map_err(unread)?;
-        if self.definition.is_none() {
-            // Under the name it had: another column may have that now.
-            let dropped = |now: &str| {
-                let was = names.by_now(now).map_or(now, |name| &name.was);
-                self.drops.iter().any(|drop| same_name(drop, was))
-            };
-            let is_dropped = |item: &sql::Item| item.column.as_deref().is_some_and(dropped);
-            while let Some(at) = text.items.iter().position(is_dropped) {
-                text.remove(at);
-            }
-        }
-        for edit in &self.edits {
-            if !edit.apply(&mut text).map_err(unread)? {
-                return Err(Error::clause(&self.table, edit.misses()));
-            }
-        }
-        Ok(text)
-    }
-}
-
 impl Edit {
-    /// Says whether there was something to change.
-    fn apply(&self, text: &mut TableText) -> sql::Result<bool> {
+    /// `false` if the definition does not have what is to be changed.
+    pub(super) fn apply(&self, text: &mut TableText) -> sql::Result<bool> {
         match self {
             Self::Column(name, edit) => {
                 let Some(mut column) = text.column(name) else {
@@ -161,9 +85,9 @@ impl Edit {
                     column.set_type(type_)?;
                 }
                 for (kind, constraint) in &edit.constraints {
-                    // It says that already, perhaps with a name or a conflict clause.
-                    let says = *kind == Kind::NotNull && constraint.is_some();
-                    if says && column.has(Kind::NotNull) {
+                    // It may be there with a name or a conflict clause.
+                    let adds_not_null = *kind == Kind::NotNull && constraint.is_some();
+                    if adds_not_null && column.has(Kind::NotNull) {
                         continue;
                     }
                     column.set(*kind, constraint.as_deref())?;
@@ -181,13 +105,14 @@ impl Edit {
         }
     }
 
-    fn misses(&self) -> String {
+    /// What the definition does not have, for an error.
+    pub(super) fn misses(&self) -> String {
         match self {
             Self::Column(name, _) => format!("it has no column {name}"),
             Self::DropForeignKey(columns) => {
                 format!("it has no foreign key of ({})", columns.join(", "))
             }
-            Self::Order(columns) => format!("it has not the columns {}", columns.join(", ")),
+            Self::Order(columns) => format!("it does not have the columns {}", columns.join(", ")),
             Self::AddColumn(text) | Self::ForeignKey(text) => text.clone(),
             Self::Strict(_) => String::new(),
         }
@@ -224,7 +149,7 @@ fn drop_foreign_key(text: &mut TableText, columns: &[String]) -> sql::Result<boo
     Ok(false)
 }
 
-/// Is `FOREIGN KEY (…) …` of these columns?
+/// Whether `FOREIGN KEY (…) …` is of these columns.
 fn same_columns(body: &str, columns: &[String]) -> sql::Result<bool> {
     let all = sql::tokens(body)?;
     let inside = all
@@ -242,18 +167,18 @@ fn same_columns(body: &str, columns: &[String]) -> sql::Result<bool> {
 }
 
 fn order(text: &mut TableText, columns: &[String]) -> bool {
-    let place = |item: &sql::Item| {
+    let position = |item: &sql::Item| {
         let name = item.column.as_deref()?;
         columns.iter().position(|column| same_name(column, name))
     };
-    if text.items.iter().filter_map(place).count() != columns.len() {
+    if text.items.iter().filter_map(position).count() != columns.len() {
         return false;
     }
-    // Comments go with their columns; how the last one ends stays where it is.
+    // Comments move with their columns; the end of the last one stays in place.
     let ends: Vec<String> = text.items.iter().map(|item| item.after.clone()).collect();
     let mut items: Vec<_> = text.items.iter().cloned().enumerate().collect();
-    items.sort_by_key(|(at, item)| match (place(item), &item.column) {
-        (Some(place), _) => (0, place),
+    items.sort_by_key(|(at, item)| match (position(item), &item.column) {
+        (Some(position), _) => (0, position),
         (None, Some(_)) => (1, *at),
         (None, None) => (2, *at),
     });
@@ -264,19 +189,19 @@ fn order(text: &mut TableText, columns: &[String]) -> bool {
         .enumerate()
         .map(|(at, (was, mut item))| {
             if was + 1 == count && at != last {
-                // It was last: what stands beside it goes behind its comma.
-                let beside = sql::beside(&item.after);
-                item.trailing = item.after.get(..beside).unwrap_or_default().to_owned();
+                // It was last: a comment on its line moves after its new comma.
+                let cut = sql::on_same_line(&item.after);
+                item.trailing = item.after.get(..cut).unwrap_or_default().to_owned();
                 item.after = String::new();
             } else if at == last && was + 1 != count {
                 let end = ends.last().map_or("", String::as_str);
-                let beside = sql::beside(end);
+                let cut = sql::on_same_line(end);
                 item.after.push_str(&std::mem::take(&mut item.trailing));
-                item.after.push_str(end.get(beside..).unwrap_or_default());
+                item.after.push_str(end.get(cut..).unwrap_or_default());
             }
             item
         })
         .collect();
-    text.mend();
+    text.end_line_comments();
     true
 }

@@ -1,8 +1,10 @@
+//! Errors of a rebuild.
+
 use thiserror::Error as ThisError;
 
 use crate::sql::{self, quote_name};
 
-/// Why a table was not rebuilt; the database is as it was.
+/// Why a table was not rebuilt. The database is as it was.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
@@ -38,7 +40,7 @@ pub enum Error {
         /// What was asked for.
         table: String,
     },
-    /// It is something else than a table of rows.
+    /// It is not an ordinary table.
     #[error("cannot rebuild {table}: it is {what}")]
     NotATable {
         /// What was asked for.
@@ -47,18 +49,18 @@ pub enum Error {
         what: String,
     },
     /// A statement of the procedure failed.
-    #[error("cannot rebuild {table}: {doing} failed: {source}{mend}")]
+    #[error("cannot rebuild {table}: {doing} failed: {source}{advice}")]
     Sqlite {
         /// The table.
         table: String,
         /// What was being done.
         doing: String,
-        /// What SQLite says.
+        /// SQLite's message.
         source: Box<rusqlite::Error>,
-        /// What to do, from a `; ` on; or nothing.
-        mend: String,
+        /// What to do, beginning with `; `; or empty.
+        advice: String,
     },
-    /// Values would not be the same afterwards.
+    /// The new type would change values.
     #[error(
         "cannot rebuild {table}: {count} values of {column} would change by its new type, for \
          instance {example}; say SET {column} = CAST({column} AS {type_}) if that is meant"
@@ -75,7 +77,7 @@ pub enum Error {
         /// The new type.
         type_: String,
     },
-    /// Fewer rows came out than went in.
+    /// Fewer rows were copied than there are.
     #[error("cannot rebuild {table}: of {before} rows {after} were copied")]
     RowsLost {
         /// The table.
@@ -88,14 +90,14 @@ pub enum Error {
     /// A view, a trigger or a full-text index worked before and does not now.
     #[error(
         "cannot rebuild {table}: {what} would not work any more: {message}; drop it before, and \
-         create it anew after{}", filled(.what)
+         create it again after{}", filled(.what)
     )]
     Breaks {
         /// The table.
         table: String,
         /// `view v`, or the triggers of a table.
         what: String,
-        /// What SQLite says of it.
+        /// SQLite's message.
         message: String,
     },
     /// The new table has other rowids than the old one.
@@ -108,7 +110,7 @@ pub enum Error {
         /// Of the new one.
         after: String,
     },
-    /// The new table holds what its definition does not allow.
+    /// The new table has values that its definition does not allow.
     #[error("cannot rebuild {table}: SQLite finds in the new table: {message}")]
     Unsound {
         /// The table.
@@ -116,17 +118,17 @@ pub enum Error {
         /// What SQLite finds.
         message: String,
     },
-    /// Rows would refer to rows that are not there, and did not before.
+    /// Rows would refer to rows that do not exist, and did not before.
     #[error(
         "cannot rebuild {table}: {count} rows of {child} would refer to rows that {parent} does not \
-         have, for instance to {example}; mend or delete them first"
+         have, for instance to {example}; correct or delete them first"
     )]
     Orphans {
         /// The table.
         table: String,
-        /// Whose rows.
+        /// The table with these rows.
         child: String,
-        /// Where there are no such rows.
+        /// The table they refer to.
         parent: String,
         /// How many.
         count: u64,
@@ -138,7 +140,7 @@ pub enum Error {
     Mismatch {
         /// The table.
         table: String,
-        /// What SQLite says.
+        /// SQLite's message.
         message: String,
     },
 }
@@ -165,7 +167,7 @@ impl Error {
             table,
             doing,
             source: Box::new(source),
-            mend: String::new(),
+            advice: String::new(),
         }
     }
 

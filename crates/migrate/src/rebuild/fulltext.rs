@@ -1,19 +1,21 @@
+//! Full-text indexes over the rows of another table.
+
 use rusqlite::Connection;
 
-use super::qualified::main_name;
+use super::move_aside::main_name;
 use crate::schema::{Schema, TableKind, View};
 use crate::sql::{TokenType as T, quote_name, same_name, tokens, unquote_name};
 
-/// A full-text index over the rows of another table: SQLite's FTS5 and FTS4 with
-/// `content=…`. It finds that table, its columns and its rows by name and number
-/// only when it is asked, so that nothing says when it does not fit any more.
+/// An FTS5 or FTS4 table with `content=…`. It looks the content table, its columns and
+/// rows up by name and rowid at each query, so that SQLite reports no error when it no
+/// longer fits.
 pub(super) struct FullText {
     pub(super) name: String,
     is_fts5: bool,
 }
 
 impl FullText {
-    /// Those over this table or over a view that shows it; or all.
+    /// Those over this table, or over a view that reads it; `None`: all.
     pub(super) fn over<'s>(
         schema: &'s Schema,
         table: Option<&'s str>,
@@ -29,7 +31,7 @@ impl FullText {
         })
     }
 
-    /// Why the rows it is over cannot be read through it.
+    /// SQLite's error if rows cannot be read through it.
     pub(super) fn unreadable(&self, conn: &Connection) -> Option<String> {
         let sql = format!("SELECT * FROM {}", main_name(&self.name));
         let read = || -> rusqlite::Result<()> {
@@ -40,7 +42,7 @@ impl FullText {
         read().err().map(|error| error.to_string())
     }
 
-    /// Why it is not an index of exactly these rows.
+    /// SQLite's error if it is not an index of exactly the content table's rows.
     pub(super) fn differs(&self, conn: &Connection) -> Option<String> {
         let (table, name) = (main_name(&self.name), quote_name(&self.name));
         let sql = match self.is_fts5 {
@@ -52,7 +54,7 @@ impl FullText {
     }
 }
 
-/// Does this view name the table, or a view that does?
+/// Whether this view names the table, or a view that does.
 fn shows(schema: &Schema, view: &str, table: &str) -> bool {
     let mut views: Vec<&View> = schema.view(view).into_iter().collect();
     let mut at = 0;
@@ -74,7 +76,7 @@ fn shows(schema: &Schema, view: &str, table: &str) -> bool {
     false
 }
 
-/// The module of a virtual table, and what its `content=` names.
+/// The module of a full-text table, and the table its `content=` names.
 fn content(sql: &str) -> Option<(String, String)> {
     let all = tokens(sql).ok()?;
     let using = all.iter().position(|token| token.kind == T::TK_USING)?;

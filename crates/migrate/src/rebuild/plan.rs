@@ -1,30 +1,32 @@
-use super::names::Names;
+//! Where the values of each new column come from.
+
+use super::column_names::Names;
 use super::{Error, Rebuild, Result};
 use crate::schema::{Column, Generated, Table};
 use crate::sql::same_name;
 
-/// Where the values of one column of the new table come from.
+/// The source of one column of the new table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A column of the old one, under its present name.
+    /// A column of the old table, by its name in the new one.
     Column(String),
-    /// An expression over the columns as they were called.
+    /// An expression over the old columns by their old names.
     Expression(String),
     /// The old rowid.
     Rowid,
 }
 
-/// What is written into the new table, column by column. Columns that are not
-/// here are generated, or take their default.
+/// What is written into the new table, column by column. Columns that are not listed
+/// are generated or get their default.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct CopyPlan {
     pub(super) columns: Vec<(String, Source)>,
 }
 
-impl Plan {
+impl CopyPlan {
     /// # Errors
-    /// An old column that is neither kept nor dropped by name; a new one that
-    /// nothing gives a value; a clause about a column that is not there.
+    /// An old column that is neither kept nor dropped by name; a new NOT NULL column
+    /// without a value; a clause about a column that does not exist.
     pub(super) fn of(rebuild: &Rebuild, old: &Table, names: &Names, new: &Table) -> Result<Self> {
         let refuse = |what: String| Err(Error::clause(&rebuild.table, what));
         let drops = |name: &str| rebuild.drops.iter().any(|drop| same_name(drop, name));
@@ -46,8 +48,8 @@ impl Plan {
         let hidden = new.rowid_name().is_none() && new.rowid_column().is_none();
         if !old.without_rowid && !new.without_rowid && hidden {
             return refuse(
-                "columns of its new definition have all three names of the rowid, so that the rowids \
-                 there are cannot be kept: give it an INTEGER PRIMARY KEY, or one of rowid, _rowid_ \
+                "columns of its new definition have all three names of the rowid, so that the present \
+                 rowids cannot be kept: give it an INTEGER PRIMARY KEY, or one of rowid, _rowid_ \
                  and oid another name"
                     .to_owned(),
             );
@@ -61,7 +63,7 @@ impl Plan {
         Ok(Self { columns })
     }
 
-    /// Are the rowids of the new table those of the old one?
+    /// Whether the new table has the rowids of the old one.
     pub(super) fn keeps_rowids(&self, names: &Names, old: &Table, new: &Table) -> bool {
         let is_old = |source: &Source| match source {
             Source::Column(now) => names
@@ -80,7 +82,7 @@ impl Plan {
             })
     }
 
-    /// Is any value computed?
+    /// Whether any value is computed.
     pub(super) fn computes(&self) -> bool {
         self.columns
             .iter()
@@ -138,7 +140,7 @@ fn source(
     Ok(None)
 }
 
-/// Has a column that is new no value for the rows there are?
+/// Whether a new column has no value for the existing rows.
 pub(crate) fn needs_value(column: &Column, new: &Table, old: &Table) -> bool {
     let refuses_null = column.not_null || new.without_rowid && column.key > 0;
     let from_rowid = column.is_rowid && !old.without_rowid;

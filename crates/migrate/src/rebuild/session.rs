@@ -1,16 +1,17 @@
+//! The transaction of a rebuild, and the settings it needs.
+
 use rusqlite::Connection;
 
 use super::{Error, Rebuild, Result};
 
-/// SQLite's own default.
-const SORTED_KIB: i64 = 2000;
+/// Cache size while indexes are built, in KiB: SQLite's default.
+const SORT_CACHE_KIB: i64 = 2000;
 
-/// A transaction without foreign keys, or a savepoint in the caller's, with the
-/// settings a rebuild needs. Dropped before its end, it undoes everything; the
-/// settings are put back either way.
+/// A transaction without foreign keys, or a savepoint in the caller's, with the settings
+/// that a rebuild needs. Drop without commit rolls back; drop restores the settings.
 pub(super) struct Session<'c> {
     conn: &'c Connection,
-    /// The transaction is ours, not the caller's.
+    /// Whether the transaction is the session's own, not the caller's.
     own: bool,
     foreign_keys: bool,
     settings: Vec<(&'static str, i64)>,
@@ -38,13 +39,13 @@ impl<'c> Session<'c> {
         };
         if own && foreign_keys {
             set(conn, "foreign_keys", 0).map_err(begin)?;
-            // A SQLite built without them, or with them fixed.
+            // SQLite may be built so that the setting cannot be changed.
             if get(conn, "foreign_keys").map_err(begin)? != 0 {
                 return Err(refused());
             }
         }
-        // In ours there is nothing else to keep, and a savepoint would have the
-        // old content of every page that is used again written aside.
+        // In an own transaction a savepoint would only cost: SQLite journals pages for
+        // it a second time.
         conn.execute_batch(if own {
             "BEGIN IMMEDIATE"
         } else {
@@ -63,26 +64,26 @@ impl<'c> Session<'c> {
         Ok(session)
     }
 
-    /// Is the transaction ours? Otherwise somebody else ends it.
+    /// Whether the transaction is its own; otherwise the caller commits.
     pub(super) fn is_own(&self) -> bool {
         self.own
     }
 
-    /// A setting for as long as this lives.
+    /// Changes a setting until drop.
     pub(super) fn set(&mut self, name: &'static str, value: i64) -> rusqlite::Result<()> {
         let was = get(self.conn, name)?;
         self.settings.push((name, was));
         set(self.conn, name, value)
     }
 
-    /// The cache's size bounds what is sorted at a time: what fits a processor's
-    /// cache is sorted faster than what fills the memory, and merged after.
+    /// The size of the page cache bounds the parts that SQLite sorts before it merges
+    /// them: parts that fit a processor's cache are sorted faster.
     pub(super) fn sort_in_small_parts(&mut self) -> rusqlite::Result<()> {
-        self.set("main.cache_size", -SORTED_KIB)
+        self.set("main.cache_size", -SORT_CACHE_KIB)
     }
 
-    /// Back to the beginning, to try again.
-    pub(super) fn undo(&self) -> rusqlite::Result<()> {
+    /// Rolls back to the beginning, for another try.
+    pub(super) fn restart(&self) -> rusqlite::Result<()> {
         self.conn.execute_batch(match self.own {
             true => "ROLLBACK; BEGIN IMMEDIATE",
             false => "ROLLBACK TO _monolite_rebuild",
@@ -105,7 +106,7 @@ impl<'c> Session<'c> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        // What fails here has failed for a reason the caller was told already.
+        // An error here follows one that the caller gets.
         if !self.done && !self.conn.is_autocommit() {
             let undo = if self.own {
                 "ROLLBACK"

@@ -1,19 +1,20 @@
+//! Values that a new type would change.
+
 use rusqlite::Connection;
 
+use super::column_names::Names;
 use super::copy::as_it_was;
-use super::names::Names;
-use super::plan::{Plan, Source};
-use super::qualified::main_name;
+use super::move_aside::main_name;
+use super::plan::{CopyPlan, Source};
 use super::{Error, Result};
 use crate::schema::{Affinity, Table};
 use crate::sql::quote_name;
 
-/// Refuses a new type that would change values nobody asked to change: `'007'`
-/// in a column that becomes INTEGER is 7. A number that is merely stored in
-/// another way, `'12'` as 12, is the same value.
+/// Refuses a new type that changes values without a `SET`: `'007'` in a column that
+/// becomes INTEGER is 7. `'12'` stored as 12 is the same value.
 pub(super) fn check(
     conn: &Connection,
-    plan: &Plan,
+    plan: &CopyPlan,
     names: &Names,
     old: &Table,
     moved: &str,
@@ -44,8 +45,8 @@ pub(super) fn check(
         if is.is_rowid && !was.is_rowid {
             no_nulls(conn, column, &value, ("", &main_name(moved)), new)?;
         }
-        let from = Affinity::of(&was.type_, old.strict);
-        let to = Affinity::of(&is.type_, new.strict);
+        let from = was.affinity;
+        let to = is.affinity;
         if from == to {
             continue;
         }
@@ -65,14 +66,14 @@ pub(super) fn check(
                 column: column.clone(),
                 count: count.unsigned_abs(),
                 example: format!("{before} to {after}"),
-                type_: is.type_.clone(),
+                type_: is.declared_type.clone(),
             });
         }
     }
     Ok(())
 }
 
-/// SQLite would give a row without one the next number.
+/// Refuses NULLs in a rowid: SQLite would store the next free number instead.
 fn no_nulls(
     conn: &Connection,
     column: &str,
@@ -92,15 +93,15 @@ fn no_nulls(
     Err(Error::clause(
         &new.name,
         format!(
-            "{count} {have} no {column}, which cannot be NULL as the primary key, and SQLite would \
-             invent one: say SET {column} = …"
+            "{count} {have} no {column}, which cannot be NULL as the primary key (SQLite would \
+             choose a number): say SET {column} = …"
         ),
     ))
 }
 
-/// Which values of `x` change by a new affinity, and what they become. Between
-/// `CAST(… AS NUMERIC)` and a value without affinity, SQLite compares as a
-/// numeric column would store it: text that is no number is never equal.
+/// SQL for which values of `x` change by a new affinity, and for what they become.
+/// Between `CAST(… AS NUMERIC)` and a value without affinity SQLite compares as a numeric
+/// column stores: text that is no number is never equal.
 fn changes(x: &str, to: Affinity) -> Option<(String, String)> {
     let as_number = format!(
         "(typeof({x}) = 'text' AND CAST({x} AS NUMERIC) = +{x}

@@ -1,3 +1,5 @@
+//! `redo`: the last `up` undone from a copy.
+
 use std::path::Path;
 use std::time::Duration;
 

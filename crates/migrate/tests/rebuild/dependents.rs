@@ -195,7 +195,7 @@ fn a_view_that_does_not_work_is_named_where_it_keeps_a_rename_away() {
     let conn = database("CREATE TABLE t (a, b); CREATE VIEW v AS SELECT * FROM nowhere");
     let said = refused(&conn, Ok(Rebuild::table("t").rename("a", "c")));
     assert!(
-        said.contains("error in view v") && said.contains("mend it or drop it first"),
+        said.contains("error in view v") && said.contains("correct it or drop it first"),
         "{said}"
     );
 }
@@ -247,7 +247,7 @@ fn virtual_tables_are_refused_and_survive() {
         &conn,
         Rebuild::parse("REBUILD TABLE posts_fts_data (id INTEGER PRIMARY KEY, block BLOB)"),
     );
-    assert!(said.contains("keeps what it knows"), "{said}");
+    assert!(said.contains("stores its content"), "{said}");
     run(
         &conn,
         "REBUILD TABLE posts (id INTEGER PRIMARY KEY, title TEXT NOT NULL, body TEXT, likes INT NOT NULL DEFAULT 0)",

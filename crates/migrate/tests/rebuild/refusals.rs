@@ -94,7 +94,7 @@ fn rows_that_do_not_fit_are_refused_with_the_mend() {
         ),
         (
             "(id INTEGER PRIMARY KEY, a CHECK (a <> 'word'), b TEXT)",
-            "mend them first",
+            "change them first",
         ),
         (
             "(id INTEGER PRIMARY KEY, a INTEGER, b TEXT) STRICT",
@@ -102,15 +102,15 @@ fn rows_that_do_not_fit_are_refused_with_the_mend() {
         ),
         (
             "(id INTEGER PRIMARY KEY, a, b TEXT UNIQUE)",
-            "the same there",
+            "are equal there",
         ),
         (
             "(id INTEGER PRIMARY KEY, a, b TEXT UNIQUE ON CONFLICT IGNORE)",
-            "the same there",
+            "are equal there",
         ),
         (
             "(id INTEGER PRIMARY KEY, a, b TEXT UNIQUE ON CONFLICT REPLACE)",
-            "the same there",
+            "are equal there",
         ),
         (
             "(id INTEGER PRIMARY KEY, a NOT NULL ON CONFLICT REPLACE DEFAULT 5, b TEXT)",
@@ -118,7 +118,7 @@ fn rows_that_do_not_fit_are_refused_with_the_mend() {
         ),
         (
             "(id INT, a, b TEXT, PRIMARY KEY (b)) WITHOUT ROWID",
-            "the same there",
+            "are equal there",
         ),
     ] {
         let said = refused(&conn, Ok(Rebuild::table("t").definition(sql)));
