@@ -4,8 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::lease::Holder;
+use super::holder::Holder;
 use crate::class::ErrorClass;
+
+/// What the storage modules return.
+pub(super) type Result<T, E = StorageError> = std::result::Result<T, E>;
 
 /// What was being done, to what, and what mends it. No message holds a secret.
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::super::StorageError;
-use super::super::place::{Created, Result};
+use super::super::bucket::Created;
+use super::super::error::{Result, StorageError};
 use crate::clock::Clock;
 
 const PREFIX: &str = ".monolite-";

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Temporary files, and what a killed writer leaves.
 
 use std::time::SystemTime;
 
@@ -10,11 +10,11 @@ fn now_ms() -> i64 {
     since.as_millis().try_into().unwrap()
 }
 
-fn order(key: &str) -> Order {
-    Order {
+fn put(key: &str) -> Put {
+    Put {
         key: key.into(),
         timestamp_ms: 1_600_000_000_123,
-        sent: Arc::new(|_| ()),
+        on_progress: Arc::new(|_| ()),
         permit: None,
     }
 }
@@ -31,8 +31,8 @@ async fn a_file_appears_whole_with_its_contents_time_and_is_never_replaced() {
     let root = dir.path().join("not/there/yet");
     let folder = Folder::new(&root, Arc::new(ManualClock::at(now_ms())));
     let put = async |bytes: &'static [u8]| {
-        let source = Source::bytes(Bytes::from_static(bytes));
-        folder.create(order("db/ltx/0/name"), source).await.unwrap()
+        let source = UploadBody::bytes(Bytes::from_static(bytes));
+        folder.put(put("db/ltx/0/name"), source).await.unwrap()
     };
     assert_eq!(put(b"first").await, Created::Yes);
     assert_eq!(put(b"second").await, Created::Exists);
@@ -40,7 +40,7 @@ async fn a_file_appears_whole_with_its_contents_time_and_is_never_replaced() {
     assert_eq!(fs::read(path.join("name")).unwrap(), b"first");
     assert_eq!(names(&path), ["name"]);
     assert_eq!(
-        folder.stat("db/ltx/0/name").await.unwrap(),
+        folder.head("db/ltx/0/name").await.unwrap(),
         (5, 1_600_000_000_123)
     );
 }
@@ -105,7 +105,7 @@ async fn nothing_outside_the_folder_can_be_named() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::new(dir.path(), Arc::new(ManualClock::at(0)));
     for key in ["../x", "/etc/passwd", "a/../../x", "a\0b"] {
-        let error = folder.stat(key).await.unwrap_err();
+        let error = folder.head(key).await.unwrap_err();
         assert!(
             matches!(error, StorageError::Setting { .. }),
             "{key:?}: {error}"

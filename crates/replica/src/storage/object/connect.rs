@@ -9,10 +9,9 @@ use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use reqwest::header::{HeaderMap, HeaderValue};
 
-use super::super::StorageError;
-use super::super::place::Result;
-use super::super::url::{Bucket, Provider};
-use super::answer::{Listening, said};
+use super::super::error::{Result, StorageError};
+use super::super::url::{BucketUrl, Provider};
+use super::response::{Listening, said};
 
 /// All that is asked of a bucket.
 pub(super) trait Store: ObjectStore + PaginatedListStore + MultipartStore {}
@@ -24,7 +23,7 @@ pub(super) struct Connected {
     pub(super) one_by_one: Option<AmazonS3Builder>,
 }
 
-pub(super) fn connect(bucket: &Bucket, timeout: Duration) -> Result<Connected> {
+pub(super) fn connect(bucket: &BucketUrl, timeout: Duration) -> Result<Connected> {
     // Whoever is first in the process decides; another's choice is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
@@ -88,7 +87,7 @@ fn consistent() -> HeaderMap {
     headers
 }
 
-fn refused(bucket: &Bucket, error: &object_store::Error) -> StorageError {
+fn refused(bucket: &BucketUrl, error: &object_store::Error) -> StorageError {
     let said = bucket.secrets.redact(&said(error));
     let why = match said.contains("CA certificates") {
         true => "this machine has no CA certificates; install the package ca-certificates".into(),

@@ -1,6 +1,6 @@
 //! Hosts: which bucket and which provider they mean.
 
-use super::super::place::Result;
+use super::super::error::Result;
 use super::parts::Parts;
 
 /// What the host of the URL says.

@@ -1,7 +1,6 @@
 //! A URL taken apart.
 
-use super::super::StorageError;
-use super::super::place::Result;
+use super::super::error::{Result, StorageError};
 
 /// The parts of `scheme://user:password@host/path?key=value`, decoded.
 pub(super) struct Parts {

@@ -1,6 +1,6 @@
 //! The query of a URL, with its known keys.
 
-use super::super::place::Result;
+use super::super::error::Result;
 use super::parts::Parts;
 
 /// The values of the query, by key: `force-path-style`, `forcePathStyle` and

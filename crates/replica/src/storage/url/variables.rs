@@ -1,7 +1,6 @@
 //! The variables that people have.
 
-use super::super::StorageError;
-use super::super::place::Result;
+use super::super::error::{Result, StorageError};
 
 /// Answers variables; one that is set to nothing is not set.
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::StorageError;
-use super::seal::{Sealer, sealed_size};
+use super::encryption::{Encryptor, sealed_size};
+use super::error::StorageError;
 
 /// Bytes at the end of every LTX file: its checksums, by which its content is
 /// known again.
@@ -17,7 +17,7 @@ pub(super) const TRAILER: usize = 16;
 /// A body to be sent, read once from the beginning to the end. Reading it may
 /// block.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct UploadBody {
     plain: Plain,
     seal: Option<Seal>,
     size: u64,
@@ -25,13 +25,13 @@ pub(super) struct Source {
 
 #[derive(Debug)]
 struct Seal {
-    sealer: Sealer,
+    sealer: Encryptor,
     /// Sealed, and not asked for yet.
     ready: Vec<u8>,
     done: bool,
 }
 
-impl Source {
+impl UploadBody {
     pub(super) fn bytes(bytes: Bytes) -> Self {
         let left = bytes.len() as u64;
         let from = From::Bytes(bytes);
@@ -58,7 +58,7 @@ impl Source {
     }
 
     /// Encrypts all that is read.
-    pub(super) fn sealed(self, sealer: Sealer) -> Self {
+    pub(super) fn sealed(self, sealer: Encryptor) -> Self {
         let size = sealed_size(self.size);
         let seal = Seal {
             ready: sealer.head().into(),
@@ -88,7 +88,7 @@ impl Source {
             return self.plain.next(size);
         };
         while seal.ready.len() < size && !seal.done {
-            let mut chunk = self.plain.next(Sealer::CHUNK)?.to_vec();
+            let mut chunk = self.plain.next(Encryptor::CHUNK)?.to_vec();
             seal.done = self.plain.left == 0;
             seal.sealer
                 .chunk(&mut chunk, seal.done)
@@ -155,7 +155,7 @@ impl Plain {
 mod tests {
     use super::*;
 
-    fn all(mut source: Source, step: usize) -> Vec<u8> {
+    fn all(mut source: UploadBody, step: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         loop {
             let next = source.next(step).unwrap();
@@ -174,10 +174,10 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, &content).unwrap();
         for step in [1, 7, 100, 1000] {
-            let source = Source::bytes(content.clone().into());
+            let source = UploadBody::bytes(content.clone().into());
             assert_eq!((source.size(), source.trailer().unwrap().len()), (100, 16));
             assert_eq!(all(source, step), content);
-            let source = Source::file(&path).unwrap();
+            let source = UploadBody::file(&path).unwrap();
             assert_eq!(source.trailer().unwrap(), content[84..]);
             assert_eq!(all(source, step), content);
         }
@@ -188,7 +188,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, [1; 100]).unwrap();
-        let mut source = Source::file(&path).unwrap();
+        let mut source = UploadBody::file(&path).unwrap();
         std::fs::write(&path, [1; 50]).unwrap();
         let error = source.next(100).unwrap_err().to_string();
         assert!(error.contains("cannot read"), "{error}");

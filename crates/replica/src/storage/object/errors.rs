@@ -2,15 +2,15 @@
 
 use object_store::Error;
 
-use super::super::StorageError;
-use super::super::retry::Failure;
+use super::super::error::StorageError;
+use super::super::retry::AttemptError;
 use super::super::url::Secrets;
-use super::answer::{Heard, said, shown};
+use super::response::{Heard, said, shown};
 
 /// A request that failed: what `object_store` says, unless it took too long,
 /// and what was heard.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct RequestError {
     pub(super) error: Option<Error>,
     pub(super) heard: Heard,
 }
@@ -48,7 +48,7 @@ const OTHER_REGION: [&str; 4] = [
     "TemporaryRedirect",
 ];
 
-impl Trouble {
+impl RequestError {
     fn code(&self) -> &str {
         self.heard.code.as_deref().unwrap_or_default()
     }
@@ -113,12 +113,12 @@ impl Trouble {
         name: &str,
         place: &str,
         secrets: &Secrets,
-    ) -> Failure {
+    ) -> AttemptError {
         let said = shown(&secrets.redact(&self.said()));
         let name = name.to_owned();
         let denied = |mend: String| {
             let (name, said) = (name.clone(), said.clone());
-            Failure::Lasting(StorageError::Denied {
+            AttemptError::Permanent(StorageError::Denied {
                 doing,
                 name,
                 said,
@@ -154,7 +154,7 @@ impl Trouble {
             403 => denied(
                 "allow these credentials to read, write, list and delete in the bucket".into(),
             ),
-            _ if self.passes() => Failure::Passing(said),
+            _ if self.passes() => AttemptError::Transient(said),
             _ if self.is_certificate() => {
                 denied("check the endpoint, and that the package ca-certificates is there".into())
             }

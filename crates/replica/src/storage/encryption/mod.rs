@@ -15,7 +15,7 @@ use std::fmt;
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{Tag, XNonce};
 
-use super::StorageError;
+use super::error::StorageError;
 use super::file_info::FileInfo;
 use super::key::Key;
 
@@ -72,14 +72,14 @@ fn nonce(random: &[u8; RANDOM], number: u32, last: bool) -> XNonce {
 }
 
 /// Encrypts one file, chunk by chunk.
-pub(super) struct Sealer {
+pub(super) struct Encryptor {
     key: Key,
     label: Label,
     random: [u8; RANDOM],
     number: u32,
 }
 
-impl Sealer {
+impl Encryptor {
     /// One with random bytes of its own.
     pub(super) fn new(key: &Key, label: Label) -> Result<Self, StorageError> {
         let mut random = [0; RANDOM];
@@ -96,7 +96,7 @@ impl Sealer {
         })
     }
 
-    /// How many plain bytes each call of [`Sealer::chunk`] takes, but the last.
+    /// How many plain bytes each call of [`Encryptor::chunk`] takes, but the last.
     pub(super) const CHUNK: usize = CHUNK;
 
     pub(super) fn head(&self) -> [u8; HEAD] {
@@ -116,15 +116,15 @@ impl Sealer {
     }
 }
 
-impl fmt::Debug for Sealer {
+impl fmt::Debug for Encryptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealer").finish_non_exhaustive()
+        f.debug_struct("Encryptor").finish_non_exhaustive()
     }
 }
 
 /// Decrypts one file, chunk by chunk, as its bytes arrive.
 #[derive(Debug)]
-pub(super) struct Opener {
+pub(super) struct Decryptor {
     key: Key,
     /// What it may be labelled; one, after the first chunk.
     labels: Vec<Label>,
@@ -138,7 +138,7 @@ pub(super) struct Opener {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tampered;
 
-impl Opener {
+impl Decryptor {
     pub(super) fn new(key: &Key, labels: Vec<Label>) -> Self {
         Self {
             key: key.clone(),
@@ -235,5 +235,4 @@ impl Opener {
 }
 
 #[cfg(test)]
-#[path = "seal_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Encrypted files: what reads back, and what does not.
 
 use monolite_ltx::Txid;
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn label(database: &str, max: u64) -> Label {
 }
 
 fn seal(plain: &[u8]) -> Vec<u8> {
-    let mut sealer = Sealer::new(&key(1), label("app", 1)).unwrap();
+    let mut sealer = Encryptor::new(&key(1), label("app", 1)).unwrap();
     let mut sealed = sealer.head().to_vec();
     let mut chunks = plain.chunks(CHUNK).peekable();
     if plain.is_empty() {
@@ -39,7 +39,7 @@ fn seal(plain: &[u8]) -> Vec<u8> {
 }
 
 fn open_with(sealed: &[u8], step: usize, key: &Key, labels: Vec<Label>) -> Option<Vec<u8>> {
-    let mut opener = Opener::new(key, labels);
+    let mut opener = Decryptor::new(key, labels);
     let mut plain = Vec::new();
     for bytes in sealed.chunks(step) {
         plain.append(&mut opener.push(bytes).ok()?);
@@ -159,7 +159,7 @@ fn the_last_chunk_opens_alone() {
         let sealed = seal(&plain);
         let (range, number) = last_chunk(sealed.len() as u64).unwrap();
         let chunk = &sealed[range.start as usize..range.end as usize];
-        let opener = || Opener::new(&key(1), vec![label("app", 1)]);
+        let opener = || Decryptor::new(&key(1), vec![label("app", 1)]);
         let last = opener().only(&sealed[..HEAD], number, chunk, true).unwrap();
         assert!(plain.ends_with(&last), "{size}");
         assert_eq!(last.is_empty(), size == 0, "{size}");
@@ -178,8 +178,8 @@ fn the_last_chunk_opens_alone() {
 fn a_key_is_never_shown() {
     let text = format!("{:?}", key(0xab));
     assert_eq!(text, "Key(..)");
-    let sealer = Sealer::new(&key(0xab), label("app", 1)).unwrap();
+    let sealer = Encryptor::new(&key(0xab), label("app", 1)).unwrap();
     assert!(!format!("{sealer:?}").contains("171"));
-    let opener = Opener::new(&key(0xab), vec![]);
+    let opener = Decryptor::new(&key(0xab), vec![]);
     assert!(!format!("{opener:?}").contains("171"));
 }

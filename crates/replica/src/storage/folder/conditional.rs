@@ -7,8 +7,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::super::StorageError;
-use super::super::place::{Result, Swapped, Version, Versioned};
+use super::super::bucket::{ConditionalPut, Version, Versioned};
+use super::super::error::{Result, StorageError};
 use super::temporary::Temporary;
 use super::{open, read_step};
 
@@ -38,14 +38,18 @@ fn content(path: &Path, limit: u64) -> Result<Option<Bytes>> {
     Ok(Some(bytes.into()))
 }
 
-pub(super) fn swap(path: &Path, bytes: Bytes, expected: Option<&Version>) -> Result<Swapped> {
+pub(super) fn put_if(
+    path: &Path,
+    bytes: Bytes,
+    expected: Option<&Version>,
+) -> Result<ConditionalPut> {
     let lock = path.with_extension("lock");
     // Held by whoever swaps, for some milliseconds.
     let _locked = take(&lock).map_err(StorageError::io("lock", &lock))?;
     let expected = match expected {
         None => None,
         Some(Version::Content(bytes)) => Some(bytes),
-        Some(Version::Object(_)) => return Ok(Swapped::Conflict),
+        Some(Version::Object(_)) => return Ok(ConditionalPut::Conflict),
     };
     let found = match fs::metadata(path) {
         Ok(found) => content(path, found.len())?,
@@ -53,13 +57,13 @@ pub(super) fn swap(path: &Path, bytes: Bytes, expected: Option<&Version>) -> Res
         Err(error) => return Err(StorageError::io("read", path)(error)),
     };
     if found.as_ref() != expected {
-        return Ok(Swapped::Conflict);
+        return Ok(ConditionalPut::Conflict);
     }
     let mut temporary = Temporary::create(path)?;
     temporary.write(&bytes)?;
     temporary.finish(None)?;
     temporary.publish()?;
-    Ok(Swapped::Yes(Version::Content(bytes)))
+    Ok(ConditionalPut::Done(Version::Content(bytes)))
 }
 
 /// The file is never deleted: two could hold the lock of two files of one name.

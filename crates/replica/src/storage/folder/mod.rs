@@ -3,7 +3,7 @@
 //! Every file appears whole or not at all, and stays through a power cut: a
 //! temporary name, fsync, a rename that replaces nothing, fsync of the folder.
 
-mod lease;
+mod conditional;
 mod temporary;
 
 use std::fs::{self, File};
@@ -14,14 +14,15 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use self::temporary::{Sweeper, Temporary, make_dirs, sync_dir};
-use super::StorageError;
 use super::body::Body;
-use super::file_info::{FileInfo, Layout, join};
-use super::place::{Created, Order, QUICK, Result, Swapped, Version, Versioned, permitted};
-use super::source::Source;
+use super::bucket::{Bucket, ConditionalPut, Created, Put, Reply, Version, Versioned};
+use super::error::{Result, StorageError};
+use super::file_info::{FileInfo, Layout, SNAPSHOT_LEVEL, join};
+use super::permit::{LOCAL_WRITE_MAX, Permit, permitted};
+use super::upload_body::UploadBody;
 use crate::clock::Clock;
 
 /// Bytes read or written at a time.
@@ -74,19 +75,25 @@ impl Folder {
         }
         Ok(self.0.root.join(key))
     }
+}
 
-    pub(super) async fn children(&self, folder: &str) -> Result<Vec<String>> {
+impl Bucket for Folder {
+    fn layout(&self) -> Layout {
+        Layout::Folder
+    }
+
+    fn folders<'a>(&'a self, folder: &'a str) -> Reply<'a, Vec<String>> {
         self.at(folder, |_, path| {
             let folders = entries(&path)?.filter(|(_, is_dir)| *is_dir);
             Ok(folders.map(|(name, _)| name).collect())
         })
-        .await
+        .boxed()
     }
 
-    pub(super) async fn list(&self, database: &str, level: Option<u8>) -> Result<Vec<FileInfo>> {
+    fn list<'a>(&'a self, database: &'a str, level: Option<u8>) -> Reply<'a, Vec<FileInfo>> {
         let levels = match level {
             Some(level) => level..=level,
-            None => 0..=super::SNAPSHOT_LEVEL,
+            None => 0..=SNAPSHOT_LEVEL,
         };
         self.at(database, move |_, path| {
             let mut files = Vec::new();
@@ -110,56 +117,68 @@ impl Folder {
             }
             Ok(files)
         })
-        .await
+        .boxed()
     }
 
-    pub(super) async fn create(&self, order: Order, mut source: Source) -> Result<Created> {
-        let Order { key, sent, .. } = order;
-        let temporary = self.at(&key, move |this, path| {
-            // Looked at first to spare the work; the rename is what counts.
-            if path.exists() {
-                return Ok(None);
-            }
-            let dir = path.parent().unwrap_or(&this.0.root);
-            make_dirs(dir)?;
-            this.0.sweeper.sweep(dir);
-            let mut temporary = Temporary::create(&path)?;
-            let mut done = 0;
-            loop {
-                let bytes = source.next(STEP)?;
-                if bytes.is_empty() {
-                    break;
+    fn put(&self, put: Put, mut body: UploadBody) -> Reply<'_, Created> {
+        let put = async move {
+            let Put {
+                key,
+                timestamp_ms,
+                on_progress,
+                permit,
+            } = put;
+            let temporary = self.at(&key, move |this, path| {
+                // Looked at first to spare the work; the rename is what counts.
+                if path.exists() {
+                    return Ok(None);
                 }
-                temporary.write(&bytes)?;
-                done += bytes.len() as u64;
-                sent(done);
-            }
-            temporary.finish(Some(order.timestamp_ms))?;
-            Ok(Some(temporary))
-        });
-        let Some(temporary) = temporary.await? else {
-            return Ok(Created::Exists);
+                let dir = path.parent().unwrap_or(&this.0.root);
+                make_dirs(dir)?;
+                this.0.sweeper.sweep(dir);
+                let mut temporary = Temporary::create(&path)?;
+                let mut done = 0;
+                loop {
+                    let bytes = body.next(STEP)?;
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    temporary.write(&bytes)?;
+                    done += bytes.len() as u64;
+                    on_progress(done);
+                }
+                temporary.finish(Some(timestamp_ms))?;
+                Ok(Some(temporary))
+            });
+            let Some(temporary) = temporary.await? else {
+                return Ok(Created::Exists);
+            };
+            permitted(permit.as_deref(), LOCAL_WRITE_MAX).await?;
+            blocking(|| temporary.publish_new()).await
         };
-        permitted(order.permit.as_deref(), QUICK).await?;
-        blocking(|| temporary.publish_new()).await
+        put.boxed()
     }
 
-    pub(super) async fn stat(&self, key: &str) -> Result<(u64, i64)> {
-        self.at(key, |_, path| stat(&path)).await
+    fn head<'a>(&'a self, key: &'a str) -> Reply<'a, (u64, i64)> {
+        self.at(key, |_, path| stat(&path)).boxed()
     }
 
-    pub(super) async fn open(&self, key: &str) -> Result<Body> {
-        let (file, path) = self.at(key, |_, path| Ok((open(&path)?, path))).await?;
-        let stream = futures_util::stream::try_unfold((file, path), |(mut file, path)| {
-            blocking(move || {
-                let bytes = read_step(&mut file, STEP).map_err(StorageError::io("read", &path))?;
-                Ok((!bytes.is_empty()).then(|| (bytes.into(), (file, path))))
-            })
-        });
-        Ok(Body::new(stream.boxed()))
+    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Body> {
+        let get = async move {
+            let (file, path) = self.at(key, |_, path| Ok((open(&path)?, path))).await?;
+            let stream = futures_util::stream::try_unfold((file, path), |(mut file, path)| {
+                blocking(move || {
+                    let bytes =
+                        read_step(&mut file, STEP).map_err(StorageError::io("read", &path))?;
+                    Ok((!bytes.is_empty()).then(|| (bytes.into(), (file, path))))
+                })
+            });
+            Ok(Body::new(stream.boxed()))
+        };
+        get.boxed()
     }
 
-    pub(super) async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+    fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> Reply<'a, Bytes> {
         self.at(key, move |_, path| {
             let mut file = open(&path)?;
             let size = range.end.saturating_sub(range.start);
@@ -170,51 +189,56 @@ impl Folder {
             let bytes = read().map_err(StorageError::io("read", &path))?;
             Ok(bytes.into())
         })
-        .await
+        .boxed()
     }
 
-    pub(super) async fn delete(&self, keys: Vec<String>) -> Result<()> {
-        let paths: Result<Vec<_>> = keys.iter().map(|key| self.path(key)).collect();
-        let paths = paths?;
-        blocking(move || {
-            let mut dirs: Vec<&Path> = Vec::new();
-            for path in &paths {
-                match fs::remove_file(path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(StorageError::io("delete", path)(error));
+    fn delete<'a>(&'a self, keys: Vec<String>, permit: Option<&'a dyn Permit>) -> Reply<'a, ()> {
+        let delete = async move {
+            permitted(permit, LOCAL_WRITE_MAX).await?;
+            let paths: Result<Vec<_>> = keys.iter().map(|key| self.path(key)).collect();
+            let paths = paths?;
+            blocking(move || {
+                let mut dirs: Vec<&Path> = Vec::new();
+                for path in &paths {
+                    match fs::remove_file(path) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                            return Err(StorageError::io("delete", path)(error));
+                        }
+                        _ => {}
                     }
-                    _ => {}
+                    dirs.extend(path.parent());
                 }
-                dirs.extend(path.parent());
-            }
-            dirs.sort_unstable();
-            dirs.dedup();
-            dirs.into_iter()
-                .filter(|dir| dir.exists())
-                .try_for_each(sync_dir)
-        })
-        .await
+                dirs.sort_unstable();
+                dirs.dedup();
+                dirs.into_iter()
+                    .filter(|dir| dir.exists())
+                    .try_for_each(sync_dir)
+            })
+            .await
+        };
+        delete.boxed()
     }
 
-    pub(super) async fn read_versioned(&self, key: &str, limit: u64) -> Result<Option<Versioned>> {
-        self.at(key, move |_, path| lease::read(&path, limit)).await
+    fn get_versioned<'a>(&'a self, key: &'a str, limit: u64) -> Reply<'a, Option<Versioned>> {
+        self.at(key, move |_, path| conditional::read(&path, limit))
+            .boxed()
     }
 
-    pub(super) async fn swap(
-        &self,
-        key: &str,
+    fn put_if<'a>(
+        &'a self,
+        key: &'a str,
         bytes: Bytes,
-        expected: Option<&Version>,
-    ) -> Result<Swapped> {
+        expected: Option<&'a Version>,
+    ) -> Reply<'a, ConditionalPut> {
         let expected = expected.cloned();
         self.at(key, move |this, path| {
             if let Some(dir) = path.parent() {
                 make_dirs(dir)?;
                 this.0.sweeper.sweep(dir);
             }
-            lease::swap(&path, bytes, expected.as_ref())
+            conditional::put_if(&path, bytes, expected.as_ref())
         })
-        .await
+        .boxed()
     }
 }
 
@@ -275,5 +299,4 @@ fn read_step(file: &mut File, size: usize) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[path = "folder/tests.rs"]
 mod tests;

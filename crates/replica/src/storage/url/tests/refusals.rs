@@ -1,6 +1,6 @@
 //! What is refused, and how it is told.
 
-use super::tests::{KEYS, bucket, refused};
+use super::{KEYS, bucket, refused};
 
 #[test]
 fn what_is_wrong_is_named_with_its_mend() {

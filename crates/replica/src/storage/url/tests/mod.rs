@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
+//! URLs and variables that are taken.
 
 use std::collections::HashMap;
 
@@ -7,6 +7,8 @@ use object_store::azure::AzureConfigKey;
 use object_store::gcp::GoogleConfigKey;
 
 use super::*;
+
+mod refusals;
 
 pub(super) const KEYS: [(&str, &str); 2] = [
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -20,15 +22,15 @@ fn with(url: &str, variables: &[(&str, &str)]) -> Result<Setting> {
     })
 }
 
-pub(super) fn bucket(url: &str, more: &[(&str, &str)]) -> Bucket {
+pub(super) fn bucket(url: &str, more: &[(&str, &str)]) -> BucketUrl {
     let variables: Vec<_> = KEYS.iter().chain(more).copied().collect();
     match with(url, &variables).unwrap_or_else(|error| panic!("{url}: {error}")) {
-        Setting::Objects(bucket) => *bucket,
+        Setting::Bucket(bucket) => *bucket,
         Setting::Folder(path) => panic!("{url}: {path:?}"),
     }
 }
 
-fn s3(bucket: &Bucket, key: K) -> Option<String> {
+fn s3(bucket: &BucketUrl, key: K) -> Option<String> {
     match &bucket.provider {
         Provider::S3(builder) => builder.get_config_value(&key),
         _ => None,
@@ -83,7 +85,7 @@ fn tigris_on_fly_works_from_its_variables() {
         "BUCKET_NAME" => Some("shop".to_owned()),
         _ => variables.get(name).map(|value| (*value).into()),
     };
-    let Some(Setting::Objects(found)) = from_variables(&var).unwrap() else {
+    let Some(Setting::Bucket(found)) = from_variables(&var).unwrap() else {
         panic!("no bucket");
     };
     assert_eq!(found.name(), "s3://shop/monolite");
@@ -175,7 +177,7 @@ fn hosts_of_providers_are_understood_as_litestream_does() {
 #[test]
 fn credentials_come_from_the_url_the_variables_or_the_platform() {
     let found = with("s3://ID:a%2Fb%2Bc@b/p", &KEYS).unwrap();
-    let Setting::Objects(found) = found else {
+    let Setting::Bucket(found) = found else {
         panic!("a folder")
     };
     assert_eq!(s3(&found, K::AccessKeyId).unwrap(), "ID");
@@ -206,7 +208,7 @@ fn secrets_lose_their_line_break() {
         ("AWS_ACCESS_KEY_ID", " AKID\n"),
         ("AWS_SECRET_ACCESS_KEY", "secret\r\n"),
     ];
-    let Setting::Objects(found) = with("s3://b", &pasted).unwrap() else {
+    let Setting::Bucket(found) = with("s3://b", &pasted).unwrap() else {
         panic!("a folder")
     };
     assert_eq!(s3(&found, K::SecretAccessKey).unwrap(), "secret");
@@ -223,7 +225,7 @@ fn folders_are_paths_or_file_urls() {
     ] {
         match with(url, &[]).unwrap() {
             Setting::Folder(found) => assert_eq!(found, PathBuf::from(path)),
-            Setting::Objects(_) => panic!("{url}"),
+            Setting::Bucket(_) => panic!("{url}"),
         }
     }
 }
@@ -231,7 +233,7 @@ fn folders_are_paths_or_file_urls() {
 #[test]
 fn google_and_azure_take_their_own_variables() {
     let google = [("GOOGLE_APPLICATION_CREDENTIALS", "/key.json")];
-    let Setting::Objects(found) = with("gs://b/p", &google).unwrap() else {
+    let Setting::Bucket(found) = with("gs://b/p", &google).unwrap() else {
         panic!("a folder")
     };
     let Provider::Gcs(builder) = &found.provider else {
@@ -246,7 +248,7 @@ fn google_and_azure_take_their_own_variables() {
         ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0"),
     ];
     for url in ["az://c/p", "abs://c/p", "azure://c/p"] {
-        let Setting::Objects(found) = with(url, &azure).unwrap() else {
+        let Setting::Bucket(found) = with(url, &azure).unwrap() else {
             panic!("a folder")
         };
         let Provider::Azure(builder) = &found.provider else {
@@ -258,7 +260,7 @@ fn google_and_azure_take_their_own_variables() {
         assert_eq!(found.name(), "az://c/p");
     }
     let sas = ("LITESTREAM_AZURE_SAS_TOKEN", "?sv=1&sig=topsecret%3D");
-    let Setting::Objects(found) = with("abs://shop@c/p", &[sas]).unwrap() else {
+    let Setting::Bucket(found) = with("abs://shop@c/p", &[sas]).unwrap() else {
         panic!("a folder")
     };
     assert_eq!(found.secrets.redact("sig=topsecret%3D"), "sig=***");
