@@ -64,7 +64,7 @@ pub enum Error {
          --take-over (what the replica holds stays restorable by --timestamp)", path.display(),
         path.display()
     )]
-    Behind {
+    ForeignState {
         /// The database.
         path: PathBuf,
         /// Pages that differ.
@@ -93,7 +93,7 @@ pub enum Error {
         "{name}: what it holds cannot be restored to its newest state, and was written by another \
          volume; begin a replica under another prefix, or go on here with --take-over"
     )]
-    Broken {
+    Unrestorable {
         /// The replica.
         name: String,
     },
@@ -125,9 +125,9 @@ pub enum Error {
         /// Which databases, and why.
         why: String,
     },
-    /// Something of ours went wrong; it is begun anew.
-    #[error("merging broke off ({what}) and is begun anew")]
-    Broke {
+    /// A task in the background ended unexpectedly; it is started again.
+    #[error("merging of old files stopped ({what}) and is started again")]
+    Background {
         /// What.
         what: String,
     },
@@ -153,8 +153,8 @@ impl Error {
             Self::Database { source, .. } => ErrorClass::of_sqlite(source),
             Self::File { source, .. } => ErrorClass::of_io(source),
             Self::OldSqlite { .. }
-            | Self::Behind { .. }
-            | Self::Broken { .. }
+            | Self::ForeignState { .. }
+            | Self::Unrestorable { .. }
             | Self::ReadOnly { .. }
             | Self::Ltx { .. } => ErrorClass::Permanent,
             Self::Page { .. }
@@ -162,7 +162,7 @@ impl Error {
             | Self::NoRoom { .. }
             | Self::NotWal { .. }
             | Self::NotSynced { .. }
-            | Self::Broke { .. }
+            | Self::Background { .. }
             | Self::Closed => ErrorClass::Transient,
         }
     }
@@ -170,7 +170,7 @@ impl Error {
     /// Whether somebody has to decide before anything more is sent.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Behind { .. } | Self::Broken { .. } => true,
+            Self::ForeignState { .. } | Self::Unrestorable { .. } => true,
             Self::Storage(error) => error.is_lease(),
             _ => false,
         }
@@ -180,7 +180,7 @@ impl Error {
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(
             self,
-            Self::Broke { .. } | Self::Storage(StorageError::AlreadyExists { .. })
+            Self::Background { .. } | Self::Storage(StorageError::AlreadyExists { .. })
         )
     }
 

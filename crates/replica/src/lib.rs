@@ -16,8 +16,8 @@ mod wal;
 pub use class::ErrorClass;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
-pub use follow::{Failure, Find, FollowOptions, Follower, State, Status, leads_on};
-pub use history::{Catalog, History, Plan, PlanError, Policy, Target, Tended, history};
+pub use follow::{Failure, Find, FollowOptions, Follower, State, Status, record_restored};
+pub use history::{Catalog, History, Maintained, Plan, PlanError, Policy, Target, history};
 pub use map::PageMap;
 pub use progress::Progress;
 pub use restore::{

@@ -3,7 +3,7 @@
 //! A directory's watch names the file that was written, so that one descriptor
 //! serves any number of databases, and none of them is opened for it. The
 //! kernel joins equal events while they wait; we read at most every
-//! [`AT_MOST_EVERY`], so that hot writers cost no more than slow ones.
+//! [`READ_PAUSE`], so that a busy writer costs no more than a slow one.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -17,10 +17,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 
-/// Between two looks at the kernel's queue.
-const AT_MOST_EVERY: Duration = Duration::from_millis(10);
-/// Between two looks at all databases while some directory is not watched.
-const BLINDLY: Duration = Duration::from_secs(1);
+/// The pause between two reads of the kernel's queue.
+const READ_PAUSE: Duration = Duration::from_millis(10);
+/// The pause between two reads of all databases while some directory cannot be
+/// watched.
+const UNWATCHED_PAUSE: Duration = Duration::from_secs(1);
 /// Levels of directories below the volume that are watched.
 const DEPTH: usize = 3;
 /// Directories watched, altogether.
@@ -33,7 +34,7 @@ pub(super) enum Event {
     Written(PathBuf),
     /// Files came or went.
     Names,
-    /// Too much to tell: look at everything.
+    /// Events were lost, or a directory changed: read everything.
     All,
 }
 
@@ -44,25 +45,25 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Calls `tell` for what happens in `volume` and below from now on, from a
+    /// Calls `notify` for what happens in `volume` and below from now on, from a
     /// thread of its own.
     pub(super) fn start(
         volume: &Path,
-        tell: impl Fn(Event) + Send + 'static,
+        notify: impl Fn(Event) + Send + 'static,
     ) -> rustix::io::Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let mut directories = Directories {
             inotify: inotify::init(flags)?,
             volume: volume.into(),
             watched: HashMap::new(),
-            blind: false,
+            incomplete: false,
         };
         directories.find()?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopped = rustix::io::dup(&stop)?;
         let thread = std::thread::Builder::new()
             .name("replica-watch".into())
-            .spawn(move || directories.run(&stopped, &tell))
+            .spawn(move || directories.run(&stopped, &notify))
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
         Ok(Self {
             stop,
@@ -86,7 +87,7 @@ struct Directories {
     volume: PathBuf,
     watched: HashMap<i32, PathBuf>,
     /// Some directory is not watched.
-    blind: bool,
+    incomplete: bool,
 }
 
 impl Directories {
@@ -111,7 +112,7 @@ impl Directories {
                         continue;
                     }
                     if self.watched.len() >= MAX_DIRECTORIES {
-                        self.blind = true;
+                        self.incomplete = true;
                         continue;
                     }
                     match inotify::add_watch(&self.inotify, entry.path(), what) {
@@ -119,7 +120,7 @@ impl Directories {
                         // Gone again, or not ours to read.
                         Err(Errno::NOENT | Errno::ACCESS) => continue,
                         // The system's limit of watches.
-                        Err(_) => self.blind = true,
+                        Err(_) => self.incomplete = true,
                     }
                     below.push(entry.path());
                 }
@@ -129,23 +130,26 @@ impl Directories {
         Ok(())
     }
 
-    fn run(mut self, stop: &OwnedFd, tell: &dyn Fn(Event)) {
-        let pause = Timespec::try_from(AT_MOST_EVERY).ok();
-        let blindly = Timespec::try_from(BLINDLY).ok();
+    fn run(mut self, stop: &OwnedFd, notify: &dyn Fn(Event)) {
+        let pause = Timespec::try_from(READ_PAUSE).ok();
+        let unwatched = Timespec::try_from(UNWATCHED_PAUSE).ok();
         loop {
             let mut fds = [
                 PollFd::from_borrowed_fd(self.inotify.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
             ];
-            let patience = self.blind.then_some(&blindly).and_then(Option::as_ref);
-            let waited = poll(&mut fds, patience);
+            let timeout = self
+                .incomplete
+                .then_some(&unwatched)
+                .and_then(Option::as_ref);
+            let waited = poll(&mut fds, timeout);
             if !fds[1].revents().is_empty() {
                 return;
             }
             match waited {
                 // Some directory could not be watched: look everywhere.
                 Ok(0) => {
-                    tell(Event::All);
+                    notify(Event::All);
                     continue;
                 }
                 Ok(_) => {}
@@ -160,7 +164,7 @@ impl Directories {
             {
                 let _ = self.find();
             }
-            events.into_iter().for_each(tell);
+            events.into_iter().for_each(notify);
             let mut fds = [PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN)];
             if matches!(poll(&mut fds, pause.as_ref()), Ok(1)) {
                 return;
@@ -188,7 +192,7 @@ impl Directories {
                     .map(|name| OsStr::from_bytes(name.to_bytes()));
                 if let (Some(name), Some(dir)) = (name, self.watched.get(&event.wd())) {
                     let database = database(name);
-                    // What lies beside a database comes and goes with its
+                    // A database's log and journal come and go with its
                     // transactions.
                     if !flags.contains(inotify::ReadFlags::MODIFY) && database == name {
                         events.insert(Event::Names);
@@ -196,8 +200,8 @@ impl Directories {
                     events.insert(Event::Written(dir.join(database)));
                 }
             }
-            // A fast writer makes them faster than they are read: the rest
-            // waits, and becomes less meanwhile, for what is told twice is one.
+            // A fast writer makes them faster than they are read. The rest waits,
+            // and the kernel joins equal events meanwhile.
             if reader.is_buffer_empty() {
                 break;
             }

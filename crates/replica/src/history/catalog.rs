@@ -43,9 +43,9 @@ fn key(file: &FileInfo) -> Key {
     (file.level, file.min, file.max, file.sealed)
 }
 
-/// What [`Catalog::tend`] has done.
+/// What [`Catalog::maintain`] has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tended {
+pub struct Maintained {
     /// How many files were made of others.
     pub merged: usize,
     /// How many files were deleted.
@@ -127,23 +127,26 @@ impl Catalog {
     ///
     /// # Errors
     /// A file cannot be read, stored or deleted. What was done stays done.
-    pub async fn tend(
+    pub async fn maintain(
         &mut self,
         replica: &Replica,
         policy: &Policy,
         now_ms: i64,
-    ) -> Result<Tended> {
-        let mut tended = Tended::default();
-        let first = self.tend_once(replica, policy, now_ms, &mut tended).await;
+    ) -> Result<Maintained> {
+        let mut maintained = Maintained::default();
+        let first = self
+            .tend_once(replica, policy, now_ms, &mut maintained)
+            .await;
         match first {
             // Another machine has merged and deleted: look at what it left.
             Err(Error::Storage(error)) if error.is_not_found() => {
                 self.reload(replica).await?;
-                self.tend_once(replica, policy, now_ms, &mut tended).await?;
+                self.tend_once(replica, policy, now_ms, &mut maintained)
+                    .await?;
             }
             other => other?,
         }
-        Ok(tended)
+        Ok(maintained)
     }
 
     async fn tend_once(
@@ -151,13 +154,13 @@ impl Catalog {
         replica: &Replica,
         policy: &Policy,
         now_ms: i64,
-        tended: &mut Tended,
+        maintained: &mut Maintained,
     ) -> Result<()> {
         for level in [1, 2] {
             let known = self.timed(replica, policy, level).await?;
             for merge in policy.due(&known, level, now_ms) {
                 self.merge(replica, &merge, now_ms).await?;
-                tended.merged += 1;
+                maintained.merged += 1;
             }
         }
         let deletable = policy.deletable(&self.files, now_ms);
@@ -165,7 +168,7 @@ impl Catalog {
             steps::reached("retention.deleting");
             replica.delete(&deletable).await?;
             steps::reached("retention.deleted");
-            tended.deleted += deletable.len();
+            maintained.deleted += deletable.len();
             self.forget(&deletable);
         }
         Ok(())

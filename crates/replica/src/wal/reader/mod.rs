@@ -1,30 +1,31 @@
-//! Follows the log of a database that other processes write.
+//! Follows the write-ahead log of a database that other processes write.
 //!
 //! # Why no frame is missed
-//! A read transaction ("pin") is always held, and the next one begins before it
-//! ends: begin B, take all committed frames, end A ("slide"). By SQLite's locks
-//! a pin is of one of two kinds.
+//! A read transaction is always held, and the next one begins before it ends:
+//! begin B, read all committed frames, end A ([`WalReader::advance`]). By
+//! SQLite's locks a read transaction is of one of two kinds.
 //!
-//! - On a read mark above 0, the log cannot be reset while it is held.
-//! - On mark 0, everything in the log had been copied into the database when
-//!   the pin began, and the slide that began it took all of that while the pin
-//!   before it was held. The log may be reset once, by whoever writes next;
-//!   but frames written since, in the old generation or the new, cannot be
-//!   copied into the database while this pin is held, so there is no second
-//!   reset, and nothing was appended to the old generation before the first.
+//! - With a read mark above 0, the log cannot be reset while it is held.
+//! - With read mark 0, everything in the log had been copied into the database
+//!   when the transaction began, and the `advance` that began it read all of
+//!   that while the transaction before it was held. The log may be reset once,
+//!   by the next writer. But frames written since, in the old generation of the
+//!   log or the new one, cannot be copied into the database while this
+//!   transaction is held, so there is no second reset; and nothing was appended
+//!   to the old generation before the first.
 //!
-//! So at each slide the log is of the generation we know, or of the next one
-//! with the known one taken to its end. The next one's first salt is one higher,
-//! or both are random and the header says so (who wrote it had not reset a log
-//! before, and found one that was cut to nothing). Anything else shows that the
-//! locks did not hold, and continuity is lost ([`Slide::Lost`]): then the pages themselves
-//! are compared with what was sent.
+//! So at each `advance` the log is of the generation we know, or of the next
+//! one, with the known one read to its end. The next one's first salt is one
+//! higher, or both salts are random and the header says that its writer had not
+//! reset a log before (it found one of length 0). Anything else shows that the
+//! locks did not hold, and continuity is lost ([`Advance::Lost`]): then all
+//! pages are compared with what was sent.
 //!
-//! What is committed is asked of SQLite (`wal_checkpoint(NOOP)` reads the log's
-//! index, which the locks above keep in step): the file alone does not tell,
-//! see [`scan::committed`].
+//! How far the log is committed is asked of SQLite: `wal_checkpoint(NOOP)` reads
+//! the log's index, which the locks above keep valid. The log file alone does
+//! not say it, see [`scan::committed`].
 
-mod reset;
+mod checkpoint;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,49 +33,55 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+pub(crate) use self::checkpoint::checkpoint;
 use super::changes::{Budget, Changes};
 use super::format::Header;
 use super::pin::{Pin, connect};
 use super::scan::{self, Position};
 use crate::error::{Error, Result};
 
-/// Frames after which the log is to be reset; SQLite's own default.
+/// A log of so many frames is to be reset: SQLite's own default.
 const LONG_FRAMES: u64 = 1000;
-/// Frames a second of a log that grows fast …
-const FAST_FRAMES: f64 = 5000.0;
-/// … as seen by so many of them, or by none for so long.
-const SEEN: (u64, Duration) = (50, Duration::from_millis(20));
-/// Tries to find a log that stands still for two looks.
-const LOOKS: usize = 100;
+/// A log that grows by more frames a second than this grows fast.
+const FAST_FRAMES_PER_SECOND: f64 = 5000.0;
+/// Fewer frames say nothing about the log's growth.
+const FAST_SAMPLE_FRAMES: u64 = 50;
+/// After so long without a look, a log no longer counts as growing fast.
+const FAST_EXPIRES: Duration = Duration::from_millis(20);
+/// How often the log's header and index are read before they agree, at most.
+const CONSISTENT_READS_MAX: usize = 100;
 
-/// How a slide went.
+/// What [`WalReader::advance`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slide {
+pub(crate) enum Advance {
     /// Nothing was committed.
     Nothing,
-    /// Something was, and it is in [`Tail::changes`].
-    Taken,
-    /// What came after the last slide cannot be known from the log.
+    /// Something was committed, and is in [`WalReader::changes`].
+    Changes,
+    /// What was committed since the last call cannot be known from the log.
     Lost,
 }
 
-impl Slide {
-    pub(crate) fn worse(self, other: Self) -> Self {
+impl Advance {
+    /// What two calls in a row found.
+    pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Lost, _) | (_, Self::Lost) => Self::Lost,
-            (Self::Taken, _) | (_, Self::Taken) => Self::Taken,
+            (Self::Changes, _) | (_, Self::Changes) => Self::Changes,
             _ => Self::Nothing,
         }
     }
 }
 
-/// See the module.
+/// Reads a log from where it was read last. See the module.
 #[derive(Debug)]
-pub(crate) struct Tail {
+pub(crate) struct WalReader {
     wal: PathBuf,
     /// The log itself, which may have no name any more.
     file: Option<File>,
+    /// In a read transaction, always.
     held: Pin,
+    /// For the next read transaction.
     spare: Pin,
     /// `None`: the log had no header.
     position: Option<Position>,
@@ -84,21 +91,21 @@ pub(crate) struct Tail {
     path: PathBuf,
     page: Vec<u8>,
     changes: Changes,
-    /// All of the log is in the database, and the pin lets the next writer
-    /// begin it anew.
-    ready: bool,
+    /// All of the log is in the database, and our read transaction lets the next
+    /// writer reset it.
+    resettable: bool,
     /// Only some pages of the last commits are in `changes`.
-    torn: bool,
+    incomplete: bool,
     /// Frames were there that are not committed yet.
     pending: bool,
     /// The log grows fast.
     fast: bool,
-    /// When the last slide began.
-    slid: Instant,
+    /// When the last [`advance`](Self::advance) began.
+    advanced: Instant,
     budget: Budget,
 }
 
-impl Tail {
+impl WalReader {
     /// Begins to follow from now on. What was committed before is for a
     /// [`Snapshot`](super::Snapshot) to read, which is to begin after this.
     ///
@@ -107,7 +114,7 @@ impl Tail {
     pub(crate) fn open(path: &Path, budget: &Budget) -> Result<Self> {
         let held = Pin::new(path)?;
         held.begin()?;
-        let mut tail = Self {
+        let mut reader = Self {
             wal: beside(path, "-wal"),
             file: None,
             held,
@@ -118,22 +125,22 @@ impl Tail {
             path: path.into(),
             page: Vec::new(),
             changes: Changes::none(budget),
-            ready: false,
-            torn: false,
+            resettable: false,
+            incomplete: false,
             pending: false,
             fast: false,
-            slid: Instant::now(),
+            advanced: Instant::now(),
             budget: budget.clone(),
         };
-        tail.forget()?;
-        Ok(tail)
+        reader.skip_to_end()?;
+        Ok(reader)
     }
 
     /// Goes on from the log's present end, whatever came before.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub(crate) fn forget(&mut self) -> Result<()> {
+    pub(crate) fn skip_to_end(&mut self) -> Result<()> {
         self.position = None;
         if let Some((header, last)) = self.log()?
             && let Some(file) = &self.file
@@ -152,58 +159,61 @@ impl Tail {
         let Some(file) = open(&mut self.file, &self.wal).map_err(at)? else {
             return Ok(None);
         };
-        for _ in 0..LOOKS {
+        for _ in 0..CONSISTENT_READS_MAX {
             let header = scan::header(file).map_err(at)?;
             let last = committed(&self.index).map_err(|e| Error::database(&self.path, e))?;
             if header == scan::header(file).map_err(at)? {
                 // After a reset that nobody wrote after, this is the header of
-                // the generation before, and `last` 0: nothing is to be taken.
+                // the generation before, and `last` is 0: there is nothing to read.
                 return Ok(header.map(|header| (header, last)));
             }
         }
-        Err(at(std::io::Error::other("it is reset all the time")))
+        Err(at(std::io::Error::other("the log is reset all the time")))
     }
 
-    /// Frames in the log, as far as it was taken.
+    /// Frames of the log that were read.
     fn frames(&self) -> u64 {
         self.position.map_or(0, |position| position.frames())
     }
 
     /// Whether the log should have been reset, and was not.
     pub(crate) fn is_long(&self) -> bool {
-        self.frames() >= LONG_FRAMES && !self.ready
+        self.frames() >= LONG_FRAMES && !self.resettable
     }
 
-    /// Whether all of the log was in the database at the last slide: as soon as
-    /// somebody writes, another one makes his commits cheaper.
-    pub(crate) fn is_reset(&self) -> bool {
-        self.ready || self.frames() == 0
+    /// Whether all of the log was in the database at the last `advance`. The next
+    /// writer resets the log then, and its commits are slow until the next
+    /// `advance`, which should come soon.
+    pub(crate) fn is_resettable(&self) -> bool {
+        self.resettable || self.frames() == 0
     }
 
-    /// Whether a commit may come without a word: a writer that syncs writes its
-    /// frames, which is told, and commits by the log's index, which is not.
+    /// Whether a commit may come without a file event: a writer that syncs writes
+    /// its frames to the log file first, and commits by writing the log's index,
+    /// which causes no event.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending
     }
 
-    /// What was taken since this was called last. Nothing after a slide that
-    /// failed half way: the next one makes it whole.
+    /// What was read since this was called last. Nothing after an `advance` that
+    /// failed half way: the next one completes it.
     pub(crate) fn changes(&mut self) -> Changes {
-        match self.torn {
+        match self.incomplete {
             true => Changes::none(&self.budget),
             false => self.changes.take(),
         }
     }
 
-    /// Takes what was committed since the last slide.
+    /// Reads what was committed since the last call.
     ///
     /// # Errors
     /// The database or its log cannot be read. Nothing is lost by that: the old
-    /// pin is still held, and the next slide begins where this one did.
-    pub(crate) fn slide(&mut self) -> Result<Slide> {
+    /// read transaction is still held, and the next call begins where this one
+    /// did.
+    pub(crate) fn advance(&mut self) -> Result<Advance> {
         self.spare.begin()?;
-        let slide = match self.take() {
-            Ok(slide) => slide,
+        let advance = match self.read_new() {
+            Ok(advance) => advance,
             Err(error) => {
                 self.spare.end();
                 return Err(error);
@@ -212,29 +222,29 @@ impl Tail {
         if self.fast
             && let Some(file) = &self.file
         {
-            // The app's next commit copies all of this, and syncs it before:
-            // a part of its time, where it is ours to spend. Its own sync tells
-            // whether that works.
+            // The app's next checkpoint syncs all of this before it copies it.
+            // Syncing here spends our time and not the app's. An error shows in
+            // the app's own sync.
             let _ = file.sync_data();
         }
         self.held.end();
         std::mem::swap(&mut self.held, &mut self.spare);
-        Ok(slide)
+        Ok(advance)
     }
 
-    fn take(&mut self) -> Result<Slide> {
+    fn read_new(&mut self) -> Result<Advance> {
         self.pending = false;
-        let before = self.slid.elapsed();
-        self.slid = Instant::now();
-        if before >= SEEN.1 {
+        let before = self.advanced.elapsed();
+        self.advanced = Instant::now();
+        if before >= FAST_EXPIRES {
             self.fast = false;
         }
         let Some((header, last)) = self.log()? else {
-            // None yet, or cut by a checkpoint: what comes is the next
-            // generation, and no other, for the pin that began before this look
-            // is on mark 0.
+            // There is none yet, or a checkpoint cut it to length 0. What comes
+            // is the next generation and no other, as the read transaction that
+            // began before this look has mark 0.
             self.position = None;
-            return Ok(Slide::Nothing);
+            return Ok(Advance::Nothing);
         };
         let from = match self.position {
             Some(position) if position.salts() == header.salts => position,
@@ -243,48 +253,48 @@ impl Tail {
             {
                 Position::start(header)
             }
-            Some(_) => return Ok(Slide::Lost),
-            // There was nothing to take, and one reset at most since.
+            Some(_) => return Ok(Advance::Lost),
+            // There was nothing to read, and one reset at most since.
             None => Position::start(header),
         };
-        let taken = self.take_from(header, from, last);
-        let slide = taken.map_err(|error| Error::file(&self.wal, error))?;
+        let read = self.read_from(header, from, last);
+        let advance = read.map_err(|error| Error::file(&self.wal, error))?;
         let frames = self.frames().saturating_sub(from.frames());
-        if frames >= SEEN.0 {
-            self.fast = frames as f64 >= before.as_secs_f64() * FAST_FRAMES;
+        if frames >= FAST_SAMPLE_FRAMES {
+            self.fast = frames as f64 >= before.as_secs_f64() * FAST_FRAMES_PER_SECOND;
         }
-        Ok(slide)
+        Ok(advance)
     }
 
-    fn take_from(&mut self, header: Header, from: Position, last: u64) -> std::io::Result<Slide> {
+    fn read_from(&mut self, header: Header, from: Position, last: u64) -> std::io::Result<Advance> {
         let Some(file) = &self.file else {
-            return Ok(Slide::Nothing);
+            return Ok(Advance::Nothing);
         };
         let found = scan::committed(file, from, last)?;
         self.pending = scan::goes_on(file, found.end)?;
         if found.end.frames() < last {
-            // SQLite says they are there, and they are not what continues ours.
-            return Ok(Slide::Lost);
+            // SQLite says that there are more, and they do not continue ours.
+            return Ok(Advance::Lost);
         }
         let Some(size) = found.size else {
             self.position = Some(found.end);
-            return Ok(Slide::Nothing);
+            return Ok(Advance::Nothing);
         };
-        self.torn = true;
+        self.incomplete = true;
         self.changes.begin(header.page_size, size, found.smallest);
         self.page.resize(header.page_size as usize, 0);
-        // In the order of the log: the disk's order, should it have to be read.
+        // In the order of the log, which is the order of the disk.
         let mut pages: Vec<(u64, u32)> = found.pages.iter().map(|(p, at)| (*at, *p)).collect();
         pages.sort_unstable();
         for (at, pgno) in pages {
             scan::page(file, at, &mut self.page)?;
             self.changes.page(pgno, &self.page);
         }
-        self.torn = false;
-        self.ready = false;
-        // Only now: on an error above, everything is taken again.
+        self.incomplete = false;
+        self.resettable = false;
+        // Only now: after an error above, everything is read again.
         self.position = Some(found.end);
-        Ok(Slide::Taken)
+        Ok(Advance::Changes)
     }
 
     #[cfg(test)]
@@ -292,14 +302,14 @@ impl Tail {
         self.position.map(|position| position.salts())
     }
 
-    /// As if nobody had looked for a while.
+    /// As if nobody had read for a while.
     #[cfg(test)]
     pub(super) fn let_go(&self) {
         self.held.end();
     }
 }
 
-/// How many frames of the log are committed, by its index. Takes no lock.
+/// How many frames of the log are committed, as its index says. Takes no lock.
 fn committed(index: &Connection) -> rusqlite::Result<u64> {
     let mut noop = index.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
     let frames: i64 = noop.query_row([], |row| row.get(1))?;
@@ -307,9 +317,9 @@ fn committed(index: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(frames).unwrap_or(0))
 }
 
-/// The log, opened when it comes. It stays the same one: SQLite removes a log
-/// only with a database's last connection, and we have some. So what is
-/// committed to a database that was deleted under its app can still be read.
+/// The log, opened once it exists. It stays the same file: SQLite removes a log
+/// only with a database's last connection, and we have some. So commits to a
+/// database whose file was deleted while its app had it open can still be read.
 fn open<'a>(file: &'a mut Option<File>, path: &Path) -> std::io::Result<Option<&'a File>> {
     if file.is_none() {
         *file = scan::open(path)?;

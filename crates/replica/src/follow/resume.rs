@@ -1,4 +1,5 @@
-//! What a replica holds when we begin, and whether that is ours to go on from.
+//! What a replica holds when a follower begins, and whether this volume wrote it,
+//! so that its next file may follow.
 
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use monolite_ltx::{Checksum, DatabaseChecksums, Decoder, Header, Txid};
 use tokio::io::AsyncSeekExt;
 
-use super::intent::{Intent, Point};
+use super::sent_record::{Point, SentRecord};
 use crate::error::{Error, Result};
 use crate::history::{Catalog, plan};
 use crate::map::PageMap;
@@ -26,12 +27,12 @@ pub(super) enum Found {
     Foreign(PageMap),
 }
 
-/// What an earlier life left here.
-pub(super) struct Before {
-    /// The map it saved last.
+/// What an earlier process recorded on the volume.
+pub(super) struct LocalRecords {
+    /// The map that was saved last.
     pub(super) map: Option<PageMap>,
-    /// What it stored and set out to store.
-    pub(super) intent: Option<Intent>,
+    /// What was stored, and what was about to be.
+    pub(super) sent: Option<SentRecord>,
     /// The state of the replica that the database was restored to.
     pub(super) restored: Option<Txid>,
 }
@@ -40,24 +41,19 @@ pub(super) struct Before {
 pub(super) async fn find(
     replica: &Replica,
     catalog: &Catalog,
-    before: Before,
+    local: LocalRecords,
     take_over: bool,
     scratch: &Path,
 ) -> Result<Found> {
     let files = catalog.files();
     let newest = files.iter().max_by_key(|file| (file.max, file.level));
     let last = newest.map_or(Txid(0), |file| file.max);
-    let intended = before.intent.as_ref().map(Intent::txids);
-    let had = before.map.as_ref().map(PageMap::txid);
-    for txid in intended
-        .into_iter()
-        .flatten()
-        .chain(before.restored)
-        .chain(had)
-    {
+    let sent = local.sent.as_ref().map(SentRecord::txids);
+    let had = local.map.as_ref().map(PageMap::txid);
+    for txid in sent.into_iter().flatten().chain(local.restored).chain(had) {
         if last < txid && replica.has(txid).await? {
-            // Some providers' lists are behind. A state of ours would pass for
-            // another volume's, or the replica for an empty one.
+            // Some providers' lists are stale. Our own state would look like
+            // another volume's, or the replica like an empty one.
             let name = replica.name();
             return Err(Error::Unlisted { name, txid });
         }
@@ -66,16 +62,16 @@ pub(super) async fn find(
         return Ok(Found::Nothing { last });
     };
     let header = replica.header(newest).await?;
-    let ours = match (point(&header), &before.intent) {
-        (Some(point), Some(intent)) => intent.includes(point),
+    let ours = match (point(&header), &local.sent) {
+        (Some(point), Some(sent)) => sent.includes(point),
         _ => false,
     };
-    let ours = ours || before.restored == Some(last);
-    if let Some(mut map) = before.map {
+    let ours = ours || local.restored == Some(last);
+    if let Some(mut map) = local.map {
         if map.txid() == last && is(&map, &header) {
             return Ok(Found::Ours(map, header.timestamp_ms));
         }
-        // We died after a file was stored and before the map was saved.
+        // The process died after a file was stored and before the map was saved.
         if ours
             && map.txid() < last
             && let Ok(since) = plan(files, Some(map.txid()), None)
@@ -107,7 +103,7 @@ pub(super) async fn find(
         // No state to go on from; a new snapshot is.
         (false, true) => Ok(Found::Nothing { last }),
         (false, false) if take_over => Ok(Found::Nothing { last }),
-        (false, false) => Err(Error::Broken {
+        (false, false) => Err(Error::Unrestorable {
             name: replica.name(),
         }),
     }

@@ -1,4 +1,4 @@
-//! What goes on beside the syncs: merging and deleting old files, and sending a
+//! What goes on in the background: merging and deleting old files, and sending a
 //! snapshot. Either may take as long as a hundred syncs.
 
 use std::time::Duration;
@@ -12,36 +12,36 @@ use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::storage::{FileInfo, Replica, StorageError};
 
-/// A snapshot that could not be stored is not made again before.
-const RETRY: Duration = Duration::from_secs(3600);
+/// The pause before a snapshot that could not be stored is made again.
+const RETRY_PAUSE: Duration = Duration::from_secs(3600);
 
-/// What is known of a replica's files, which is away while they are tended, and
-/// the work that goes on. All of it ends with this.
-pub(super) struct Beside {
-    /// `None` while it is away.
+/// The catalog of a replica's files and the work in the background, which ends
+/// with this value. While files are merged, the catalog is with that task.
+pub(super) struct Background {
+    /// `None` while files are merged.
     catalog: Option<Catalog>,
-    /// Stored meanwhile, and the times of their states.
-    late: Vec<(FileInfo, i64)>,
+    /// Files stored meanwhile, and the times of their states.
+    added: Vec<(FileInfo, i64)>,
     /// One at most.
-    tending: JoinSet<(Catalog, Result<()>)>,
+    maintenance: JoinSet<(Catalog, Result<()>)>,
     /// One at most.
     upload: JoinSet<Result<FileInfo, StorageError>>,
     /// When a snapshot was made last.
     made: Option<Instant>,
-    untended: Option<String>,
-    unsent: Option<String>,
+    maintenance_error: Option<String>,
+    snapshot_error: Option<String>,
 }
 
-impl Beside {
+impl Background {
     pub(super) fn new(catalog: Catalog) -> Self {
         Self {
             catalog: Some(catalog),
-            late: Vec::new(),
-            tending: JoinSet::new(),
+            added: Vec::new(),
+            maintenance: JoinSet::new(),
             upload: JoinSet::new(),
             made: None,
-            untended: None,
-            unsent: None,
+            maintenance_error: None,
+            snapshot_error: None,
         }
     }
 
@@ -52,7 +52,7 @@ impl Beside {
             (Some(catalog), None) => catalog.add(file, time_ms),
             // Its content is fetched to be merged: only the catalog bounds what
             // is kept of those.
-            (None, _) => self.late.push((file, time_ms)),
+            (None, _) => self.added.push((file, time_ms)),
         }
     }
 
@@ -63,9 +63,9 @@ impl Beside {
             return false;
         };
         let every_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
-        let rested = |made: Instant| made.elapsed() >= every.min(RETRY);
+        let due = |made: Instant| made.elapsed() >= every.min(RETRY_PAUSE);
         self.upload.is_empty()
-            && self.made.is_none_or(rested)
+            && self.made.is_none_or(due)
             && catalog.snapshot_age_ms(now_ms) >= every_ms
             && catalog
                 .newest_snapshot()
@@ -73,69 +73,69 @@ impl Beside {
     }
 
     /// One was made, or could not be.
-    pub(super) fn made(&mut self, result: Result<(), String>) {
+    pub(super) fn snapshot_made(&mut self, result: Result<(), String>) {
         self.made = Some(Instant::now());
-        self.unsent = result
+        self.snapshot_error = result
             .err()
             .map(|error| format!("a snapshot could not be made: {error}"));
     }
 
     /// Begins to send a snapshot.
-    pub(super) fn send(
+    pub(super) fn send_snapshot(
         &mut self,
         upload: impl Future<Output = Result<FileInfo, StorageError>> + Send + 'static,
     ) {
         self.upload.spawn(upload);
     }
 
-    /// Whether old files can be tended now: they are not being.
-    pub(super) fn is_here(&self) -> bool {
+    /// Whether no files are being merged or deleted.
+    pub(super) fn is_idle(&self) -> bool {
         self.catalog.is_some()
     }
 
     /// Begins to merge and delete.
-    pub(super) fn tend(&mut self, replica: &Replica, policy: &Policy, now_ms: i64) {
+    pub(super) fn maintain(&mut self, replica: &Replica, policy: &Policy, now_ms: i64) {
         let Some(mut catalog) = self.catalog.take() else {
             return;
         };
         let (replica, policy) = (replica.clone(), *policy);
-        self.tending.spawn(async move {
-            let tended = catalog.tend(&replica, &policy, now_ms).await;
-            (catalog, tended.map(|_| ()))
+        self.maintenance.spawn(async move {
+            let result = catalog.maintain(&replica, &policy, now_ms).await;
+            (catalog, result.map(|_| ()))
         });
     }
 
-    /// Takes in what has ended. Says whether all of it went well.
+    /// Takes the results of what has ended. Returns whether all of it succeeded.
     ///
     /// # Errors
     /// What is known of the files is lost: they are to be listed again.
-    pub(super) fn look(&mut self) -> Result<bool> {
+    pub(super) fn collect(&mut self) -> Result<bool> {
         let mut well = true;
         match self.upload.try_join_next() {
             Some(Ok(Ok(file))) => {
-                self.unsent = None;
+                self.snapshot_error = None;
                 let time_ms = file.stored_ms;
                 self.add(file, time_ms, None);
             }
             Some(Ok(Err(error))) => {
                 well = false;
-                self.unsent = Some(format!("a snapshot was not stored: {error}"));
+                self.snapshot_error = Some(format!("a snapshot was not stored: {error}"));
             }
             Some(Err(_)) | None => {}
         }
-        match self.tending.try_join_next() {
-            Some(Ok((mut catalog, tended))) => {
-                for (file, time_ms) in self.late.drain(..) {
+        match self.maintenance.try_join_next() {
+            Some(Ok((mut catalog, result))) => {
+                for (file, time_ms) in self.added.drain(..) {
                     catalog.add(file, time_ms);
                 }
                 self.catalog = Some(catalog);
-                well &= tended.is_ok();
-                self.untended = tended
+                well &= result.is_ok();
+                self.maintenance_error = result
                     .err()
                     .map(|error| format!("old files were not merged or deleted: {error}"));
             }
             Some(Err(error)) => {
-                return Err(Error::Broke {
+                return Err(Error::Background {
                     what: error.to_string(),
                 });
             }
@@ -144,22 +144,21 @@ impl Beside {
         Ok(well)
     }
 
-    /// What goes on ends first.
+    /// Waits until all of it has ended.
     ///
     /// # Errors
-    /// As [`look`](Self::look).
-    pub(super) async fn end(&mut self) -> Result<()> {
-        // Looked at one by one: `look` takes what has ended.
-        while !(self.upload.is_empty() && self.tending.is_empty()) {
+    /// As [`collect`](Self::collect).
+    pub(super) async fn finish(&mut self) -> Result<()> {
+        while !(self.upload.is_empty() && self.maintenance.is_empty()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            self.look()?;
+            self.collect()?;
         }
         Ok(())
     }
 
-    /// What people should know of it.
+    /// What failed, for people.
     pub(super) fn advice(&self) -> Option<String> {
-        let all: Vec<&str> = [&self.unsent, &self.untended]
+        let all: Vec<&str> = [&self.snapshot_error, &self.maintenance_error]
             .into_iter()
             .flatten()
             .map(String::as_str)

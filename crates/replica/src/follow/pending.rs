@@ -1,4 +1,4 @@
-//! What is on its way from a database to one destination.
+//! The changes of one database that are not sent to one destination yet.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,14 +7,15 @@ use tokio::sync::Notify;
 use crate::error::Result;
 use crate::wal::{Budget, Changes, Opened, Snapshot};
 
-/// Between the task that reads a database and the one that sends: bounded by
-/// the budget, beyond which it only says that something is missing.
+/// A queue between the task that reads a database and the one that sends. Its
+/// memory is bounded by the budget; beyond that it only records that something
+/// is missing.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct Pending {
     waiting: Mutex<Waiting>,
     filled: Notify,
-    /// Bytes that are better sent than waited with.
-    many: usize,
+    /// More bytes than this are sent without waiting for the interval.
+    send_at_bytes: usize,
     full: Notify,
 }
 
@@ -34,9 +35,9 @@ impl Waiting {
     }
 }
 
-impl Inbox {
-    /// More than `many` bytes are not to wait for the interval.
-    pub(super) fn new(budget: &Budget, many: usize) -> Self {
+impl Pending {
+    /// More than `send_at_bytes` bytes do not wait for the interval.
+    pub(super) fn new(budget: &Budget, send_at_bytes: usize) -> Self {
         Self {
             waiting: Mutex::new(Waiting {
                 changes: Changes::none(budget),
@@ -44,7 +45,7 @@ impl Inbox {
                 sending_ms: None,
             }),
             filled: Notify::new(),
-            many,
+            send_at_bytes,
             full: Notify::new(),
         }
     }
@@ -57,7 +58,7 @@ impl Inbox {
         let mut waiting = self.lock();
         waiting.changes.add(changes);
         waiting.since_ms.get_or_insert(now_ms);
-        let full = waiting.changes.bytes() > self.many;
+        let full = waiting.changes.bytes() > self.send_at_bytes;
         drop(waiting);
         self.filled.notify_one();
         if full {
@@ -65,7 +66,7 @@ impl Inbox {
         }
     }
 
-    /// Something was committed, and nobody knows what.
+    /// Something was committed, and it is not known what.
     pub(super) fn lost(&self, now_ms: i64) {
         let mut waiting = self.lock();
         waiting.changes.lose();
@@ -74,8 +75,9 @@ impl Inbox {
         self.filled.notify_one();
     }
 
-    /// Keeps no pages of what cannot be sent for long: they are in the database.
-    pub(super) fn give_up(&self) {
+    /// Drops the pages, which the database holds as well, and records that they
+    /// are missing: for a destination that cannot be reached for long.
+    pub(super) fn drop_pages(&self) {
         let mut waiting = self.lock();
         if !waiting.changes.is_none() {
             waiting.changes.lose();
@@ -103,7 +105,7 @@ impl Inbox {
         waiting.sending_ms.or(waiting.since_ms)
     }
 
-    /// Takes out all that waits, to be sent.
+    /// Takes everything out, to be sent.
     pub(super) fn take(&self) -> Changes {
         let mut waiting = self.lock();
         waiting.taken();
@@ -115,10 +117,10 @@ impl Inbox {
         self.lock().sending_ms = None;
     }
 
-    /// Forgets what waits and begins a snapshot in its place. What comes in
-    /// from now on may be older than the snapshot, until the next slide that
-    /// begins after this: only then is it fit to be sent after the snapshot.
-    pub(super) fn replace(&self, opened: Opened) -> Result<Snapshot> {
+    /// Drops what is pending and begins a snapshot instead. What is added from
+    /// now on may be older than the snapshot, until the next read of the log that
+    /// begins after this: only then may it be sent after the snapshot.
+    pub(super) fn replace_with_snapshot(&self, opened: Opened) -> Result<Snapshot> {
         let mut waiting = self.lock();
         let snapshot = opened.begin()?;
         waiting.changes.take();

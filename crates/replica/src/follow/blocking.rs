@@ -1,8 +1,9 @@
-//! Long work, beside an app that has other things to do.
+//! Long work on a thread of its own, which leaves the processor and the disk to
+//! the app.
 //!
 //! Reading, compressing and writing a whole database takes a core for seconds,
-//! and leaves the kernel with more to write than the disk can take at once.
-//! Whoever commits meanwhile waits for both.
+//! and leaves the kernel with more to write than the disk can take at once. A
+//! commit of the app would wait for both.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,17 +12,17 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 
-/// The work's niceness: a core is the app's, if it wants it.
+/// The niceness of the thread: the app gets the core first.
 const NICE: i32 = 10;
-/// Bytes of a snapshot that may wait to be written to the disk.
-pub(super) const UNWRITTEN: usize = 8 << 20;
+/// Bytes of a snapshot that may wait in the kernel to be written to the disk.
+pub(super) const UNWRITTEN_MAX: usize = 8 << 20;
 
 /// Runs `work` on a thread of its own.
-pub(super) async fn aside<T: Send + 'static>(
+pub(super) async fn on_own_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (done, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("monolite-aside".into());
+    let thread = std::thread::Builder::new().name("replica-snapshot".into());
     let started = thread.spawn(move || {
         let _ = done.send(work());
     });
@@ -29,36 +30,36 @@ pub(super) async fn aside<T: Send + 'static>(
     answer.await.unwrap_or(Err(Error::Closed))
 }
 
-/// Lets others go first, on this thread, from now on. Not for what has to be
-/// read from a database before its log can be reset, more than once a day.
-pub(super) fn step_back() {
-    // Without it the work is as good. On Linux it is the thread's alone.
+/// Lowers the priority of this thread, for good. Not for frequent work that has to
+/// end before a log can be reset.
+pub(super) fn lower_priority() {
+    // The work is right without it, too. On Linux it is for this thread alone.
     let _ = rustix::process::setpriority_process(None, NICE);
 }
 
 /// A file that is written to the disk piece by piece.
-pub(super) struct Paced {
+pub(super) struct PacedFile {
     file: File,
     unwritten: usize,
-    most: usize,
+    unwritten_max: usize,
 }
 
-impl Paced {
-    /// `most`: bytes that may wait to be written to the disk.
-    pub(super) fn new(file: File, most: usize) -> Self {
+impl PacedFile {
+    /// `unwritten_max`: bytes that may wait in the kernel.
+    pub(super) fn new(file: File, unwritten_max: usize) -> Self {
         Self {
             file,
             unwritten: 0,
-            most,
+            unwritten_max,
         }
     }
 }
 
-impl Write for Paced {
+impl Write for PacedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.unwritten += written;
-        if self.unwritten >= self.most {
+        if self.unwritten >= self.unwritten_max {
             self.unwritten = 0;
             self.file.sync_data()?;
         }

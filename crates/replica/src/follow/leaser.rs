@@ -1,4 +1,5 @@
-//! Keeps the lease of one destination, for all databases that are sent there.
+//! Takes and renews the lease of one destination, for all databases that are
+//! sent there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,32 +15,32 @@ use crate::storage::{
 /// How long a lease lasts without renewal. Another machine waits that long
 /// before it takes over from one that died.
 const TTL: Duration = Duration::from_secs(30);
-/// What a lease must have left for anything to begin, beyond what it takes.
+/// What must be left of a lease when a write begins, beyond the time of the write.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// Who refused us last is believed for so long before it is asked again, by
-/// whichever database.
-const REFUSAL: Duration = Duration::from_secs(3);
+/// How long a refusal is remembered before the destination is asked again, for all
+/// databases together.
+const REFUSAL_LASTS: Duration = Duration::from_secs(3);
 
 /// Renews only when something is to be sent, so that an idle volume causes no
 /// request. Another machine may then take the lease; we find out before the
 /// next write.
-pub(super) struct Keeper {
+pub(super) struct Leaser {
     name: String,
     store: LeaseStore,
     node: Node,
     held: Mutex<Held>,
-    /// How often the lease was taken: what was known of the replicas before the
-    /// last time may not be so any more.
+    /// How often the lease was taken. What was known of the replicas before the
+    /// last time may be outdated.
     taken: AtomicU64,
 }
 
 enum Held {
     Not,
     Lease(Box<Lease>),
-    /// The provider cannot do it; done without.
+    /// The provider has no conditional writes: it is written without a lease.
     Impossible,
-    /// Given back at the end: what comes late gets none.
+    /// Given back at the end: no later write gets one.
     Released,
     Refused {
         since: Instant,
@@ -49,7 +50,7 @@ enum Held {
     },
 }
 
-impl Keeper {
+impl Leaser {
     pub(super) fn new(destination: &Destination, node: Node) -> Self {
         Self {
             name: destination.name().into(),
@@ -82,7 +83,7 @@ impl Keeper {
                 name,
                 holder,
                 remaining,
-            } if since.elapsed() < REFUSAL => {
+            } if since.elapsed() < REFUSAL_LASTS => {
                 return Err(StorageError::Held {
                     name: name.clone(),
                     holder: holder.clone(),
@@ -137,50 +138,50 @@ impl Keeper {
     }
 }
 
-/// One replica's permit: good for the holding of the lease under which the
-/// replica was looked at, and no other.
-pub(super) struct Turn {
-    keeper: Arc<Keeper>,
+/// One replica's permit: valid for the holding of the lease under which the
+/// replica was inspected, and no other.
+pub(super) struct WritePermit {
+    leaser: Arc<Leaser>,
     holding: AtomicU64,
 }
 
-impl Turn {
-    pub(super) fn new(keeper: Arc<Keeper>) -> Self {
+impl WritePermit {
+    pub(super) fn new(leaser: Arc<Leaser>) -> Self {
         Self {
-            keeper,
+            leaser,
             holding: AtomicU64::new(0),
         }
     }
 
-    /// What is looked at from now on may be gone on from.
+    /// Takes the lease. What is inspected from now on stays valid while it is held.
     ///
     /// # Errors
     /// Another machine has the lease, or the destination cannot be reached.
     pub(super) async fn begin(&self) -> Result<(), StorageError> {
-        let holding = self.keeper.hold(Duration::ZERO).await?;
+        let holding = self.leaser.hold(Duration::ZERO).await?;
         self.holding.store(holding, Ordering::Relaxed);
         Ok(())
     }
 
     pub(super) async fn hold(&self, within: Duration) -> Result<(), StorageError> {
-        let holding = self.keeper.hold(within).await?;
+        let holding = self.leaser.hold(within).await?;
         if holding == self.holding.load(Ordering::Relaxed) {
             return Ok(());
         }
         // Somebody may have written here in between.
         Err(StorageError::Lost {
-            name: self.keeper.name.clone(),
+            name: self.leaser.name.clone(),
             holder: None,
         })
     }
 
     pub(super) async fn is_impossible(&self) -> bool {
-        self.keeper.is_impossible().await
+        self.leaser.is_impossible().await
     }
 }
 
 /// Each try of each write asks.
-impl Permit for Turn {
+impl Permit for WritePermit {
     fn permit(&self, within: Duration) -> Permission<'_> {
         Box::pin(self.hold(within))
     }

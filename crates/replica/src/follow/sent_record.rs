@@ -1,13 +1,13 @@
-//! The state that this volume stored last, and those that it set out to store
-//! after it, known after a crash.
+//! Which state this volume stored last, and which it has begun to store after it:
+//! known after a crash.
 //!
 //! Written before a file is sent. A replica whose newest state is none of them
-//! was written by somebody else, as by the machine this volume is a copy of:
-//! then what is here may be older, and must not be sent as if it were newer.
+//! was written by somebody else, such as the machine this volume is a copy of.
+//! Then the database here may be older, and must not be sent as if it were newer.
 //!
-//! Several, because a file may be stored though its answer is lost. What is
-//! sent then may be another, for the app has gone on: it meets the first, which
-//! has to be known for ours.
+//! Several states are kept, because a file may be stored though its answer is
+//! lost. The next try may send another state, as the app has gone on, and finds
+//! the first one in the replica: it has to be recognized as ours.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -27,15 +27,15 @@ const POINT: usize = 16;
 /// A point, the tries, and a checksum.
 const SIZE: usize = (1 + TRIES) * POINT + 8;
 
-/// What files lead from, and what to.
+/// The last stored state, and those that were sent after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Intent {
+pub(super) struct SentRecord {
     from: Point,
     /// The last try last.
     to: Vec<Point>,
 }
 
-impl Intent {
+impl SentRecord {
     /// The state `from` is stored.
     pub(super) fn new(from: Point) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Intent {
             return None;
         }
         let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
-        // An empty place has no checksum: those have their highest bit set.
+        // An unused entry has checksum 0; a real one has its highest bit set.
         let point = |bytes: &[u8]| {
             let (txid, checksum) = bytes.split_at_checked(8)?;
             Some((Txid(number(txid)?), Checksum::from_bits(number(checksum)?)?))
@@ -145,20 +145,20 @@ mod tests {
     fn what_was_written_is_read_and_what_is_torn_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.sent");
-        assert_eq!(Intent::read(&path).unwrap(), None);
+        assert_eq!(SentRecord::read(&path).unwrap(), None);
         for n in 7..9 {
-            let intent = Intent::and(None, point(n), point(n + 1));
-            intent.write(&path).unwrap();
-            assert_eq!(Intent::read(&path).unwrap(), Some(intent.clone()));
-            assert!(intent.includes(point(n)) && intent.includes(point(n + 1)));
-            assert!(!intent.includes(point(n + 2)) && !intent.includes((Txid(n), point(0).1)));
+            let record = SentRecord::and(None, point(n), point(n + 1));
+            record.write(&path).unwrap();
+            assert_eq!(SentRecord::read(&path).unwrap(), Some(record.clone()));
+            assert!(record.includes(point(n)) && record.includes(point(n + 1)));
+            assert!(!record.includes(point(n + 2)) && !record.includes((Txid(n), point(0).1)));
         }
         let bytes = std::fs::read(&path).unwrap();
         for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1;
-            assert_eq!(Intent::parse(&bytes), None);
-            assert_eq!(Intent::parse(&bytes[..at]), None);
+            assert_eq!(SentRecord::parse(&bytes), None);
+            assert_eq!(SentRecord::parse(&bytes[..at]), None);
         }
     }
 
@@ -167,22 +167,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.sent");
         let tried = |n: u64| (Txid(8), point(100 + n).1);
-        let mut intent = Intent::new(point(7));
+        let mut record = SentRecord::new(point(7));
         for n in 0..40 {
-            intent = Intent::and(Some(intent), point(7), tried(n));
-            intent = Intent::and(Some(intent), point(7), tried(n));
+            record = SentRecord::and(Some(record), point(7), tried(n));
+            record = SentRecord::and(Some(record), point(7), tried(n));
         }
-        intent.write(&path).unwrap();
-        let intent = Intent::read(&path).unwrap().unwrap();
-        assert!(intent.includes(tried(0)), "the first");
-        assert!((11..40).all(|n| intent.includes(tried(n))));
-        assert!(!intent.includes(tried(10)), "as many as there is room for");
+        record.write(&path).unwrap();
+        let record = SentRecord::read(&path).unwrap().unwrap();
+        assert!(record.includes(tried(0)), "the first");
+        assert!((11..40).all(|n| record.includes(tried(n))));
+        assert!(!record.includes(tried(10)), "as many as there is room for");
         assert_eq!(
-            (intent.stored(), intent.txids()),
+            (record.stored(), record.txids()),
             (Txid(7), vec![Txid(8), Txid(7)])
         );
         // One of them was stored.
-        let next = Intent::and(Some(intent), tried(12), point(9));
+        let next = SentRecord::and(Some(record), tried(12), point(9));
         assert!(next.includes(tried(12)) && !next.includes(tried(13)));
         assert!(std::fs::metadata(&path).unwrap().len() <= 512);
     }
