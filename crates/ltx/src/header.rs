@@ -1,5 +1,7 @@
 //! The first hundred bytes.
 
+use monolite_sqlite_format::lock_page;
+
 use crate::layout::{array, u32_at, u64_at};
 use crate::{Checksum, Error, Result, Txid};
 
@@ -21,7 +23,7 @@ pub struct WalSpan {
 pub enum DatabaseChecksums {
     /// Nothing: Litestream's files.
     None,
-    /// In the places the format has for it; the checksum after is in the
+    /// In the fields the format has for it; the checksum after is in the
     /// trailer. LiteFS's files. Litestream refuses to restore them.
     Standard {
         /// Before the first transaction; `None` exactly on a snapshot.
@@ -50,11 +52,11 @@ pub struct Header {
     pub max: Txid,
     /// When the last transaction was, in milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// What is said of the whole database.
+    /// The checksums of the whole database.
     pub checksums: DatabaseChecksums,
     /// The part of a WAL it was made from; `None` if it was made otherwise.
     pub wal: Option<WalSpan>,
-    /// Who wrote it; 0 if that is not said.
+    /// Who wrote it; 0 if that is not known.
     pub node_id: u64,
 }
 
@@ -62,14 +64,6 @@ const MAGIC: &[u8; 4] = b"LTX1";
 const NO_CHECKSUM: u32 = 1 << 1;
 /// Of our extension, in the reserved bytes.
 const TAG: &[u8; 4] = b"MDB1";
-
-/// The page that SQLite locks bytes of and never writes: the one that byte
-/// `0x4000_0000` of a database is in.
-#[must_use]
-pub const fn lock_page(page_size: u32) -> u32 {
-    // No page is smaller than 512 bytes; a hostile zero must not divide.
-    0x4000_0000 / if page_size == 0 { 512 } else { page_size } + 1
-}
 
 impl Header {
     /// Bytes in a file.

@@ -11,11 +11,11 @@ use crate::storage::StorageError;
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it.
+/// What was being done, to what, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The place that holds the replica: a bucket or a folder.
+    /// The bucket or the folder that holds the replica.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// SQLite's own answer about a database.
@@ -56,8 +56,8 @@ pub enum Error {
         /// The page's number, from 1.
         pgno: u32,
     },
-    /// The replica's newest state was written by another volume, and is not
-    /// what this one holds.
+    /// The replica's newest state was written by another volume, and differs from
+    /// the database here.
     #[error(
         "{}: the replica holds a state of another volume, and {pages} pages here are not as in \
          it; restore it here with `monolite restore --overwrite {}`, or go on from what is here with \
@@ -70,10 +70,10 @@ pub enum Error {
         /// Pages that differ.
         pages: usize,
     },
-    /// What is known to be stored is not in the list of what is.
+    /// A file that is known to be stored is not in the provider's list.
     #[error(
-        "{name}: transaction {txid} is stored, and not in the list that the provider gives; it is \
-         asked again until it is"
+        "{name}: transaction {txid} is stored, and is not in the list that the provider gives; \
+         the list is asked for again until it is"
     )]
     Unlisted {
         /// The replica.
@@ -87,8 +87,8 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
-    /// A replica that somebody else wrote and that cannot be restored to its
-    /// end.
+    /// A replica that another volume wrote, and that cannot be restored to its newest
+    /// state.
     #[error(
         "{name}: what it holds cannot be restored to its newest state, and was written by another \
          volume; begin a replica under another prefix, or go on here with --take-over"
@@ -97,12 +97,12 @@ pub enum Error {
         /// The replica.
         name: String,
     },
-    /// A file that has to be made first does not fit beside the databases.
+    /// A file that has to be made first does not fit on the volume.
     #[error(
         "{}: a file of up to {needed} bytes has to be made here before it is sent, and only {free} \
-         are free; make room", dir.display()
+         are free; free some space", dir.display()
     )]
-    NoRoom {
+    NoSpace {
         /// Where.
         dir: PathBuf,
         /// Bytes it may need.
@@ -113,13 +113,13 @@ pub enum Error {
     /// A database that can be replicated only while its writers wait.
     #[error(
         "{}: not in WAL mode: it is replicated, but each time all of it is read while its writers \
-         wait; mend: run `PRAGMA journal_mode = WAL` in it, once", path.display()
+         wait; run `PRAGMA journal_mode = WAL` in it, once", path.display()
     )]
     NotWal {
         /// The database.
         path: PathBuf,
     },
-    /// What was committed is not stored everywhere, in the time given.
+    /// Not everything that was committed was stored in the given time.
     #[error("not everything is stored: {why}")]
     NotSynced {
         /// Which databases, and why.
@@ -131,8 +131,8 @@ pub enum Error {
         /// What.
         what: String,
     },
-    /// The database is not followed any more.
-    #[error("the database is not followed any more")]
+    /// The database is no longer followed.
+    #[error("the database is no longer followed")]
     Closed,
     /// A file of a replica that is not a sound LTX file.
     #[error("{name}: {source}")]
@@ -159,7 +159,7 @@ impl Error {
             | Self::Ltx { .. } => ErrorClass::Permanent,
             Self::Page { .. }
             | Self::Unlisted { .. }
-            | Self::NoRoom { .. }
+            | Self::NoSpace { .. }
             | Self::NotWal { .. }
             | Self::NotSynced { .. }
             | Self::Background { .. }
@@ -167,7 +167,7 @@ impl Error {
         }
     }
 
-    /// Whether somebody has to decide before anything more is sent.
+    /// Whether nothing may be sent until somebody decides, or another machine stops.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::ForeignState { .. } | Self::Unrestorable { .. } => true,
@@ -176,7 +176,7 @@ impl Error {
         }
     }
 
-    /// Whether what the replica holds is not what was believed.
+    /// Whether the replica does not hold what was expected.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(
             self,

@@ -21,8 +21,8 @@ pub use history::{Catalog, History, Maintained, Plan, PlanError, Policy, Target,
 pub use map::PageMap;
 pub use progress::Progress;
 pub use restore::{
-    Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions, put_in_place,
-    restore, verify,
+    Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions,
+    replace_database, restore, verify,
 };
 pub use storage::{
     Body, Destination, DestinationOptions, FileInfo, Holder, Key, Lease, LeaseStore, Node,

@@ -7,8 +7,8 @@
 //!
 //! On disk, big-endian: `MLMAP1\n\0`, page size u32, page count u32, TXID u64,
 //! database checksum u64, a u64 for each page (0: never written, as the lock
-//! page), and the file checksum u64 over all of that. Written whole beside and
-//! renamed; one that is torn or of another database is refused, and made anew
+//! page), and the file checksum u64 over all of that. Written to a temporary file and
+//! renamed; one that is damaged or of another database is refused, and made again
 //! from the replica.
 
 use std::fmt;

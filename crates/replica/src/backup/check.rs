@@ -97,7 +97,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// As [`check`], for a copy that is compressed: it is unpacked into a file
-/// beside it, and that is checked.
+/// next to it, and that is checked.
 pub(super) fn check_compressed(
     db: &Path,
     packed: &Temporary,
@@ -108,7 +108,7 @@ pub(super) fn check_compressed(
     cancel: &Cancel,
 ) -> Result<()> {
     let path = packed.path();
-    let plain = Temporary::beside(packed.target(), 0o600)?;
+    let plain = Temporary::next_to(packed.target(), 0o600)?;
     progress.begin("unpacking", Some(bytes));
     let unpacked = File::open(path)
         .and_then(|file| decoder(file, compression))

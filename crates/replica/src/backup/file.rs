@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::cancel::Cancel;
 use super::check::{Check, check, check_compressed};
 use super::compression::Compression;
-use super::copy::{Copy, PATIENCE};
+use super::copy::{Copy, LOCK_WAIT_MAX};
 use super::direct::DirectFile;
 use super::error::{Error, Result};
+use super::free_space;
 use super::pump::{Backup, pump};
-use super::room;
 use super::source::beside;
 use super::temporary::{Temporary, directory};
 use crate::{Progress, steps};
@@ -25,7 +25,7 @@ pub struct BackupOptions {
     /// Replace what is there.
     pub overwrite: bool,
     /// Look at the copy before it gets its name. One that is compressed is
-    /// unpacked beside it for that.
+    /// unpacked next to it for that.
     pub check: Check,
     /// How long to wait for a database that another process locks.
     pub patience: Duration,
@@ -39,7 +39,7 @@ impl Default for BackupOptions {
             compression: None,
             overwrite: false,
             check: Check::None,
-            patience: PATIENCE,
+            patience: LOCK_WAIT_MAX,
             cancel: Cancel::default(),
         }
     }
@@ -82,9 +82,9 @@ pub fn to_file(
     let copy = Copy::open_within(db, options.patience)?;
     let db = copy.source().path().to_owned();
     if compression == Compression::None {
-        room::require(directory(out), copy.bytes(), |_| 0)?;
+        free_space::require(directory(out), copy.bytes(), |_| 0)?;
     }
-    let temporary = Temporary::beside(out, mode_of(&db))?;
+    let temporary = Temporary::next_to(out, mode_of(&db))?;
     steps::reached("backup.created");
     let backup = fill(copy, &temporary, compression, progress, &options.cancel)?;
     steps::reached("backup.synced");

@@ -27,14 +27,14 @@ pub use self::sync::sync;
 use super::cancel::Cancel;
 use super::check::{Check, check};
 use super::compression::Compression;
-use super::copy::{Copy, PATIENCE};
+use super::copy::{Copy, LOCK_WAIT_MAX};
 use super::error::{Error, Result};
 use super::file::{fill, mode_of};
-use super::room;
+use super::free_space;
 use super::temporary::{Temporary, make_directory, remove, sweep, sync_directory};
 use crate::{Progress, steps};
 
-/// None: only Linux tells.
+/// `None`: known on Linux only.
 ///
 /// # Errors
 /// Never.
@@ -77,7 +77,7 @@ impl Default for TakeOptions {
     fn default() -> Self {
         Self {
             check: Check::Quick,
-            patience: PATIENCE,
+            patience: LOCK_WAIT_MAX,
             cancel: Cancel::default(),
         }
     }
@@ -129,10 +129,10 @@ pub fn take(
         return Err(Error::Exists { path: target });
     }
     sweep(dir, |of| taken_of(of).is_some())?;
-    let temporary = Temporary::beside(&target, mode_of(&db))?;
+    let temporary = Temporary::next_to(&target, mode_of(&db))?;
     steps::reached("snapshot.created");
     if let Some(copy) = shared(copy, &temporary, options, progress)? {
-        room::require(dir, copy.bytes(), kept)?;
+        free_space::require(dir, copy.bytes(), kept)?;
         let (how, cancel) = (Compression::None, &options.cancel);
         fill(copy, &temporary, how, progress, cancel)?;
     }

@@ -15,12 +15,12 @@ use crate::steps;
 
 /// Between the name a file is to get and what makes it unique meanwhile.
 const MARK: &str = ".copying-";
-/// What SQLite puts beside a database.
+/// Suffixes of the files that SQLite keeps for a database.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// A file under another name than the one it is to have, removed when dropped.
 ///
-/// It is locked as long as its process lives, so that others can tell what a
+/// It is locked as long as its process lives, so that other processes recognize what a
 /// process that was killed has left.
 #[derive(Debug)]
 pub(super) struct Temporary {
@@ -33,7 +33,7 @@ pub(super) struct Temporary {
 impl Temporary {
     /// An empty file in the directory of `target`, from which what killed
     /// processes left of the same `target` is removed first.
-    pub(super) fn beside(target: &Path, mode: u32) -> Result<Self> {
+    pub(super) fn next_to(target: &Path, mode: u32) -> Result<Self> {
         let dir = directory(target);
         let name = target.file_name().unwrap_or_default();
         // If that cannot be listed, it may still be written.
@@ -163,8 +163,8 @@ fn remove_if_left(path: &Path) {
     }
 }
 
-/// Removes a database that nobody uses, and what SQLite kept beside it. That
-/// goes first: without its database, nothing would tell whose it was.
+/// Removes a database that nobody uses, with its WAL and journal. Those
+/// go first: without the database nothing would say what they belong to.
 pub(super) fn remove(database: &Path) -> io::Result<()> {
     for suffix in SUFFIXES {
         match std::fs::remove_file(beside(database, suffix)) {
@@ -213,8 +213,8 @@ mod tests {
         for name in left.iter().chain(&kept) {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
-        let in_work = Temporary::beside(&target, 0o600).unwrap();
-        let second = Temporary::beside(&target, 0o600).unwrap();
+        let in_work = Temporary::next_to(&target, 0o600).unwrap();
+        let second = Temporary::next_to(&target, 0o600).unwrap();
         for name in left {
             assert!(!dir.path().join(name).exists(), "{name}");
         }

@@ -1,10 +1,10 @@
-//! Which volume this is: a number of its own, kept on it.
+//! The volume's id: a random number that is kept on it.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Tells one start of a machine from any other, on Linux.
+/// Identifies one boot of a machine, on Linux.
 pub(super) fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().chars().take(8).collect()
@@ -26,13 +26,13 @@ pub(super) fn id(state: &Path) -> Result<u64> {
     }
     // Never 0, which means nobody.
     let id = fastrand::u64(1..);
-    let beside = state.join("node-new");
+    let temporary = state.join("node-new");
     let write = || -> std::io::Result<()> {
         use std::io::Write;
-        let mut file = std::fs::File::create(&beside)?;
+        let mut file = std::fs::File::create(&temporary)?;
         file.write_all(format!("{id:016x}\n").as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&beside, &path)?;
+        std::fs::rename(&temporary, &path)?;
         std::fs::File::open(state)?.sync_all()
     };
     write().map_err(at)?;

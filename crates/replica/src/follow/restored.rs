@@ -36,7 +36,7 @@ pub fn record_restored(
         map.save(&path).map_err(|error| Error::file(&path, error))?;
     }
     let path = files.restored();
-    // Files are never overwritten: their number alone tells the state.
+    // Files are never overwritten: their number alone identifies the state.
     let point = (txid, map.map_or(Checksum::EMPTY, PageMap::checksum));
     SentRecord::new(point)
         .write(&path)

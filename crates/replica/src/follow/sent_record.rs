@@ -176,7 +176,7 @@ mod tests {
         let record = SentRecord::read(&path).unwrap().unwrap();
         assert!(record.includes(tried(0)), "the first");
         assert!((11..40).all(|n| record.includes(tried(n))));
-        assert!(!record.includes(tried(10)), "as many as there is room for");
+        assert!(!record.includes(tried(10)), "only the last ones fit");
         assert_eq!(
             (record.stored(), record.txids()),
             (Txid(7), vec![Txid(8), Txid(7)])

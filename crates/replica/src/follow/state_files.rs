@@ -24,7 +24,7 @@ pub(super) struct StateFiles {
 
 impl StateFiles {
     /// In the directory `state`: a name that people can read, and a number that
-    /// tells apart what reads the same.
+    /// differs where two names read the same.
     pub(super) fn new(state: &Path, destination: &str, database: &str) -> Self {
         let readable: String = (database.chars())
             .map(|c| match c.is_ascii_alphanumeric() || c == '.' {

@@ -641,7 +641,7 @@ fn check_free_space(file: &Path, snapshot: &Snapshot) -> Result<()> {
     if free >= needed {
         return Ok(());
     }
-    Err(Error::NoRoom {
+    Err(Error::NoSpace {
         dir: dir.into(),
         needed,
         free,

@@ -224,7 +224,7 @@ impl Follower {
             for followed in self.inner.followed().values().cloned() {
                 flushes.spawn(async move {
                     followed.handle.read_now().await?;
-                    // Each destination, whatever the others do.
+                    // Each destination, even if another one fails.
                     let flushes = followed.uploads.iter().map(|s| s.flusher.flush());
                     let flushed = join_all(flushes).await;
                     flushed.into_iter().collect::<Result<(), ()>>()

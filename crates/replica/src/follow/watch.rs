@@ -22,8 +22,9 @@ const READ_PAUSE: Duration = Duration::from_millis(10);
 /// The pause between two reads of all databases while some directory cannot be
 /// watched.
 const UNWATCHED_PAUSE: Duration = Duration::from_secs(1);
-/// Levels of directories below the volume that are watched.
-const DEPTH: usize = 3;
+/// Levels of directories that are watched: as many as `monolite-volume` looks for
+/// databases in (`walk::LEVELS_MAX`).
+const DEPTH: usize = 32;
 /// Directories watched, altogether.
 const MAX_DIRECTORIES: usize = 1000;
 
@@ -243,7 +244,7 @@ mod tests {
         std::fs::create_dir(&below).unwrap();
         wait(&Event::All);
         let of_tenant = below.join("one.db");
-        // The new directory is watched before its coming is told.
+        // The new directory is watched before its event is reported.
         std::fs::write(&of_tenant, "1").unwrap();
         wait(&Event::Written(of_tenant));
         drop(watch);

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::steps;
 use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
 
-/// How many bytes of small files all catalogs of this process keep in memory,
+/// Bytes of small files that all catalogs of this process keep in memory together,
 /// so that what was just stored need not be fetched to be merged.
 const KEEP_BYTES: usize = 16 << 20;
 /// Larger files are fetched again.
@@ -31,7 +31,7 @@ static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 pub struct Catalog {
     /// By level, first and last transaction.
     files: Vec<FileInfo>,
-    /// The times of some states, by the file's place in order.
+    /// The times of some states, by the file's key.
     times: BTreeMap<Key, i64>,
     kept: Kept,
     scratch: PathBuf,
@@ -46,7 +46,7 @@ fn key(file: &FileInfo) -> Key {
 /// What [`Catalog::maintain`] has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Maintained {
-    /// How many files were made of others.
+    /// How many merged files were made.
     pub merged: usize,
     /// How many files were deleted.
     pub deleted: usize,
@@ -114,8 +114,8 @@ impl Catalog {
         }
     }
 
-    /// Like [`add`](Self::add), for who has the file's content still: it is kept
-    /// in memory until it is merged, if it is small and there is room.
+    /// Like [`add`](Self::add), for a caller that still has the file's content: it is kept
+    /// in memory until it is merged, if it is small and the bound on memory allows it.
     pub fn add_with(&mut self, file: FileInfo, time_ms: i64, body: Bytes) {
         self.kept.add(key(&file), body);
         self.add(file, time_ms);
@@ -135,13 +135,13 @@ impl Catalog {
     ) -> Result<Maintained> {
         let mut maintained = Maintained::default();
         let first = self
-            .tend_once(replica, policy, now_ms, &mut maintained)
+            .maintain_once(replica, policy, now_ms, &mut maintained)
             .await;
         match first {
             // Another machine has merged and deleted: look at what it left.
             Err(Error::Storage(error)) if error.is_not_found() => {
                 self.reload(replica).await?;
-                self.tend_once(replica, policy, now_ms, &mut maintained)
+                self.maintain_once(replica, policy, now_ms, &mut maintained)
                     .await?;
             }
             other => other?,
@@ -149,7 +149,7 @@ impl Catalog {
         Ok(maintained)
     }
 
-    async fn tend_once(
+    async fn maintain_once(
         &mut self,
         replica: &Replica,
         policy: &Policy,
@@ -242,7 +242,7 @@ impl Kept {
         if body.len() > KEEP_FILE {
             return;
         }
-        // Ours make room; other catalogs' we cannot.
+        // This catalog's oldest are dropped; those of other catalogs cannot be.
         while KEPT_BYTES.load(Ordering::Relaxed) + body.len() > KEEP_BYTES {
             match self.order.front().copied() {
                 Some(oldest) => self.remove(&oldest),

@@ -195,11 +195,11 @@ impl Read for Part {
 
 /// Runs what may block where it may.
 async fn blocking<T: Send + 'static>(
-    place: &Path,
+    path: &Path,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::file(place, std::io::Error::other(error))),
+        Err(error) => Err(Error::file(path, std::io::Error::other(error))),
     }
 }

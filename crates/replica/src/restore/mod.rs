@@ -1,11 +1,10 @@
 //! From a replica to a database file that proves itself.
 //!
 //! All files of a plan are fetched at the same time, a few at once, and decoded
-//! as they come; each page is written where it belongs in a file beside the
-//! one to be, at most once by the newest file that holds it and seldom before
+//! as they come; each page is written to its offset in a temporary file, at most once by the newest file that holds it and seldom before
 //! by an older one. The checksum of the whole database is made on the way and
-//! compared with the one that was replicated. Only what is whole and on the
-//! disk gets its name.
+//! compared with the one that was replicated. The file gets its name only
+//! when it is complete and on the disk.
 
 mod build;
 mod check;
@@ -26,7 +25,7 @@ use monolite_ltx::{Checksum, Txid};
 
 pub use self::check::{Integrity, IntegrityCheck};
 pub use self::error::RestoreError;
-pub use self::swap::put_in_place;
+pub use self::swap::replace_database;
 pub use self::verify::{VerifyOptions, verify};
 
 use self::build::Build;
@@ -52,7 +51,7 @@ pub struct RestoreOptions {
     pub parallel: usize,
     /// What SQLite is asked afterwards.
     pub integrity_check: IntegrityCheck,
-    /// Is told what is going on. Default: nobody.
+    /// Receives the progress. Default: none is reported.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -87,7 +86,7 @@ pub struct Restored {
     /// and that what was restored has; `None`: nothing was replicated to compare
     /// with, as by Litestream. All files had their own checksums either way.
     pub checksum: Option<Checksum>,
-    /// What SQLite said of it.
+    /// The result of SQLite's check.
     pub integrity: Integrity,
     /// The checksums of all pages, as replication goes on with.
     pub map: PageMap,
@@ -95,9 +94,9 @@ pub struct Restored {
 
 /// Restores a database to the file `out`, whole or not at all.
 ///
-/// The folder is made if it is not there. A `-wal`, `-shm` or `-journal` that
-/// lies beside goes with the file it belongs to. If the replica changes so that
-/// a file is gone, it is planned anew, once.
+/// The folder is made if it is not there. A `-wal`, `-shm` or `-journal` of the
+/// old database goes with it. If the replica changes so that
+/// a file is gone, it is planned again, once.
 ///
 /// # Errors
 /// Nothing was changed, and nothing is left behind.
@@ -108,7 +107,7 @@ pub async fn restore(
 ) -> Result<Restored, RestoreError> {
     let (path, overwrite) = (out.to_owned(), options.overwrite);
     let out = blocking(move || {
-        // SQLite follows a link, too, and keeps the WAL beside what it leads to.
+        // SQLite follows a link, too, and keeps the WAL next to the link's target.
         let path = std::fs::canonicalize(&path).unwrap_or(path);
         swap::check(&path, overwrite)?;
         Ok(path)
@@ -131,8 +130,8 @@ async fn restore_once(
     let begun = blocking(move || {
         place::make(folder(&path))?;
         let old = swap::check(&path, overwrite)?;
-        let made = Temporary::beside(&path, old.as_ref());
-        let made = made.map_err(|error| RestoreError::file("write beside", &path, error))?;
+        let made = Temporary::next_to(&path, old.as_ref());
+        let made = made.map_err(|error| RestoreError::file("write next to", &path, error))?;
         let output = Output::new(made.file(), path, size, Durability::Synced)?;
         Ok((made, output))
     });

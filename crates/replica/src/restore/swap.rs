@@ -1,9 +1,9 @@
-//! Putting the restored file in its place.
+//! Replacing a database by a restored file.
 //!
-//! A database is its file and what lies beside it: the WAL holds what was
-//! committed last, and a journal what has to be taken back. Renaming replaces
+//! A database is its file together with its WAL, which holds the last commits,
+//! and its journal, which holds what has to be rolled back. Renaming replaces
 //! one file at a time, and the new file with the old WAL would be neither. So
-//! SQLite is first made to take in what lies beside the old file, then that is
+//! SQLite is first made to apply the old file's WAL and journal, then they are
 //! removed, then the new file is renamed over the old: whenever the machine
 //! dies, there is either the old database, whole, or the new one.
 
@@ -21,8 +21,8 @@ use super::place::{folder, sync};
 use super::temporary::Temporary;
 use crate::steps;
 
-/// How long another process may have a lock on the old database.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for another process's lock on the old database.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Looks whether a database may be restored to `out`.
 pub(super) fn check(out: &Path, overwrite: bool) -> Result<Option<fs::Metadata>, RestoreError> {
@@ -37,19 +37,19 @@ pub(super) fn check(out: &Path, overwrite: bool) -> Result<Option<fs::Metadata>,
 
 /// Makes `temporary` the database `out`. Its content is on the disk already.
 pub(super) fn swap(temporary: Temporary, out: &Path, overwrite: bool) -> Result<(), RestoreError> {
-    put_in_place(temporary.path(), out, overwrite)?;
+    replace_database(temporary.path(), out, overwrite)?;
     temporary.has_become();
     Ok(())
 }
 
 /// Makes the file `copy`, which is in the same folder and on the disk already,
 /// the database `out`: whenever the machine dies, there is the old one, whole,
-/// or the new one. What lies beside the old one goes with it.
+/// or the new one. The old one's WAL and journal go with it.
 ///
 /// # Errors
 /// Another process has the old one open; it is there, and is not to be
 /// overwritten; or the system refuses.
-pub fn put_in_place(copy: &Path, out: &Path, overwrite: bool) -> Result<(), RestoreError> {
+pub fn replace_database(copy: &Path, out: &Path, overwrite: bool) -> Result<(), RestoreError> {
     let old = check(out, overwrite)?;
     if old.is_some_and(|old| old.len() > 0) {
         take_in(out)?;
@@ -67,12 +67,12 @@ pub fn put_in_place(copy: &Path, out: &Path, overwrite: bool) -> Result<(), Rest
     Ok(())
 }
 
-/// Has SQLite take in what lies beside a database, which also finds out whether
+/// Has SQLite apply a database's WAL and journal, which also finds out whether
 /// another process has it open.
 fn take_in(old: &Path) -> Result<(), RestoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let taken = Connection::open_with_flags(old, flags).and_then(|conn| {
-        conn.busy_timeout(PATIENCE)?;
+        conn.busy_timeout(LOCK_WAIT_MAX)?;
         let _: String = conn.query_row("PRAGMA locking_mode = EXCLUSIVE", (), |row| row.get(0))?;
         // The lock is taken with this, and a journal rolled back.
         conn.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;

@@ -15,9 +15,9 @@ use super::place::folder;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A file beside the one it is to become; removed with this value, unless it
-/// became that. As long as its process lives it holds a lock on it, by which
-/// the next restore tells what a dead one left.
+/// A temporary file next to its final name; removed with this value, unless it
+/// was renamed. As long as its process lives it holds a lock on it, by which
+/// the next restore recognizes what a dead process left.
 #[derive(Debug)]
 pub(super) struct Temporary {
     path: PathBuf,
@@ -26,9 +26,9 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Makes an empty file beside `out`, and removes what restores to `out` left
+    /// Makes an empty file next to `out`, and removes what restores to `out` left
     /// that died. Whoever may read and write `old` may do so with this one.
-    pub(super) fn beside(out: &Path, old: Option<&Metadata>) -> io::Result<Self> {
+    pub(super) fn next_to(out: &Path, old: Option<&Metadata>) -> io::Result<Self> {
         sweep(out);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Drop for Temporary {
     }
 }
 
-/// How files beside `out` are called, before the number of their process.
+/// The names of temporary files for `out`, before the number of their process.
 fn prefix(out: &Path) -> OsString {
     let mut name = out.file_name().unwrap_or(OsStr::new("database")).to_owned();
     name.push(".restoring-");

@@ -26,7 +26,7 @@ pub struct VerifyOptions {
     pub integrity_check: IntegrityCheck,
     /// The folder of that file. Default: the system's for temporary files.
     pub scratch: PathBuf,
-    /// Is told what is going on. Default: nobody.
+    /// Receives the progress. Default: none is reported.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -72,8 +72,8 @@ async fn verify_once(replica: &Replica, options: &VerifyOptions) -> Result<Resto
 async fn temporary(scratch: &Path, size: u64) -> Result<(Temporary, Output), RestoreError> {
     let path = scratch.join("monolite-verify");
     blocking(move || {
-        let made = Temporary::beside(&path, None);
-        let made = made.map_err(|error| RestoreError::file("write beside", &path, error))?;
+        let made = Temporary::next_to(&path, None);
+        let made = made.map_err(|error| RestoreError::file("write next to", &path, error))?;
         let output = Output::new(made.file(), path, size, Durability::Fleeting)?;
         Ok((made, output))
     })

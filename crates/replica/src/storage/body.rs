@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::encryption::Decryptor;
 use super::error::StorageError;
 
-/// The content of one file, decrypted. A connection that breaks is made anew
-/// and goes on where it broke.
+/// The content of one file, decrypted. A broken connection is replaced by
+/// another one, which goes on from the same byte.
 ///
 /// Take it with [`Body::next`], or as an [`AsyncRead`], whose errors hold a
 /// [`StorageError`] (see [`StorageError::from_io`]).

@@ -66,7 +66,7 @@ impl Destination {
     }
 
     /// The bucket that the platform's variables name: `BUCKET_NAME`, as
-    /// Tigris on Fly sets it beside `AWS_ENDPOINT_URL_S3` and the keys. The
+    /// Tigris on Fly sets it together with `AWS_ENDPOINT_URL_S3` and the keys. The
     /// prefix is `monolite`. `None` without that variable.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Destination {
 
     /// The databases that have files here, sorted. Found by listing folders, so
     /// that a long history costs nothing. Each name stays inside a volume, and
-    /// is none of a file that SQLite keeps beside a database; the destination
+    /// is not that of a WAL or a journal; the destination
     /// itself has the empty one.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl Destination {
             folders = Vec::new();
             for (folder, children) in listed {
                 let layout = bucket.layout();
-                let (levels, others): (Vec<_>, Vec<_>) =
+                let (levels, rest): (Vec<_>, Vec<_>) =
                     children.into_iter().partition(|name| match layout {
                         Layout::Objects => layout.parse_level(name).is_some(),
                         Layout::Folder => name == "ltx",
@@ -159,8 +159,8 @@ impl Destination {
                 if !levels.is_empty() {
                     databases.push(folder.clone());
                 }
-                let others = others.iter().filter(|name| *name != FOLDER);
-                folders.extend(others.map(|name| join(&folder, name)));
+                let rest = rest.iter().filter(|name| *name != FOLDER);
+                folders.extend(rest.map(|name| join(&folder, name)));
             }
         }
         databases.retain(|name| name.is_empty() || is_inside(name));
@@ -171,11 +171,11 @@ impl Destination {
 
 /// Whether a name that comes from outside names a database on a volume.
 fn is_inside(name: &str) -> bool {
-    let beside = ["-wal", "-shm", "-journal"];
+    let suffixes = ["-wal", "-shm", "-journal"];
     let normal = |part: Component<'_>| matches!(part, Component::Normal(part) if part != FOLDER);
     !name.contains('\0')
         && !name.ends_with('/')
-        && !beside.iter().any(|suffix| name.ends_with(suffix))
+        && !suffixes.iter().any(|suffix| name.ends_with(suffix))
         && Path::new(name).components().all(normal)
 }
 

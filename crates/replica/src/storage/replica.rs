@@ -192,7 +192,7 @@ impl Replica {
         Ok(opened.into())
     }
 
-    /// A file's content, as it comes. A broken connection is made anew.
+    /// A file's content, as it comes. A broken connection is replaced.
     ///
     /// # Errors
     /// [`StorageError::NotFound`]: it was deleted since it was listed.

@@ -84,13 +84,13 @@ impl Tries {
         *self = Self::new(self.policy);
     }
 
-    pub(super) fn error(&self, doing: &'static str, name: String, said: String) -> StorageError {
+    pub(super) fn error(&self, doing: &'static str, name: String, answer: String) -> StorageError {
         StorageError::Unavailable {
             doing,
             name,
             attempts: self.done,
             elapsed: self.started.elapsed(),
-            said,
+            answer,
         }
     }
 }
@@ -104,14 +104,14 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, AttemptError>>>(
 ) -> Result<T, StorageError> {
     let mut tries = Tries::new(policy);
     loop {
-        let said = match attempt().await {
+        let answer = match attempt().await {
             Ok(done) => return Ok(done),
             Err(AttemptError::Permanent(error)) => return Err(error),
-            Err(AttemptError::Transient(said)) => said,
+            Err(AttemptError::Transient(answer)) => answer,
         };
         match tries.pause() {
             Some(pause) => tokio::time::sleep(pause).await,
-            None => return Err(tries.error(doing, name(), said)),
+            None => return Err(tries.error(doing, name(), answer)),
         }
     }
 }

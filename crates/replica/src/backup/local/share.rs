@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::kept;
 use super::reflink::clone_file;
 use crate::backup::error::{Error, Result};
-use crate::backup::room;
+use crate::backup::free_space;
 use crate::backup::source::{Source, beside};
 use crate::backup::temporary::{Temporary, directory};
 use crate::{Progress, steps};
@@ -34,7 +34,7 @@ pub(super) fn share(
         .and_then(|wal| wal.metadata().ok())
         .map_or(0, |metadata| metadata.len());
     // Once as it is, and once for the pages in their places.
-    room::require(directory(temporary.target()), 2 * wal_bytes, kept)?;
+    free_space::require(directory(temporary.target()), 2 * wal_bytes, kept)?;
     match clone_file(source.path(), source.id(), temporary.path()) {
         Ok(()) => {}
         Err(error) => match error.kind() {

@@ -8,7 +8,7 @@
 //! for the last chunk, else 0. So chunks cannot be left out, moved, or cut off.
 //!
 //! Each chunk also answers for the file's [`Label`], so that one file cannot
-//! be put in the place of another.
+//! replace another.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ const CHUNK: usize = 64 * 1024;
 pub(super) const SEALED_CHUNK: usize = CHUNK + TAG;
 
 /// What a sealed file answers for besides its bytes: which file of which
-/// database it is, whatever the bucket, the prefix or the kind of place.
+/// database it is, whatever the bucket, the prefix or the kind of store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Label(Vec<u8>);
 

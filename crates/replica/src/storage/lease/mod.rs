@@ -20,16 +20,16 @@ use super::holder::{Holder, Node};
 use super::permit::{Permission, Permit};
 use crate::steps;
 
-/// The folder of what is no database.
+/// The folder of files that belong to no database.
 pub(super) const FOLDER: &str = ".monolite";
 const KEY: &str = ".monolite/lease";
 /// Bytes of a lease that are read.
 const LIMIT: u64 = 16 * 1024;
 /// No lease lasts longer, whatever its file says.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// A provider tells its times in whole seconds.
+/// Providers' times have whole seconds.
 const TICK: Duration = Duration::from_secs(1);
-/// How often one loses a race before giving up on who won it.
+/// How many races for the lease are lost before the winner counts as its holder.
 const RACES: usize = 4;
 
 /// The lease, held. Dropping it leaves it to end by itself; [`Lease::release`]
@@ -142,7 +142,7 @@ impl Lease {
     /// valid any more, also if this fails.
     ///
     /// # Errors
-    /// The provider could not be told; the lease ends by itself.
+    /// The provider could not be reached; the lease expires by itself.
     pub async fn release(&self) -> Result<()> {
         self.until_ms.store(0, Ordering::Release);
         let mut state = self.state.lock().await;
@@ -282,8 +282,8 @@ impl LeaseStore {
         };
         let holder = Holder::parse(&found.bytes).map_err(|why| {
             let what = format!("{}/{KEY}", self.context.name);
-            let mend = "delete it, if no other machine writes there";
-            StorageError::setting(what, format!("this is no lease: {why}; {mend}"))
+            let fix = "delete it, if no other machine writes there";
+            StorageError::setting(what, format!("this is no lease: {why}; {fix}"))
         })?;
         Ok(Some((holder, found)))
     }
@@ -339,13 +339,13 @@ impl LeaseStore {
         else {
             return Ok(());
         };
-        for (expected, said) in [
+        for (expected, answer) in [
             (None, "it overwrote a file in spite of If-None-Match"),
             (Some(&never), "it overwrote a file in spite of If-Match"),
         ] {
             if let ConditionalPut::Done(_) = self.write(holder, expected).await? {
-                let (name, said) = (self.context.name.clone(), said.into());
-                return Err(StorageError::Unconditional { name, said });
+                let (name, answer) = (self.context.name.clone(), answer.into());
+                return Err(StorageError::Unconditional { name, answer });
             }
         }
         self.proven.store(true, Ordering::Relaxed);

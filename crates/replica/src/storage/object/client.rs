@@ -16,7 +16,7 @@ use super::super::retry::{AttemptError, RetryPolicy, retry};
 use super::super::url::{BucketUrl, Provider, Secrets};
 use super::connect::{Store, connect};
 use super::errors::RequestError;
-use super::response::{self, listen};
+use super::response::{self, record};
 
 /// A bucket and a prefix in it.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(super) struct Inner {
     pub(super) storage_class: Option<String>,
     pub(super) part_size: u64,
     pub(super) concurrency: usize,
-    /// The provider said that it does not do conditional writes.
+    /// The provider answer that it does not do conditional writes.
     pub(super) unconditional: AtomicBool,
     /// For a provider that does not delete several objects at once.
     pub(super) one_by_one: Option<AmazonS3Builder>,
@@ -104,7 +104,7 @@ impl Client {
         &self,
         timeout: Duration,
         request: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<(T, response::Heard), RequestError> {
+    ) -> Result<(T, response::Recorded), RequestError> {
         self.ask_only(timeout, false, request).await
     }
 
@@ -113,14 +113,14 @@ impl Client {
         timeout: Duration,
         create_only: bool,
         request: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<(T, response::Heard), RequestError> {
-        let (answer, heard) = listen(timeout, create_only, request).await;
+    ) -> Result<(T, response::Recorded), RequestError> {
+        let (answer, recorded) = record(timeout, create_only, request).await;
         let error = match answer {
-            Some(Ok(done)) => return Ok((done, heard)),
+            Some(Ok(done)) => return Ok((done, recorded)),
             Some(Err(error)) => Some(error),
             None => None,
         };
-        Err(RequestError { error, heard })
+        Err(RequestError { error, recorded })
     }
 
     pub(super) fn failure(

@@ -30,7 +30,7 @@ pub(super) async fn get_versioned(
                 };
                 Ok((meta, bytes))
             };
-            let ((meta, bytes), heard) = match client.ask(client.0.timeout, read).await {
+            let ((meta, bytes), recorded) = match client.ask(client.0.timeout, read).await {
                 Ok(found) => found,
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(client.failure(error, "read", key)),
@@ -40,7 +40,9 @@ pub(super) async fn get_versioned(
                 return Err(StorageError::TooLarge { name, size, limit }.into());
             }
             let stored_ms = meta.last_modified.timestamp_millis();
-            let age = heard.date_ms.map(|now_ms| now_ms.saturating_sub(stored_ms));
+            let age = recorded
+                .date_ms
+                .map(|now_ms| now_ms.saturating_sub(stored_ms));
             Ok(Some(Versioned {
                 bytes,
                 version: Version::Object(UpdateVersion {
@@ -82,8 +84,8 @@ pub(super) async fn put_if(
                     Ok(ConditionalPut::Conflict)
                 }
                 Err(error) if error.is_unknown() => {
-                    let (name, said) = (client.0.name.clone(), "501".into());
-                    Err(StorageError::Unconditional { name, said }.into())
+                    let (name, answer) = (client.0.name.clone(), "501".into());
+                    Err(StorageError::Unconditional { name, answer }.into())
                 }
                 Err(error) => Err(client.failure(error, "write", key)),
             }

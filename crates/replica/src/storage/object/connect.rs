@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::super::error::{Result, StorageError};
 use super::super::url::{BucketUrl, Provider};
-use super::response::{Listening, said};
+use super::response::{RecordingConnector, in_one_line};
 
 /// All that is asked of a bucket.
 pub(super) trait Store: ObjectStore + PaginatedListStore + MultipartStore {}
@@ -55,7 +55,7 @@ pub(super) fn connect(bucket: &BucketUrl, timeout: Duration) -> Result<Connected
                 .clone()
                 .with_client_options(options)
                 .with_retry(retry)
-                .with_http_connector(Listening);
+                .with_http_connector(RecordingConnector);
             one_by_one = Some(builder.clone().with_disable_bulk_delete(true));
             builder.build().map(|store| Arc::new(store) as _)
         }
@@ -64,7 +64,7 @@ pub(super) fn connect(bucket: &BucketUrl, timeout: Duration) -> Result<Connected
             .clone()
             .with_client_options(options)
             .with_retry(retry)
-            .with_http_connector(Listening)
+            .with_http_connector(RecordingConnector)
             .build()
             .map(|store| Arc::new(store) as _),
         Provider::Azure(builder) => builder
@@ -72,7 +72,7 @@ pub(super) fn connect(bucket: &BucketUrl, timeout: Duration) -> Result<Connected
             .clone()
             .with_client_options(options)
             .with_retry(retry)
-            .with_http_connector(Listening)
+            .with_http_connector(RecordingConnector)
             .build()
             .map(|store| Arc::new(store) as _),
     };
@@ -88,10 +88,10 @@ fn consistent() -> HeaderMap {
 }
 
 fn refused(bucket: &BucketUrl, error: &object_store::Error) -> StorageError {
-    let said = bucket.secrets.redact(&said(error));
-    let why = match said.contains("CA certificates") {
+    let answer = bucket.secrets.redact(&in_one_line(error));
+    let why = match answer.contains("CA certificates") {
         true => "this machine has no CA certificates; install the package ca-certificates".into(),
-        false => said,
+        false => answer,
     };
     StorageError::setting(bucket.name(), why)
 }

@@ -11,7 +11,7 @@ use super::super::retry::AttemptError;
 use super::client::{Client, Kind};
 use super::connect::Store;
 use super::errors::RequestError;
-use super::response::said;
+use super::response::in_one_line;
 
 /// Client deleted with one request, where one request can.
 const AT_ONCE: usize = 1000;
@@ -34,8 +34,8 @@ pub(super) async fn delete(
                 permitted(permit, client.0.timeout).await?;
                 match delete_once(client, deleter(client), paths).await {
                     Err(error) if error.is_unknown() && single_deleter(client)?.is_some() => {
-                        let said = "it does not delete several objects at once";
-                        Err(AttemptError::Transient(said.into()))
+                        let answer = "it does not delete several objects at once";
+                        Err(AttemptError::Transient(answer.into()))
                     }
                     Err(error) => Err(client.failure(error, "delete files in", "")),
                     Ok(()) => Ok(()),
@@ -77,7 +77,7 @@ fn single_deleter(client: &Client) -> Result<Option<()>, AttemptError> {
         return Ok(None);
     };
     let store = builder.build().map_err(|error| {
-        let why = client.0.secrets.redact(&said(&error));
+        let why = client.0.secrets.redact(&in_one_line(&error));
         StorageError::setting(&client.0.name, why)
     })?;
     Ok(client.0.deleter.set(Arc::new(store)).ok())

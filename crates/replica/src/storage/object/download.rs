@@ -12,7 +12,7 @@ use super::super::body::Body;
 use super::super::error::{Result, StorageError};
 use super::super::retry::{AttemptError, Tries};
 use super::client::Client;
-use super::response::said;
+use super::response::in_one_line;
 
 type Stream = BoxStream<'static, object_store::Result<Bytes>>;
 
@@ -108,7 +108,7 @@ impl Download {
                 }
                 Ok(None) if self.offset == self.size => return Ok(None),
                 Ok(None) => "it ended early".into(),
-                Ok(Some(Err(error))) => said(&error),
+                Ok(Some(Err(error))) => in_one_line(&error),
                 Err(_) => "no more of it came in time".into(),
             };
             self.resume(why).await?;
@@ -117,7 +117,7 @@ impl Download {
 
     /// Goes on where it broke, with the same file.
     async fn resume(&mut self, mut why: String) -> Result<()> {
-        // Without a tag nothing tells whether it is the same file.
+        // Without a tag it may be another file.
         let Some(tag) = self.tag.clone() else {
             return Err(self.gave_up(why));
         };
@@ -141,7 +141,7 @@ impl Download {
                 Ok(_) => return Err(self.changed()),
                 Err(error) if error.is_conflict() => return Err(self.changed()),
                 Err(error) => match client.failure(error, "read", &self.key) {
-                    AttemptError::Transient(said) => why = said,
+                    AttemptError::Transient(answer) => why = answer,
                     AttemptError::Permanent(error) => return Err(error),
                 },
             }

@@ -1,22 +1,22 @@
-//! Which answers pass with time, which do not, and what mends those.
+//! Which failed requests may succeed later, and how to fix the cause of the others.
 
 use object_store::Error;
 
 use super::super::error::StorageError;
 use super::super::retry::AttemptError;
 use super::super::url::Secrets;
-use super::response::{Heard, said, shown};
+use super::response::{Recorded, in_one_line, shown};
 
 /// A request that failed: what `object_store` says, unless it took too long,
-/// and what was heard.
+/// and what was recorded.
 #[derive(Debug)]
 pub(super) struct RequestError {
     pub(super) error: Option<Error>,
-    pub(super) heard: Heard,
+    pub(super) recorded: Recorded,
 }
 
-/// Amazon's codes for what time mends, whatever the status.
-const PASSING: [&str; 8] = [
+/// Amazon's codes for transient errors, whatever the status.
+const TRANSIENT: [&str; 8] = [
     "ConditionalRequestConflict",
     "InternalError",
     "OperationAborted",
@@ -50,19 +50,20 @@ const OTHER_REGION: [&str; 4] = [
 
 impl RequestError {
     fn code(&self) -> &str {
-        self.heard.code.as_deref().unwrap_or_default()
+        self.recorded.code.as_deref().unwrap_or_default()
     }
 
     pub(super) fn status(&self) -> u16 {
-        self.heard.status.unwrap_or(0)
+        self.recorded.status.unwrap_or(0)
     }
 
     /// Whether a condition of the request did not hold.
     pub(super) fn is_conflict(&self) -> bool {
         match self.status() {
             304 | 412 => true,
-            // Amazon's for two writes at once, others' for what is there.
-            409 => !PASSING.contains(&self.code()),
+            // Amazon's for two writes at once, other providers' for a file that
+            // exists.
+            409 => !TRANSIENT.contains(&self.code()),
             _ => false,
         }
     }
@@ -76,58 +77,58 @@ impl RequestError {
         self.status() == 501 || self.code() == "NotImplemented"
     }
 
-    fn passes(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self.status() {
             // No answer, or none that could be read.
             0 => !self.is_certificate(),
             408 | 409 | 425 | 429 | 500 | 502..=599 => true,
-            _ => PASSING.contains(&self.code()),
+            _ => TRANSIENT.contains(&self.code()),
         }
     }
 
     fn is_certificate(&self) -> bool {
-        let broken = self.heard.broken.as_deref();
-        broken.is_some_and(|said| said.contains("certificate"))
+        let broken = self.recorded.broken.as_deref();
+        broken.is_some_and(|answer| answer.contains("certificate"))
     }
 
     /// The provider's words in one line.
-    fn said(&self) -> String {
-        let heard = &self.heard;
-        if let Some(status) = heard.status {
-            let words = [&heard.code, &heard.message];
+    fn answer(&self) -> String {
+        let recorded = &self.recorded;
+        if let Some(status) = recorded.status {
+            let words = [&recorded.code, &recorded.message];
             let words = words.into_iter().flatten().cloned();
             let words: Vec<_> = std::iter::once(status.to_string()).chain(words).collect();
             return words.join(" ");
         }
-        match (&heard.broken, &self.error) {
+        match (&recorded.broken, &self.error) {
             (Some(broken), _) => broken.clone(),
-            (None, Some(error)) => said(error),
+            (None, Some(error)) => in_one_line(error),
             (None, None) => "nothing: it did not answer in time".into(),
         }
     }
 
-    /// What to do about it. `place` is the destination.
+    /// How to fix it.
     pub(super) fn failure(
         self,
         doing: &'static str,
         name: &str,
-        place: &str,
+        destination: &str,
         secrets: &Secrets,
     ) -> AttemptError {
-        let said = shown(&secrets.redact(&self.said()));
+        let answer = shown(&secrets.redact(&self.answer()));
         let name = name.to_owned();
-        let denied = |mend: String| {
-            let (name, said) = (name.clone(), said.clone());
+        let denied = |fix: String| {
+            let (name, answer) = (name.clone(), answer.clone());
             AttemptError::Permanent(StorageError::Denied {
                 doing,
                 name,
-                said,
-                mend,
+                answer,
+                fix,
             })
         };
         let code = self.code();
         if NO_BUCKET.contains(&code) {
-            let name = place.into();
+            let name = destination.into();
             return StorageError::NoBucket { name }.into();
         }
         if self.status() == 404 {
@@ -144,7 +145,7 @@ impl RequestError {
         }
         let moved = matches!(self.status(), 301 | 302 | 307);
         if moved || OTHER_REGION.contains(&code) {
-            return denied(match &self.heard.region {
+            return denied(match &self.recorded.region {
                 Some(region) => format!("add `region={}`", shown(region)),
                 None => "check the region and the endpoint".into(),
             });
@@ -154,11 +155,16 @@ impl RequestError {
             403 => denied(
                 "allow these credentials to read, write, list and delete in the bucket".into(),
             ),
-            _ if self.passes() => AttemptError::Transient(said),
+            _ if self.is_transient() => AttemptError::Transient(answer),
             _ if self.is_certificate() => {
                 denied("check the endpoint, and that the package ca-certificates is there".into())
             }
-            _ => StorageError::Refused { doing, name, said }.into(),
+            _ => StorageError::Refused {
+                doing,
+                name,
+                answer,
+            }
+            .into(),
         }
     }
 }

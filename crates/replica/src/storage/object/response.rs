@@ -1,7 +1,7 @@
-//! What a provider answered, beside what `object_store` makes of it.
+//! The provider's own answers, which the errors of `object_store` do not hold.
 //!
-//! Its errors say neither status nor code, but as text; so the transport takes
-//! them down, for the request that is being made in this task.
+//! Those have status and code as text only; so the transport records them, for the
+//! request that is being made in this task.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -17,16 +17,16 @@ use object_store::client::{
     HttpService, ReqwestConnector,
 };
 
-/// Bytes of a refusal that are read.
-const LIMIT: usize = 64 * 1024;
+/// Bytes of an error's body that are read.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a page of a list, which has a few thousand names at most.
-const LIST: usize = 32 << 20;
-/// Characters of what others say that are shown.
+const LIST_BYTES_MAX: usize = 32 << 20;
+/// Characters of a provider's answer that are shown.
 const SHOWN: usize = 300;
 
-/// What was heard during one request.
+/// What was recorded during one request.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct Recorded {
     /// The status, if it was no success.
     pub(super) status: Option<u16>,
     pub(super) code: Option<String>,
@@ -42,35 +42,37 @@ pub(super) struct Heard {
 }
 
 tokio::task_local! {
-    static HEARD: RefCell<Heard>;
+    static RECORDED: RefCell<Recorded>;
 }
 
 /// Makes a request, within `timeout`; `None`: it took longer.
-pub(super) async fn listen<T>(
+pub(super) async fn record<T>(
     timeout: Duration,
     create_only: bool,
     request: impl Future<Output = T>,
-) -> (Option<T>, Heard) {
-    let heard = Heard {
+) -> (Option<T>, Recorded) {
+    let recorded = Recorded {
         create_only,
-        ..Heard::default()
+        ..Recorded::default()
     };
     let request = async {
         let answer = tokio::time::timeout(timeout, request).await.ok();
-        (answer, HEARD.with(RefCell::take))
+        (answer, RECORDED.with(RefCell::take))
     };
-    HEARD.scope(RefCell::new(heard), request).await
+    RECORDED.scope(RefCell::new(recorded), request).await
 }
 
-fn note<T>(take: impl FnOnce(&mut Heard) -> T) -> Option<T> {
-    HEARD.try_with(|heard| take(&mut heard.borrow_mut())).ok()
+fn note<T>(take: impl FnOnce(&mut Recorded) -> T) -> Option<T> {
+    RECORDED
+        .try_with(|recorded| take(&mut recorded.borrow_mut()))
+        .ok()
 }
 
-/// Makes transports that take down.
+/// Makes transports that record answers.
 #[derive(Debug)]
-pub(super) struct Listening;
+pub(super) struct RecordingConnector;
 
-impl HttpConnector for Listening {
+impl HttpConnector for RecordingConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = ReqwestConnector::default().connect(options)?;
         Ok(HttpClient::new(Transport(client)))
@@ -102,7 +104,7 @@ impl Transport {
                 .uri()
                 .query()
                 .is_some_and(|query| query.contains("uploadId="));
-        if completes && note(|heard| heard.create_only) == Some(true) {
+        if completes && note(|recorded| recorded.create_only) == Some(true) {
             // Not part of what is signed, which S3 leaves to the client.
             if let Ok(any) = "*".parse() {
                 request.headers_mut().insert("if-none-match", any);
@@ -111,9 +113,9 @@ impl Transport {
         let lists = is_list(&request);
         match self.0.execute(request).await {
             Ok(answer) if lists && answer.status().is_success() => list(answer).await,
-            Ok(answer) => take_down(answer).await,
+            Ok(answer) => record_error(answer).await,
             Err(error) => {
-                note(|heard| heard.broken = Some(said(&error)));
+                note(|recorded| recorded.broken = Some(in_one_line(&error)));
                 Err(error)
             }
         }
@@ -129,19 +131,19 @@ fn is_list(request: &HttpRequest) -> bool {
 /// for an empty one, for then a replica would seem not to be there.
 async fn list(answer: HttpResponse) -> Answer {
     let (parts, body) = answer.into_parts();
-    let text = start_of(body.bytes_stream(), LIST).await;
+    let text = start_of(body.bytes_stream(), LIST_BYTES_MAX).await;
     let end = text.trim_end();
     let whole = ["</ListBucketResult>", "</EnumerationResults>"];
     if whole.iter().any(|whole| end.ends_with(whole)) {
         return Ok(HttpResponse::from_parts(parts, text.into()));
     }
     let error = io::Error::other("the answer is no whole list of a bucket");
-    note(|heard| heard.broken = Some(error.to_string()));
+    note(|recorded| recorded.broken = Some(error.to_string()));
     Err(HttpError::new(HttpErrorKind::Decode, error))
 }
 
 /// An error in one line, down to its last cause.
-pub(super) fn said(error: &dyn std::error::Error) -> String {
+pub(super) fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -159,7 +161,7 @@ pub(super) fn shown(text: &str) -> String {
     plain.take(SHOWN).collect()
 }
 
-async fn take_down(answer: HttpResponse) -> Answer {
+async fn record_error(answer: HttpResponse) -> Answer {
     let header = |name: &str| {
         let value = answer.headers().get(name)?;
         Some(value.to_str().ok()?.to_owned())
@@ -168,23 +170,23 @@ async fn take_down(answer: HttpResponse) -> Answer {
         let date = jiff::fmt::rfc2822::parse(&date).ok()?;
         Some(date.timestamp().as_millisecond())
     });
-    note(|heard| heard.date_ms = date_ms);
+    note(|recorded| recorded.date_ms = date_ms);
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
     }
     let (region, code) = (header("x-amz-bucket-region"), header("x-ms-error-code"));
     let (parts, body) = answer.into_parts();
-    let text = start_of(body.bytes_stream(), LIMIT).await;
+    let text = start_of(body.bytes_stream(), ERROR_BYTES_MAX).await;
     let element = |name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
         Some(shown(rest.split_once("</")?.0))
     };
-    note(|heard| {
-        heard.status = Some(status.as_u16());
-        heard.code = code.or_else(|| element("Code"));
-        heard.message = element("Message");
-        heard.region = region.or_else(|| element("Region"));
+    note(|recorded| {
+        recorded.status = Some(status.as_u16());
+        recorded.code = code.or_else(|| element("Code"));
+        recorded.message = element("Message");
+        recorded.region = region.or_else(|| element("Region"));
     });
     Ok(HttpResponse::from_parts(parts, text.into()))
 }

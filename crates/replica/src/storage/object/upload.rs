@@ -110,7 +110,7 @@ impl Upload<'_> {
 
     /// How to write and overwrite nothing; `None` if there is something. Where
     /// the provider cannot see to it, it is looked at first, and the lease
-    /// keeps others away meanwhile.
+    /// keeps other machines away meanwhile.
     async fn may_create(&self) -> Result<Option<PutMode>, AttemptError> {
         if !self.client.0.unconditional.load(Ordering::Relaxed) {
             return Ok(Some(PutMode::Create));
@@ -129,12 +129,17 @@ impl Upload<'_> {
     /// The provider does not know conditions: does without from now on.
     fn without_conditions<T>(&self) -> Result<T, AttemptError> {
         let inner = &self.client.0;
-        let said = "it has no conditional writes".to_owned();
+        let answer = "it has no conditional writes".to_owned();
         if inner.unconditional.swap(true, Ordering::Relaxed) {
             let (doing, name) = ("write", self.client.name_of(self.key));
-            return Err(StorageError::Refused { doing, name, said }.into());
+            return Err(StorageError::Refused {
+                doing,
+                name,
+                answer,
+            }
+            .into());
         }
-        Err(AttemptError::Transient(said))
+        Err(AttemptError::Transient(answer))
     }
 
     async fn in_parts(&self, body: UploadBody, on_progress: &OnProgress) -> Result<Created> {

@@ -35,7 +35,8 @@ pub(in super::super) enum Provider {
 pub(in super::super) struct Http {
     pub(in super::super) plain: bool,
     pub(in super::super) skip_verify: bool,
-    /// Tigris answers from the nearest region unless it is told not to.
+    /// Whether it is Tigris, which answers from the nearest region unless a header
+    /// forbids that.
     pub(in super::super) tigris: bool,
 }
 

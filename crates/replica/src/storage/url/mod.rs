@@ -54,7 +54,7 @@ pub(super) fn parse(url: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<S
         ),
         scheme if SCHEMES.contains(&scheme) => bucket_url(&Parts::parse(url, scheme, rest)?, var),
         other => refuse(match query::nearest(other, &SCHEMES) {
-            Some(near) => format!("there is no {other}://; did you mean {near}://?"),
+            Some(nearest) => format!("there is no {other}://; did you mean {nearest}://?"),
             None => format!("there is no {other}://; there are s3, gs, az and file"),
         }),
     }

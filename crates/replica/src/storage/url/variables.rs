@@ -34,6 +34,6 @@ pub(super) fn graphic(name: &str, value: String) -> Result<String> {
     if value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(value);
     }
-    let why = "there is a space, a line break or another odd character in it; copy it anew";
+    let why = "there is a space, a line break or another odd character in it; copy it again";
     Err(StorageError::setting(name, why))
 }

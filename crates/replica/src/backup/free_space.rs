@@ -1,4 +1,4 @@
-//! Is there room for a copy.
+//! Whether a copy fits on the disk.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::error::{Error, Result};
 /// free.
 pub(super) fn require(dir: &Path, needed: u64, kept: fn(total: u64) -> u64) -> Result<()> {
     let stat = rustix::fs::statvfs(dir)
-        .map_err(|error| Error::file("tell how much space is free in", dir, error.into()))?;
+        .map_err(|error| Error::file("find out how much space is free in", dir, error.into()))?;
     let total = stat.f_blocks.saturating_mul(stat.f_frsize);
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let kept = kept(total);
