@@ -2,23 +2,21 @@
 
 pub mod backup;
 mod class;
-mod clock;
 mod error;
 mod follow;
 pub mod history;
 mod map;
 mod progress;
 mod restore;
-pub mod steps;
 mod storage;
 mod wal;
 
 pub use class::ErrorClass;
-pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
 pub use follow::{Failure, Find, FollowOptions, Follower, State, Status, record_restored};
 pub use history::{Catalog, History, Maintained, Plan, PlanError, Policy, Target, history};
 pub use map::PageMap;
+pub use monolite_platform::clock::{Clock, ManualClock, SystemClock};
 pub use progress::Progress;
 pub use restore::{
     Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions,

@@ -1,5 +1,6 @@
 //! Everything that can go wrong with a copy, one clear line each.
 
+use monolite_platform::cancel::Cancelled;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -146,6 +147,12 @@ fn reserve(kept: u64) -> String {
     match kept {
         0 => String::new(),
         kept => format!(", and {kept} must stay free"),
+    }
+}
+
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
     }
 }
 

@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::cancel::Cancel;
 use super::check::{Check, check, check_compressed};
 use super::compression::Compression;
 use super::copy::{Copy, LOCK_WAIT_MAX};
@@ -13,9 +12,13 @@ use super::direct::DirectFile;
 use super::error::{Error, Result};
 use super::free_space;
 use super::pump::{Backup, pump};
-use super::source::beside;
-use super::temporary::{Temporary, directory};
-use crate::{Progress, steps};
+use super::temporary::{create, publish};
+use crate::Progress;
+use monolite_platform::cancel::Cancel;
+use monolite_platform::durable::Temporary;
+use monolite_platform::failpoint;
+use monolite_platform::path::directory;
+use monolite_sqlite_format::sibling_path;
 
 /// How [`to_file`] works.
 #[derive(Debug, Clone)]
@@ -84,10 +87,10 @@ pub fn to_file(
     if compression == Compression::None {
         free_space::require(directory(out), copy.bytes(), |_| 0)?;
     }
-    let temporary = Temporary::next_to(out, mode_of(&db))?;
-    steps::reached("backup.created");
+    let temporary = create(out, mode_of(&db))?;
+    failpoint::reached("backup.created");
     let backup = fill(copy, &temporary, compression, progress, &options.cancel)?;
-    steps::reached("backup.synced");
+    failpoint::reached("backup.synced");
     match (options.check, compression) {
         (Check::None, _) => {}
         (how, Compression::None) => {
@@ -99,7 +102,7 @@ pub fn to_file(
         }
     }
     options.cancel.check()?;
-    temporary.publish(options.overwrite)?;
+    publish(temporary, options.overwrite)?;
     Ok(backup)
 }
 
@@ -146,7 +149,7 @@ fn may_be_written(db: &Path, out: &Path, overwrite: bool) -> Result<()> {
     if let Err(error) = dir.metadata() {
         return Err(Error::file("write in the directory", dir, error));
     }
-    for path in ["-wal", "-journal"].map(|suffix| beside(out, suffix)) {
+    for path in ["-wal", "-journal"].map(|suffix| sibling_path(out, suffix)) {
         if path.metadata().is_ok_and(|metadata| metadata.len() > 0) {
             return Err(Error::Beside { path });
         }

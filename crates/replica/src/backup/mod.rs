@@ -11,7 +11,6 @@
 //! first would take all locks of this process on the database with it.
 
 mod buffer;
-mod cancel;
 mod check;
 mod compression;
 mod copy;
@@ -25,11 +24,11 @@ mod reader;
 mod source;
 mod temporary;
 
-pub use cancel::Cancel;
 pub use check::Check;
 pub use compression::Compression;
 pub use copy::Copy;
 pub use error::{Error, Result};
 pub use file::{BackupOptions, to_file};
+pub use monolite_platform::cancel::Cancel;
 pub use pump::{Backup, to_writer};
 pub use reader::{CopyReader, Pages};

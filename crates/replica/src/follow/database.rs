@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::pending::Pending;
 use crate::class::ErrorClass;
-use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::wal::{Advance, Budget, WalReader, checkpoint};
+use monolite_platform::clock::Clock;
 
 /// Requests for a read that may wait: one of each destination, and a few.
 const REQUESTS_MAX: usize = 16;

@@ -32,9 +32,9 @@ use crate::class::ErrorClass;
 use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
-use crate::steps;
 use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
 use crate::wal::{Changes, Opened, Snapshot};
+use monolite_platform::failpoint;
 
 /// The pause between two saves of the map while there are changes. After a crash,
 /// what was sent since the last save is read back from the replica.
@@ -277,7 +277,7 @@ impl Uploader {
         };
         self.board
             .update(|board| (board.txid, board.stored_ms) = (stored, stored_ms));
-        steps::reached("replica.looked");
+        failpoint::reached("replica.looked");
         let now = Instant::now();
         Ok(Remote {
             map: Arc::new(map),
@@ -338,7 +338,7 @@ impl Uploader {
             Ok((map, header))
         })
         .await?;
-        steps::reached("snapshot.encoded");
+        failpoint::reached("snapshot.encoded");
         let file = self.files.snapshot();
         let stored = self.put_file(remote, SNAPSHOT_LEVEL, &header, &file).await;
         let _ = tokio::fs::remove_file(&file).await;
@@ -383,7 +383,7 @@ impl Uploader {
             Ok((sums, header, whole))
         })
         .await?;
-        steps::reached("sync.compared");
+        failpoint::reached("sync.compared");
         if let Some(header) = header {
             self.put_file(remote, 0, &header, &self.files.difference())
                 .await?;
@@ -391,7 +391,7 @@ impl Uploader {
         }
         match snapshot {
             Some(Ok(header)) => {
-                steps::reached("snapshot.encoded");
+                failpoint::reached("snapshot.encoded");
                 remote.background.snapshot_made(Ok(()));
                 self.send_snapshot(remote, header);
             }
@@ -425,7 +425,7 @@ impl Uploader {
         self.record(remote, header).await?;
         let stored = self.replica.put_file(level, header, file, Arc::new(|_| ()));
         let stored = stored.await?;
-        steps::reached("sync.stored");
+        failpoint::reached("sync.stored");
         self.stored(remote, header, stored, None);
         Ok(())
     }
@@ -445,13 +445,13 @@ impl Uploader {
     async fn send(&mut self, remote: &mut Remote, unsent: Unsent) -> Result<()> {
         let result = async {
             self.record(remote, &unsent.header).await?;
-            steps::reached("sync.sending");
+            failpoint::reached("sync.sending");
             let put = self.replica.put(0, &unsent.header, unsent.body.clone());
             put.await.map_err(Error::from)
         };
         match result.await {
             Ok(stored) => {
-                steps::reached("sync.stored");
+                failpoint::reached("sync.stored");
                 let (commit, max) = (unsent.header.commit, unsent.header.max);
                 Arc::make_mut(&mut remote.map).apply(&unsent.sums, commit, max);
                 self.stored(remote, &unsent.header, stored, Some(unsent.body));

@@ -19,11 +19,11 @@ use super::state_files::StateFiles;
 use super::status::{Board, Failure, Status};
 use super::uploader::{Settings, Uploader};
 use super::watch::{Event, Watch};
-use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::history::Policy;
 use crate::storage::{Destination, Node};
 use crate::wal::{Budget, check_sqlite};
+use monolite_platform::clock::{Clock, SystemClock};
 
 /// Databases that are followed, at most; each needs about ten descriptors.
 const MAX_DATABASES: usize = 5000;
@@ -149,7 +149,7 @@ impl Follower {
         let node_id = node::id(state)?;
         let node = Node {
             // A copy of the volume on another machine has the same number.
-            node: format!("{node_id:016x}-{}", node::boot()),
+            node: format!("{node_id:016x}-{}", boot(&*options.clock)),
             host: options.host.clone(),
             pid: Some(std::process::id()),
         };
@@ -313,6 +313,14 @@ impl Follower {
         let _ = tokio::time::timeout_at(end, join_all(releases)).await;
         synced
     }
+}
+
+/// Characters of the boot's id that are part of the holder's name in a lease.
+const BOOT_CHARS: usize = 8;
+
+/// Identifies one boot of this machine.
+fn boot(clock: &dyn Clock) -> String {
+    clock.boot_id().chars().take(BOOT_CHARS).collect()
 }
 
 /// The pause between two searches for new databases, however many files come and

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use monolite_volume::layout;
+use monolite_volume::walk::LEVELS_MAX;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
@@ -22,9 +24,6 @@ const READ_PAUSE: Duration = Duration::from_millis(10);
 /// The pause between two reads of all databases while some directory cannot be
 /// watched.
 const UNWATCHED_PAUSE: Duration = Duration::from_secs(1);
-/// Levels of directories that are watched: as many as `monolite-volume` looks for
-/// databases in (`walk::LEVELS_MAX`).
-const DEPTH: usize = 32;
 /// Directories watched, altogether.
 const MAX_DIRECTORIES: usize = 1000;
 
@@ -104,12 +103,12 @@ impl Directories {
         let volume = inotify::add_watch(&self.inotify, &self.volume, what)?;
         self.watched.insert(volume, self.volume.clone());
         let mut level = vec![self.volume.clone()];
-        for _ in 1..DEPTH {
+        for _ in 1..LEVELS_MAX {
             let mut below = Vec::new();
             for dir in level {
                 let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
                 for entry in entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
-                    if entry.file_name() == ".monolite" {
+                    if entry.file_name() == layout::STATE {
                         continue;
                     }
                     if self.watched.len() >= MAX_DIRECTORIES {
@@ -192,7 +191,7 @@ impl Directories {
                     .file_name()
                     .map(|name| OsStr::from_bytes(name.to_bytes()));
                 if let (Some(name), Some(dir)) = (name, self.watched.get(&event.wd())) {
-                    let database = database(name);
+                    let database = layout::database_of(name);
                     // A database's log and journal come and go with its
                     // transactions.
                     if !flags.contains(inotify::ReadFlags::MODIFY) && database == name {
@@ -209,16 +208,6 @@ impl Directories {
         }
         events
     }
-}
-
-/// The name of the database whose file or log this is.
-fn database(name: &OsStr) -> &OsStr {
-    let bytes = name.as_bytes();
-    let bytes = [b"-wal".as_slice(), b"-journal", b"-shm"]
-        .iter()
-        .find_map(|suffix| bytes.strip_suffix(*suffix))
-        .unwrap_or(bytes);
-    OsStr::from_bytes(bytes)
 }
 
 #[cfg(test)]

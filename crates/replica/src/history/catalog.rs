@@ -11,8 +11,8 @@ use super::due::{Merge, Timed};
 use super::retention::Policy;
 use super::{merge, times};
 use crate::error::{Error, Result};
-use crate::steps;
 use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
+use monolite_platform::failpoint;
 
 /// Bytes of small files that all catalogs of this process keep in memory together,
 /// so that what was just stored need not be fetched to be merged.
@@ -165,9 +165,9 @@ impl Catalog {
         }
         let deletable = policy.deletable(&self.files, now_ms);
         if !deletable.is_empty() {
-            steps::reached("retention.deleting");
+            failpoint::reached("retention.deleting");
             replica.delete(&deletable).await?;
-            steps::reached("retention.deleted");
+            failpoint::reached("retention.deleted");
             maintained.deleted += deletable.len();
             self.forget(&deletable);
         }

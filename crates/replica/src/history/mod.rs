@@ -6,7 +6,6 @@ mod due;
 mod merge;
 mod plan;
 mod retention;
-mod scratch;
 mod summary;
 mod times;
 

@@ -12,17 +12,17 @@ mod error;
 mod fetch;
 mod output;
 mod pages;
-mod place;
 mod swap;
 mod target;
-mod temporary;
 mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use monolite_ltx::{Checksum, Txid};
+use monolite_platform::durable::{self, Options, Temporary};
+use monolite_platform::path::directory;
 
+pub use self::build::Restored;
 pub use self::check::{Integrity, IntegrityCheck};
 pub use self::error::RestoreError;
 pub use self::swap::replace_database;
@@ -31,13 +31,14 @@ pub use self::verify::{VerifyOptions, verify};
 use self::build::Build;
 use self::fetch::blocking;
 use self::output::{Durability, Output};
-use self::place::folder;
-use self::temporary::Temporary;
 use crate::history::Target;
-use crate::map::PageMap;
 use crate::progress::Progress;
-use crate::steps;
 use crate::storage::Replica;
+use monolite_platform::failpoint;
+
+/// The file that a database is restored into. Without an old database, the app
+/// that owns the directory must be able to write it.
+const RESTORING: Options = Options::new("restoring").mode(0o666).owner_of_directory();
 
 /// How a database is restored.
 #[derive(Debug, Clone)]
@@ -65,31 +66,6 @@ impl Default for RestoreOptions {
             progress: Arc::new(()),
         }
     }
-}
-
-/// What was restored.
-#[derive(Debug, Clone)]
-pub struct Restored {
-    /// The state.
-    pub txid: Txid,
-    /// When it was there, in milliseconds since 1970.
-    pub timestamp_ms: i64,
-    /// How many pages the database has.
-    pub pages: u32,
-    /// Bytes of a page.
-    pub page_size: u32,
-    /// How many bytes were fetched.
-    pub bytes: u64,
-    /// Of how many files.
-    pub files: usize,
-    /// The checksum of the whole database that was replicated with the state,
-    /// and that what was restored has; `None`: nothing was replicated to compare
-    /// with, as by Litestream. All files had their own checksums either way.
-    pub checksum: Option<Checksum>,
-    /// The result of SQLite's check.
-    pub integrity: Integrity,
-    /// The checksums of all pages, as replication goes on with.
-    pub map: PageMap,
 }
 
 /// Restores a database to the file `out`, whole or not at all.
@@ -128,24 +104,30 @@ async fn restore_once(
     let build = Build::plan(replica, options.target, &options.progress).await?;
     let (path, overwrite, size) = (out.to_owned(), options.overwrite, build.size());
     let begun = blocking(move || {
-        place::make(folder(&path))?;
+        let dir = directory(&path);
+        durable::make_directories(dir, 0o777)
+            .map_err(|error| RestoreError::file("make", dir, error))?;
         let old = swap::check(&path, overwrite)?;
-        let made = Temporary::next_to(&path, old.as_ref());
+        let options = match &old {
+            Some(old) => RESTORING.like(old),
+            None => RESTORING,
+        };
+        let made = Temporary::create(&path, &options);
         let made = made.map_err(|error| RestoreError::file("write next to", &path, error))?;
         let output = Output::new(made.file(), path, size, Durability::Synced)?;
         Ok((made, output))
     });
     let (temporary, output) = begun.await?;
-    steps::reached("restore.begun");
+    failpoint::reached("restore.begun");
 
     let (restored, output) = build.fetch(Some(output), options.parallel).await?;
-    steps::reached("restore.written");
+    failpoint::reached("restore.written");
     let sync = blocking(move || output.map_or(Ok(()), Output::sync));
     let check = build.check(restored, options.integrity_check, temporary.path());
     let (synced, checked) = tokio::join!(sync, check);
     let restored = checked?;
     synced?;
-    steps::reached("restore.synced");
+    failpoint::reached("restore.synced");
 
     let out = out.to_owned();
     blocking(move || swap::swap(temporary, &out, overwrite)).await?;

@@ -41,12 +41,13 @@ impl Output {
     /// `path` is what the file is to become, of `size` bytes. The space is reserved
     /// at once: a disk that is too full is found out now.
     pub(super) fn new(
-        file: &Arc<File>,
+        file: &File,
         path: PathBuf,
         size: u64,
         durability: Durability,
     ) -> Result<Self, RestoreError> {
-        let file = file.clone();
+        let file = file.try_clone();
+        let file = Arc::new(file.map_err(|error| failed(path.clone(), size, error))?);
         let (syncer, wake) = match durability {
             Durability::Fleeting => (None, None),
             Durability::Synced => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bucket::Bucket;
 use super::key::Key;
-use crate::clock::Clock;
+use monolite_platform::clock::Clock;
 
 /// One destination: its bucket, and how files are written there.
 pub(super) struct Context {

@@ -5,13 +5,15 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
+use monolite_sqlite_format::SUFFIXES;
+use monolite_volume::layout;
 
 use super::bucket::Bucket;
 use super::context::Context;
 use super::error::Result;
 use super::file_info::{Layout, join};
 use super::folder::Folder;
-use super::lease::{FOLDER, LeaseStore};
+use super::lease::LeaseStore;
 use super::object::Client;
 use super::options::DestinationOptions;
 use super::replica::Replica;
@@ -159,7 +161,7 @@ impl Destination {
                 if !levels.is_empty() {
                     databases.push(folder.clone());
                 }
-                let rest = rest.iter().filter(|name| *name != FOLDER);
+                let rest = rest.iter().filter(|name| *name != layout::STATE);
                 folders.extend(rest.map(|name| join(&folder, name)));
             }
         }
@@ -171,11 +173,11 @@ impl Destination {
 
 /// Whether a name that comes from outside names a database on a volume.
 fn is_inside(name: &str) -> bool {
-    let suffixes = ["-wal", "-shm", "-journal"];
-    let normal = |part: Component<'_>| matches!(part, Component::Normal(part) if part != FOLDER);
+    let normal =
+        |part: Component<'_>| matches!(part, Component::Normal(part) if part != layout::STATE);
     !name.contains('\0')
         && !name.ends_with('/')
-        && !suffixes.iter().any(|suffix| name.ends_with(suffix))
+        && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
         && Path::new(name).components().all(normal)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::key::Key;
 use super::retry::RetryPolicy;
-use crate::clock::{Clock, SystemClock};
+use monolite_platform::clock::{Clock, SystemClock};
 
 /// What a destination is besides its URL.
 #[derive(Debug, Clone)]

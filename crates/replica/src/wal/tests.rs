@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use monolite_sqlite_format::{sibling_path, wal_path};
 use rusqlite::Connection;
 
 use super::{Advance, Budget, Changes, Snapshot, WalReader};
@@ -162,7 +163,7 @@ fn follow(
         (reader, advance) = checkpoint(reader);
         assert_ne!(advance, Advance::Lost);
         shadow.apply(&reader.changes());
-        let wal = std::fs::metadata(super::reader::beside(path, "-wal")).unwrap();
+        let wal = std::fs::metadata(wal_path(path)).unwrap();
         largest = largest.max(wal.len());
         salts.insert(reader.salts());
         n += 1;
@@ -216,7 +217,7 @@ fn a_large_log_is_cut_and_followed_on() {
     }
     long_reader.execute_batch("COMMIT").unwrap();
     assert_ne!(reader.advance().unwrap(), Advance::Lost);
-    let wal = super::reader::beside(&path, "-wal");
+    let wal = wal_path(&path);
     assert!(std::fs::metadata(&wal).unwrap().len() > 64 << 20);
     // Our read transaction is of the last commit: PASSIVE alone is not enough for a reset.
     other.execute_batch("UPDATE t SET n = 2").unwrap();
@@ -295,7 +296,7 @@ fn a_log_whose_resets_were_missed_is_lost_not_guessed() {
 /// and the commit: sound, and not committed.
 fn leave_a_ghost(path: &Path, page: u8) {
     use std::os::unix::fs::FileExt;
-    let wal = super::reader::beside(path, "-wal");
+    let wal = wal_path(path);
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -352,7 +353,7 @@ fn what_is_committed_to_a_deleted_database_is_taken() {
     let mut reader = WalReader::open(&path, &Budget::new(BUDGET)).unwrap();
     app.execute_batch("INSERT INTO t VALUES (1, 1, 1)").unwrap();
     for suffix in ["", "-wal", "-shm"] {
-        std::fs::remove_file(super::reader::beside(&path, suffix)).unwrap();
+        std::fs::remove_file(sibling_path(&path, suffix)).unwrap();
     }
     assert_eq!(reader.advance().unwrap(), Advance::Changes);
     app.execute_batch("INSERT INTO t VALUES (2, 1, 1)").unwrap();

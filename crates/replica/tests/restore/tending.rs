@@ -208,7 +208,7 @@ async fn large_files_are_merged_through_the_disk() {
     let scratch = dir.path().join("scratch");
     std::fs::create_dir(&scratch).unwrap();
     std::fs::write(
-        scratch.join("monolite-merging-1-1"),
+        scratch.join(".monolite-merging-0000000000000001"),
         "left by a dead process",
     )
     .unwrap();

@@ -3,28 +3,32 @@
 //! Every file appears whole or not at all, and stays through a power cut: a
 //! temporary name, fsync, a rename that replaces nothing, fsync of the folder.
 
-mod conditional;
-mod temporary;
-
+use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
-use self::temporary::{Sweeper, Temporary, make_dirs, sync_dir};
 use super::body::Body;
 use super::bucket::{Bucket, ConditionalPut, Created, Put, Reply, Version, Versioned};
 use super::error::{Result, StorageError};
 use super::file_info::{FileInfo, Layout, SNAPSHOT_LEVEL, join};
 use super::permit::{LOCAL_WRITE_MAX, Permit, permitted};
 use super::upload_body::UploadBody;
-use crate::clock::Clock;
+use monolite_platform::clock::Clock;
+use monolite_platform::durable::{self, IfExists, Options, Temporary};
 
+/// A file that is being stored. Some network mounts have no locks: there age alone
+/// decides what is left by a dead writer.
+const STORING: Options = Options::new("storing").mode(0o666).keep_leftovers();
+/// A temporary file that did not change for so long is removed; and a folder is
+/// searched for such files at most once in this time.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
 /// Bytes read or written at a time.
 const STEP: usize = 256 * 1024;
 
@@ -35,6 +39,36 @@ pub(super) struct Folder(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     sweeper: Sweeper,
+}
+
+/// Removes what writers left that died.
+#[derive(Debug)]
+struct Sweeper {
+    clock: Arc<dyn Clock>,
+    /// When each folder was searched last.
+    swept: Mutex<HashMap<PathBuf, Duration>>,
+}
+
+impl Sweeper {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        let swept = Mutex::default();
+        Self { clock, swept }
+    }
+
+    /// Searches `dir`, unless that was done less than [`LEFT_AFTER`] ago. What
+    /// cannot be removed stays, and does no harm.
+    fn sweep(&self, dir: &Path) {
+        let now = self.clock.monotonic();
+        {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            match swept.get(dir) {
+                Some(last) if now.saturating_sub(*last) < LEFT_AFTER => return,
+                _ => swept.insert(dir.into(), now),
+            };
+        }
+        let now = Duration::from_millis(u64::try_from(self.clock.now_ms()).unwrap_or(0));
+        let _ = durable::sweep_older(dir, &STORING, LEFT_AFTER, UNIX_EPOCH + now);
+    }
 }
 
 /// Runs what may block where it may.
@@ -134,27 +168,32 @@ impl Bucket for Folder {
                     return Ok(None);
                 }
                 let dir = path.parent().unwrap_or(&this.0.root);
-                make_dirs(dir)?;
+                make_directories(dir)?;
                 this.0.sweeper.sweep(dir);
-                let mut temporary = Temporary::create(&path)?;
+                let failed = |error| StorageError::io("write", &path)(error);
+                let temporary = Temporary::create(&path, &STORING).map_err(failed)?;
                 let mut done = 0;
                 loop {
                     let bytes = body.next(STEP)?;
                     if bytes.is_empty() {
                         break;
                     }
-                    temporary.write(&bytes)?;
+                    temporary.file().write_all(&bytes).map_err(failed)?;
                     done += bytes.len() as u64;
                     on_progress(done);
                 }
-                temporary.finish(Some(timestamp_ms))?;
+                // Synced here, where the permit need not cover it.
+                let since = Duration::from_millis(u64::try_from(timestamp_ms).unwrap_or(0));
+                let file = temporary.file();
+                file.set_modified(UNIX_EPOCH + since).map_err(failed)?;
+                file.sync_all().map_err(failed)?;
                 Ok(Some(temporary))
             });
             let Some(temporary) = temporary.await? else {
                 return Ok(Created::Exists);
             };
             permitted(permit.as_deref(), LOCAL_WRITE_MAX).await?;
-            blocking(|| temporary.publish_new()).await
+            blocking(|| publish(temporary)).await
         };
         put.boxed()
     }
@@ -212,7 +251,9 @@ impl Bucket for Folder {
                 dirs.dedup();
                 dirs.into_iter()
                     .filter(|dir| dir.exists())
-                    .try_for_each(sync_dir)
+                    .try_for_each(|dir| {
+                        durable::sync_directory(dir).map_err(StorageError::io("write", dir))
+                    })
             })
             .await
         };
@@ -220,8 +261,7 @@ impl Bucket for Folder {
     }
 
     fn get_versioned<'a>(&'a self, key: &'a str, limit: u64) -> Reply<'a, Option<Versioned>> {
-        self.at(key, move |_, path| conditional::read(&path, limit))
-            .boxed()
+        self.at(key, move |_, path| versioned(&path, limit)).boxed()
     }
 
     fn put_if<'a>(
@@ -233,13 +273,90 @@ impl Bucket for Folder {
         let expected = expected.cloned();
         self.at(key, move |this, path| {
             if let Some(dir) = path.parent() {
-                make_dirs(dir)?;
+                make_directories(dir)?;
                 this.0.sweeper.sweep(dir);
             }
-            conditional::put_if(&path, bytes, expected.as_ref())
+            replace_if(&path, bytes, expected.as_ref())
         })
         .boxed()
     }
+}
+
+/// Gives a file its name, unless another one has it.
+fn publish(temporary: Temporary) -> Result<Created> {
+    let target = temporary.target().to_owned();
+    match temporary.persist(IfExists::Fail) {
+        Ok(()) => Ok(Created::Yes),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Err(error) => Err(StorageError::io("write", &target)(error)),
+    }
+}
+
+fn make_directories(dir: &Path) -> Result<()> {
+    durable::make_directories(dir, 0o777).map_err(StorageError::io("create", dir))
+}
+
+fn versioned(path: &Path, limit: u64) -> Result<Option<Versioned>> {
+    let found = content(path, limit)?.map(|bytes| Versioned {
+        version: Version::Content(bytes.clone()),
+        bytes,
+        age: None,
+    });
+    Ok(found)
+}
+
+fn content(path: &Path, limit: u64) -> Result<Option<Bytes>> {
+    let mut file = match open(path) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let bytes = read_step(&mut file, limit.saturating_add(1));
+    let bytes = bytes.map_err(StorageError::io("read", path))?;
+    if bytes.len() > limit {
+        let size = file.metadata().map_or(0, |found| found.len());
+        let (name, limit) = (path.display().to_string(), limit as u64);
+        return Err(StorageError::TooLarge { name, size, limit });
+    }
+    Ok(Some(bytes.into()))
+}
+
+fn replace_if(path: &Path, bytes: Bytes, expected: Option<&Version>) -> Result<ConditionalPut> {
+    let lock = path.with_extension("lock");
+    // Held by whoever swaps, for some milliseconds.
+    let _locked = take(&lock).map_err(StorageError::io("lock", &lock))?;
+    let expected = match expected {
+        None => None,
+        Some(Version::Content(bytes)) => Some(bytes),
+        Some(Version::Object(_)) => return Ok(ConditionalPut::Conflict),
+    };
+    let found = match fs::metadata(path) {
+        Ok(found) => content(path, found.len())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(StorageError::io("read", path)(error)),
+    };
+    if found.as_ref() != expected {
+        return Ok(ConditionalPut::Conflict);
+    }
+    let write = || {
+        let temporary = Temporary::create(path, &STORING)?;
+        temporary.file().write_all(&bytes)?;
+        temporary.persist(IfExists::Replace)
+    };
+    write().map_err(StorageError::io("write", path))?;
+    Ok(ConditionalPut::Done(Version::Content(bytes)))
+}
+
+/// The file is never deleted: two could hold the lock of two files of one name.
+fn take(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// The names in a folder, and whether each is a folder; none if it is not

@@ -18,10 +18,8 @@ use super::context::Context;
 use super::error::{Result, StorageError};
 use super::holder::{Holder, Node};
 use super::permit::{Permission, Permit};
-use crate::steps;
+use monolite_platform::failpoint;
 
-/// The folder of files that belong to no database.
-pub(super) const FOLDER: &str = ".monolite";
 const KEY: &str = ".monolite/lease";
 /// Bytes of a lease that are read.
 const LIMIT: u64 = 16 * 1024;
@@ -38,7 +36,8 @@ pub struct Lease {
     store: LeaseStore,
     epoch: u64,
     ttl: Duration,
-    /// Until when it lasts, in milliseconds of the monotonic clock; 0: lost.
+    /// Until when it lasts, in milliseconds of [`Clock::boottime`](crate::Clock), which goes
+    /// on while the machine is suspended; 0: lost.
     until_ms: AtomicU64,
     state: AsyncMutex<State>,
 }
@@ -111,7 +110,7 @@ impl Lease {
             if let Some(holder) = &state.lost {
                 return Err(self.lost(holder.clone()));
             }
-            let started = self.store.context.clock.monotonic();
+            let started = self.store.context.clock.boottime();
             state.holder.renewed_ms = self.store.context.clock.now_ms();
             match self
                 .store
@@ -249,12 +248,12 @@ impl LeaseStore {
                     (epoch, Some(found.version))
                 }
             };
-            steps::reached("lease.read");
+            failpoint::reached("lease.read");
             let now_ms = self.context.clock.now_ms();
             let holder = Holder::new(epoch, node, now_ms, ttl.min(LONGEST), &token);
-            let started = self.context.clock.monotonic();
+            let started = self.context.clock.boottime();
             if let ConditionalPut::Done(version) = self.write(&holder, version.as_ref()).await? {
-                steps::reached("lease.taken");
+                failpoint::reached("lease.taken");
                 self.prove(&holder).await?;
                 return Ok(Lease::new(self.clone(), holder, version, started));
             }
@@ -319,7 +318,7 @@ impl LeaseStore {
 
     /// For how long this version has been the one that we see.
     fn observed(&self, version: &Version) -> Duration {
-        let now = self.context.clock.monotonic();
+        let now = self.context.clock.boottime();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
             Some((last, since)) if last == version => now.saturating_sub(*since),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::{Destination, DestinationOptions};
 use super::*;
-use crate::clock::{Clock, ManualClock};
+use monolite_platform::clock::{Clock, ManualClock};
 
 const TTL: Duration = Duration::from_secs(30);
 

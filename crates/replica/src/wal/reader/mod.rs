@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use monolite_sqlite_format::wal::Header;
+use monolite_sqlite_format::wal_path;
 use rusqlite::Connection;
 
 pub(crate) use self::checkpoint::checkpoint;
@@ -116,7 +117,7 @@ impl WalReader {
         let held = Pin::new(path)?;
         held.begin()?;
         let mut reader = Self {
-            wal: beside(path, "-wal"),
+            wal: wal_path(path),
             file: None,
             held,
             spare: Pin::new(path)?,
@@ -326,11 +327,4 @@ fn open<'a>(file: &'a mut Option<File>, path: &Path) -> std::io::Result<Option<&
         *file = scan::open(path)?;
     }
     Ok(file.as_ref())
-}
-
-/// `path` with `suffix` after its name.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
