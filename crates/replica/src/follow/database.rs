@@ -232,7 +232,7 @@ impl Database {
     /// Reads what was committed. `written`: somebody may have written.
     async fn read(&mut self, written: bool) -> Result<Outcome> {
         self.soon = false;
-        let inode = inode(&self.path);
+        let inode = inode(&self.path).await;
         if inode != self.inode {
             // Another file, or none. The open one has no name any more. It may
             // have commits that were not read yet, or get some, as long as its
@@ -266,7 +266,7 @@ impl Database {
             }
             Ok(Source::Wal(Box::new(WalReader::open(&path, &budget)?)))
         });
-        self.stamp = stamp(&self.path);
+        self.stamp = stamp(&self.path).await;
         self.source = Some(opened.await?);
         self.lost();
         Ok(Outcome::Done)
@@ -274,7 +274,7 @@ impl Database {
 
     async fn compare(&mut self, written: bool) -> Result<Outcome> {
         self.source = Some(Source::Rollback);
-        let now = stamp(&self.path);
+        let now = stamp(&self.path).await;
         if !written && now == self.stamp {
             return Ok(Outcome::Done);
         }
@@ -366,15 +366,15 @@ enum Outcome {
     Deleted,
 }
 
-fn inode(path: &Path) -> Option<(u64, u64)> {
+async fn inode(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    let file = std::fs::metadata(path).ok()?;
+    let file = tokio::fs::metadata(path).await.ok()?;
     // A file without a byte is not a database yet.
     (file.len() > 0).then(|| (file.dev(), file.ino()))
 }
 
-fn stamp(path: &Path) -> Option<(u64, SystemTime)> {
-    let file = std::fs::metadata(path).ok()?;
+async fn stamp(path: &Path) -> Option<(u64, SystemTime)> {
+    let file = tokio::fs::metadata(path).await.ok()?;
     Some((file.len(), file.modified().ok()?))
 }
 

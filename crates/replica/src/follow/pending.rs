@@ -121,11 +121,14 @@ impl Pending {
     /// now on may be older than the snapshot, until the next read of the log that
     /// begins after this: only then may it be sent after the snapshot.
     pub(super) fn replace_with_snapshot(&self, opened: Opened) -> Result<Snapshot> {
-        let mut waiting = self.lock();
-        let snapshot = opened.begin()?;
-        waiting.changes.take();
-        waiting.taken();
-        Ok(snapshot)
+        {
+            let mut waiting = self.lock();
+            waiting.changes.take();
+            waiting.taken();
+        }
+        // Without the lock, as SQLite may wait for another process here. What was
+        // dropped was committed before, so the snapshot holds it.
+        opened.begin()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -132,7 +132,8 @@ struct Upload {
 impl Follower {
     /// Begins to follow the databases that `find` names, in `volume`, and to
     /// send them to `destinations`. `state` is a directory for what has to be
-    /// known after a restart; losing it costs a download, no data.
+    /// known after a restart; losing it costs a download, no data. Blocks while
+    /// the directories of the volume are listed; needs a tokio runtime.
     ///
     /// # Errors
     /// The program's SQLite is too old, the state directory cannot be written, or

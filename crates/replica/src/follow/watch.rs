@@ -211,7 +211,6 @@ impl Directories {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;

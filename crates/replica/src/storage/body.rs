@@ -112,7 +112,6 @@ impl AsyncRead for Body {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use tokio::io::AsyncReadExt;
 

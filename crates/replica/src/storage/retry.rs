@@ -117,7 +117,6 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, AttemptError>>>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::cell::Cell;
 

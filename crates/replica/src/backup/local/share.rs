@@ -7,23 +7,22 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::kept;
 use super::reflink::clone_file;
 use crate::Progress;
 use crate::backup::error::{Error, Result};
-use crate::backup::free_space;
+use crate::backup::free_space::{self, snapshot_reserve};
 use crate::backup::source::Source;
 use monolite_platform::durable::Temporary;
 use monolite_platform::failpoint;
 use monolite_platform::path::directory;
 use monolite_sqlite_format::wal_path;
 
-/// Has the snapshot share the blocks of the database's file, and puts the WAL
-/// beside it, where it is one. Says no where that cannot be done.
+/// Has the snapshot share the blocks of the database's file, and copies the WAL
+/// next to it, if there is one. Returns `false` where that cannot be done.
 ///
 /// The read transaction of `source` makes the two one state: while it lasts, no
 /// checkpoint takes into the file what is not in the WAL that is copied after
-/// it, and if the WAL begins anew, all that it held was in the file before.
+/// it, and if the WAL is reset, all that it held was in the file before.
 /// What is written meanwhile may be in the copied WAL, up to some commit.
 pub(super) fn share(
     source: &Source,
@@ -37,7 +36,7 @@ pub(super) fn share(
         .and_then(|wal| wal.metadata().ok())
         .map_or(0, |metadata| metadata.len());
     // Once as it is, and once for the pages in their places.
-    free_space::require(directory(temporary.target()), 2 * wal_bytes, kept)?;
+    free_space::require(directory(temporary.target()), 2 * wal_bytes, snapshot_reserve)?;
     match clone_file(source.path(), source.id(), temporary.path()) {
         Ok(()) => {}
         Err(error) => match error.kind() {

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Leases of several machines on one folder, with a clock that the test moves.
 
 use std::path::Path;
 use std::sync::Arc;

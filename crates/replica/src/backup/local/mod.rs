@@ -29,7 +29,7 @@ use super::compression::Compression;
 use super::copy::{Copy, LOCK_WAIT_MAX};
 use super::error::{Error, Result};
 use super::file::{fill, mode_of};
-use super::free_space;
+use super::free_space::{self, snapshot_reserve};
 use super::temporary::{create, publish, remove, sweep};
 use crate::Progress;
 use monolite_platform::cancel::Cancel;
@@ -59,12 +59,6 @@ pub fn sync(path: &Path) -> io::Result<()> {
 }
 
 const DAY_MS: i64 = 86_400_000;
-/// Free space below which no snapshot is taken: a tenth of the filesystem, and
-/// no less than this …
-const KEPT_BYTES: u64 = 64 << 20;
-/// … nor more than this. The app needs it more.
-const KEPT_BYTES_AT_MOST: u64 = 1 << 30;
-
 /// How [`take`] works.
 #[derive(Debug, Clone)]
 pub struct TakeOptions {
@@ -136,7 +130,7 @@ pub fn take(
     let temporary = create(&target, mode_of(&db))?;
     failpoint::reached("snapshot.created");
     if let Some(copy) = shared(copy, &temporary, options, progress)? {
-        free_space::require(dir, copy.bytes(), kept)?;
+        free_space::require(dir, copy.bytes(), snapshot_reserve)?;
         let (how, cancel) = (Compression::None, &options.cancel);
         fill(copy, &temporary, how, progress, cancel)?;
     }
@@ -221,10 +215,6 @@ fn is_unwanted(times: &[i64], taken_ms: i64, now_ms: i64, days: u32) -> bool {
     let is_last_of_its_day = day(*next) > day(taken_ms);
     let is_recent = day(now_ms) - day(taken_ms) < i64::from(days);
     taken_ms <= now_ms && !(is_recent && is_last_of_its_day)
-}
-
-fn kept(total: u64) -> u64 {
-    (total / 10).clamp(KEPT_BYTES, KEPT_BYTES_AT_MOST)
 }
 
 /// Gives the copy back where blocks cannot be shared.
