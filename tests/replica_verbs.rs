@@ -2,13 +2,13 @@
 //! them, to a folder and to an S3 server.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use monolite_testkit::s3::{Fault, Operation, Rule, S3Options, S3Server};
-use monolite_testkit::{Process, Signal, disk_dir, wait_until};
+use monolite_testkit::{Outcome, Process, Signal, disk_dir, wait_until};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,8 +49,8 @@ impl Volume {
             .current_dir(self.dir.path());
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
-        Said::of(&mut self.command(arguments))
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(&mut self.command(arguments))
     }
 
     /// It must succeed.
@@ -59,39 +59,6 @@ impl Volume {
         assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
         assert_eq!(said.errors, "", "{arguments:?}");
         said.out
-    }
-}
-
-/// What a program said, and how it ended.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    errors: String,
-}
-
-impl Said {
-    fn of(command: &mut Command) -> Self {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = command.output().expect("the binary runs");
-        Self {
-            code: status.code().expect("it exits"),
-            out: String::from_utf8_lossy(&stdout).into_owned(),
-            errors: String::from_utf8_lossy(&stderr).into_owned(),
-        }
-    }
-
-    /// One line, that says it all.
-    fn is_refused(&self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert_eq!(self.errors.lines().count(), 1, "{self:?}");
-        for word in words {
-            assert!(self.errors.contains(word), "{word:?} is not in {self:?}");
-        }
-        assert_eq!(self.out, "");
     }
 }
 
@@ -411,7 +378,7 @@ fn what_is_wrong_with_a_bucket_is_one_line_without_a_secret() {
         command.envs(server.variables());
         command.env("MONOLITE_REPLICA", "s3://test/shop");
         command.envs(variables.iter().copied());
-        let said = Said::of(&mut command);
+        let said = Outcome::of(&mut command);
         let all = format!("{}{}", said.out, said.errors);
         for secret in ["NOTTOBESEEN", "hunter2", "mallory", &key] {
             assert!(!all.contains(secret), "{arguments:?} {variables:?}: {all}");
@@ -484,7 +451,7 @@ fn what_waiting_does_not_change_is_not_waited_for() {
     let mut command = volume.command(&["replicate", "--once"]);
     command.envs(server.variables());
     command.env("MONOLITE_REPLICA", "s3://test/shop");
-    Said::of(&mut command).is_refused(1, &["app.sqlite3", "allow these credentials"]);
+    Outcome::of(&mut command).is_refused(1, &["app.sqlite3", "allow these credentials"]);
     // A loaded machine's, and far from the minute that a network is given.
     let took = began.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");

@@ -94,10 +94,7 @@ fn through_store(
 ) -> anyhow::Result<f64> {
     let store = Store::open(
         path,
-        Options {
-            synchronous,
-            ..Options::default()
-        },
+        Options::new().synchronous(synchronous),
     )?;
     way(&store, time / 10);
     let reached = way(&store, time);

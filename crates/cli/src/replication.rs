@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use monolite_replica::{Destination, DestinationOptions, FollowOptions, Key, Policy, StorageError};
-use monolite_volume::{Lock, LockInfo};
+use monolite_volume::{Lock, Purpose};
 
 pub(crate) use self::which::{find, find_guarded, guarded, is_replicated, name_in};
 use crate::Failure;
@@ -159,11 +159,10 @@ pub(crate) fn state(volume: &Path) -> PathBuf {
 /// Keeps every other `monolite` from the volume while this one, called
 /// `monolite VERB`, changes what is in it.
 pub(crate) fn lock(volume: &Path, verb: &str) -> Result<Lock, Failure> {
-    let info = LockInfo {
-        command: format!("monolite {verb}"),
-        port: None,
-    };
-    Ok(Lock::acquire(volume, &info)?)
+    Ok(Lock::acquire(
+        volume,
+        &Purpose::new(format!("monolite {verb}")),
+    )?)
 }
 
 /// Whether a destination is a folder on the disk that the volume is on.

@@ -263,7 +263,7 @@ fn hint(error: &Error) -> String {
 fn warn(found: &[Finding], allowed: &[String]) {
     for finding in found {
         let allowed = allowed.iter().any(|name| name == finding.name);
-        let (check, mend, what) = (finding.name, &finding.mend, &finding.what);
+        let (check, mend, what) = (finding.name, &finding.remedy, &finding.what);
         match finding.level {
             Level::Warn => tracing::warn!(check, mend, "{what}"),
             Level::Fail if allowed => tracing::warn!(check, "allowed: {what}"),

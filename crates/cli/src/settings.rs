@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn every_finding_can_be_allowed_and_nothing_else() {
-        let place = monolite_volume::Place::new(std::env::temp_dir());
+        let place = monolite_volume::Volume::new(std::env::temp_dir());
         for finding in monolite_volume::inspect(&place) {
             assert!(CHECKS.contains(&finding.name), "{}", finding.name);
         }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use monolite_volume::Place;
+use monolite_volume::Volume;
 
 use crate::settings::Settings;
 
@@ -18,12 +18,12 @@ const PLATFORMS: &[(&str, &str)] = &[
 ];
 
 /// The data directory and what is known of it.
-pub(crate) fn place(settings: &Settings) -> Place {
+pub(crate) fn place(settings: &Settings) -> Volume {
     let (dir, named) = data_directory(settings.data.as_deref());
     let platform = PLATFORMS
         .iter()
         .find(|(variable, _)| std::env::var_os(variable).is_some());
-    let mut place = Place::new(std::path::absolute(&dir).unwrap_or(dir));
+    let mut place = Volume::new(std::path::absolute(&dir).unwrap_or(dir));
     place.named = named;
     place.container = monolite_volume::container_marker();
     place.ephemeral_platform = platform.map(|(_, name)| (*name).to_owned());

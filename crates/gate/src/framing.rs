@@ -1,13 +1,14 @@
-//! Watches the bytes of a connection for a request whose length is told twice.
+//! Watches the bytes of a connection for a request whose length is given twice.
 //!
-//! `Transfer-Encoding` beside `Content-Length` is how requests are smuggled
-//! past a proxy. hyper resolves it safely (chunked wins, the connection is
-//! closed) but does not tell; RFC 9112 §6.1 lets a server refuse it, and this
-//! one does. Every other malformed head is refused by hyper itself.
+//! `Transfer-Encoding` together with `Content-Length` is how requests are
+//! smuggled past a proxy. hyper resolves it safely (chunked wins, the
+//! connection is closed) but does not report it; RFC 9112 §6.1 lets a server
+//! refuse it, and this one does. Every other malformed head is refused by hyper
+//! itself.
 //!
 //! The scan follows the framing just far enough to find where each head
-//! begins. It never changes a byte: on anything it cannot follow it stops
-//! looking and leaves the matter to hyper, which answers 400.
+//! begins. It never changes a byte: at anything it cannot follow it stops
+//! and leaves the matter to hyper, which answers 400.
 
 use std::io;
 use std::pin::Pin;
@@ -17,23 +18,33 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Longest head looked at; hyper's own limit is lower.
+/// Longest head that is scanned, in bytes; hyper's own limit is lower.
 const HEAD_MAX: usize = 512 << 10;
 
-/// A connection whose request heads are looked at while they pass.
+/// A connection whose request heads are scanned while they pass.
 pub(crate) struct Watched<S> {
     inner: S,
     scan: Scan,
     pub(crate) marks: Arc<Marks>,
 }
 
-/// What is known of a connection; each is set once and for good.
+/// What is known of the bytes on a connection; each is set once and for good.
 #[derive(Default)]
 pub(crate) struct Marks {
-    /// An ambiguous head was read.
-    pub(crate) ambiguous: AtomicBool,
-    /// It has left HTTP: there is nothing to look at any more.
-    pub(crate) tunnel: AtomicBool,
+    ambiguous: AtomicBool,
+    tunnel: AtomicBool,
+}
+
+impl Marks {
+    /// True once a head was read that gives its length twice.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.ambiguous.load(Ordering::Acquire)
+    }
+
+    /// The connection leaves HTTP (an upgrade): what follows is not scanned.
+    pub(crate) fn leaves_http(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
 }
 
 impl<S> Watched<S> {
@@ -94,21 +105,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// Where in the stream of requests the next byte stands.
+/// Where in the stream of requests the next byte is.
 #[derive(Debug, PartialEq)]
 enum Scan {
-    /// In a head; what came of it so far.
+    /// In a head, with what came of it so far.
     Head(Vec<u8>),
     /// In a body with this many bytes to come.
     Body(u64),
-    /// In the line that tells a chunk's size; what came of it so far.
+    /// In the line with a chunk's size, with what came of it so far.
     ChunkSize(Vec<u8>),
     /// In a chunk, with this many bytes to come, its line end included.
     Chunk(u64),
-    /// After the last chunk; what came of the current trailer line.
+    /// After the last chunk, with what came of the current trailer line.
     Trailer(Vec<u8>),
-    /// Malformed or refused: no longer looked at.
-    Blind,
+    /// Malformed or refused: no longer scanned.
+    Off,
 }
 
 impl Default for Scan {
@@ -118,11 +129,11 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// Follows `bytes`; true if a head in them tells its length twice.
+    /// Follows `bytes`; true if a head in them gives its length twice.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
-            let (next, rest) = match std::mem::replace(self, Self::Blind) {
-                Self::Blind => return false,
+            let (next, rest) = match std::mem::replace(self, Self::Off) {
+                Self::Off => return false,
                 Self::Head(seen) => match head(seen, bytes) {
                     Step::Next(next, rest) => (next, rest),
                     Step::Ambiguous => return true,
@@ -164,7 +175,7 @@ fn head(mut seen: Vec<u8>, bytes: &[u8]) -> Step<'_> {
     seen.extend_from_slice(bytes);
     let Some(end) = find_end(seen.get(from..).unwrap_or_default()).map(|at| at + from) else {
         let next = if seen.len() > HEAD_MAX {
-            Scan::Blind
+            Scan::Off
         } else {
             Scan::Head(seen)
         };
@@ -192,7 +203,7 @@ fn find_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// What follows a head; `None` if it tells its length twice.
+/// What follows a head; `None` if it gives its length twice.
 fn after(head: &[u8]) -> Option<Scan> {
     let mut length = None;
     let mut encoded = false;
@@ -217,7 +228,7 @@ fn after(head: &[u8]) -> Option<Scan> {
         (Some(length), false) => match std::str::from_utf8(&length).ok().map(str::parse) {
             Some(Ok(0)) => Scan::default(),
             Some(Ok(length)) => Scan::Body(length),
-            _ => Scan::Blind,
+            _ => Scan::Off,
         },
     })
 }
@@ -232,7 +243,8 @@ fn skip(left: u64, bytes: &[u8], done: Scan, more: fn(u64) -> Scan) -> (Scan, &[
     }
 }
 
-/// Collects a line; chunk sizes and trailers longer than this are not followed.
+/// Collects a line and goes on with what it means; at a line longer than
+/// `LINE_MAX` bytes the scan stops.
 fn line(
     mut seen: Vec<u8>,
     bytes: &[u8],
@@ -243,7 +255,7 @@ fn line(
     let end = bytes.iter().position(|b| *b == b'\n');
     let (part, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
     if seen.len() + part.len() > LINE_MAX {
-        return (Scan::Blind, &[]);
+        return (Scan::Off, &[]);
     }
     seen.extend_from_slice(part);
     if end.is_none() {
@@ -258,8 +270,8 @@ fn chunk_size(line: &[u8]) -> Scan {
     match u64::from_str_radix(digits, 16) {
         Ok(0) => Scan::Trailer(Vec::new()),
         // And the line end after the chunk's bytes.
-        Ok(size) => size.checked_add(2).map_or(Scan::Blind, Scan::Chunk),
-        Err(_) => Scan::Blind,
+        Ok(size) => size.checked_add(2).map_or(Scan::Off, Scan::Chunk),
+        Err(_) => Scan::Off,
     }
 }
 

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri, Version};
 
-use crate::answer::Refusal;
 use crate::config::TrustForwarded;
+use crate::connection::ConnectionInfo;
+use crate::error_pages::Refusal;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -79,7 +80,7 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// Checks and mends host and target: exactly one well-formed `Host`, taken
+/// Checks and normalises host and target: exactly one well-formed `Host`, taken
 /// from an absolute target where there is one; the target becomes a path.
 pub(crate) fn settle_host(
     uri: &mut Uri,
@@ -120,11 +121,22 @@ fn is_host(host: &[u8]) -> bool {
         .all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+=".contains(b))
 }
 
-/// Sets `X-Forwarded-*`, `X-Real-IP` and `Forwarded` for a request of `peer`,
-/// and drops names with `_`, which CGI-like servers cannot tell from `-`.
-pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, trust: TrustForwarded) {
+/// Announces an upgrade to `protocol` again, after [`strip_hop_by_hop`].
+pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(header::UPGRADE, protocol);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+}
+
+/// Sets `X-Forwarded-*`, `X-Real-IP` and `Forwarded` for a request that came on
+/// `connection`, and drops names with `_`, which CGI-like servers cannot
+/// distinguish from `-`.
+pub(crate) fn set_forwarded(
+    headers: &mut HeaderMap,
+    connection: &ConnectionInfo,
+    trust: TrustForwarded,
+) {
     drop_underscores(headers);
-    let peer = peer.to_canonical();
+    let peer = connection.peer.ip().to_canonical();
     let trusted = match trust {
         TrustForwarded::All => true,
         TrustForwarded::None => false,
@@ -142,7 +154,7 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, trust: TrustF
         }
     }
     let host = headers.get(header::HOST).cloned();
-    let told_forwarded = headers.contains_key(header::FORWARDED);
+    let had_forwarded = headers.contains_key(header::FORWARDED);
     append_to_list(headers, FORWARDED_FOR, &peer.to_string());
     if let Some(host) = &host
         && let Entry::Vacant(vacant) = headers.entry(FORWARDED_HOST)
@@ -151,12 +163,12 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, trust: TrustF
     }
     headers
         .entry(FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static("http"));
+        .or_insert(HeaderValue::from_static(connection.scheme.as_str()));
     let text = |name: &HeaderName| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    // The two families must tell the same story: an app reads either.
+    // An app reads one of the two families: both must say the same.
     let (chain, proto, host) = (
         text(&FORWARDED_FOR),
         text(&FORWARDED_PROTO),
@@ -174,7 +186,7 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, trust: TrustF
         vacant.insert(value);
     }
     let nodes = chain.split(',').map(str::trim);
-    if told_forwarded {
+    if had_forwarded {
         append_to_list(
             headers,
             header::FORWARDED,
@@ -251,6 +263,7 @@ fn is_private(peer: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::Scheme;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -258,6 +271,10 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         map
+    }
+
+    fn connection(peer: &str, scheme: Scheme) -> ConnectionInfo {
+        ConnectionInfo::new(peer.parse().unwrap(), scheme, 443)
     }
 
     #[test]
@@ -280,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_say_who_he_is() {
+    fn the_headers_of_an_untrusted_peer_are_replaced() {
         let lies = [
             ("host", "shop.example"),
             ("x-forwarded-for", "10.0.0.1"),
@@ -289,9 +306,9 @@ mod tests {
             ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
         ];
-        let stranger = "203.0.113.9".parse().unwrap();
+        let stranger = connection("203.0.113.9:1", Scheme::Http);
         let mut map = headers(&lies);
-        set_forwarded(&mut map, stranger, TrustForwarded::Private);
+        set_forwarded(&mut map, &stranger, TrustForwarded::Private);
         assert_eq!(map["x-forwarded-for"], "203.0.113.9");
         assert_eq!(map["x-real-ip"], "203.0.113.9");
         assert_eq!(map["x-forwarded-proto"], "http");
@@ -304,14 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn the_platforms_proxy_is_believed() {
+    fn the_headers_of_a_private_proxy_are_kept() {
         let mut map = headers(&[
             ("host", "a"),
             ("x-forwarded-for", "203.0.113.9"),
             ("x-forwarded-proto", "https"),
         ]);
-        let proxy = "::ffff:172.16.0.2".parse().unwrap();
-        set_forwarded(&mut map, proxy, TrustForwarded::Private);
+        let proxy = connection("[::ffff:172.16.0.2]:1", Scheme::Http);
+        set_forwarded(&mut map, &proxy, TrustForwarded::Private);
         assert_eq!(map["x-forwarded-for"], "203.0.113.9, 172.16.0.2");
         assert_eq!(map["x-forwarded-proto"], "https");
         assert_eq!(map["x-real-ip"], "203.0.113.9");
@@ -319,6 +336,15 @@ mod tests {
             map["forwarded"],
             "for=203.0.113.9;proto=https;host=a, for=172.16.0.2"
         );
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_connection() {
+        let mut map = headers(&[("host", "a")]);
+        let client = connection("203.0.113.9:1", Scheme::Https);
+        set_forwarded(&mut map, &client, TrustForwarded::None);
+        assert_eq!(map["x-forwarded-proto"], "https");
+        assert_eq!(map["forwarded"], "for=203.0.113.9;proto=https;host=a");
     }
 
     #[test]

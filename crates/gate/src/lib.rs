@@ -19,80 +19,88 @@
 //!   answered with 503 and `Retry-After`.
 //! - A state-changing request is sent to the app at most once, on a connection
 //!   of its own. A GET, HEAD or OPTIONS without a body that the app broke off
-//!   is sent again: three times in all, to two lives of the app at most.
+//!   is sent again: three times in all, to two instances of the app at most.
 //! - Bodies stream both ways; upgrades (WebSocket) pass.
 //! - With [`Config::write_concurrency`] at most so many state-changing
 //!   requests are in the app at once, first come, first served.
-//! - A request whose length is told twice, or in a way two servers could read
+//! - A request whose length is given twice, or in a way two servers could read
 //!   differently, is refused with 400 and its connection closed.
+//! - Paths under `/_monolite/` never reach the app: [`health`] is there, and
+//!   what else was mounted ([`internal_routes`]).
 //!
 //! Endless responses (`text/event-stream`) and tunnels are not waited for when
-//! the app is restarted; they are ended, and their clients come again.
+//! the app is restarted; they are ended, and their clients connect again.
 
-mod answer;
-mod body;
+mod admission;
 mod config;
+mod connection;
+mod error_pages;
+mod forward;
 mod framing;
 mod headers;
-mod lane;
-mod own;
+pub mod health;
+pub mod internal_routes;
+mod probe;
 mod proxy;
-mod send;
+mod request_body;
+mod response;
 mod server;
-mod state;
 mod tunnel;
 mod upstream;
+mod write_limiter;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 
+pub use crate::admission::Stats;
 pub use crate::config::{Config, TrustForwarded};
+pub use crate::connection::{ConnectionInfo, Scheme};
+pub use crate::probe::{ProbeError, probe};
+/// The status of an HTTP response.
+pub use hyper::StatusCode;
 
-use crate::server::Threads;
-use crate::state::{Phase, Shared};
+use crate::admission::{Admission, Phase};
+use crate::health::{Health, HealthPage};
+use crate::internal_routes::InternalRoutes;
+use crate::server::{Server, Threads};
 use crate::upstream::Upstream;
 
 /// The front of one app. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
-    shared: Arc<Shared>,
-}
-
-/// What went through a gate since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Requests taken in, without those for the gate itself.
-    pub requests: u64,
-    /// Those that had to wait.
-    pub held: u64,
-    /// Those answered by the gate in the app's place.
-    pub refused: u64,
-    /// Sendings again, after the app broke one off.
-    pub replayed: u64,
-    /// Waiting now.
-    pub held_now: usize,
-    /// In the app now.
-    pub in_flight: usize,
+    server: Arc<Server>,
+    health: Health,
 }
 
 impl Gate {
-    /// A gate that holds.
+    /// A gate that holds, with no internal route but its health page.
     pub fn new(config: Config) -> Self {
+        Self::with_routes(config, InternalRoutes::new())
+    }
+
+    /// A gate that holds, and serves `routes` itself.
+    pub fn with_routes(config: Config, routes: InternalRoutes) -> Self {
+        let admission = Arc::new(Admission::new(config));
+        let health = Health::default();
+        let page = HealthPage {
+            admission: Arc::clone(&admission),
+            health: health.clone(),
+        };
+        let routes = routes.mount("health", page);
         Self {
-            shared: Arc::new(Shared::new(config)),
+            server: Arc::new(Server { admission, routes }),
+            health,
         }
     }
 
     /// Accepts and serves until [`Gate::stop_accepting`], on the runtime of
     /// the caller.
     pub async fn serve(self, listener: TcpListener) {
-        server::accept(self.shared, listener, None).await;
+        self.server.accept(listener, None).await;
     }
 
     /// As [`Gate::serve`], serving on `threads` threads of the gate's own: one
@@ -105,68 +113,64 @@ impl Gate {
         listener: TcpListener,
         threads: usize,
     ) -> std::io::Result<()> {
-        let threads = Threads::start(&self.shared, threads.max(1))?;
-        server::accept(self.shared, listener, Some(threads)).await;
+        let threads = Threads::start(&self.server, threads.max(1))?;
+        self.server.accept(listener, Some(threads)).await;
         Ok(())
+    }
+
+    /// Serves HTTP on a connection that was accepted elsewhere, until it ends.
+    /// `info` is what the app learns of it. It counts as any other: it waits
+    /// while [`Config::connections`] are open, and is closed with them.
+    pub async fn serve_connection<S>(&self, stream: S, info: ConnectionInfo)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.server.serve_stream(stream, info).await;
     }
 
     /// From now on requests wait. Those in the app go on.
     pub fn hold(&self) {
-        self.change(Phase::Holding);
+        self.server.admission.set_phase(Phase::Holding);
     }
 
     /// From now on requests pass to the app at `address`, the waiting ones
     /// first to notice.
     pub fn open(&self, address: SocketAddr) {
-        let upstream = Upstream::new(address, self.shared.config.idle_upstream);
-        self.change(Phase::Open(Arc::new(upstream)));
+        let admission = &self.server.admission;
+        let upstream = Upstream::new(address, admission.config.idle_upstream);
+        admission.set_phase(Phase::Open(Arc::new(upstream)));
     }
 
     /// From now on requests, waiting ones too, are answered with 503.
     pub fn refuse(&self) {
-        self.change(Phase::Closed);
-    }
-
-    fn change(&self, phase: Phase) {
-        let old = self.shared.phase.send_replace(phase);
-        if let Phase::Open(old) = old {
-            let mut retiring = self.shared.lock_retiring();
-            retiring.push(old);
-        }
+        self.server.admission.set_phase(Phase::Closed);
     }
 
     /// Waits until no request is in the app, except endless ones; false if
     /// that took longer than `limit`. Then ends the endless ones.
     pub async fn drain(&self, limit: Duration) -> bool {
-        let drained = self.shared.inside.none(Instant::now() + limit).await;
-        for upstream in self.shared.lock_retiring().drain(..) {
-            upstream.retire();
-        }
-        drained
+        self.server.admission.drain(limit).await
     }
 
-    /// Closes the port. Idle connections are closed; the others finish the
+    /// Closes the port. Idle connections are closed; all other ones finish the
     /// request at hand first, endless ones end now.
     pub fn stop_accepting(&self) {
-        self.shared.stopping.send_replace(true);
+        self.server.admission.stop();
     }
 
     /// Waits until every connection is closed; false if that took longer than
     /// `limit`.
     pub async fn closed(&self, limit: Duration) -> bool {
-        self.shared.connections.none(Instant::now() + limit).await
+        self.server.admission.closed(limit).await
+    }
+
+    /// The parts of this gate's health page, `/_monolite/health`.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Counts of what went through.
     pub fn stats(&self) -> Stats {
-        let totals = &self.shared.totals;
-        Stats {
-            requests: totals.requests.load(Ordering::Relaxed),
-            held: totals.held.load(Ordering::Relaxed),
-            refused: totals.refused.load(Ordering::Relaxed),
-            replayed: totals.replayed.load(Ordering::Relaxed),
-            held_now: self.shared.held_now(),
-            in_flight: self.shared.inside.now(),
-        }
+        self.server.admission.stats()
     }
 }

@@ -1,60 +1,59 @@
 //! WebSocket and other upgrades: after the handshake, bytes both ways.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use http_body_util::Full;
+use hyper::header;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-use crate::answer::Refusal;
-use crate::body::Reply;
+use crate::admission::{Admission, HeldRequest};
+use crate::connection::Client;
+use crate::error_pages::Refusal;
+use crate::forward::{AppRequest, forward};
 use crate::headers;
-use crate::proxy::{Peer, respond};
-use crate::send::{Passing, send};
-use crate::state::{Hold, Shared};
+use crate::response::{self, ResponseBody};
 use crate::upstream::Upstream;
 
 /// Passes an upgrade request on. It waits like any other while the gate
-/// holds, but is not counted as inside once the tunnel stands: a tunnel ends
-/// when the app is stopped, nobody waits for it.
+/// holds, but is not counted as in the app once the tunnel stands: a tunnel
+/// ends when the app is stopped, nobody waits for it.
 pub(crate) async fn open(
-    shared: &Arc<Shared>,
-    peer: &Peer,
-    mut hold: Hold,
-    request: Passing,
-    client: OnUpgrade,
-) -> Result<Response<Reply>, Refusal> {
-    let mut answered = send(shared, &mut hold, request).await?;
+    admission: &Arc<Admission>,
+    client: &Client,
+    mut held: HeldRequest,
+    request: AppRequest,
+    upgrade: OnUpgrade,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let mut answered = forward(admission, &mut held, request).await?;
     if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(respond(shared, answered, None));
+        return Ok(response::from_app(admission, answered, None));
     }
     let app = hyper::upgrade::on(&mut answered.response);
-    answered.connection.let_go();
-    let upstream = Arc::clone(&answered.entry.upstream);
-    peer.marks.tunnel.store(true, Ordering::Relaxed);
-    let place = Arc::clone(&peer.place);
-    let mut stopping = shared.stopping.subscribe();
+    answered.connection.drive_in_background();
+    let upstream = Arc::clone(&answered.permit.upstream);
+    client.marks.leaves_http();
+    let permit = client.permit.for_tunnel();
+    let admission = Arc::clone(admission);
     tokio::spawn(async move {
-        let _place = place;
-        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        let _permit = permit;
         tokio::select! {
-            () = stopped => {}
-            () = join(client, app, upstream) => {}
+            () = admission.stopped() => {}
+            () = join(upgrade, app, upstream) => {}
         }
     });
 
     let (mut parts, _) = answered.response.into_parts();
-    let protocol = parts.headers.get(hyper::header::UPGRADE).cloned();
+    let protocol = parts.headers.get(header::UPGRADE).cloned();
     headers::strip_hop_by_hop(&mut parts.headers);
     if let Some(protocol) = protocol {
-        parts.headers.insert(hyper::header::UPGRADE, protocol);
-        parts.headers.insert(
-            hyper::header::CONNECTION,
-            hyper::header::HeaderValue::from_static("upgrade"),
-        );
+        headers::set_upgrade(&mut parts.headers, protocol);
     }
-    Ok(Response::from_parts(parts, Reply::empty()))
+    Ok(Response::from_parts(
+        parts,
+        ResponseBody::Own(Full::default()),
+    ))
 }
 
 async fn join(client: OnUpgrade, app: OnUpgrade, upstream: Arc<Upstream>) {
@@ -65,7 +64,7 @@ async fn join(client: OnUpgrade, app: OnUpgrade, upstream: Arc<Upstream>) {
     };
     let (mut client, mut app) = (TokioIo::new(client), TokioIo::new(app));
     tokio::select! {
-        // How a tunnel ends is between its two ends.
+        // How a tunnel ends is a matter of its two ends.
         _ = tokio::io::copy_bidirectional(&mut client, &mut app) => {}
         () = upstream.retired() => {}
     }

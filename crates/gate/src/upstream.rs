@@ -1,10 +1,12 @@
-//! The app as one generation of it listens: connections, kept and fresh.
+//! One instance of the app, from its start to its stop: connections to it, kept
+//! and fresh.
 //!
 //! A connection has no task of its own: whoever waits on it drives it, in the
-//! task of the client's connection. That spares two wake-ups across threads
+//! task of the client's connection. That saves two wake-ups across threads
 //! for every request. A kept connection is not driven at all; whether the app
-//! has closed it shows when it is looked at next.
+//! has closed it shows when it is tried next.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -21,70 +23,72 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::body::{Outgoing, Progress};
-use crate::server::this_thread;
+use crate::request_body::{RequestBody, Upload};
 
 /// The app is on this machine: a connect that takes longer is a stuck app.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Threads with kept connections of their own; further ones share.
-const SHARES: usize = 16;
+/// Pools of kept connections, one a thread; from the seventeenth thread on,
+/// threads share.
+const POOLS: usize = 16;
+
+thread_local! {
+    static POOL: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Makes this thread use the kept connections of pool `number`, modulo
+/// [`POOLS`]. Threads that never call this use the first.
+pub(crate) fn use_pool(number: usize) {
+    POOL.set(number);
+}
 
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 pub(crate) struct Upstream {
-    pub(crate) address: SocketAddr,
-    /// By thread, see [`this_thread`]: a connection wakes the thread it was
-    /// made on.
-    idle: [Mutex<Vec<Connection>>; SHARES],
+    address: SocketAddr,
+    /// By thread, see [`use_pool`]: a connection wakes the thread it was made
+    /// on.
+    idle: [Mutex<Vec<Connection>>; POOLS],
+    /// Most connections in one pool.
     idle_max: usize,
-    /// Set when this generation of the app is about to be stopped: endless
+    /// Set when this instance of the app is about to be stopped: endless
     /// responses and tunnels end.
     retired: watch::Sender<bool>,
 }
 
 /// A connection to the app.
 pub(crate) struct Connection {
-    sender: SendRequest<Outgoing>,
+    sender: SendRequest<RequestBody>,
     /// `None` once it has ended.
     driver: Option<Driver>,
     /// Of the request it carries.
-    pub(crate) upload: Arc<Progress>,
-    /// It has carried a request before, so the app may be closing it just now.
+    upload: Arc<Upload>,
+    /// It has carried a request before, so the app may be closing it now.
     pub(crate) reused: bool,
 }
 
 impl Connection {
     /// Moves bytes both ways, as far as they go now.
     pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(context).is_ready()
-        {
-            // How it ended shows in the response, or in its absence.
-            self.driver = None;
-        }
+        drive(&mut self.driver, context);
     }
 
     /// Sends a request and waits for the head of its response.
     pub(crate) async fn exchange(
         &mut self,
-        request: Request<Outgoing>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
-        self.upload = Arc::clone(request.body().progress());
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        self.upload = Arc::clone(request.body().upload());
         let mut response = std::pin::pin!(self.sender.try_send_request(request));
         poll_fn(|context| {
-            if let Some(driver) = &mut self.driver
-                && driver.as_mut().poll(context).is_ready()
-            {
-                self.driver = None;
-            }
+            drive(&mut self.driver, context);
             response.as_mut().poll(context)
         })
         .await
     }
 
     /// Drives it to its end in a task of its own, as an upgrade needs.
-    pub(crate) fn let_go(self) {
+    pub(crate) fn drive_in_background(self) {
         if let Some(driver) = self.driver {
             tokio::spawn(async move {
                 let _ = driver.await;
@@ -92,7 +96,7 @@ impl Connection {
         }
     }
 
-    /// Looks whether it can carry a request now.
+    /// True if it can carry a request now.
     async fn is_usable(&mut self) -> bool {
         poll_fn(|context| {
             self.drive(context);
@@ -100,6 +104,16 @@ impl Connection {
             Poll::Ready(ready && self.driver.is_some())
         })
         .await
+    }
+}
+
+/// Apart from [`Connection`], whose sender may be borrowed meanwhile.
+fn drive(driver: &mut Option<Driver>, context: &mut Context<'_>) {
+    if let Some(running) = driver
+        && running.as_mut().poll(context).is_ready()
+    {
+        // How it ended shows in the response, or in its absence.
+        *driver = None;
     }
 }
 
@@ -115,8 +129,8 @@ impl Upstream {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
         let [first, ..] = &self.idle;
-        let mine = self.idle.get(this_thread() % SHARES).unwrap_or(first);
-        mine.lock().unwrap_or_else(PoisonError::into_inner)
+        let pool = self.idle.get(POOL.get() % POOLS).unwrap_or(first);
+        pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection kept from an earlier request, else a fresh one.
@@ -133,11 +147,12 @@ impl Upstream {
         }
     }
 
-    /// A connection nothing was sent on yet. What changes state goes here: a
-    /// kept one that the app closes just now would leave it unknown whether
-    /// the request was seen.
+    /// A connection on which nothing was sent yet. What changes state needs
+    /// one: if the app closes a kept one at that moment, nobody knows whether
+    /// it has seen the request.
     pub(crate) async fn fresh(&self) -> io::Result<Connection> {
-        let stream = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(self.address)).await??;
+        let stream =
+            tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(self.address)).await??;
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
@@ -151,10 +166,10 @@ impl Upstream {
     }
 
     /// Takes a connection back after its response was read to the end. One
-    /// that was answered before it had sent all is of no more use.
+    /// that was answered before it had sent all of its request is dropped.
     pub(crate) fn keep(&self, mut connection: Connection) {
-        let done = connection.upload.is_whole();
-        if !done || connection.driver.is_none() || *self.retired.borrow() {
+        if !connection.upload.is_complete() || connection.driver.is_none() || *self.retired.borrow()
+        {
             return;
         }
         connection.reused = true;
@@ -164,11 +179,11 @@ impl Upstream {
         }
     }
 
-    /// This generation gets no more requests: ends what would never end.
+    /// This instance gets no more requests: ends what would never end.
     pub(crate) fn retire(&self) {
         self.retired.send_replace(true);
-        for share in &self.idle {
-            share.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for pool in &self.idle {
+            pool.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use monolite_volume::{Finding, Level, Lock, LockInfo};
+use monolite_volume::{Finding, Level, Lock, Purpose};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{Config, Error};
@@ -34,10 +34,7 @@ pub(crate) async fn take_volume(
     tell: impl FnOnce(&[Finding]),
 ) -> Result<Lock, Error> {
     let place = config.place.clone();
-    let info = LockInfo {
-        command: "monolite run".into(),
-        port: Some(config.listen.port()),
-    };
+    let info = Purpose::new("monolite run").port(Some(config.listen.port()));
     // Disk work: not on the runtime's threads.
     let blocking = tokio::task::spawn_blocking(move || {
         let findings = monolite_volume::inspect(&place);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monolite_volume::Place;
+use monolite_volume::Volume;
 
 use crate::guarded::Guarding;
 use crate::replication::Replication;
@@ -49,7 +49,7 @@ pub struct Config {
     /// The port the app is told; `None` finds a free one.
     pub app_port: Option<u16>,
     /// The data directory, and what is known of it.
-    pub place: Place,
+    pub place: Volume,
     /// File name of the app's database in the data directory.
     pub database: String,
     /// Names of volume findings that do not stop the run.
@@ -85,7 +85,7 @@ impl Config {
             guard: None,
             listen,
             app_port: None,
-            place: Place::new(data),
+            place: Volume::new(data),
             database: "app.sqlite3".into(),
             allow: Vec::new(),
             app_dir: PathBuf::from("."),

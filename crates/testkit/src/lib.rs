@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod browser;
+pub mod child;
 mod process;
 #[cfg(feature = "s3")]
 pub mod s3;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use browser::{Answer, Browser};
-pub use process::Process;
+pub use process::{Outcome, Process};
 /// The signals a test may send.
 pub use rustix::process::Signal;
 
