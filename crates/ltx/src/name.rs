@@ -41,7 +41,6 @@ fn parse(text: &str) -> Option<FileName> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -46,7 +46,6 @@ pub(crate) fn parse_hex(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

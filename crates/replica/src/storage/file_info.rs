@@ -100,7 +100,6 @@ pub(super) fn join(folder: &str, name: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 
-use super::StorageError;
+use super::error::StorageError;
 
 /// The key that a destination's files are encrypted with: 32 bytes.
 ///
@@ -89,7 +89,6 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
