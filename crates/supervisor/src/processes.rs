@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use monolite_migrate::guard::Survived;
+use monolite_guard::Survived;
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use self::descendants::Descendants;

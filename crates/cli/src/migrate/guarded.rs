@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use monolite_migrate::guard::{Begun, Error, Guard, Interrupted, News, Options, Others, Verdict};
+use monolite_guard::{Begun, Error, Guard, Interrupted, News, Options, Others, Verdict};
 use monolite_replica::Progress;
 use monolite_supervisor::{Cancel, GUARDED, called, called_by_shell, migration_environment, site};
 

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use monolite_guard::Turn;
 use monolite_migrate::files::Migrations;
-use monolite_migrate::guard::Turn;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::guarded;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use monolite_migrate::guard::Turn;
+use monolite_guard::Turn;
 use monolite_volume::Lock;
 
 use super::How;

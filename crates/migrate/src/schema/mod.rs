@@ -17,7 +17,8 @@ pub use orphans::Orphans;
 pub(crate) use table::ROWID_NAMES;
 pub use table::{Column, ForeignKey, Generated, Table, TableKind};
 
-pub(crate) use stand_in::{StandIns, stand_in_collations};
+pub(crate) use stand_in::StandIns;
+pub use stand_in::stand_in_collations;
 
 use crate::sql::same_name;
 

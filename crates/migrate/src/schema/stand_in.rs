@@ -13,7 +13,7 @@ use crate::sql::{TokenType, quote_name, same_name, tokens, unquote_name};
 ///
 /// # Errors
 /// The connection is of a build of SQLite without it.
-pub(crate) fn stand_in_collations(conn: &Connection) -> Result<()> {
+pub fn stand_in_collations(conn: &Connection) -> Result<()> {
     conn.collation_needed(|conn, name| conn.create_collation(name, |a: &str, b: &str| a.cmp(b)))
 }
 

@@ -25,5 +25,5 @@ pub use item::Item;
 pub use name::{quote_name, same_name, unquote_name};
 pub use split::{Kind, Statement, split};
 pub use table::TableText;
-pub(crate) use token::{Cursor, tokens};
-pub use token::{Token, TokenType};
+pub(crate) use token::Cursor;
+pub use token::{Token, TokenType, tokens};

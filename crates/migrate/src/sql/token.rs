@@ -39,7 +39,10 @@ impl Token {
 }
 
 /// The tokens of a text. Spaces and comments are the gaps between them.
-pub(crate) fn tokens(text: &str) -> Result<Vec<Token>> {
+///
+/// # Errors
+/// Something in the text is no token of SQL.
+pub fn tokens(text: &str) -> Result<Vec<Token>> {
     // SQLite takes a byte order mark for a space.
     let skipped = if text.starts_with('\u{feff}') { 3 } else { 0 };
     let bytes = text.get(skipped..).unwrap_or_default().as_bytes();

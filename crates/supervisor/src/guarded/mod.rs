@@ -8,7 +8,7 @@ mod written;
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use monolite_migrate::guard::{self, Begun, Guard, Interrupted, Options, Others, PutBack, Verdict};
+use monolite_guard::{self as guard, Begun, Guard, Interrupted, Options, Others, PutBack, Verdict};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 pub use self::site::{Cancel, GUARDED, Guarding, migration_environment, site};

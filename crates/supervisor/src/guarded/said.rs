@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use monolite_migrate::guard::{About, News, PutBack, Verdict};
+use monolite_guard::{About, News, PutBack, Verdict};
 
 /// Between two lines on a step that takes its time.
 const EVERY: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use monolite_migrate::guard::{self, Find, News, NoSnapshot, Prints, Site, Taken};
+use monolite_guard::{self as guard, Find, News, NoSnapshot, Prints, Site, Taken};
 use monolite_replica::Progress;
 use monolite_replica::backup::local::{self, TakeOptions};
 use monolite_replica::backup::{self, Check, Pages};

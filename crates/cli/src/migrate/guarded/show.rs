@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use monolite_migrate::guard::{Kind, Loss, PutBack, Report, Verdict};
+use monolite_guard::{Kind, Loss, PutBack, Report, Verdict};
 
 use crate::human;
 

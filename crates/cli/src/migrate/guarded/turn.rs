@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use monolite_migrate::guard::{self, Cancel, Error, Turn};
+use monolite_guard::{self as guard, Cancel, Error, Turn};
 use monolite_supervisor::GUARDED;
 
 use crate::Failure;
