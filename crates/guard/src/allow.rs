@@ -1,7 +1,7 @@
 //! What a migration is meant to take away.
 
-use super::facts::{Facts, key};
-use super::report::{Kind, Loss};
+use crate::facts::{Facts, key};
+use crate::report::{Kind, Loss};
 
 /// One `--allow-loss`: a table with its rows, columns, values and all that hangs
 /// on it, `table.column`, the name of an index, a trigger or a view, or any of

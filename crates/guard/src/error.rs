@@ -1,15 +1,17 @@
-//! Why a migration could not be guarded. Whatever it is, no database was
-//! changed by us unless it says so.
+//! Why a migration could not be guarded. Unless an error says so, no database was changed by the
+//! guard.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
-/// What this module returns.
+use crate::files;
+
+/// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it.
+/// What was being done, to what, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -81,42 +83,26 @@ pub enum Error {
         /// Its state before the migration.
         snapshot: PathBuf,
     },
-    /// The database cannot be taken as it is: its file and its log were parted.
+    /// The journal of a migration that was interrupted cannot be understood.
     #[error(
-        "{database} cannot be taken as it is: it was about to be put back, its log lies in {} already, and {why}. `monolite migrate --interrupted put-back` restores {}, and keeps what is there; nothing was changed",
-        .log.display(), .snapshot.display()
-    )]
-    Parted {
-        /// The database.
-        database: String,
-        /// Where the log is.
-        log: PathBuf,
-        /// Why they cannot be brought together.
-        why: String,
-        /// Its state before the migration.
-        snapshot: PathBuf,
-    },
-    /// The note of a migration that was interrupted cannot be understood.
-    #[error(
-        "{} tells of an interrupted migration, and cannot be understood: {why}. The states from before are in that directory; move it away once the databases are as they should be",
+        "{} is the journal of an interrupted migration, and cannot be understood: {why}. The states from before are in that directory; move it away once the databases are as they should be",
         .path.display()
     )]
-    Intent {
-        /// The note.
+    Journal {
+        /// The journal.
         path: PathBuf,
         /// Why not.
         why: String,
     },
     /// The database is not as it was, and could not be made so.
-    #[error(
-        "{database} could not be put back: {why}. Its state from before the migration is in {}; the next start tries again",
-        .snapshot.display()
-    )]
-    PutBack {
+    #[error("{}", not_rolled_back(.database, .why, .file, .snapshot))]
+    Rollback {
         /// The database.
         database: String,
         /// Why not.
         why: String,
+        /// Its file.
+        file: PathBuf,
         /// Its state before the migration.
         snapshot: PathBuf,
     },
@@ -157,17 +143,51 @@ impl Error {
         Self::File { what, path, source }
     }
 
-    /// Whether it was a full disk.
-    pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::File { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            ),
-            Self::Sqlite { source, .. } => {
-                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
-            }
-            _ => false,
-        }
+    /// Another process writes to a database that is about to be rolled back.
+    pub(crate) fn written(file: &Path) -> Self {
+        let busy = io::Error::new(io::ErrorKind::ResourceBusy, "another process writes to it");
+        Self::file("put back", file, busy)
+    }
+
+    /// Whether it is [`written`](Self::written).
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)
+    }
+
+    /// Whether SQLite finds the file damaged, or no database at all.
+    pub(crate) fn is_damage(&self) -> bool {
+        let Self::Sqlite { source, .. } = self else {
+            return false;
+        };
+        let damage = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
+        source
+            .sqlite_error_code()
+            .is_some_and(|code| damage.contains(&code))
+    }
+}
+
+fn not_rolled_back(database: &str, why: &str, file: &Path, snapshot: &Path) -> String {
+    let logs: Vec<String> = (files::COMPANIONS.iter())
+        .map(|suffix| shell_quoted(&files::beside(file, suffix)))
+        .collect();
+    format!(
+        "{database} could not be put back: {why}. Start again once that is mended, and it is put back then; or, while nothing has it open, run `rm -f {} && cp {} {}` and after that `monolite migrate --interrupted keep`",
+        logs.join(" "),
+        shell_quoted(snapshot),
+        shell_quoted(file),
+    )
+}
+
+/// A path as one word of a shell.
+pub(crate) fn shell_quoted(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// One word of a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "._-/:".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }

@@ -7,7 +7,7 @@ mod read;
 use std::collections::BTreeMap;
 
 use self::read::Listed;
-use super::text;
+use crate::text;
 use monolite_migrate::schema::Affinity;
 use monolite_migrate::sql::quote_name;
 

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and names that stay.
+//! Files of the guard on the disk: written whole or not at all, removed and renamed for good.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,11 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 
-/// What SQLite puts beside a database. Of these, a log that is left over would
-/// be replayed over another file of the name, so they go first.
-pub(super) const BESIDE: [&str; 3] = ["-wal", "-journal", "-shm"];
+/// The logs that SQLite keeps next to a database, which hold what is not in its file yet.
+pub(super) const LOGS: [&str; 2] = ["-wal", "-journal"];
+/// All that SQLite keeps next to a database.
+pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
 
 pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
@@ -97,8 +98,8 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Moves a database that nobody has open to `to`, with what belongs to it. A
-/// death in between leaves the rest to be moved by the next call.
+/// Moves a database that nobody has open to `to`. Whatever of its log is left follows: it belongs
+/// to no other file of the name.
 pub(super) fn move_database(from: &Path, to: &Path) -> Result<()> {
     make_directory(directory(to))?;
     let moved = |from: &Path, to: &Path| match std::fs::rename(from, to) {
@@ -107,10 +108,10 @@ pub(super) fn move_database(from: &Path, to: &Path) -> Result<()> {
         }
         _ => Ok(()),
     };
-    for suffix in BESIDE {
+    moved(from, to)?;
+    for suffix in COMPANIONS {
         moved(&beside(from, suffix), &beside(to, suffix))?;
     }
-    moved(from, to)?;
     sync(directory(to))?;
     sync(directory(from))
 }
@@ -147,7 +148,6 @@ pub(super) fn stamp(now_ms: i64) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Statement};
 
-use super::pages::{Changed, Pages, lock_page};
+use crate::pages::{Changed, Pages, lock_page};
 
 /// The trees, by their roots.
 #[derive(Debug)]

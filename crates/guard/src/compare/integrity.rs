@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::super::error::{Error, Result};
 use super::super::facts::{Facts, Table, TableKind};
-use super::super::news::Tell;
+use super::super::progress::DatabaseProgress;
 use super::super::report::{About, Kind, Loss, Report};
 use super::super::tree::Touched;
 use super::{Trouble, unreadable};
@@ -31,8 +31,8 @@ impl Check<'_> {
     }
 
     /// Looks at everything.
-    pub(super) fn whole(&mut self, tell: &Tell<'_>) -> Result<()> {
-        tell.step("checking", None);
+    pub(super) fn whole(&mut self, progress: &DatabaseProgress<'_>) -> Result<()> {
+        progress.step("checking", None);
         match self.after.indexes.iter().any(|index| index.is_apps_own) {
             // Their order is not known here, and would be taken for damage.
             true => self.each("integrity_check"),

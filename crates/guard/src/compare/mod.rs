@@ -1,4 +1,4 @@
-//! A database after a migration beside the snapshot from before it.
+//! Compares a database after a migration with its snapshot from before it.
 //!
 //! One read transaction sees one state of the live file; the snapshot is
 //! attached as it is, since nobody writes it. First all pages are compared; a
@@ -27,8 +27,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Error, Result};
 use super::facts::{Facts, TableKind};
-use super::news::Tell;
-use super::pages::{self, Changed, Known};
+use super::pages::{self, Changed, Checksums};
+use super::progress::DatabaseProgress;
 use super::report::{Kind, Loss, Report};
 use super::tree::{self, Touched};
 use monolite_migrate::schema::stand_in_collations;
@@ -54,19 +54,24 @@ pub enum Depth {
 /// # Errors
 /// One of the two cannot be read for other reasons than damage. Damage of the
 /// live one is a loss.
-pub fn compare(live: &Path, before: &Path, depth: Depth, tell: &Tell<'_>) -> Result<Report> {
-    let (report, _) = compare_or_same(live, before, depth, &Known::default(), tell)?;
+pub fn compare(
+    live: &Path,
+    before: &Path,
+    depth: Depth,
+    progress: &DatabaseProgress<'_>,
+) -> Result<Report> {
+    let (report, _) = compare_or_same(live, before, depth, None, progress)?;
     Ok(report)
 }
 
-/// As [`compare`], without reading what is `known`; says besides whether
+/// As [`compare`], without reading a snapshot whose `checksums` are known; answers as well whether
 /// nothing at all differs.
 pub(super) fn compare_or_same(
     live: &Path,
     before: &Path,
     depth: Depth,
-    known: &Known<'_>,
-    tell: &Tell<'_>,
+    checksums: Option<&Checksums>,
+    progress: &DatabaseProgress<'_>,
 ) -> Result<(Report, bool)> {
     let is_there = live
         .metadata()
@@ -74,7 +79,8 @@ pub(super) fn compare_or_same(
     if !is_there {
         return Ok((one(Loss::new(Kind::Database, None, None)), false));
     }
-    let compared = open(live, before).and_then(|conn| compared(&conn, before, depth, known, tell));
+    let compared =
+        open(live, before).and_then(|conn| compared(&conn, before, depth, checksums, progress));
     match compared {
         Err(Error::Sqlite { source, .. }) if matches!(Trouble::of(&source), Trouble::Damage) => {
             let loss = Loss::new(Kind::Unreadable, None, None);
@@ -100,9 +106,9 @@ pub(super) fn facts(snapshot: &Path) -> Result<Facts> {
 ///
 /// # Errors
 /// One of the two cannot be read.
-pub(super) fn is_same(live: &Path, before: &Path, tell: &Tell<'_>) -> Result<bool> {
+pub(super) fn is_same(live: &Path, before: &Path, progress: &DatabaseProgress<'_>) -> Result<bool> {
     let conn = open(live, before)?;
-    let changed = pages::changed(&conn, before, &Known::default(), tell)?;
+    let changed = pages::changed(&conn, before, None, progress)?;
     Ok(changed.is_some_and(|changed| changed.is_same))
 }
 
@@ -128,7 +134,7 @@ fn open(live: &Path, before: &Path) -> Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
     let conn = Connection::open_with_flags(live, flags).map_err(at)?;
-    conn.busy_timeout(super::PATIENCE).map_err(at)?;
+    conn.busy_timeout(crate::LOCK_WAIT_MAX).map_err(at)?;
     conn.execute_batch(
         "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -16384;
          PRAGMA wal_autocheckpoint = 0",
@@ -176,10 +182,10 @@ fn compared(
     conn: &Connection,
     before: &Path,
     depth: Depth,
-    known: &Known<'_>,
-    tell: &Tell<'_>,
+    checksums: Option<&Checksums>,
+    progress: &DatabaseProgress<'_>,
 ) -> Result<(Report, bool)> {
-    let changed = pages::changed(conn, before, known, tell)?;
+    let changed = pages::changed(conn, before, checksums, progress)?;
     if changed.as_ref().is_some_and(|changed| changed.is_same) {
         return Ok((Report::default(), true));
     }
@@ -187,7 +193,7 @@ fn compared(
     let was = Facts::read(conn, "before").map_err(at)?;
     let now = Facts::read(conn, "main").map_err(at)?;
     let touched = touched(conn, changed.as_ref(), &now).map_err(at)?;
-    tell.step("comparing rows", None);
+    progress.step("comparing rows", None);
     let mut report = Report::default();
     let looked = data::Look {
         conn,
@@ -203,7 +209,7 @@ fn compared(
         look: &looked,
     };
     objects::compare(both, &mut report);
-    tell.step("checking", None);
+    progress.step("checking", None);
     let of = |error| Error::sqlite("check the foreign keys of", conn, error);
     violations::new(conn, both, &mut report).map_err(of)?;
     report.losses.extend(broken::new(conn, both));
@@ -216,7 +222,7 @@ fn compared(
     match depth {
         Depth::None => {}
         Depth::Quick => check.changed()?,
-        Depth::Full => check.whole(tell)?,
+        Depth::Full => check.whole(progress)?,
     }
     report.notes.sort_by_key(|note| note.about);
     Ok((report, false))

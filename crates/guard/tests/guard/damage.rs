@@ -114,7 +114,7 @@ fn any_bytes_are_borne() {
             bytes[at] = (random >> 20) as u8;
         }
         std::fs::write(&pair.live, &bytes).unwrap();
-        let tell = monolite_guard::Tell::new("app", &|_| {});
+        let tell = monolite_guard::DatabaseProgress::new("app", &|_| {});
         let compared = monolite_guard::compare(&pair.live, &pair.before, Depth::Full, &tell);
         // Where it finds nothing, there is nothing: all can be read, and is there.
         if compared.is_ok_and(|report| report.losses.is_empty()) {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use monolite_guard::{Error, Guard, Interrupted, Options, Others, PutBack, Verdict};
+use monolite_guard::{Error, Guard, IfOpen, Interrupted, Options, Rollback, Verdict};
 
 use super::volume::Volume;
 
@@ -35,17 +35,13 @@ fn migrate() {
     LEFT.store(die_at.parse().unwrap(), Ordering::SeqCst);
     monolite_guard::steps::observe(|_| step());
     let has = |name: &str| std::env::var_os(name).is_some();
-    let guard = Guard::enter(volume.site(), "killed").unwrap();
+    let guard = Guard::enter(volume.host(), "killed").unwrap();
     guard.recover(Interrupted::default()).unwrap();
-    let others = match has("LEAVES") {
-        true => Others::Leave,
-        false => Others::Refuse,
+    let if_open = match has("LEAVES") {
+        true => IfOpen::JudgeOnly,
+        false => IfOpen::Refuse,
     };
-    let options = Options {
-        others,
-        ..Options::default()
-    };
-    let begun = guard.begin(options).unwrap();
+    let active = guard.begin(Options::new().if_open(if_open)).unwrap();
     volume.run("app.sqlite3", if has("TAKES") { TAKES } else { ADDS });
     step();
     volume.run("sub/other.db", "UPDATE t SET x = x || '!'");
@@ -53,10 +49,10 @@ fn migrate() {
     if has("DAMAGES") {
         std::fs::write(volume.path.join("sub/other.db"), "no more").unwrap();
     }
-    let verdict = begun.finish(true).unwrap();
+    let verdict = active.finish(true).unwrap();
     let is_right = match verdict {
         Verdict::Left { .. } => has("LEAVES"),
-        Verdict::PutBack { .. } => has("TAKES"),
+        Verdict::RolledBack { .. } => has("TAKES"),
         _ => !has("TAKES"),
     };
     assert!(is_right, "{verdict:?}");
@@ -109,16 +105,16 @@ fn volume() -> (tempfile::TempDir, Volume) {
 fn interrupted() -> (tempfile::TempDir, Volume, String) {
     let (dir, volume) = volume();
     let before = volume.dump();
-    let guard = Guard::enter(volume.site(), "killed").unwrap();
-    let begun = guard.begin(Options::default()).unwrap();
+    let guard = Guard::enter(volume.host(), "killed").unwrap();
+    let active = guard.begin(Options::new()).unwrap();
     volume.run("app.sqlite3", ADDS);
-    drop(begun);
+    drop(active);
     (dir, volume, before)
 }
 
 /// What is there of copies that were put back over, by their columns.
-fn is_kept(put_back: &PutBack, sql: &str) -> bool {
-    put_back.found.iter().any(|path| {
+fn is_kept(rollback: &Rollback, sql: &str) -> bool {
+    rollback.found.iter().any(|path| {
         let conn = rusqlite::Connection::open(path).unwrap();
         conn.query_row(sql, [], |row| row.get(0)).unwrap_or(false)
     })
@@ -135,7 +131,7 @@ fn dies_everywhere(variables: &[&str]) {
         let (_dir, volume) = volume();
         let before = volume.dump();
         assert_eq!(run(&volume, die_at, variables), Err(9), "{die_at}");
-        let (noted, died) = (volume.note().exists(), volume.dump_as_it_is());
+        let (noted, died) = (volume.journal().exists(), volume.dump_as_it_is());
         let recovered = volume.recover(Interrupted::default()).unwrap();
         let now = volume.dump();
         assert_eq!(recovered.is_some(), noted, "{die_at}");
@@ -171,7 +167,7 @@ fn one_that_is_put_back() {
 }
 
 #[test]
-fn one_whose_database_has_to_be_exchanged() {
+fn one_whose_database_is_damaged() {
     dies_everywhere(&["TAKES", "DAMAGES"]);
 }
 
@@ -186,10 +182,10 @@ fn one_that_is_left_to_others() {
         let (_dir, volume) = volume();
         assert_eq!(run(&volume, die_at, &LEFT), Err(9), "{die_at}");
         volume.run("app.sqlite3", "INSERT INTO users (name) VALUES ('another')");
-        let (noted, died) = (volume.note().exists(), volume.dump());
+        let (noted, died) = (volume.journal().exists(), volume.dump());
         let recovered = volume.recover(Interrupted::default()).unwrap();
         assert_eq!(
-            recovered.as_ref().is_some_and(|of| of.left),
+            recovered.as_ref().is_some_and(|of| of.is_left),
             noted,
             "{die_at}"
         );
@@ -212,9 +208,9 @@ fn one_that_is_left_to_others() {
 fn put_to_the_test(volume: &Volume) {
     let mut later = volume.clone();
     later.now_ms *= 2;
-    later.migrate(Options::default(), "", true).unwrap();
+    later.migrate(Options::new(), "", true).unwrap();
     later
-        .migrate(Options::default(), "DELETE FROM users", false)
+        .migrate(Options::new(), "DELETE FROM users", false)
         .unwrap();
 }
 
@@ -226,7 +222,7 @@ fn one_that_dies_again_while_it_is_recovered() {
     for die_at in 1..=total {
         let (_dir, volume, before) = interrupted();
         assert_eq!(run(&volume, die_at, &[]), Err(9), "{die_at}");
-        let noted = volume.note().exists();
+        let noted = volume.journal().exists();
         volume.recover(Interrupted::default()).unwrap();
         let now = volume.dump();
         assert!(
@@ -242,7 +238,7 @@ fn one_that_dies_again_while_it_is_recovered() {
 fn what_was_used_since_is_not_put_back_unasked() {
     let dies = || {
         let (dir, volume, before) = interrupted();
-        let note = std::fs::File::options().write(true).open(volume.note());
+        let note = std::fs::File::options().write(true).open(volume.journal());
         // A beat, and what its last processes may have written until they ended.
         let died = SystemTime::now() - Duration::from_secs(6);
         note.unwrap().set_modified(died).unwrap();
@@ -256,7 +252,7 @@ fn what_was_used_since_is_not_put_back_unasked() {
     let error = volume.recover(Interrupted::default()).unwrap_err();
     assert!(matches!(error, Error::WrittenSince { .. }), "{error}");
     assert!(volume.dump().contains("who came since"));
-    volume.recover(Interrupted::PutBack).unwrap();
+    volume.recover(Interrupted::RollBack).unwrap();
     assert!(volume.dump() == before);
     let (_dir, volume, _) = dies();
     let now = volume.dump();
@@ -268,12 +264,12 @@ fn what_was_used_since_is_not_put_back_unasked() {
 #[test]
 fn a_note_that_is_not_understood_stops_everything() {
     let (_dir, volume, _) = interrupted();
-    let note = volume.note();
+    let note = volume.journal();
     for text in ["", "{", "{\"version\": 9}", "[]"] {
         std::fs::write(&note, text).unwrap();
         let before = volume.dump();
         let error = volume.recover(Interrupted::default()).unwrap_err();
-        assert!(matches!(error, Error::Intent { .. }), "{error}");
+        assert!(matches!(error, Error::Journal { .. }), "{error}");
         assert!(volume.dump() == before);
     }
 }

@@ -7,13 +7,16 @@
     clippy::print_stdout
 )]
 
+mod checksums;
+mod common;
 mod compare;
 mod constraints;
+mod copies;
 mod damage;
-mod kept;
+mod disks;
 mod kill;
-mod known;
 mod pair;
+mod recovery;
 mod rows;
 mod session;
 mod volume;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use monolite_guard::{Depth, Loss, Report, Tell, compare};
+use monolite_guard::{DatabaseProgress, Depth, Loss, Report, compare};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -42,7 +42,13 @@ impl Pair {
     }
 
     pub(crate) fn report(&self, depth: Depth) -> Report {
-        compare(&self.live, &self.before, depth, &Tell::new("app", &|_| {})).unwrap()
+        compare(
+            &self.live,
+            &self.before,
+            depth,
+            &DatabaseProgress::new("app", &|_| {}),
+        )
+        .unwrap()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use monolite_guard::{Allowance, Error, Guard, Interrupted, News, Options, Others, Verdict};
+use monolite_guard::{Allowance, Error, Guard, IfOpen, Interrupted, Options, Progress, Verdict};
 
 use super::volume::Volume;
 
@@ -17,17 +17,14 @@ fn volume() -> (tempfile::TempDir, Volume) {
 }
 
 fn allow(what: &[&str]) -> Options {
-    Options {
-        allow: what.iter().map(|text| Allowance::new(text)).collect(),
-        ..Options::default()
-    }
+    Options::new().allow(what.iter().map(|text| Allowance::new(text)).collect())
 }
 
 #[test]
 fn what_takes_nothing_is_accepted() {
     let (_dir, volume) = volume();
     let sql = "ALTER TABLE posts ADD COLUMN slug TEXT; UPDATE posts SET slug = title";
-    let verdict = volume.migrate(Options::default(), sql, true).unwrap();
+    let verdict = volume.migrate(Options::new(), sql, true).unwrap();
     let Verdict::Accepted { reports } = verdict else {
         panic!("{verdict:?}");
     };
@@ -40,11 +37,11 @@ fn what_takes_nothing_is_accepted() {
 fn a_volume_without_databases() {
     let dir = tempfile::tempdir().unwrap();
     let volume = Volume::new(dir.path());
-    let migrate = |ends_well| volume.migrate(Options::default(), "CREATE TABLE t (x)", ends_well);
-    let Verdict::PutBack { put_back, .. } = migrate(false).unwrap() else {
+    let migrate = |ends_well| volume.migrate(Options::new(), "CREATE TABLE t (x)", ends_well);
+    let Verdict::RolledBack { rollback, .. } = migrate(false).unwrap() else {
         panic!("it is not put back");
     };
-    assert_eq!(put_back.made, ["app.sqlite3"]);
+    assert_eq!(rollback.made, ["app.sqlite3"]);
     assert_eq!(volume.dump(), "");
     assert_eq!(
         migrate(true).unwrap(),
@@ -59,8 +56,8 @@ fn a_volume_without_databases() {
 fn a_loss_is_put_back_and_told() {
     let (_dir, volume) = volume();
     let before = volume.dump();
-    let verdict = volume.migrate(Options::default(), TRAP, true).unwrap();
-    let Verdict::PutBack { reports, put_back } = verdict else {
+    let verdict = volume.migrate(Options::new(), TRAP, true).unwrap();
+    let Verdict::RolledBack { reports, rollback } = verdict else {
         panic!("{verdict:?}");
     };
     assert_eq!(volume.dump(), before);
@@ -70,11 +67,11 @@ fn a_loss_is_put_back_and_told() {
         (losses[0].table.as_deref(), losses[0].count),
         (Some("comments"), 80)
     );
-    assert_eq!(put_back.databases, ["app.sqlite3"]);
-    assert!(put_back.kept.join("before/app.sqlite3").exists());
+    assert_eq!(rollback.databases, ["app.sqlite3"]);
+    assert!(rollback.kept.join("before/app.sqlite3").exists());
     // What anybody may have written meanwhile is kept.
-    assert_eq!(put_back.found.len(), 1);
-    assert!(put_back.set_aside.is_empty());
+    assert_eq!(rollback.found.len(), 1);
+    assert!(rollback.set_aside.is_empty());
     // In WAL mode as it was, and the log is short.
     let mode: String = volume
         .open("app.sqlite3")
@@ -92,11 +89,11 @@ fn what_only_the_log_has_is_seen() {
     let reads = "BEGIN; SELECT count(*) FROM posts";
     reader.execute_batch(reads).unwrap();
     let sql = "DELETE FROM comments WHERE id <= 3";
-    let begun = Guard::enter(volume.site(), "the migration").unwrap();
-    let begun = begun.begin(Options::default()).unwrap();
+    let active = Guard::enter(volume.host(), "the migration").unwrap();
+    let active = active.begin(Options::new()).unwrap();
     volume.run("app.sqlite3", sql);
-    let verdict = begun.finish(true).unwrap();
-    let Verdict::PutBack { reports, .. } = &verdict else {
+    let verdict = active.finish(true).unwrap();
+    let Verdict::RolledBack { reports, .. } = &verdict else {
         panic!("{verdict:?}");
     };
     let losses: Vec<_> = reports.iter().flat_map(|report| report.refused()).collect();
@@ -117,7 +114,7 @@ fn what_is_named_may_go() {
     let before = volume.dump();
     let verdict = volume.migrate(allow(&["comments"]), sql, true).unwrap();
     assert!(
-        matches!(verdict, Verdict::PutBack { .. }),
+        matches!(verdict, Verdict::RolledBack { .. }),
         "one of two is not enough"
     );
     assert_eq!(volume.dump(), before);
@@ -140,7 +137,7 @@ fn names_of_nothing_are_said() {
     ]);
     volume.migrate(options, "", true).unwrap();
     assert_eq!(
-        volume.sentences(),
+        volume.warnings(),
         [
             "allow-loss `coments` names nothing that is there; did you mean `comments`?",
             "allow-loss `x.y` names nothing that is there"
@@ -153,18 +150,18 @@ fn a_command_that_fails_leaves_nothing() {
     let (_dir, volume) = volume();
     let before = volume.dump();
     let sql = "CREATE TABLE half (x); INSERT INTO half VALUES (1); UPDATE posts SET title = 'x'";
-    let verdict = volume.migrate(Options::default(), sql, false).unwrap();
+    let verdict = volume.migrate(Options::new(), sql, false).unwrap();
     assert!(
-        matches!(&verdict, Verdict::PutBack { .. }) && !verdict.has_losses(),
+        matches!(&verdict, Verdict::RolledBack { .. }) && !verdict.has_losses(),
         "{verdict:?}"
     );
     assert_eq!(volume.dump(), before);
-    let verdict = volume.migrate(Options::default(), "", false).unwrap();
+    let verdict = volume.migrate(Options::new(), "", false).unwrap();
     assert_eq!(verdict, Verdict::Unchanged);
     // As a framework does whose transaction was rolled back.
     let sql = "BEGIN; DROP TABLE comments; ROLLBACK; PRAGMA wal_checkpoint";
     assert_eq!(
-        volume.migrate(Options::default(), sql, false).unwrap(),
+        volume.migrate(Options::new(), sql, false).unwrap(),
         Verdict::Unchanged
     );
     assert_eq!(volume.kept().len(), 1, "that of the first");
@@ -175,23 +172,23 @@ fn databases_that_come_and_go() {
     let (_dir, volume) = volume();
     let before = volume.dump();
     let begin = || {
-        Guard::enter(volume.site(), "x")
+        Guard::enter(volume.host(), "x")
             .unwrap()
-            .begin(Options::default())
+            .begin(Options::new())
             .unwrap()
     };
     // New ones are welcome.
-    let begun = begin();
+    let active = begin();
     volume.run("new.db", "CREATE TABLE n (x)");
     volume.run("empty.db", "CREATE TABLE n (x)");
     assert!(matches!(
-        begun.finish(true).unwrap(),
+        active.finish(true).unwrap(),
         Verdict::Accepted { .. }
     ));
     std::fs::remove_file(volume.path.join("new.db")).unwrap();
     std::fs::write(volume.path.join("empty.db"), "").unwrap();
     // But not of a migration that failed.
-    let begun = begin();
+    let active = begin();
     volume.run("new.db", "PRAGMA journal_mode = WAL; CREATE TABLE n (x)");
     volume.run("empty.db", "CREATE TABLE n (x)");
     std::fs::remove_file(volume.path.join("sub/other.db")).unwrap();
@@ -200,19 +197,19 @@ fn databases_that_come_and_go() {
         "not a database any more".repeat(1000),
     )
     .unwrap();
-    let verdict = begun.finish(false).unwrap();
-    let Verdict::PutBack { put_back, reports } = verdict else {
+    let verdict = active.finish(false).unwrap();
+    let Verdict::RolledBack { rollback, reports } = verdict else {
         panic!("{verdict:?}");
     };
     let mut dump = volume.dump();
     dump = dump.replace("== sub", "== empty.db\n== sub");
     assert_eq!(dump, before);
-    assert_eq!(put_back.databases, ["app.sqlite3", "sub/other.db"]);
-    assert_eq!(put_back.set_aside.len(), 2);
-    assert!(put_back.set_aside.iter().all(|path| path.exists()));
+    assert_eq!(rollback.databases, ["app.sqlite3", "sub/other.db"]);
+    assert_eq!(rollback.set_aside.len(), 2);
+    assert!(rollback.set_aside.iter().all(|path| path.exists()));
     assert_eq!(reports[0].losses[0].kind.name(), "unreadable");
     assert_eq!(reports[1].losses[0].kind.name(), "database");
-    assert!(put_back.kept.join("aside/app.sqlite3").exists());
+    assert!(rollback.kept.join("found/app.sqlite3").exists());
 }
 
 #[test]
@@ -225,16 +222,16 @@ fn another_page_size_and_journal_mode_are_put_back() {
         "PRAGMA auto_vacuum = FULL; VACUUM; DROP TABLE comments",
         "DROP TABLE comments; VACUUM",
     ] {
-        let verdict = volume.migrate(Options::default(), sql, true).unwrap();
-        assert!(matches!(verdict, Verdict::PutBack { .. }), "{verdict:?}");
+        let verdict = volume.migrate(Options::new(), sql, true).unwrap();
+        assert!(matches!(verdict, Verdict::RolledBack { .. }), "{verdict:?}");
         assert_eq!(volume.dump(), before, "{sql}");
     }
-    let begun = Guard::enter(volume.site(), "x")
+    let active = Guard::enter(volume.host(), "x")
         .unwrap()
-        .begin(Options::default())
+        .begin(Options::new())
         .unwrap();
     volume.run("sub/other.db", "PRAGMA journal_mode = WAL; DELETE FROM t");
-    begun.finish(true).unwrap();
+    active.finish(true).unwrap();
     assert_eq!(volume.dump(), before);
     let mode: String = volume
         .open("sub/other.db")
@@ -255,16 +252,16 @@ fn whoever_has_it_open_sees_the_state_before_again() {
         )
     };
     assert_eq!(count(&reader).unwrap(), 80);
-    let begun = Guard::enter(volume.site(), "x")
+    let active = Guard::enter(volume.host(), "x")
         .unwrap()
-        .begin(Options::default())
+        .begin(Options::new())
         .unwrap();
     volume.run("app.sqlite3", TRAP);
     assert_eq!(count(&reader).unwrap(), 0);
     // In a transaction it goes on with what it saw.
     reader.execute_batch("BEGIN").unwrap();
     assert_eq!(count(&reader).unwrap(), 0);
-    begun.finish(true).unwrap();
+    active.finish(true).unwrap();
     assert_eq!(count(&reader).unwrap(), 0);
     reader.execute_batch("COMMIT").unwrap();
     assert_eq!(count(&reader).unwrap(), 80);
@@ -278,35 +275,33 @@ fn no_snapshot_no_migration() {
     let (_dir, volume) = volume();
     let before = volume.dump();
     volume.refuse(1, Some(1));
-    let error = volume.migrate(Options::default(), TRAP, true).unwrap_err();
+    let error = volume.migrate(Options::new(), TRAP, true).unwrap_err();
     assert!(matches!(error, Error::Snapshot { .. }), "{error}");
     assert!(error.to_string().contains("10 bytes are free"), "{error}");
     assert_eq!(volume.dump(), before);
     assert!(volume.kept().is_empty());
-    // Spare snapshots of an earlier one make room, if that suffices; what was
-    // put back over never does.
-    let verdict = volume.migrate(Options::default(), TRAP, true).unwrap();
-    let Verdict::PutBack { put_back, .. } = verdict else {
+    // A copy of an earlier one makes room, if that suffices.
+    let verdict = volume.migrate(Options::new(), TRAP, true).unwrap();
+    let Verdict::RolledBack { rollback, .. } = verdict else {
         panic!("{verdict:?}");
     };
-    let spare = put_back.kept.join("before");
     for missing in [None, Some(1 << 40)] {
         volume.refuse(1, missing);
         volume
-            .migrate(Options::default(), "", true)
+            .migrate(Options::new(), "", true)
             .expect_err("no room");
-        assert!(spare.exists(), "{missing:?}");
+        assert!(rollback.kept.exists(), "{missing:?}");
     }
     volume.refuse(1, Some(1));
-    volume.migrate(Options::default(), "", true).unwrap();
-    assert!(!spare.exists() && put_back.found[0].exists());
-    let said = volume.sentences();
+    volume.migrate(Options::new(), "", true).unwrap();
+    assert!(!rollback.kept.exists());
+    let warnings = volume.warnings();
     assert!(
-        said.iter().any(|said| said.contains("spare snapshots")),
-        "{said:?}"
+        (warnings.iter()).any(|warning| warning.contains("copies of earlier migrations")),
+        "{warnings:?}"
     );
     volume.cancel.cancel();
-    let error = volume.migrate(Options::default(), TRAP, true).unwrap_err();
+    let error = volume.migrate(Options::new(), TRAP, true).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
 }
 
@@ -316,14 +311,14 @@ fn what_is_no_database_is_left_alone() {
     let text = "Berkeley, perhaps".repeat(500);
     std::fs::write(volume.path.join("odd.db"), &text).unwrap();
     let verdict = volume
-        .migrate(Options::default(), "DROP TABLE comments", false)
+        .migrate(Options::new(), "DROP TABLE comments", false)
         .unwrap();
-    assert!(matches!(verdict, Verdict::PutBack { .. }));
+    assert!(matches!(verdict, Verdict::RolledBack { .. }));
     assert_eq!(
         std::fs::read_to_string(volume.path.join("odd.db")).unwrap(),
         text
     );
-    assert!(volume.sentences()[0].starts_with("odd.db is no database"));
+    assert!(volume.warnings()[0].starts_with("odd.db is no database"));
 }
 
 #[test]
@@ -342,12 +337,12 @@ fn a_damaged_database_can_be_migrated_and_put_back() {
         !before.ends_with("integrity: ok\n") && before.contains("integrity: "),
         "{before}"
     );
-    let begun = Guard::enter(volume.site(), "x")
+    let active = Guard::enter(volume.host(), "x")
         .unwrap()
-        .begin(Options::default())
+        .begin(Options::new())
         .unwrap();
     volume.run("sub/other.db", "CREATE TABLE more (x)");
-    let verdict = begun.finish(true).unwrap();
+    let verdict = active.finish(true).unwrap();
     assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
 }
 
@@ -366,7 +361,7 @@ fn others_at_work() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
     let before = volume.dump();
     let error = volume
-        .migrate(Options::default(), TRAP, true)
+        .migrate(Options::new(), TRAP, true)
         .unwrap_err()
         .to_string();
     assert!(
@@ -374,22 +369,19 @@ fn others_at_work() {
         "{error}"
     );
     assert_eq!(volume.dump(), before);
-    let with = |others| Options {
-        others,
-        ..Options::default()
-    };
-    let verdict = volume.migrate(with(Others::Keep), TRAP, true).unwrap();
-    let Verdict::PutBack { put_back, .. } = verdict else {
+    let with = |if_open| Options::new().if_open(if_open);
+    let verdict = volume.migrate(with(IfOpen::KeepCopy), TRAP, true).unwrap();
+    let Verdict::RolledBack { rollback, .. } = verdict else {
         panic!("{verdict:?}");
     };
     assert_eq!(volume.dump(), before);
-    assert_eq!(put_back.found.len(), 1);
-    let found = rusqlite::Connection::open(&put_back.found[0]).unwrap();
+    assert_eq!(rollback.found.len(), 1);
+    let found = rusqlite::Connection::open(&rollback.found[0]).unwrap();
     let comments: i64 = found
         .query_row("SELECT count(*) FROM comments", [], |row| row.get(0))
         .unwrap();
     assert_eq!(comments, 0, "it is what was put back over");
-    let verdict = volume.migrate(with(Others::Leave), TRAP, true).unwrap();
+    let verdict = volume.migrate(with(IfOpen::JudgeOnly), TRAP, true).unwrap();
     let Verdict::Left { snapshots, .. } = &verdict else {
         panic!("{verdict:?}");
     };
@@ -403,39 +395,39 @@ fn others_at_work() {
 #[test]
 fn the_second_waits_and_finds_it_done() {
     let (_dir, volume) = volume();
-    let begun = Guard::enter(volume.site(), "bin/first")
+    let active = Guard::enter(volume.host(), "bin/first")
         .unwrap()
-        .begin(Options::default())
+        .begin(Options::new())
         .unwrap();
     let second = Volume::new(&volume.path);
     std::thread::scope(|scope| {
-        let waiting = scope
-            .spawn(|| second.migrate(Options::default(), "ALTER TABLE posts DROP COLUMN n", true));
-        while second.said.lock().unwrap().is_empty() {
+        let waiting =
+            scope.spawn(|| second.migrate(Options::new(), "ALTER TABLE posts DROP COLUMN n", true));
+        while second.events.lock().unwrap().is_empty() {
             std::thread::yield_now();
         }
-        let said = second.said.lock().unwrap()[0].clone();
+        let said = second.events.lock().unwrap()[0].clone();
         let expected = format!("`bin/first` (pid {})", std::process::id());
-        assert_eq!(said, News::Waiting { behind: expected });
+        assert_eq!(said, Progress::Waiting { holder: expected });
         volume.run("app.sqlite3", "ALTER TABLE posts ADD COLUMN n");
-        begun.finish(true).unwrap();
+        active.finish(true).unwrap();
         // It would have failed before.
         waiting.join().unwrap().unwrap();
     });
-    let begun = Guard::enter(volume.site(), "bin/first")
+    let active = Guard::enter(volume.host(), "bin/first")
         .unwrap()
-        .begin(Options::default())
+        .begin(Options::new())
         .unwrap();
     let third = Volume::new(&volume.path);
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| third.migrate(Options::default(), "", true));
-        while third.said.lock().unwrap().is_empty() {
+        let waiting = scope.spawn(|| third.migrate(Options::new(), "", true));
+        while third.events.lock().unwrap().is_empty() {
             std::thread::yield_now();
         }
         third.cancel.cancel();
         assert!(matches!(waiting.join().unwrap(), Err(Error::Cancelled)));
     });
-    begun.abandon().unwrap();
+    active.abandon().unwrap();
 }
 
 #[test]
@@ -447,25 +439,25 @@ fn names_that_are_no_text_stop_only_databases() {
         std::fs::write(named(name), "").unwrap();
     }
     std::fs::write(named(b"text\xe9.db"), "no database".repeat(1000)).unwrap();
-    let verdict = volume.migrate(Options::default(), "CREATE TABLE more (x)", true);
+    let verdict = volume.migrate(Options::new(), "CREATE TABLE more (x)", true);
     assert!(
         matches!(verdict, Ok(Verdict::Accepted { .. })),
         "{verdict:?}"
     );
     // One that was not there, or may have been, is never moved.
-    let begun = Guard::enter(volume.site(), "x")
+    let active = Guard::enter(volume.host(), "x")
         .unwrap()
-        .begin(Options::default())
+        .begin(Options::new())
         .unwrap();
     volume.run("app.sqlite3", TRAP);
     rusqlite::Connection::open(named(b"made\xe9.db"))
         .unwrap()
         .execute_batch("CREATE TABLE t (x)")
         .unwrap();
-    let verdict = begun.finish(true).unwrap();
-    assert!(matches!(verdict, Verdict::PutBack { .. }), "{verdict:?}");
+    let verdict = active.finish(true).unwrap();
+    assert!(matches!(verdict, Verdict::RolledBack { .. }), "{verdict:?}");
     assert!(named(b"made\xe9.db").exists());
-    let error = volume.migrate(Options::default(), "", true).unwrap_err();
+    let error = volume.migrate(Options::new(), "", true).unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains(r"made\xE9.db") && error.contains("UTF-8"),

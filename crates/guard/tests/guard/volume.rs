@@ -1,43 +1,111 @@
 //! A volume with databases, and one guarded migration on it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use monolite_guard::{
-    Cancel, Guard, Interrupted, News, NoSnapshot, Options, PutBack, Result, Site, Survived, Taken,
-    Verdict,
+    Cancel, Checksums, Guard, Host, Interrupted, NoSnapshot, Options, Progress, Result, Rollback,
+    Survivors, Taken, Verdict,
 };
 use rusqlite::{Connection, OpenFlags};
 
 /// An hour of 2026.
 pub(crate) const NOON_MS: i64 = 1_795_262_400_000;
 
+/// Called with the directory of each snapshot that was taken.
+type AfterSnapshot = Arc<dyn Fn(&Path) + Send + Sync>;
+
 #[derive(Clone)]
 pub(crate) struct Volume {
     pub(crate) path: PathBuf,
-    pub(crate) said: Arc<Mutex<Vec<News>>>,
+    pub(crate) events: Arc<Mutex<Vec<Progress>>>,
     /// What a snapshot answers instead, if anything.
     pub(crate) refusals: Arc<Mutex<Vec<NoSnapshot>>>,
-    /// What was synced, and whether the note of the migration was there then.
+    /// What was synced, and whether the journal was there then.
     pub(crate) synced: Arc<Mutex<Vec<(PathBuf, bool)>>>,
-    /// What an interrupted migration has left running, as it is told.
-    pub(crate) survivors: Arc<Mutex<Survived>>,
+    /// What an interrupted migration has left running.
+    pub(crate) survivors: Arc<Mutex<Survivors>>,
+    /// What is known of a snapshot's pages.
+    pub(crate) checksums: Option<fn(&Path) -> Checksums>,
+    pub(crate) after_snapshot: Option<AfterSnapshot>,
+    /// Finds the databases, in place of their names.
+    pub(crate) find: Option<Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>>,
     pub(crate) is_alone: bool,
     pub(crate) cancel: Cancel,
     pub(crate) now_ms: i64,
+}
+
+impl Host for Volume {
+    fn volume(&self) -> &Path {
+        &self.path
+    }
+
+    fn databases(&self) -> Vec<PathBuf> {
+        match &self.find {
+            Some(find) => find(),
+            None => find(&self.path),
+        }
+    }
+
+    fn report(&self, progress: Progress) {
+        self.events.lock().unwrap().push(progress);
+    }
+
+    fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    fn has_no_database_open(&self) -> bool {
+        self.is_alone
+    }
+
+    fn snapshot(&self, database: &Path, into: &Path) -> std::result::Result<Taken, NoSnapshot> {
+        if let Some(refusal) = self.refusals.lock().unwrap().pop() {
+            return Err(refusal);
+        }
+        let mut taken = take(database, into);
+        if let (Ok(Taken::File { path, checksums }), Some(of)) = (&mut taken, self.checksums) {
+            *checksums = Some(of(path));
+        }
+        if let Some(after) = &self.after_snapshot {
+            after(into);
+        }
+        taken
+    }
+
+    fn sync(&self, file: &Path) -> std::io::Result<()> {
+        // Another process opens it, so that no lock is released.
+        let sync = Command::new("sync").arg(file).output()?;
+        if !sync.status.success() {
+            return Err(std::io::ErrorKind::NotFound.into());
+        }
+        let synced = (file.into(), self.journal().exists());
+        self.synced.lock().unwrap().push(synced);
+        Ok(())
+    }
+
+    fn end_survivors(&self, _: &[PathBuf]) -> Survivors {
+        std::mem::take(&mut *self.survivors.lock().unwrap())
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
 }
 
 impl Volume {
     pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.into(),
-            said: Arc::default(),
+            events: Arc::default(),
             refusals: Arc::default(),
             synced: Arc::default(),
             survivors: Arc::default(),
+            checksums: None,
+            after_snapshot: None,
+            find: None,
             is_alone: false,
             cancel: Cancel::default(),
             now_ms: NOON_MS,
@@ -76,72 +144,43 @@ impl Volume {
         self.open(name).execute_batch(sql).unwrap();
     }
 
-    pub(crate) fn site(&self) -> Site {
-        let (root, said, refusals) = (self.path.clone(), self.said.clone(), self.refusals.clone());
-        let (synced, survivors) = (self.synced.clone(), self.survivors.clone());
-        let note = self.note();
-        let now_ms = self.now_ms;
-        Site {
-            volume: self.path.clone(),
-            find: Arc::new(move || find(&root)),
-            snapshot: Arc::new(move |database, into| {
-                if let Some(refusal) = refusals.lock().unwrap().pop() {
-                    return Err(refusal);
-                }
-                take(database, into)
-            }),
-            same_blocks: Arc::new(same_blocks),
-            prints: Arc::new(|_| None),
-            tell: Arc::new(move |news| said.lock().unwrap().push(news)),
-            clock: Arc::new(move || now_ms),
-            cancel: self.cancel.clone(),
-            is_alone: self.is_alone,
-            sync: Arc::new(move |file| {
-                // Another process opens it, so that no lock is lost.
-                let sync = Command::new("sync").arg(file).output()?;
-                if !sync.status.success() {
-                    return Err(std::io::ErrorKind::NotFound.into());
-                }
-                synced.lock().unwrap().push((file.into(), note.exists()));
-                Ok(())
-            }),
-            survivors: Arc::new(move |_| std::mem::take(&mut *survivors.lock().unwrap())),
-        }
+    pub(crate) fn host(&self) -> Arc<dyn Host> {
+        Arc::new(self.clone())
     }
 
-    /// The note of a migration that is under way.
-    pub(crate) fn note(&self) -> PathBuf {
+    /// The journal of a migration that is under way.
+    pub(crate) fn journal(&self) -> PathBuf {
         self.path.join(".monolite/migrating/intent.json")
     }
 
     /// As if the disk had no room for that many snapshots.
     pub(crate) fn refuse(&self, times: usize, missing: Option<u64>) {
         let why = String::from("10 bytes are free");
-        let refusals = vec![NoSnapshot::Room { why, missing }; times];
+        let refusals = vec![NoSnapshot::DiskFull { why, missing }; times];
         self.refusals.lock().unwrap().extend(refusals);
     }
 
-    pub(crate) fn recover(&self, how: Interrupted) -> Result<Option<PutBack>> {
-        Guard::enter(self.site(), "recovery")?.recover(how)
+    pub(crate) fn recover(&self, how: Interrupted) -> Result<Option<Rollback>> {
+        Guard::enter(self.host(), "recovery")?.recover(how)
     }
 
     /// A migration that does `sql` to the main database.
     pub(crate) fn migrate(&self, options: Options, sql: &str, ends_well: bool) -> Result<Verdict> {
-        let guard = Guard::enter(self.site(), "the migration")?;
+        let guard = Guard::enter(self.host(), "the migration")?;
         guard.recover(Interrupted::default())?;
-        let begun = guard.begin(options)?;
+        let active = guard.begin(options)?;
         self.run("app.sqlite3", sql);
-        begun.finish(ends_well)
+        active.finish(ends_well)
     }
 
-    /// What was said, in sentences.
-    pub(crate) fn sentences(&self) -> Vec<String> {
-        let said = self.said.lock().unwrap();
-        let sentences = said.iter().filter_map(|news| match news {
-            News::Said(what) => Some(what.clone()),
+    /// The warnings.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let warnings = events.iter().filter_map(|event| match event {
+            Progress::Warning(what) => Some(what.clone()),
             _ => None,
         });
-        sentences.collect()
+        warnings.collect()
     }
 
     /// Everything in all databases, as text.
@@ -194,24 +233,8 @@ fn find(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// As if each block of the two files that is equal were shared. Another process
-/// reads the database, so that none of this one's locks on it is lost.
-fn same_blocks(live: &Path, before: &Path) -> Vec<Range<u64>> {
-    const BLOCK: usize = 4096;
-    let read = |path: &Path| {
-        let read = Command::new("cat").arg(path).output().unwrap();
-        assert!(read.status.success());
-        read.stdout
-    };
-    let (live, before) = (read(live), read(before));
-    let blocks = live.chunks(BLOCK).zip(before.chunks(BLOCK)).enumerate();
-    let equal = blocks.filter(|(_, (live, before))| live == before);
-    let range = |n: usize| (n * BLOCK) as u64..((n + 1) * BLOCK) as u64;
-    equal.map(|(n, _)| range(n)).collect()
-}
-
 /// Page for page, as snapshots are.
-fn take(database: &Path, into: &Path) -> Result<Taken, NoSnapshot> {
+fn take(database: &Path, into: &Path) -> std::result::Result<Taken, NoSnapshot> {
     let other = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => None,
         _ => Some(NoSnapshot::Other(error.to_string())),
@@ -231,7 +254,10 @@ fn take(database: &Path, into: &Path) -> Result<Taken, NoSnapshot> {
         )
     };
     match copy().map_err(other) {
-        Ok(()) => Ok(Taken::File(to)),
+        Ok(()) => Ok(Taken::File {
+            path: to,
+            checksums: None,
+        }),
         Err(None) => Ok(Taken::NotADatabase),
         Err(Some(why)) => Err(why),
     }

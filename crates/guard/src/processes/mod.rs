@@ -1,7 +1,8 @@
-//! Other processes, as `/proc` shows them: what a migration has left running,
+//! The processes of a guarded command, as `/proc` shows them: what the command has left running,
 //! and how that is ended.
 
 mod descendants;
+mod writers;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -10,17 +11,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use monolite_guard::Survived;
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use self::descendants::Descendants;
-use crate::GUARDED;
-use crate::guarded::Written;
+use self::writers::Writers;
+use crate::host::Survivors;
 
-/// How long what is left may go on by itself, and how long once it was asked to
-/// end.
-const GRACE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(10);
+/// The environment variable that is set to the volume for a guarded command. A `monolite migrate`
+/// under it would wait for itself.
+pub const GUARDED: &str = "MONOLITE_GUARDED";
+
+/// How long a process that is left may take to end by itself, and again after SIGTERM, and after
+/// SIGKILL.
+const END_TIME_MAX: Duration = Duration::from_secs(5);
+/// Pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A process.
 struct Seen {
@@ -57,15 +62,15 @@ fn of(pid: Pid) -> PathBuf {
 /// died; says what that was, if it did not end by itself, and which of the
 /// databases it had open for writing.
 #[must_use]
-pub fn end_guarded(volume: &Path, databases: &[PathBuf]) -> Survived {
-    let mut written = Written::of(databases);
+pub fn end_survivors(volume: &Path, databases: &[PathBuf]) -> Survivors {
+    let mut written = Writers::of(databases);
     let ended = end(|| {
         let left = guarded(volume);
         left.iter().for_each(|pid| written.see(&of(*pid)));
         left
     });
     let written = written.seen();
-    Survived { ended, written }
+    Survivors { ended, written }
 }
 
 /// The processes that were told that they are guarded on the volume; this one
@@ -127,7 +132,7 @@ fn end(mut left: impl FnMut() -> Vec<Pid>) -> Vec<String> {
             if now.is_empty() {
                 return ended;
             }
-            if since.elapsed() >= GRACE {
+            if since.elapsed() >= END_TIME_MAX {
                 break;
             }
             // Also those that come meanwhile.
@@ -138,7 +143,7 @@ fn end(mut left: impl FnMut() -> Vec<Pid>) -> Vec<String> {
                     ended.push(name);
                 }
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(LOOK_PAUSE);
         }
     }
     // A disk or a network mount hangs: whoever judges sees what it has open.
@@ -158,7 +163,7 @@ impl fmt::Display for Named {
 /// What a command is called where others read it: its program and the first
 /// plain word after it. The rest may hold secrets.
 #[must_use]
-pub fn called<S: AsRef<OsStr>>(command: &[S]) -> String {
+pub fn command_name<S: AsRef<OsStr>>(command: &[S]) -> String {
     let is_plain = |word: &&str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._:/+-".contains(c);
         !word.is_empty() && !word.starts_with('-') && word.chars().all(plain)
@@ -173,19 +178,18 @@ pub fn called<S: AsRef<OsStr>>(command: &[S]) -> String {
     }
 }
 
-/// As [`called`], of a line for a shell.
+/// As [`command_name`], of a line for a shell.
 #[must_use]
-pub fn called_by_shell(line: &OsStr) -> String {
+pub fn shell_command_name(line: &OsStr) -> String {
     let line = line.to_string_lossy();
     let words: Vec<&str> = line.split_whitespace().collect();
-    match called(&words) {
+    match command_name(&words) {
         name if name == "a command" => "/bin/sh".into(),
         name => name,
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::process::{Command, Stdio};
 
@@ -205,7 +209,7 @@ mod tests {
             (&["php", "a b"], "php"),
             (&[], "a command"),
         ] {
-            assert_eq!(called(command), name);
+            assert_eq!(command_name(command), name);
         }
         for (line, name) in [
             ("bin/rails db:migrate && bin/x", "bin/rails db:migrate"),
@@ -213,7 +217,7 @@ mod tests {
             ("PASSWORD=\"a hunter2\" x", "/bin/sh"),
             ("exec 'x y'", "exec"),
         ] {
-            assert_eq!(called_by_shell(OsStr::new(line)), name);
+            assert_eq!(shell_command_name(OsStr::new(line)), name);
         }
     }
 
@@ -248,7 +252,7 @@ mod tests {
         let mut writer = survivor(dir.path(), &script);
         let mut idle = survivor(dir.path(), "echo; read line");
         let mut looks = 0;
-        let mut written = Written::of(&all);
+        let mut written = Writers::of(&all);
         let ended = end(|| {
             let left = guarded(dir.path());
             left.iter().for_each(|pid| written.see(&of(*pid)));
@@ -291,7 +295,7 @@ mod tests {
         assert_eq!(found, [Pid::from_child(&ours)]);
         // As if it had been waited for in vain.
         kill_process(found[0], Signal::KILL).unwrap();
-        assert_eq!(end_guarded(dir.path(), &[]), Survived::default());
+        assert_eq!(end_survivors(dir.path(), &[]), Survivors::default());
         ours.wait().unwrap();
         assert!(theirs.try_wait().unwrap().is_none());
         theirs.kill().unwrap();

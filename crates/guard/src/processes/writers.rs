@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 const FILES: [&str; 3] = ["", "-wal", "-journal"];
 
 /// Databases, and which of them were seen open for writing.
-pub(crate) struct Written {
+pub(super) struct Writers {
     /// By each of its files.
     wanted: HashMap<PathBuf, PathBuf>,
     seen: BTreeSet<PathBuf>,
 }
 
-impl Written {
-    pub(crate) fn of(databases: &[PathBuf]) -> Self {
+impl Writers {
+    pub(super) fn of(databases: &[PathBuf]) -> Self {
         let mut wanted = HashMap::new();
         for database in databases {
             let path = database.canonicalize().unwrap_or_else(|_| database.clone());
@@ -29,7 +29,7 @@ impl Written {
     }
 
     /// Looks at what a process has open, by its directory in `/proc`.
-    pub(crate) fn see(&mut self, process: &Path) {
+    pub(super) fn see(&mut self, process: &Path) {
         let Ok(files) = std::fs::read_dir(process.join("fd")) else {
             return;
         };
@@ -45,7 +45,7 @@ impl Written {
         }
     }
 
-    pub(crate) fn seen(self) -> Vec<PathBuf> {
+    pub(super) fn seen(self) -> Vec<PathBuf> {
         self.seen.into_iter().collect()
     }
 }

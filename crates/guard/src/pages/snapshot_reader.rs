@@ -5,24 +5,24 @@ use std::io::{Read, Result};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Bytes read from the snapshot at once.
-const CHUNK: usize = 1 << 20;
-/// Chunks read ahead.
-const AHEAD: usize = 4;
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks that are read ahead of the comparison.
+const CHUNKS_AHEAD: usize = 4;
 
 type Chunk = Result<Vec<u8>>;
 
 /// Reads a file in a thread of its own, whole pages at a time.
 fn read_ahead(mut file: File, page_size: usize) -> Result<Receiver<Chunk>> {
-    let (sender, chunks) = sync_channel(AHEAD);
-    let size = CHUNK.max(page_size) / page_size * page_size;
+    let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
+    let size = CHUNK_BYTES.max(page_size) / page_size * page_size;
     std::thread::Builder::new()
-        .name("migrate-snapshot".into())
+        .name("guard-snapshot".into())
         .spawn(move || {
             loop {
                 let mut chunk = Vec::with_capacity(size);
                 let read = (&mut file).take(size as u64).read_to_end(&mut chunk);
                 let is_last = !matches!(read, Ok(read) if read == size);
-                // Nobody listens any more: that is the end, too.
+                // The reader was dropped: that is the end, too.
                 if sender.send(read.map(|_| chunk)).is_err() || is_last {
                     return;
                 }
@@ -31,15 +31,16 @@ fn read_ahead(mut file: File, page_size: usize) -> Result<Receiver<Chunk>> {
     Ok(chunks)
 }
 
-pub(super) struct Theirs {
+/// The pages of a snapshot, one after the other.
+pub(super) struct SnapshotReader {
     chunks: Receiver<Chunk>,
     chunk: Vec<u8>,
     at: usize,
     page_size: usize,
 }
 
-impl Theirs {
-    pub(super) fn read(file: File, page_size: usize) -> Result<Self> {
+impl SnapshotReader {
+    pub(super) fn new(file: File, page_size: usize) -> Result<Self> {
         Ok(Self {
             chunks: read_ahead(file, page_size)?,
             chunk: Vec::new(),

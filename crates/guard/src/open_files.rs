@@ -1,5 +1,5 @@
-//! Who else has a database open: what they write while a migration runs would
-//! be lost if it had to be put back.
+//! Which other processes have a database open: what they write during a migration would be lost if
+//! it were rolled back.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
-use super::files::{BESIDE, beside};
+use crate::files::{COMPANIONS, LOGS, beside};
 
-/// Nobody is that long between fork and exec.
-const A_WHILE: Duration = Duration::from_millis(300);
-const PAUSE: Duration = Duration::from_millis(10);
+/// Longest time between a process's fork and exec, in which it has open what its parent has.
+const FORK_TIME_MAX: Duration = Duration::from_millis(300);
+/// Pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Where SQLite's locks are: `PENDING_BYTE`, and 512 bytes.
 const LOCK_BYTE: i64 = 0x4000_0000;
 const LOCK_BYTES: i64 = 512;
@@ -24,20 +25,15 @@ const LOCK_BYTES: i64 = 512;
 /// file then takes all locks of this process on it, so that is only for one
 /// that has no database open.
 pub(super) fn any_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
-    open(databases, probe, &BESIDE, |_| true)
+    open(databases, probe, &COMPANIONS, |_| true)
 }
 
 /// As [`any_open`], of those that may write. A lock of another container does
 /// not tell, and counts.
 pub(super) fn any_writer(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
     // Who reads writes to `-shm`.
-    let readers_are_seen = in_process(databases, &BESIDE, |_| true).is_some();
-    open(
-        databases,
-        probe && !readers_are_seen,
-        &["-wal", "-journal"],
-        may_write,
-    )
+    let readers_are_seen = in_process(databases, &COMPANIONS, |_| true).is_some();
+    open(databases, probe && !readers_are_seen, &LOGS, may_write)
 }
 
 fn open(
@@ -53,23 +49,22 @@ fn open(
     })
 }
 
-/// As [`any_open`], if it is so for a while: a process that was just forked
-/// still has what its parent had open, until it is another program.
+/// As [`any_open`], if it stays so: a process that was just forked still has open what its parent
+/// had, until it is another program.
 pub(super) fn stays_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
     let since = Instant::now();
     loop {
         let open = any_open(databases, probe)?;
-        if since.elapsed() >= A_WHILE {
+        if since.elapsed() >= FORK_TIME_MAX {
             return Some(open);
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(LOOK_PAUSE);
     }
 }
 
-/// As [`any_open`], of one.
-pub(super) fn open_in(database: &Path, probe: bool) -> Option<String> {
-    let (_, by) = any_open(&[database.into()], probe)?;
-    Some(by)
+/// Whether another process has a database open now.
+pub(super) fn is_open(database: &Path, probe: bool) -> bool {
+    any_open(&[database.into()], probe).is_some()
 }
 
 /// By `/proc`: processes of this container, and of this user unless it is root.
@@ -148,7 +143,6 @@ fn is_locked(database: &Path) -> bool {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::process::{Command, Stdio};
 
@@ -160,21 +154,22 @@ mod tests {
         let path = dir.path().join("app.db");
         std::fs::write(&path, "x").unwrap();
         std::fs::write(beside(&path, "-wal"), "x").unwrap();
-        assert_eq!(open_in(&path, true), None);
+        let databases = [path.clone()];
+        assert_eq!(any_open(&databases, true), None);
         for file in [path.clone(), beside(&path, "-wal")] {
             let mut reader = Command::new("cat")
                 .stdin(Stdio::piped())
                 .stderr(File::open(file).unwrap())
                 .spawn()
                 .unwrap();
-            let by = open_in(&path, false).unwrap();
+            let (_, by) = any_open(&databases, false).unwrap();
             assert!(
                 by.contains("cat") && by.contains(&reader.id().to_string()),
                 "{by}"
             );
             reader.kill().unwrap();
             reader.wait().unwrap();
-            assert_eq!(open_in(&path, true), None);
+            assert_eq!(any_open(&databases, true), None);
         }
     }
 
@@ -190,7 +185,7 @@ mod tests {
                 .stderr(file)
                 .spawn()
                 .unwrap();
-            assert!(open_in(&path, false).is_some());
+            assert!(is_open(&path, false));
             let databases = [path.clone()];
             assert_eq!(any_writer(&databases, true).is_some(), counts);
             other.kill().unwrap();

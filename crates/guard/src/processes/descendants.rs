@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
 use super::{Seen, all, end, guarded_on, of};
 
-/// How often it is looked who came.
-const LOOK: Duration = Duration::from_millis(100);
+/// Time between two looks for new processes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The processes that this one has started, and theirs, and theirs.
 ///
@@ -49,9 +49,9 @@ impl Descendants {
         };
         // Without it, who has emptied its environment is not known as an orphan.
         let _ = std::thread::Builder::new()
-            .name("migrate-look".into())
+            .name("guard-look".into())
             .spawn(move || {
-                while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                while stopped.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     let _ = looker.left();
                 }
             });
@@ -126,12 +126,11 @@ fn is_known_as_unguarded(pid: Pid) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::path::Path;
     use std::process::{Command, Stdio};
 
-    use super::super::{PAUSE, seen};
+    use super::super::{LOOK_PAUSE, seen};
     use super::*;
     use crate::GUARDED;
 
@@ -146,7 +145,7 @@ mod tests {
                 let text = std::fs::read_to_string(&path).unwrap_or_default();
                 match text.strip_suffix('\n') {
                     Some(pid) => break pid.parse().unwrap(),
-                    None => std::thread::sleep(PAUSE),
+                    None => std::thread::sleep(LOOK_PAUSE),
                 }
             };
             Pid::from_raw(pid).unwrap()
@@ -174,7 +173,7 @@ mod tests {
         let (guarded, emptied) = (pid_in("guarded"), pid_in("emptied"));
         // Seen while its parent was there, who has no environment.
         while !descendants.left().contains(&emptied) {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(LOOK_PAUSE);
         }
         for child in [&mut before, &mut command] {
             drop(child.stdin.take());

@@ -1,4 +1,4 @@
-//! What files a volume has.
+//! The files of a volume, and its links to databases elsewhere.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,7 +13,7 @@ const HEADER: &[u8] = b"SQLite format 3\0";
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct There {
+pub(super) struct Listing {
     /// All that is no directory, by its path in the volume; `None` if that is
     /// too much.
     pub(super) files: Option<Vec<PathBuf>>,
@@ -23,7 +23,7 @@ pub(super) struct There {
 
 /// Lists the volume, `.monolite` left out. Directories that cannot be read are
 /// passed over: nothing is found in them later, either.
-pub(super) fn there(volume: &Path) -> There {
+pub(super) fn list(volume: &Path) -> Listing {
     let (mut files, mut links) = (Vec::new(), Vec::new());
     let mut left = MAX_ENTRIES;
     let mut queue = VecDeque::from([PathBuf::new()]);
@@ -37,7 +37,7 @@ pub(super) fn there(volume: &Path) -> There {
                 continue;
             };
             if left == 0 {
-                return There { files: None, links };
+                return Listing { files: None, links };
             }
             left -= 1;
             match kind.is_dir() {
@@ -53,7 +53,7 @@ pub(super) fn there(volume: &Path) -> There {
         }
     }
     links.sort_unstable();
-    There {
+    Listing {
         files: Some(files),
         links,
     }
@@ -98,7 +98,7 @@ mod tests {
         symlink(out.join("text"), dir.join("text.db")).unwrap();
         symlink(dir.join("x.db"), dir.join("inside.db")).unwrap();
         symlink(out.join("gone"), dir.join("gone.db")).unwrap();
-        let found = there(dir);
+        let found = list(dir);
         let mut files = found.files.unwrap();
         files.sort();
         let expected = [

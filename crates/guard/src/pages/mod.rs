@@ -1,12 +1,10 @@
-//! Which pages of a database are others than in the snapshot of it.
+//! Which pages of a database differ from those of its snapshot.
 //!
-//! Reading both files once from end to end is the fastest look at all of them
-//! there is: a table none of whose pages changed need not be read row by row.
-//! What the two share on the disk need not be read at all.
+//! Both files are read once from end to end: a table none of whose pages changed need not be read
+//! row by row. A snapshot whose pages' checksums are known need not be read at all.
 
-mod prints;
-mod shared;
-mod theirs;
+mod checksums;
+mod snapshot_reader;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,14 +13,13 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-pub use self::prints::Prints;
-use self::shared::{Same, Shared};
-use self::theirs::Theirs;
-use super::error::{Error, Result};
-use super::news::Tell;
+pub use self::checksums::Checksums;
+use self::snapshot_reader::SnapshotReader;
+use crate::error::{Error, Result};
+use crate::progress::DatabaseProgress;
 
-/// Pages after which is told how far it is.
-const TOLD: u32 = 256;
+/// Pages read between two reports of progress.
+const PAGES_PER_REPORT: u32 = 256;
 
 /// A set of page numbers.
 #[derive(Debug, Clone, Default)]
@@ -35,16 +32,6 @@ impl Pages {
             self.0.resize(at + 1, 0);
         }
         self.0[at] |= 1 << (page % 64);
-    }
-
-    fn remove(&mut self, page: u32) {
-        if let Some(word) = self.0.get_mut(page as usize / 64) {
-            *word &= !(1 << (page % 64));
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
     }
 
     pub(super) fn contains(&self, page: u32) -> bool {
@@ -74,14 +61,13 @@ pub(super) struct Changed {
     pub(super) is_same: bool,
 }
 
-/// Compares `main` of `conn`, in its read transaction, with the snapshot. What
-/// is `known` is not read. `None` if their pages are of different sizes: then
-/// nothing can be told.
+/// Compares `main` of `conn`, in its read transaction, with the snapshot, which is not read if its
+/// `checksums` are known. `None` if their pages are of different sizes.
 pub(super) fn changed(
     conn: &Connection,
     before: &Path,
-    known: &Known<'_>,
-    tell: &Tell<'_>,
+    checksums: Option<&Checksums>,
+    progress: &DatabaseProgress<'_>,
 ) -> Result<Option<Changed>> {
     let at = |error| Error::sqlite("compare the pages of", conn, error);
     let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get(0));
@@ -94,22 +80,16 @@ pub(super) fn changed(
     if page_size_of(before).map_err(file)? != page_size {
         return Ok(None);
     }
-    tell.step("comparing", Some(u64::from(count) * page_size as u64));
-    let find = |same| Shared::find(conn, before, page_size, same);
-    let shared = known.same_blocks.and_then(find);
-    let prints = known
-        .prints
-        .filter(|prints| prints.are_of(page_size, bytes));
+    progress.step("comparing", Some(u64::from(count) * page_size as u64));
+    let checksums = checksums.filter(|checksums| checksums.are_of(page_size, bytes));
     let look = Look {
         conn,
         page_size,
-        count,
-        tell,
+        progress,
     };
-    let differences = match (shared, prints) {
-        (Some(shared), _) => look.at_what_is_not(&shared, &snapshot),
-        (None, Some(prints)) => look.at_the_database(prints, &snapshot),
-        (None, None) => look.at_all(snapshot),
+    let differences = match checksums {
+        Some(checksums) => look.at_the_database(checksums, &snapshot),
+        None => look.at_all(snapshot),
     };
     let Differences { pages, is_more } = differences.map_err(|error| match error {
         Failed::Database(error) => at(error),
@@ -122,13 +102,6 @@ pub(super) fn changed(
         count,
         is_same,
     }))
-}
-
-/// What is known of a snapshot without reading it.
-#[derive(Default)]
-pub(super) struct Known<'k> {
-    pub(super) same_blocks: Option<&'k Same>,
-    pub(super) prints: Option<&'k Prints>,
 }
 
 /// Which of the two cannot be read.
@@ -168,25 +141,28 @@ impl Differences {
 struct Look<'l> {
     conn: &'l Connection,
     page_size: usize,
-    count: u32,
-    tell: &'l Tell<'l>,
+    progress: &'l DatabaseProgress<'l>,
 }
 
 impl Look<'_> {
     fn at_all(&self, snapshot: File) -> Result<Differences, Failed> {
-        let mut theirs = Theirs::read(snapshot, self.page_size)?;
+        let mut snapshot = SnapshotReader::new(snapshot, self.page_size)?;
         let mut found = Differences::default();
         self.each_page(|number, page| {
-            found.look(number, page, theirs.next()?);
+            found.look(number, page, snapshot.next()?);
             Ok(())
         })?;
         Ok(found)
     }
 
-    fn at_the_database(&self, prints: &Prints, snapshot: &File) -> Result<Differences, Failed> {
+    fn at_the_database(
+        &self,
+        checksums: &Checksums,
+        snapshot: &File,
+    ) -> Result<Differences, Failed> {
         let mut found = Differences::default();
         self.each_page(|number, page| {
-            match prints.is(number, page) {
+            match checksums.is(number, page) {
                 Some(true) => {}
                 // Its header says more than whether it is another.
                 _ if number == 1 => {
@@ -214,42 +190,16 @@ impl Look<'_> {
         while let Some(row) = rows.next()? {
             number += 1;
             look(number, row.get_ref(0)?.as_blob().unwrap_or_default())?;
-            self.told(number);
+            self.report(number);
         }
         Ok(())
     }
 
-    fn at_what_is_not(&self, shared: &Shared, snapshot: &File) -> Result<Differences, Failed> {
-        let mut found = Differences::default();
-        let mut one = self
-            .conn
-            .prepare("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
-        let bytes = snapshot.metadata()?.len();
-        let mut their = vec![0; self.page_size];
-        for number in 1..=self.count {
-            self.told(number);
-            if shared.contains(number) {
-                continue;
-            }
-            let from = u64::from(number - 1) * self.page_size as u64;
-            let is_there = from + self.page_size as u64 <= bytes;
-            if is_there {
-                snapshot.read_exact_at(&mut their, from)?;
-            }
-            let mut rows = one.query([number])?;
-            let page = match rows.next()? {
-                Some(row) => row.get_ref(0)?.as_blob().unwrap_or_default(),
-                None => &[],
-            };
-            found.look(number, page, is_there.then_some(&their));
-        }
-        Ok(found)
-    }
-
     /// Every so often.
-    fn told(&self, number: u32) {
-        if number.is_multiple_of(TOLD) {
-            self.tell.advance(u64::from(TOLD) * self.page_size as u64);
+    fn report(&self, number: u32) {
+        if number.is_multiple_of(PAGES_PER_REPORT) {
+            self.progress
+                .advance(u64::from(PAGES_PER_REPORT) * self.page_size as u64);
         }
     }
 }

@@ -1,26 +1,26 @@
-//! What the pages of a snapshot were as they were written.
+//! The checksums of a snapshot's pages, taken as it was written.
 
 use crc_fast::{CrcAlgorithm, checksum};
 
-/// Pages of which it is remembered: 256 MiB of memory. A larger database's
-/// snapshot is read again.
-const PAGES: usize = 1 << 25;
+/// Pages whose checksums are kept at most: 256 MiB of memory. The snapshot of a larger database is
+/// read again.
+const PAGES_MAX: usize = 1 << 25;
 
-/// A number for each page of a snapshot (CRC-64/NVME of its bytes): a page with
-/// another number is another page, and of two that differ, one in 2^64 has the
-/// same. So that a snapshot just written need not be read to be compared with.
+/// A checksum for each page of a snapshot (CRC-64/NVME of its bytes), so that a snapshot just
+/// written need not be read to be compared with. Pages with different checksums differ; of pages
+/// that differ, one in 2^64 has the same checksum.
 #[derive(Debug, Default)]
-pub struct Prints {
+pub struct Checksums {
     page_size: usize,
     numbers: Vec<u64>,
     is_too_large: bool,
 }
 
-impl Prints {
-    /// The next pages, one after another, each of `page_size` bytes.
+impl Checksums {
+    /// Adds the next pages, one after another, each of `page_size` bytes.
     pub fn add(&mut self, page_size: usize, pages: &[u8]) {
         self.page_size = page_size;
-        if page_size == 0 || self.numbers.len() + pages.len() / page_size > PAGES {
+        if page_size == 0 || self.numbers.len() + pages.len() / page_size > PAGES_MAX {
             self.is_too_large = true;
             self.numbers = Vec::new();
         }
@@ -54,30 +54,30 @@ mod tests {
 
     #[test]
     fn pages_are_known_again() {
-        let mut prints = Prints::default();
-        assert!(!prints.are_of(512, 0));
-        prints.add(512, &[1; 1024]);
-        prints.add(512, &[2; 512]);
-        assert!(prints.are_of(512, 1536));
-        assert!(!prints.are_of(512, 1024) && !prints.are_of(1024, 1536));
-        assert_eq!(prints.is(2, &[1; 512]), Some(true));
-        assert_eq!(prints.is(3, &[1; 512]), Some(false));
+        let mut checksums = Checksums::default();
+        assert!(!checksums.are_of(512, 0));
+        checksums.add(512, &[1; 1024]);
+        checksums.add(512, &[2; 512]);
+        assert!(checksums.are_of(512, 1536));
+        assert!(!checksums.are_of(512, 1024) && !checksums.are_of(1024, 1536));
+        assert_eq!(checksums.is(2, &[1; 512]), Some(true));
+        assert_eq!(checksums.is(3, &[1; 512]), Some(false));
         assert_eq!(
-            (prints.is(4, &[1; 512]), prints.is(0, &[1; 512])),
+            (checksums.is(4, &[1; 512]), checksums.is(0, &[1; 512])),
             (None, None)
         );
     }
 
     #[test]
     fn too_many_are_none() {
-        let mut prints = Prints {
+        let mut checksums = Checksums {
             page_size: 1,
-            numbers: vec![0; PAGES],
+            numbers: vec![0; PAGES_MAX],
             is_too_large: false,
         };
-        assert!(prints.are_of(1, PAGES as u64));
-        prints.add(1, &[0]);
-        prints.add(1, &[0]);
-        assert!(!prints.are_of(1, PAGES as u64 + 2) && !prints.are_of(1, 1));
+        assert!(checksums.are_of(1, PAGES_MAX as u64));
+        checksums.add(1, &[0]);
+        checksums.add(1, &[0]);
+        assert!(!checksums.are_of(1, PAGES_MAX as u64 + 2) && !checksums.are_of(1, 1));
     }
 }

@@ -1,10 +1,9 @@
-//! The note that a migration is under way: `.monolite/migrating/intent.json`.
+//! The journal of a migration that is under way: `.monolite/migrating/intent.json`.
 //!
-//! Invariant: it is there, and on disk, from before the command starts until
-//! what it did is accepted, put back, or left to others, and is on disk itself.
-//! To remove it is what accepts. It says all that whoever finds it must know to
-//! do what the process that died would have done: above all, whether anything
-//! may be put back.
+//! Invariant: it is on the disk from before the command starts until what the command did is
+//! accepted, rolled back, or left as it is, and is on the disk itself. Its removal makes that
+//! final. It says all that the next process must know to do what a process that died would have
+//! done: above all, whether anything may be rolled back.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -15,63 +14,60 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Error, Result};
-use super::files;
-use super::site::Others;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::options::IfOpen;
+use crate::snapshots::{FOUND, NEW};
+use crate::volume::Volume;
 
-/// How often a running migration says that it still runs.
-const BEAT: Duration = Duration::from_secs(1);
+/// Time between two heartbeats of a running migration.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is known of a migration that may have been interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Intent {
+pub(super) struct Journal {
     pub(super) version: u32,
-    /// The directory of its snapshots, beside this file.
+    /// The name of the directory of its copies, next to this file.
     pub(super) stamp: String,
     pub(super) command: String,
     pub(super) begun_ms: i64,
     pub(super) databases: Vec<Database>,
-    /// What has the name of a database and is none, by its path in the volume.
+    /// Files that are called like a database and are none, by their paths in the volume.
     #[serde(default)]
     pub(super) ignored: Vec<PathBuf>,
-    /// What if others have the databases open: with [`Others::Leave`] nothing
-    /// is put back, whoever judges.
-    #[serde(default)]
-    pub(super) others: Others,
-    /// All files there were, by their paths in the volume; what is none of
-    /// them was made since. `None` if there were too many: then nothing counts
-    /// as made since, nor does a name that cannot be noted ([`is_notable`]).
-    #[serde(default)]
-    pub(super) there: Option<Vec<PathBuf>>,
-    /// Nobody else had a database open when it began.
+    /// What to do if another process has a database open. With [`IfOpen::JudgeOnly`] nothing is
+    /// rolled back, whoever judges.
+    #[serde(default, rename = "others")]
+    pub(super) if_open: IfOpen,
+    /// All files there were, by their paths in the volume; any other was made since. `None` if
+    /// there were too many: then nothing counts as made since, nor does a name that cannot be
+    /// written here ([`is_text`]).
+    #[serde(default, rename = "there")]
+    pub(super) files: Option<Vec<PathBuf>>,
+    /// No other process had a database open when the migration began.
     #[serde(default)]
     pub(super) alone: bool,
 }
 
-/// Whether a name can be in the note, which is text. Files may have others.
-pub(super) fn is_notable(name: &Path) -> bool {
+/// Whether a name can be in the journal, which is text. A file may have any name.
+pub(super) fn is_text(name: &Path) -> bool {
     name.to_str().is_some()
 }
 
-/// That of this program. Older programs refuse it, who know nothing of what
-/// must not be put back.
+/// The version that this program writes. A program that knows only an older one refuses it, since
+/// it knows nothing of what must not be rolled back.
 pub(super) const VERSION: u32 = 2;
-
-/// Where databases are moved to: those that are put back over, and those that
-/// were made.
-pub(super) const MOVED: [&str; 2] = ["aside", "new"];
 
 /// A database that was there when it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Database {
     /// By its path in the volume.
     pub(super) name: PathBuf,
-    /// Its state then, by the path in the directory of snapshots; none of an
-    /// empty file.
+    /// Its snapshot, by the path in the directory of the copies; an empty file has none.
     pub(super) snapshot: Option<PathBuf>,
 }
 
-/// Where all of it is.
+/// The directory of the journal and of the copies.
 pub(super) fn directory(volume: &Path) -> PathBuf {
     volume.join(".monolite").join("migrating")
 }
@@ -80,19 +76,30 @@ fn path(volume: &Path) -> PathBuf {
     directory(volume).join("intent.json")
 }
 
-impl Intent {
+impl Journal {
+    /// The directory of the copies of this migration.
+    pub(super) fn copies(&self, volume: &Volume) -> PathBuf {
+        volume.own_dir().join(&self.stamp)
+    }
+
+    /// The files of the databases that there were.
+    pub(super) fn known_files(&self, volume: &Volume) -> Vec<PathBuf> {
+        let known = self.databases.iter();
+        known.map(|known| volume.file(&known.name)).collect()
+    }
+
     /// Whether there was something of that name, or may have been.
     pub(super) fn knows(&self, name: &Path) -> bool {
-        !is_notable(name)
+        !is_text(name)
             || self.has_moved(name)
             || self.databases.iter().any(|known| known.name == name)
             || self.ignored.iter().any(|ignored| ignored == name)
     }
 
-    /// Whether it is one that was moved, beside where it was.
+    /// Whether it is one that was moved away on its own mount.
     fn has_moved(&self, name: &Path) -> bool {
         let name = name.to_string_lossy();
-        MOVED
+        [FOUND, NEW]
             .iter()
             .any(|kind| name.contains(&format!(".{kind}-{}", self.stamp)))
     }
@@ -103,14 +110,14 @@ impl Intent {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|error| Error::file("read", &path, error))?,
         };
-        let unknown = |why: String| Error::Intent {
+        let unknown = |why: String| Error::Journal {
             path: path.clone(),
             why,
         };
-        let intent: Self =
+        let journal: Self =
             serde_json::from_slice(&text).map_err(|error| unknown(error.to_string()))?;
-        match intent.version {
-            1..=VERSION => Ok(Some(intent)),
+        match journal.version {
+            1..=VERSION => Ok(Some(journal)),
             other => Err(unknown(format!(
                 "it is of version {other}, of a newer monolite"
             ))),
@@ -125,14 +132,14 @@ impl Intent {
         files::write(&path, &text)
     }
 
-    /// From now on there is nothing to put back.
+    /// From now on there is nothing to roll back.
     pub(super) fn remove(volume: &Path) -> Result<()> {
         files::remove(&path(volume))
     }
 
-    /// Says that it, or what it had started, has run until now.
+    /// Notes that the migration, or a process that it had started, has run until now.
     pub(super) fn beat(volume: &Path) {
-        // Unsaid, it counts as used since: nothing is lost by that.
+        // Without it a database may count as used since: nothing is lost by that.
         let _ = beat(&path(volume));
     }
 
@@ -143,11 +150,11 @@ impl Intent {
 
     /// Whether a file of that name was not there when it began.
     pub(super) fn is_new(&self, name: &Path) -> bool {
-        let there = self
-            .there
+        let files = self
+            .files
             .as_ref()
-            .filter(|_| is_notable(name) && !self.has_moved(name));
-        there.is_some_and(|there| !there.iter().any(|known| known == name))
+            .filter(|_| is_text(name) && !self.has_moved(name));
+        files.is_some_and(|files| !files.iter().any(|known| known == name))
     }
 }
 
@@ -191,43 +198,43 @@ impl Times {
     }
 }
 
-fn beat(note: &Path) -> std::io::Result<()> {
-    let file = File::options().write(true).open(note)?;
+fn beat(journal: &Path) -> std::io::Result<()> {
+    let file = File::options().write(true).open(journal)?;
     file.set_modified(SystemTime::now())
 }
 
-/// Touches the note for as long as it lives, so that whoever finds it knows
-/// when the migration ended.
+/// Touches the journal for as long as it lives, so that whoever finds the journal knows until when
+/// the migration ran.
 #[derive(Debug)]
-pub(super) struct Beating {
+pub(super) struct Heartbeat {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Beating {
+impl Heartbeat {
     pub(super) fn start(volume: &Path) -> Self {
         let (stop, stopped) = channel();
         let path = path(volume);
         let thread = std::thread::Builder::new()
-            .name("migrate-beat".into())
+            .name("guard-heartbeat".into())
             .spawn(move || {
                 loop {
-                    // Said again in a second.
+                    // The next one follows in a second.
                     let _ = beat(&path);
-                    if stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
+                    if stopped.recv_timeout(HEARTBEAT_INTERVAL) != Err(RecvTimeoutError::Timeout) {
                         return;
                     }
                 }
             });
         Self {
             stop: Some(stop),
-            // Without it only the note's own time is known.
+            // Without it only the time of the journal itself is known.
             thread: thread.ok(),
         }
     }
 }
 
-impl Drop for Beating {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
