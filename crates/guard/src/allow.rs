@@ -1,6 +1,7 @@
 //! What a migration is meant to take away.
 
-use crate::facts::{Facts, key};
+use monolite_migrate::schema::{Schema};
+use monolite_migrate::sql::name_key;
 use crate::report::{Kind, Loss};
 
 /// One `--allow-loss`: a table with its rows, columns, values and all that hangs
@@ -31,7 +32,7 @@ impl Allowance {
         Self {
             text: text.into(),
             kind,
-            name: key(&name),
+            name: name_key(&name),
         }
     }
 
@@ -50,7 +51,7 @@ impl Allowance {
         if !of_kind {
             return false;
         }
-        if self.kind.is_some() && key(database) == self.name {
+        if self.kind.is_some() && name_key(database) == self.name {
             return loss.table.is_none() && loss.name.is_none() || loss.kind == Kind::Unreadable;
         }
         let table = loss.table.as_deref();
@@ -60,50 +61,50 @@ impl Allowance {
         let named = [Kind::Index, Kind::Trigger, Kind::View, Kind::Broken];
         let own_alone = own.filter(|_| table.is_none() || named.contains(&loss.kind));
         self.names(database).any(|allowed| {
-            let is = |name: &str| key(name) == allowed;
+            let is = |name: &str| name_key(name) == allowed;
             table.is_some_and(is) || own_alone.is_some_and(is) || both.as_deref().is_some_and(is)
         })
     }
 
     /// What it may mean in this database: a name of any, or of this one only.
     fn names(&self, database: &str) -> impl Iterator<Item = &str> {
-        let own = self.name.strip_prefix(&key(database));
+        let own = self.name.strip_prefix(&name_key(database));
         let own = own.and_then(|own| own.strip_prefix('/'));
         [Some(self.name.as_str()), own].into_iter().flatten()
     }
 
     /// Whether there is something of that name.
-    pub(super) fn is_known(&self, database: &str, facts: &Facts) -> bool {
-        key(database) == self.name || self.names(database).any(|name| is_in(facts, name))
+    pub(super) fn is_known(&self, database: &str, schema: &Schema) -> bool {
+        name_key(database) == self.name || self.names(database).any(|name| is_in(schema, name))
     }
 }
 
-fn is_in(facts: &Facts, name: &str) -> bool {
+fn is_in(schema: &Schema, name: &str) -> bool {
     let column = |(at, _): (usize, &str)| {
         let (table, column) = (&name[..at], &name[at + 1..]);
-        let table = facts.tables.get(table);
+        let table = schema.table(table);
         table.is_some_and(|table| {
             table.column(column).is_some()
-                || facts
+                || schema
                     .indexes_of(&table.name)
-                    .any(|index| key(&index.name) == *column)
-                || facts.triggers.contains_key(column)
+                    .any(|index| name_key(&index.name) == *column)
+                || schema.trigger(column).is_some()
         })
     };
-    facts.tables.contains_key(name)
-        || facts.views.contains_key(name)
-        || facts.triggers.contains_key(name)
-        || facts.indexes.iter().any(|index| key(&index.name) == *name)
+    schema.table(name).is_some()
+        || schema.view(name).is_some()
+        || schema.trigger(name).is_some()
+        || schema.index(name).is_some()
         || name.match_indices('.').any(column)
 }
 
 /// That an allowance names nothing, with what is most like it.
-pub(super) fn unknown<'f>(allowance: &Allowance, facts: impl Iterator<Item = &'f Facts>) -> String {
-    let tables = facts.flat_map(|facts| facts.tables.values());
+pub(super) fn unknown<'f>(allowance: &Allowance, schema: impl Iterator<Item = &'f Schema>) -> String {
+    let tables = schema.flat_map(|schema| schema.tables.iter());
     let names: Vec<&str> = tables.map(|table| table.name.as_str()).collect();
     let near = names
         .iter()
-        .find(|name| is_near(&key(name), &allowance.name));
+        .find(|name| is_near(&name_key(name), &allowance.name));
     let near = near.map(|name| format!("; did you mean `{name}`?"));
     format!(
         "allow-loss `{}` names nothing that is there{}",
@@ -115,17 +116,8 @@ pub(super) fn unknown<'f>(allowance: &Allowance, facts: impl Iterator<Item = &'f
 /// One letter more, less, or another; or two that changed places.
 fn is_near(one: &str, other: &str) -> bool {
     // Of two letters, half may be another.
-    if one.len().min(other.len()) < 3 {
-        return false;
-    }
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let same = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
-    let (one, other) = (&one[same..], &other[same..]);
-    let rest = |by: usize, other_by: usize| {
-        one.get(by..).is_some() && one.get(by..) == other.get(other_by..)
-    };
-    let swapped = one.len() > 1 && other.len() > 1 && one[0] == other[1] && one[1] == other[0];
-    rest(1, 0) || rest(0, 1) || rest(1, 1) || (swapped && rest(2, 2))
+    one.chars().count().min(other.chars().count()) > 2
+        && strsim::damerau_levenshtein(one, other) < 2
 }
 
 impl Loss {

@@ -273,18 +273,18 @@ impl Guard {
 
     /// A misspelt name would allow nothing, and nobody would notice.
     fn warn_of_unknown(&self, options: &Options, dir: &Path, databases: &[Database]) {
-        let facts: Vec<_> = (databases.iter())
+        let schemas: Vec<_> = (databases.iter())
             .filter_map(|of| {
                 let snapshot = dir.join(of.snapshot.as_ref()?);
-                let facts = compare::facts(&snapshot).ok()?;
-                Some((of.name.display().to_string(), facts))
+                let schema = compare::schema(&snapshot).ok()?;
+                Some((of.name.display().to_string(), schema))
             })
             .collect();
         for allowance in &options.allow {
-            let mut known = facts.iter();
-            if !known.any(|(name, facts)| allowance.is_known(name, facts)) {
-                let facts = facts.iter().map(|(_, facts)| facts);
-                self.volume.warn(allow::unknown(allowance, facts));
+            let mut known = schemas.iter();
+            if !known.any(|(name, schema)| allowance.is_known(name, schema)) {
+                let schemas = schemas.iter().map(|(_, schema)| schema);
+                self.volume.warn(allow::unknown(allowance, schemas));
             }
         }
     }

@@ -17,10 +17,12 @@
 //! As long as the journal is there, to do all of it once more leads to the same end.
 
 use std::fs::OpenOptions;
+use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use monolite_sqlite_format::Header;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::Serialize;
@@ -363,7 +365,7 @@ fn write_over(
         Ok(number.unsigned_abs())
     };
     let page_size = number("page_size")?;
-    let was_wal = is_wal(&from).map_err(|error| Error::at("read", snapshot, error))?;
+    let was_wal = is_wal(snapshot).map_err(|error| Error::file("read", snapshot, error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut to = Connection::open_with_flags(file, flags).map_err(at)?;
     // When it is done it is on the disk, also in WAL mode, and the journal that would take it back
@@ -413,11 +415,8 @@ fn write_over(
     Ok(())
 }
 
-fn is_wal(conn: &Connection) -> rusqlite::Result<bool> {
-    let data: Vec<u8> = conn.query_row(
-        "SELECT data FROM sqlite_dbpage('main') WHERE pgno = 1",
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(data.get(18) == Some(&2))
+fn is_wal(snapshot: &Path) -> std::io::Result<bool> {
+    let mut header = [0; Header::SIZE];
+    std::fs::File::open(snapshot)?.read_exact(&mut header)?;
+    Ok(Header::parse(&header).is_some_and(|header| header.is_wal))
 }

@@ -14,4 +14,3 @@ pub mod lint;
 pub mod rebuild;
 pub mod schema;
 pub mod sql;
-pub mod steps;

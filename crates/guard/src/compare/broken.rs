@@ -4,10 +4,11 @@
 
 use rusqlite::Connection;
 
-use super::super::facts::{Table, TableKind, in_schema};
+use monolite_migrate::schema::{Table, TableKind};
+use monolite_migrate::sql::{qualified_name};
 use super::super::report::{Kind, Loss};
 use super::Trouble;
-use super::objects::Both;
+use super::objects::{Both, in_name_order};
 
 pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
     let Both {
@@ -17,13 +18,10 @@ pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
         ..
     } = both;
     let mut losses = Vec::new();
-    for view in after.views.values() {
-        let sql = |schema| format!("SELECT * FROM {}", in_schema(schema, &view.name));
+    for view in in_name_order(&after.views) {
+        let sql = |schema| format!("SELECT * FROM {}", qualified_name(schema, &view.name));
         let worked = || {
-            !before
-                .views
-                .contains_key(&super::super::facts::key(&view.name))
-                || refused(conn, &sql("before")).is_none()
+            before.view(&view.name).is_none() || refused(conn, &sql("before")).is_none()
         };
         if let Some(why) = refused(conn, &sql("main"))
             && worked()
@@ -50,8 +48,8 @@ pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
 
 /// Statements that need every trigger and foreign key of the table.
 fn writes(schema: &str, table: &Table) -> Vec<String> {
-    let name = in_schema(schema, &table.name);
-    let columns = table.columns.iter().filter(|column| !column.generated);
+    let name = qualified_name(schema, &table.name);
+    let columns = table.visible_columns().filter(|column| !column.is_generated());
     let sets: Vec<String> = columns
         .map(|column| monolite_migrate::sql::quote_name(&column.name))
         .map(|column| format!("{column} = {column}"))

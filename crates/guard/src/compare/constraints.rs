@@ -1,8 +1,9 @@
 //! What a table's definition demands of its rows.
 
-use super::super::facts::{ForeignKey, Index, Table, key};
+use monolite_migrate::schema::{ForeignKey, Index, Table};
+use monolite_migrate::sql::{check_words, name_key, possible_columns, same_name};
+use super::key::primary_key;
 use super::super::report::{Kind, Loss};
-use super::super::text;
 use super::foreign;
 use super::objects::Found;
 
@@ -15,7 +16,7 @@ impl Found<'_> {
         if was.without_rowid && !now.without_rowid {
             self.note(format!("{}: it is WITHOUT ROWID no more", was.name));
         }
-        let keys = [was.primary_key(), now.primary_key()];
+        let keys = [primary_key(was), primary_key(now)];
         let [had, has] = keys;
         let had_now: Vec<String> = had.iter().map(|c| self.matches.column(was, c)).collect();
         let same = had_now
@@ -24,12 +25,12 @@ impl Found<'_> {
             .eq(has.iter().map(|c| c as &str));
         let lost_column = had_now.iter().any(|column| now.column(column).is_none());
         if !had.is_empty() && !same && !lost_column {
-            let words: Vec<Vec<String>> = had_now.iter().map(|c| vec![key(c)]).collect();
+            let words: Vec<Vec<String>> = had_now.iter().map(|c| vec![name_key(c)]).collect();
             let unique = |index: &Index| index.unique && index.condition.is_none();
             let kept = self
                 .after
                 .indexes_of(&now.name)
-                .any(|i| unique(i) && i.pieces == words);
+                .any(|i| unique(i) && i.terms == words);
             if !kept {
                 let detail = format!("({})", had.join(", "));
                 self.lose(Loss::new(Kind::PrimaryKey, name, None).saying(detail));
@@ -39,19 +40,20 @@ impl Found<'_> {
         for column in &was.columns {
             let at = format!("{}.{}", was.name, column.name);
             let Some(now) = now.column(&self.matches.column(was, &column.name)) else {
-                if column.generated {
+                if column.is_generated() {
                     self.note(format!("{at}: the generated column is gone"));
                 }
                 continue;
             };
-            if column.generated && !now.generated {
+            if column.is_generated() && !now.is_generated() {
                 self.note(format!("{at}: it is no generated column any more"));
             }
-            if column.collation != now.collation {
-                let (was, is) = (&column.collation, &now.collation);
+            if !same_name(&column.collation, &now.collation) {
+                let shown = |name: &str| name.to_ascii_uppercase();
+                let (was, is) = (shown(&column.collation), shown(&now.collation));
                 self.note(format!("{at}: its collation was {was}, it is {is} now"));
             }
-            if column.not_null && !now.not_null && now.primary == 0 {
+            if column.not_null && !now.not_null && now.key == 0 {
                 self.note(format!("{at}: it may be NULL now"));
             }
             if column.default != now.default
@@ -63,12 +65,12 @@ impl Found<'_> {
                 };
                 self.note(format!("{at}: its default was {default}, {instead}"));
             }
-            if !column.declared.eq_ignore_ascii_case(&now.declared) {
+            if !column.declared_type.eq_ignore_ascii_case(&now.declared_type) {
                 let shown = |declared: &str| match declared.is_empty() {
                     true => "none".to_owned(),
                     false => declared.to_owned(),
                 };
-                let (was, is) = (shown(&column.declared), shown(&now.declared));
+                let (was, is) = (shown(&column.declared_type), shown(&now.declared_type));
                 self.note(format!("{at}: its type was {was}, it is {is} now"));
             }
         }
@@ -77,18 +79,18 @@ impl Found<'_> {
     /// Frameworks lose it whenever they copy a table, and nothing that is there
     /// goes with it.
     fn autoincrement(&mut self, was: &Table, now: &Table) {
-        if !was.is_autoincrement() {
+        if !was.autoincrement {
             return;
         }
-        if !now.is_autoincrement() {
+        if !now.autoincrement {
             let text = "it has no AUTOINCREMENT now: numbers of deleted rows may come again";
             return self.note(format!("{}: {text}", was.name));
         }
-        let Some(had) = self.before.counters.get(&key(&was.name)) else {
+        let Some(had) = was.sequence else {
             return;
         };
-        let has = self.after.counters.get(&key(&now.name)).copied();
-        if has.unwrap_or(0) < *had {
+        let has = now.sequence;
+        if has.unwrap_or(0) < had {
             let has = has.map_or("none".into(), |has| has.to_string());
             self.note(format!(
                 "{}: its AUTOINCREMENT had counted to {had}, and is at {has} now",
@@ -112,12 +114,11 @@ impl Found<'_> {
         }
         for one in missing {
             let from: Vec<String> = one
-                .from
-                .iter()
+                .from()
                 .map(|c| self.matches.column(was, c))
                 .collect();
             // With its column, or with what it points to, it goes unnoticed.
-            if from.iter().any(|column| now.column(column).is_none()) || self.is_gone(&one.table) {
+            if from.iter().any(|column| now.column(column).is_none()) || self.is_gone(&one.parent) {
                 continue;
             }
             let shown = shown(one);
@@ -137,16 +138,16 @@ impl Found<'_> {
             let loss = Loss::new(
                 Kind::ForeignKey,
                 Some(&was.name),
-                Some(&one.from.join(", ")),
+                Some(&one.from().collect::<Vec<_>>().join(", ")),
             );
             self.lose(loss.saying(detail));
         }
     }
 
     pub(super) fn checks(&mut self, was: &Table, now: &Table) {
-        let mut left = text::checks(&now.sql);
+        let mut left = check_words(&now.sql);
         let mut missing = Vec::new();
-        for one in text::checks(&was.sql) {
+        for one in check_words(&was.sql) {
             let renamed = self.renamed(was, &one);
             let found = left.iter().position(|has| *has == one || *has == renamed);
             if let Some(at) = found {
@@ -158,7 +159,7 @@ impl Found<'_> {
         for (one, renamed) in missing {
             // Another one of the same columns: somebody meant that.
             let columns = |words: &[String]| -> Vec<String> {
-                let names = text::names(words).map(|(_, word)| word.clone());
+                let names = possible_columns(words).map(|(_, word)| word.clone());
                 names.filter(|name| now.column(name).is_some()).collect()
             };
             let of = columns(&renamed);
@@ -188,11 +189,12 @@ fn does_something(was: &ForeignKey, now: &ForeignKey) -> bool {
 }
 
 fn shown(one: &ForeignKey) -> String {
-    let to = match one.to.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", one.to.join(", ")),
+    let to = match one.to().as_slice() {
+        [] => String::new(),
+        to => format!(" ({})", to.join(", ")),
     };
-    format!("({}) REFERENCES {}{to}", one.from.join(", "), one.table)
+    let from: Vec<&str> = one.from().collect();
+    format!("({}) REFERENCES {}{to}", from.join(", "), one.parent)
 }
 
 fn actions(one: &ForeignKey) -> String {

@@ -2,7 +2,8 @@
 
 use rusqlite::Result;
 
-use super::super::facts::{Column, in_schema};
+use monolite_migrate::schema::{Column};
+use monolite_migrate::sql::{qualified_name};
 use super::key::Key;
 use super::rows::{Sides, count, equal};
 use monolite_migrate::schema::Affinity;
@@ -17,7 +18,7 @@ pub(super) fn lost(sides: Sides<'_>, rows_after: u64) -> Result<u64> {
     }
     let (was, now): (Vec<String>, Vec<String>) = (common.iter())
         .map(|(was, now)| {
-            let (had, has) = (sides.before.affinity(was), sides.after.affinity(now));
+            let (had, has) = (was.affinity, now.affinity);
             // As text, a number is what it was as a number.
             let is_converted = had != has && [had, has].contains(&Affinity::Text);
             let of = |column: &Column| match is_converted {
@@ -41,8 +42,8 @@ pub(super) fn lost(sides: Sides<'_>, rows_after: u64) -> Result<u64> {
            ) GROUP BY {by} HAVING n > 0)",
         was = was.join(", "),
         now = now.join(", "),
-        from = in_schema("before", &sides.before.name),
-        to = in_schema("main", &sides.after.name),
+        from = qualified_name("before", &sides.before.name),
+        to = qualified_name("main", &sides.after.name),
         by = names(&|at| format!("c{at}")),
     );
     sides.number(&sql)
@@ -54,7 +55,7 @@ fn common(sides: Sides<'_>) -> Vec<(&Column, &Column)> {
         .before
         .columns
         .iter()
-        .filter(|column| !column.generated);
+        .filter(|column| !column.is_generated());
     both.filter_map(|column| Some((column, sides.after.column(&column.name)?)))
         .collect()
 }
@@ -70,7 +71,7 @@ pub(super) fn has_strangers(
         let mut renamed = renamed.iter();
         renamed.find(|(from, _)| from == column).map(|(_, to)| to)
     };
-    let columns = sides.before.columns.iter().filter(|c| !c.generated);
+    let columns = sides.before.visible_columns().filter(|c| !c.is_generated());
     let pairs: Vec<(String, String)> = columns
         .filter_map(|was| {
             let now = named(&was.name).unwrap_or(&was.name);

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 use super::super::error::{Error, Result};
-use super::super::facts::{Facts, Table, TableKind};
+use monolite_migrate::schema::{Schema, Table, TableKind};
+use monolite_migrate::sql::name_key;
 use super::super::report::{About, Kind, Loss, Report};
 use super::super::tree::Touched;
 use super::bookkeeping;
@@ -17,8 +18,8 @@ const RENAMES_TRIED: usize = 8;
 
 pub(super) struct Look<'l> {
     pub(super) conn: &'l Connection,
-    pub(super) before: &'l Facts,
-    pub(super) after: &'l Facts,
+    pub(super) before: &'l Schema,
+    pub(super) after: &'l Schema,
     pub(super) touched: &'l Touched,
 }
 
@@ -27,7 +28,7 @@ impl Look<'_> {
     pub(super) fn compare(&self, report: &mut Report) -> Result<Matches> {
         let mut matches = Matches::default();
         let mut gone = Vec::new();
-        for was in self.before.tables.values() {
+        for was in in_name_order(self.before) {
             match self.after.table(&was.name) {
                 Some(now) => matches.table(was, now),
                 None => gone.push(was),
@@ -132,15 +133,15 @@ impl Look<'_> {
     }
 
     fn is_same_tree(&self, was: &Table, now: &Table) -> bool {
-        was.root != 0
-            && was.root == now.root
+        was.root_page != 0
+            && was.root_page == now.root_page
             && was.without_rowid == now.without_rowid
-            && !self.touched.has(was.root)
+            && !self.touched.has(was.root_page)
     }
 
     /// A new table with the very tree that this one had.
     fn successor(&self, was: &Table) -> Option<&Table> {
-        let mut new = self.after.tables.values();
+        let mut new = self.after.tables.iter();
         new.find(|now| self.before.table(&now.name).is_none() && self.is_same_tree(was, now))
     }
 
@@ -196,7 +197,7 @@ impl Look<'_> {
         if was.kind != TableKind::Ordinary {
             return Ok(None);
         }
-        let new = self.after.tables.values().filter(|now| {
+        let new = self.after.tables.iter().filter(|now| {
             now.kind == TableKind::Ordinary
                 && self.before.table(&now.name).is_none()
                 && !matches.is_taken(&now.name)
@@ -217,17 +218,22 @@ impl Look<'_> {
             }
             let proof = self.proof(was, now);
             let compared = rows::compare(self.conn, was, now, proof)?;
-            // Another table may well have the same numbers for keys; one that
-            // was never dropped is that one, with what was done to it, and so
-            // most likely is one with most of its values in its place.
+            // Another table may well have the same numbers for keys; one that was never dropped is
+            // that one, with what was done to it.
             let is_same = compared.is_whole() && compared.changed == 0;
-            let is_it = proof.is_same_table() || compared.is_likely;
-            if is_same || (is_it && compared.has_all_rows()) {
+            if is_same || (proof.is_same_table() && compared.has_all_rows()) {
                 return Ok(Some((now, compared)));
             }
         }
         Ok(None)
     }
+}
+
+/// The tables, as reports list them.
+pub(super) fn in_name_order(schema: &Schema) -> Vec<&Table> {
+    let mut tables: Vec<&Table> = schema.tables.iter().collect();
+    tables.sort_by_key(|table| name_key(&table.name));
+    tables
 }
 
 /// Puts what became of one table into the report.

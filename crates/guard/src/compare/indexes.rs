@@ -1,16 +1,18 @@
 //! The indexes of a table, by what they are on.
 
-use super::super::facts::{Index, Table, key};
+use monolite_migrate::schema::{Index, IndexOrigin, Table};
+use monolite_migrate::sql::name_key;
+use super::key::primary_key;
 use super::super::report::{Kind, Loss};
 use super::objects::{Found, one_line};
 
 impl Found<'_> {
     pub(super) fn indexes(&mut self, was: &Table, now: &Table) {
         for index in self.before.indexes_of(&was.name) {
-            if index.is_primary || (index.sql.is_none() && !index.unique) {
+            if index.origin == IndexOrigin::PrimaryKey || (index.sql.is_none() && !index.unique) {
                 continue;
             }
-            let pieces: Vec<Vec<String>> = (index.pieces.iter())
+            let pieces: Vec<Vec<String>> = (index.terms.iter())
                 .map(|piece| self.renamed(was, piece))
                 .collect();
             let condition = index
@@ -20,14 +22,14 @@ impl Found<'_> {
             let serves = |has: &Index| {
                 let same = match index.unique {
                     // In any order they are as unique.
-                    true => has.unique && is_same_set(&pieces, &has.pieces),
-                    false => has.pieces == pieces,
+                    true => has.unique && is_same_set(&pieces, &has.terms),
+                    false => has.terms == pieces,
                 };
-                let wider = !index.unique && has.pieces.starts_with(&pieces);
+                let wider = !index.unique && has.terms.starts_with(&pieces);
                 (same || wider) && has.condition == condition
             };
             let primary: Vec<Vec<String>> =
-                now.primary_key().iter().map(|c| vec![key(c)]).collect();
+                primary_key(now).iter().map(|c| vec![name_key(c)]).collect();
             let by_key = condition.is_none()
                 && primary.starts_with(&pieces)
                 && (!index.unique || primary == pieces);
@@ -36,7 +38,7 @@ impl Found<'_> {
             }
             // It holds all rows now: only room was lost.
             let whole = |has: &Index| {
-                !index.unique && has.condition.is_none() && has.pieces.starts_with(&pieces)
+                !index.unique && has.condition.is_none() && has.terms.starts_with(&pieces)
             };
             if let Some(has) = self.after.indexes_of(&now.name).find(|has| whole(has)) {
                 let name = has.name.clone();
@@ -44,7 +46,7 @@ impl Found<'_> {
                 continue;
             }
             let is_lost = |words: &Vec<String>| self.names_lost_column(was, now, words);
-            let went_along = index.pieces.iter().any(is_lost);
+            let went_along = index.terms.iter().any(is_lost);
             // What is unique without that column could have stayed so.
             if went_along || (!index.unique && index.condition.iter().any(is_lost)) {
                 self.note(format!(
@@ -78,7 +80,7 @@ impl Found<'_> {
             let name = match &index.sql {
                 Some(_) => index.name.clone(),
                 None => index
-                    .pieces
+                    .terms
                     .iter()
                     .map(|piece| piece.join(" "))
                     .collect::<Vec<_>>()
@@ -95,7 +97,7 @@ fn definition(index: &Index) -> String {
         None => format!(
             "UNIQUE ({})",
             index
-                .pieces
+                .terms
                 .iter()
                 .map(|p| p.join(" "))
                 .collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::super::error::{Error, Result};
-use super::super::facts::{Facts, Table, TableKind};
+use monolite_migrate::schema::{Schema, Table, TableKind};
 use super::super::progress::DatabaseProgress;
 use super::super::report::{About, Kind, Loss, Report};
 use super::super::tree::Touched;
@@ -15,7 +15,7 @@ const FINDINGS: usize = 10;
 
 pub(super) struct Check<'c> {
     pub(super) conn: &'c Connection,
-    pub(super) after: &'c Facts,
+    pub(super) after: &'c Schema,
     pub(super) touched: &'c Touched,
     pub(super) report: &'c mut Report,
 }
@@ -33,7 +33,7 @@ impl Check<'_> {
     /// Looks at everything.
     pub(super) fn whole(&mut self, progress: &DatabaseProgress<'_>) -> Result<()> {
         progress.step("checking", None);
-        match self.after.indexes.iter().any(|index| index.is_apps_own) {
+        match self.after.indexes.iter().any(|index| index.has_app_collation) {
             // Their order is not known here, and would be taken for damage.
             true => self.each("integrity_check"),
             false => self.all("integrity_check"),
@@ -61,8 +61,8 @@ impl Check<'_> {
 
     fn each(&mut self, check: &str) -> Result<()> {
         let after = self.after;
-        for table in after.tables.values() {
-            let concerned = check == "integrity_check" || self.touched.has(table.root);
+        for table in super::data::in_name_order(after) {
+            let concerned = check == "integrity_check" || self.touched.has(table.root_page);
             if concerned && table.kind != TableKind::Virtual && !self.is_unreadable(table) {
                 self.one(check, table)?;
             }
@@ -79,7 +79,7 @@ impl Check<'_> {
     fn one(&mut self, check: &str, table: &Table) -> Result<()> {
         let name = &table.name;
         let mut indexes = self.after.indexes_of(name);
-        let check = match indexes.any(|index| index.is_apps_own) {
+        let check = match indexes.any(|index| index.has_app_collation) {
             true if check == "integrity_check" => {
                 let text = "its indexes were not checked: one is sorted as only the app can";
                 self.report.note(About::Unseen, format!("{name}: {text}"));

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, Result};
 
-use super::super::facts::{Table, in_schema};
+use monolite_migrate::schema::{Table};
+use monolite_migrate::sql::{qualified_name};
 use super::rows::{Sides, number};
 use monolite_migrate::sql::quote_name;
 
@@ -20,9 +21,9 @@ pub(super) struct Key {
 
 impl Key {
     pub(super) fn of(before: &Table, after: &Table, gone: &[&str], new: &[&str]) -> Option<Self> {
-        let declared = before.primary_key();
+        let declared = primary_key(before);
         if !declared.is_empty() {
-            let theirs = after.primary_key();
+            let theirs = primary_key(after);
             let find = |(at, name): (usize, &&str)| {
                 if let Some(column) = after.column(name) {
                     return Some(((*name).to_owned(), column.name.clone()));
@@ -37,12 +38,12 @@ impl Key {
             let pairs: Vec<_> = (columns.iter())
                 .map(|(was, now)| (quote_name(was), quote_name(now)))
                 .collect();
-            let present = match after.rowid() {
+            let present = match after.rowid_name() {
                 Some(rowid) => rowid.to_owned(),
                 None => pairs.first()?.1.clone(),
             };
-            let apps_own = (after.columns.iter())
-                .filter(|column| column.is_apps_own())
+            let apps_own = (after.visible_columns())
+                .filter(|column| column.has_app_collation())
                 .map(|column| quote_name(&column.name))
                 .collect();
             return Some(Self {
@@ -52,7 +53,7 @@ impl Key {
                 apps_own,
             });
         }
-        let (was, now) = (before.rowid()?, after.rowid()?);
+        let (was, now) = (before.rowid_name()?, after.rowid_name()?);
         Some(Self {
             pairs: vec![(was.into(), now.into())],
             columns: Vec::new(),
@@ -64,8 +65,8 @@ impl Key {
     /// `FROM … JOIN …` of the rows that are still there, as `b` and `a`.
     pub(super) fn join(&self, before: &Table, after: &Table) -> String {
         let (from, to) = (
-            in_schema("before", &before.name),
-            in_schema("main", &after.name),
+            qualified_name("before", &before.name),
+            qualified_name("main", &after.name),
         );
         // In the order of the first; the second is looked up.
         format!("FROM {from} AS b CROSS JOIN {to} AS a ON {}", self.on())
@@ -113,6 +114,13 @@ impl Key {
     }
 }
 
+/// The names of the columns of a table's primary key, in its order.
+pub(super) fn primary_key(table: &Table) -> Vec<&str> {
+    let columns = table.primary_key().into_iter();
+    columns.map(|column| column.name.as_str()).collect()
+}
+
+/// How many rows have a key that no row has now.
 pub(super) fn lost_by_key(
     conn: &Connection,
     before: &Table,
@@ -120,15 +128,15 @@ pub(super) fn lost_by_key(
     key: &Key,
 ) -> Result<u64> {
     let (from, to) = (
-        in_schema("before", &before.name),
-        in_schema("main", &after.name),
+        qualified_name("before", &before.name),
+        qualified_name("main", &after.name),
     );
     let (on, present) = (key.on(), &key.present);
     let sql = format!(
         "SELECT count(*) FROM {from} AS b LEFT JOIN {to} AS a ON {on} WHERE a.{present} IS NULL"
     );
     let lost: u64 = conn.query_row(&sql, [], |row| number(row, 0))?;
-    if lost == 0 || before.rowid().is_none() || key.columns.is_empty() {
+    if lost == 0 || before.rowid_name().is_none() || key.columns.is_empty() {
         return Ok(lost);
     }
     // A key that is NULL, as old tables allow, is like no other: such rows are

@@ -26,8 +26,8 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Error, Result};
-use super::facts::{Facts, TableKind};
-use super::pages::{self, Changed, Checksums};
+use monolite_migrate::schema::{Schema, TableKind};
+use super::pages::{self, Changed, Checksums, Database};
 use super::progress::DatabaseProgress;
 use super::report::{Kind, Loss, Report};
 use super::tree::{self, Touched};
@@ -79,8 +79,10 @@ pub(super) fn compare_or_same(
     if !is_there {
         return Ok((one(Loss::new(Kind::Database, None, None)), false));
     }
-    let compared =
-        open(live, before).and_then(|conn| compared(&conn, before, depth, checksums, progress));
+    let compared = open(live, before).and_then(|conn| {
+        let database = begin(&conn, live)?;
+        compared(&database, before, depth, checksums, progress)
+    });
     match compared {
         Err(Error::Sqlite { source, .. }) if matches!(Trouble::of(&source), Trouble::Damage) => {
             let loss = Loss::new(Kind::Unreadable, None, None);
@@ -91,14 +93,14 @@ pub(super) fn compare_or_same(
 }
 
 /// What there is in a snapshot.
-pub(super) fn facts(snapshot: &Path) -> Result<Facts> {
+pub(super) fn schema(snapshot: &Path) -> Result<Schema> {
     let at = |error| Error::at("read", snapshot, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(super::files::immutable(snapshot), flags).map_err(at)?;
     stand_in_collations(&conn).map_err(at)?;
-    Facts::read(&conn, "main").map_err(at)
+    Schema::read(&conn).map_err(at)
 }
 
 /// Whether the database at `live` is, byte for byte, what the snapshot is,
@@ -108,7 +110,7 @@ pub(super) fn facts(snapshot: &Path) -> Result<Facts> {
 /// One of the two cannot be read.
 pub(super) fn is_same(live: &Path, before: &Path, progress: &DatabaseProgress<'_>) -> Result<bool> {
     let conn = open(live, before)?;
-    let changed = pages::changed(&conn, before, None, progress)?;
+    let changed = pages::changed(&begin(&conn, live)?, before, None, progress)?;
     Ok(changed.is_some_and(|changed| changed.is_same))
 }
 
@@ -126,8 +128,12 @@ fn has_log(live: &Path) -> bool {
     Path::new(&log).metadata().is_ok_and(|file| file.len() > 0)
 }
 
-/// The live database as `main`, in a read transaction, and the snapshot as
-/// `before`.
+/// The read transaction that all of a comparison is in.
+fn begin<'c>(conn: &'c Connection, live: &Path) -> Result<Database<'c>> {
+    Database::begin(conn).map_err(|error| Error::at("read", live, error))
+}
+
+/// The live database as `main`, and the snapshot as `before`.
 fn open(live: &Path, before: &Path) -> Result<Connection> {
     let at = |error| Error::at("read", live, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -144,8 +150,6 @@ fn open(live: &Path, before: &Path) -> Result<Connection> {
     conn.execute("ATTACH ?1 AS before", [&uri])
         .map_err(|error| Error::at("read", before, error))?;
     stand_in_collations(&conn).map_err(at)?;
-    conn.execute_batch("BEGIN; SELECT 1 FROM main.sqlite_schema LIMIT 1")
-        .map_err(at)?;
     Ok(conn)
 }
 
@@ -179,20 +183,21 @@ fn unreadable(table: &str, error: &rusqlite::Error) -> Loss {
 }
 
 fn compared(
-    conn: &Connection,
+    database: &Database<'_>,
     before: &Path,
     depth: Depth,
     checksums: Option<&Checksums>,
     progress: &DatabaseProgress<'_>,
 ) -> Result<(Report, bool)> {
-    let changed = pages::changed(conn, before, checksums, progress)?;
+    let conn = database.conn();
+    let changed = pages::changed(database, before, checksums, progress)?;
     if changed.as_ref().is_some_and(|changed| changed.is_same) {
         return Ok((Report::default(), true));
     }
     let at = |error| Error::sqlite("compare", conn, error);
-    let was = Facts::read(conn, "before").map_err(at)?;
-    let now = Facts::read(conn, "main").map_err(at)?;
-    let touched = touched(conn, changed.as_ref(), &now).map_err(at)?;
+    let was = Schema::read_from(conn, "before").map_err(at)?;
+    let now = Schema::read(conn).map_err(at)?;
+    let touched = touched(database, changed.as_ref(), &now).map_err(at)?;
     progress.step("comparing rows", None);
     let mut report = Report::default();
     let looked = data::Look {
@@ -229,23 +234,24 @@ fn compared(
 }
 
 fn touched(
-    conn: &Connection,
+    database: &Database<'_>,
     changed: Option<&Changed>,
-    facts: &Facts,
+    schema: &Schema,
 ) -> rusqlite::Result<Touched> {
     let Some(changed) = changed else {
         return Ok(Touched::Any);
     };
-    let mut all =
-        conn.prepare("SELECT DISTINCT rootpage FROM main.sqlite_schema WHERE rootpage > 0")?;
+    let mut all = database
+        .conn()
+        .prepare("SELECT DISTINCT rootpage FROM main.sqlite_schema WHERE rootpage > 0")?;
     let roots = all.query_map([], |row| row.get(0))?;
     let roots: Vec<u32> = roots.collect::<rusqlite::Result<_>>()?;
-    let ordinary = facts
+    let ordinary = schema
         .tables
-        .values()
+        .iter()
         .any(|table| table.kind != TableKind::Virtual);
     match ordinary {
-        true => tree::touched(conn, changed, roots),
+        true => tree::touched(database, changed, roots),
         false => Ok(Touched::Any),
     }
 }

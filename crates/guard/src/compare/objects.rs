@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::super::facts::{Facts, Object, Table, key};
+use monolite_migrate::schema::{Schema, Table, Trigger, View};
+use monolite_migrate::sql::{name_key, possible_columns, words};
 use super::super::report::{About, Kind, Loss, Report};
-use super::super::text;
 use super::data::Look;
 use super::tables::Matches;
 
 /// What there was, what there is, and which is which.
 #[derive(Clone, Copy)]
 pub(super) struct Both<'f> {
-    pub(super) before: &'f Facts,
-    pub(super) after: &'f Facts,
+    pub(super) before: &'f Schema,
+    pub(super) after: &'f Schema,
     pub(super) matches: &'f Matches,
     pub(super) look: &'f Look<'f>,
 }
@@ -43,8 +43,8 @@ pub(super) fn compare(both: Both<'_>, report: &mut Report) {
 }
 
 pub(super) struct Found<'f> {
-    pub(super) before: &'f Facts,
-    pub(super) after: &'f Facts,
+    pub(super) before: &'f Schema,
+    pub(super) after: &'f Schema,
     pub(super) matches: &'f Matches,
     pub(super) look: &'f Look<'f>,
     report: &'f mut Report,
@@ -71,17 +71,17 @@ impl Found<'_> {
     }
 
     fn triggers(&mut self) {
-        for (name, was) in &self.before.triggers {
-            let of = self.before.views.contains_key(&key(&was.table));
+        for was in in_name_order(&self.before.triggers) {
+            let of = self.before.view(&was.table).is_some();
             let gone = match of {
-                true => !self.after.views.contains_key(&key(&was.table)),
+                true => self.after.view(&was.table).is_none(),
                 false => self.is_gone(&was.table),
             };
             if gone {
                 continue;
             }
-            match self.after.triggers.get(name) {
-                Some(now) if text::words(&now.sql) == text::words(&was.sql) => {}
+            match self.after.trigger(&was.name) {
+                Some(now) if words(&now.sql) == words(&was.sql) => {}
                 Some(now)
                     if !now.table.eq_ignore_ascii_case(&was.table)
                         && self
@@ -94,7 +94,7 @@ impl Found<'_> {
                     self.lose(loss.saying(detail));
                 }
                 Some(_) => self.note(format!("trigger {}: its text is another now", was.name)),
-                None if is_renamed(was, self.after.triggers.values()) => {}
+                None if is_renamed(was, &self.after.triggers) => {}
                 None => {
                     let loss = Loss::new(Kind::Trigger, Some(&was.table), Some(&was.name));
                     self.lose(loss.saying(one_line(&was.sql)));
@@ -104,15 +104,15 @@ impl Found<'_> {
     }
 
     fn views(&mut self) {
-        for (name, was) in &self.before.views {
-            match self.after.views.get(name) {
-                Some(now) if text::words(&now.sql) == text::words(&was.sql) => {}
+        for was in in_name_order(&self.before.views) {
+            match self.after.view(&was.name) {
+                Some(now) if words(&now.sql) == words(&was.sql) => {}
                 Some(_) => self.note(format!("view {}: its text is another now", was.name)),
                 // A table in its place, as a view that was given its own rows.
-                None if self.after.tables.contains_key(name) => {
+                None if self.after.table(&was.name).is_some() => {
                     self.note(format!("view {}: it is a table now", was.name));
                 }
-                None if is_renamed(was, self.after.views.values()) => {}
+                None if is_renamed(was, &self.after.views) => {}
                 None => {
                     let loss = Loss::new(Kind::View, None, Some(&was.name));
                     self.lose(loss.saying(one_line(&was.sql)));
@@ -128,16 +128,16 @@ impl Found<'_> {
 
     /// The words with the names that columns have now.
     pub(super) fn renamed(&self, table: &Table, words: &[String]) -> Vec<String> {
-        let names: HashMap<String, String> = (table.columns.iter())
+        let names: HashMap<String, String> = (table.visible_columns())
             .map(|column| {
                 (
-                    key(&column.name),
-                    key(&self.matches.column(table, &column.name)),
+                    name_key(&column.name),
+                    name_key(&self.matches.column(table, &column.name)),
                 )
             })
             .collect();
         let mut renamed = words.to_vec();
-        for (at, word) in text::names(words) {
+        for (at, word) in possible_columns(words) {
             if let Some(now) = names.get(word) {
                 renamed[at].clone_from(now);
             }
@@ -147,7 +147,7 @@ impl Found<'_> {
 
     /// What is about a column that is gone went with it.
     pub(super) fn names_lost_column(&self, was: &Table, now: &Table, words: &[String]) -> bool {
-        text::names(words).any(|(_, word)| {
+        possible_columns(words).any(|(_, word)| {
             was.column(word).is_some_and(|column| {
                 now.column(&self.matches.column(was, &column.name))
                     .is_none()
@@ -156,15 +156,48 @@ impl Found<'_> {
     }
 }
 
+/// A trigger or a view.
+pub(super) trait Object {
+    fn name(&self) -> &str;
+    fn sql(&self) -> &str;
+}
+
+impl Object for Trigger {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn sql(&self) -> &str {
+        &self.sql
+    }
+}
+
+impl Object for View {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn sql(&self) -> &str {
+        &self.sql
+    }
+}
+
+/// As reports list them.
+pub(super) fn in_name_order<O: Object>(objects: &[O]) -> Vec<&O> {
+    let mut objects: Vec<&O> = objects.iter().collect();
+    objects.sort_by_key(|object| name_key(object.name()));
+    objects
+}
+
 /// Whether one of these has the same text but for its own name.
-fn is_renamed<'o>(was: &Object, mut now: impl Iterator<Item = &'o Object>) -> bool {
-    let without = |object: &Object| {
-        let mut words = text::words(&object.sql);
-        words.retain(|word| *word != key(&object.name));
+fn is_renamed<O: Object>(was: &O, now: &[O]) -> bool {
+    let without = |object: &O| {
+        let mut words = words(object.sql());
+        words.retain(|word| *word != name_key(object.name()));
         words
     };
     let words = without(was);
-    !words.is_empty() && now.any(|now| without(now) == words)
+    !words.is_empty() && now.iter().any(|now| without(now) == words)
 }
 
 /// SQL on one line, not too long a one.

@@ -6,17 +6,16 @@
 //! gives a new object the number after the largest one, and counts whatever
 //! statement changes the schema.
 
-use super::super::facts::{Entry, Facts, Table, TableKind, key};
+use monolite_migrate::schema::{Entry, EntryKind, Schema, Table, TableKind};
+use monolite_migrate::sql::name_key;
 use super::data::Look;
 use monolite_migrate::sql::quote_name;
 
 /// What is known for sure of a table that has the place of one from before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// Nothing: it has not even the place.
-    None,
-    /// That it has the place. It may be another one.
-    Place,
+    /// Nothing: it may be another one.
+    Nothing,
     /// It was never dropped. Its columns may have been.
     Table,
     /// Neither was one of its columns dropped and added again.
@@ -32,16 +31,16 @@ impl Proof {
 
 impl Look<'_> {
     pub(super) fn proof(&self, was: &Table, now: &Table) -> Proof {
-        let same_place = was.root != 0 && was.root == now.root && was.number == now.number;
+        let same_place = was.root_page != 0 && was.root_page == now.root_page && was.schema_rowid == now.schema_rowid;
         if !same_place {
-            Proof::None
+            Proof::Nothing
         } else if self.changes_besides(now).is_some_and(|changes| changes < 2) {
             // It takes two to drop something and make it again.
             Proof::Columns
         } else if self.is_untouched(now) || self.stands_before_another(was) {
             Proof::Table
         } else {
-            Proof::Place
+            Proof::Nothing
         }
     }
 
@@ -49,7 +48,7 @@ impl Look<'_> {
     /// that columns were added. What hung on it and does not any more was
     /// dropped by its name, and did not go as it was made anew.
     pub(super) fn stayed_in_place(&self, was: &Table, now: &Table) -> bool {
-        was.only_gained_columns(now) && self.proof(was, now).is_same_table()
+        only_gained_columns(was, now) && self.proof(was, now).is_same_table()
     }
 
     /// Statements that changed the schema, at most, without those that must have
@@ -63,21 +62,23 @@ impl Look<'_> {
         };
         // What belongs to a virtual table comes, and gets its name, without a
         // statement of its own; and not every module is known here.
-        let virtuals = |facts: &Facts| -> Vec<String> {
+        let virtuals = |facts: &Schema| -> Vec<String> {
             let all = facts.tables.iter();
-            let all = all.filter(|(_, table)| table.kind == TableKind::Virtual);
-            all.map(|(name, _)| name.clone()).collect()
+            let all = all.filter(|table| table.kind == TableKind::Virtual);
+            let mut names: Vec<_> = all.map(|table| name_key(&table.name)).collect();
+            names.sort_unstable();
+            names
         };
         if virtuals(self.before) != virtuals(self.after) {
             return Some(all);
         }
         let is_others = |entry: &&Entry| {
             let table = self.after.table(&entry.table);
-            entry.is_made
+            entry.has_sql
                 && table.is_some_and(|of| {
                     of.kind == TableKind::Ordinary
-                        && (entry.kind == "index"
-                            || (entry.kind == "table" && key(&of.name) != key(&now.name)))
+                        && (entry.kind == EntryKind::Index
+                            || (entry.kind == EntryKind::Table && name_key(&of.name) != name_key(&now.name)))
                 })
         };
         let others = self.after.entries.iter().filter(is_others);
@@ -90,7 +91,7 @@ impl Look<'_> {
     fn is_untouched(&self, now: &Table) -> bool {
         let sql = format!("SELECT 1 FROM main.{} LIMIT 1", quote_name(&now.name));
         let has_rows = || self.conn.prepare(&sql).and_then(|mut rows| rows.exists([]));
-        !self.touched.has(now.root) && has_rows().unwrap_or(false)
+        !self.touched.has(now.root_page) && has_rows().unwrap_or(false)
     }
 
     /// Whether a table that was made after it is still there: made again, this
@@ -101,17 +102,35 @@ impl Look<'_> {
         let is_there = |entry: &Entry| {
             let mut entries = self.after.entries.iter();
             entries.any(|now| {
-                now.is_named_as(entry) && now.number == entry.number && now.root == entry.root
+                now.is_named_as(entry) && now.rowid == entry.rowid && now.root_page == entry.root_page
             })
         };
         let mut later = self.before.entries.iter().filter(|entry| {
-            entry.kind == "table"
-                && entry.number > was.number
-                && entry.root != 0
-                && !self.touched.has(entry.root)
+            entry.kind == EntryKind::Table
+                && entry.rowid > was.schema_rowid
+                && entry.root_page != 0
+                && !self.touched.has(entry.root_page)
                 // SQLite's own it makes when it likes.
-                && !key(&entry.name).starts_with("sqlite_")
+                && !name_key(&entry.name).starts_with("sqlite_")
         });
         later.any(is_there)
+    }
+}
+
+/// Whether the later definition of a table is the same but for columns that were added.
+pub(super) fn only_gained_columns(was: &Table, now: &Table) -> bool {
+    let (was, now) = (was.sql.as_bytes(), now.sql.as_bytes());
+    // Columns are added in one place of the text.
+    let begin = was.iter().zip(now).take_while(|(a, b)| a == b).count();
+    let end = was.iter().rev().zip(now.iter().rev());
+    let end = end.take_while(|(a, b)| a == b).count();
+    match now.len().checked_sub(was.len()) {
+        Some(0) => begin == was.len(),
+        Some(longer) if begin + end >= was.len() => {
+            let text = now.get(begin..begin + longer).unwrap_or_default();
+            let text = text.trim_ascii();
+            text.starts_with(b",") || text.ends_with(b",")
+        }
+        _ => false,
     }
 }

@@ -6,8 +6,9 @@
 
 use rusqlite::{Connection, Result, Row};
 
-use super::super::facts::{Table, TableKind, in_schema};
-use super::super::text;
+use monolite_migrate::schema::{Column, Table, TableKind};
+use monolite_migrate::sql::{qualified_name};
+use monolite_migrate::sql::literal_default;
 use super::contents;
 use super::key::{Key, lost_by_key};
 use super::proof::Proof;
@@ -34,8 +35,6 @@ pub(super) struct Compared {
     pub(super) dropped: Vec<(String, u64)>,
     /// Columns under a new name.
     pub(super) renamed: Vec<(String, String)>,
-    /// It has the place and most values of one with another name.
-    pub(super) is_likely: bool,
 }
 
 impl Compared {
@@ -61,12 +60,12 @@ impl Compared {
 /// the names of columns can differ. `None` if that is not all.
 pub(super) fn unchanged(before: &Table, after: &Table) -> Option<Compared> {
     let mut compared = Compared::default();
-    for (at, column) in before.columns.iter().enumerate() {
+    for (at, column) in before.visible_columns().enumerate() {
         if after.column(&column.name).is_some() {
             continue;
         }
-        let now = after.columns.get(at)?;
-        if before.column(&now.name).is_some() || column.generated != now.generated {
+        let now = after.visible_columns().nth(at)?;
+        if before.column(&now.name).is_some() || column.is_generated() != now.is_generated() {
             return None;
         }
         compared
@@ -109,15 +108,15 @@ pub(super) fn compare(
         after: count(conn, "main", after)?,
         ..Compared::default()
     };
-    let gone: Vec<&str> = (before.columns.iter())
-        .filter(|column| !column.generated && after.column(&column.name).is_none())
+    let gone: Vec<&str> = (before.visible_columns())
+        .filter(|column| !column.is_generated() && after.column(&column.name).is_none())
         .map(|column| column.name.as_str())
         .collect();
     if compared.before == 0 {
         compared.dropped = gone.iter().map(|name| ((*name).into(), 0)).collect();
         return Ok(compared);
     }
-    let new: Vec<&str> = (after.columns.iter())
+    let new: Vec<&str> = (after.visible_columns())
         .filter(|column| before.column(&column.name).is_none())
         .map(|column| column.name.as_str())
         .collect();
@@ -195,19 +194,16 @@ impl Compared {
                 false => self.dropped.push(((*name).into(), 0)),
             }
         }
-        let pairs: Vec<_> = (before.columns.iter())
-            .filter(|column| !column.generated && !key.has(&column.name))
+        let pairs: Vec<_> = (before.visible_columns())
+            .filter(|column| !column.is_generated() && !key.has(&column.name))
             .filter_map(|column| Some((column, after.column(self.column(&column.name))?)))
             .collect();
         (self.changed, self.emptied) = values::changed(sides, &join, &pairs)?;
-        self.is_likely = sides.proof == Proof::Place
-            && !before.name.eq_ignore_ascii_case(&after.name)
-            && values::most_stayed(sides, &join, &pairs)?;
         Ok(())
     }
 
-    /// The new column that has all values of the lost one, or that has its very
-    /// place and most of them, if there is one.
+    /// The new column that has all values of the lost one, or that is surely the lost one under
+    /// another name, if there is one.
     fn renaming(
         &self,
         sides: Sides<'_>,
@@ -232,39 +228,22 @@ impl Compared {
                 return Ok(Some((*now).into()));
             }
         }
-        let mut columns = sides.before.columns.iter();
-        let Some(at) = columns.position(|column| column.name == lost) else {
+        // Nothing was dropped and made again, so a new one in its place is this one, whatever its
+        // values are now.
+        let mut columns = sides.before.visible_columns();
+        let at = columns.position(|column| column.name == lost);
+        let (Some(at), Proof::Columns) = (at, sides.proof) else {
             return Ok(None);
         };
-        let in_place = sides
-            .before
-            .columns
-            .get(at)
-            .zip(sides.after.columns.get(at));
-        let Some((had, now)) = in_place.filter(|(was, now)| {
+        let had = sides.before.visible_columns().nth(at);
+        let in_place = had.zip(sides.after.visible_columns().nth(at));
+        let now = in_place.filter(|(was, now)| {
             new.contains(&now.name.as_str())
                 && is_free(&now.name)
-                && !now.generated
-                && now.declared.eq_ignore_ascii_case(&was.declared)
-        }) else {
-            return Ok(None);
-        };
-        if sides.proof == Proof::Columns {
-            return Ok(Some(now.name.clone()));
-        }
-        // One that was added is the last; so may be one that went.
-        let mut later = (sides.before.columns.iter().zip(&sides.after.columns)).skip(at + 1);
-        if !later.any(|(was, now)| was.name == now.name) {
-            return Ok(None);
-        }
-        // What both have by default is the same without having been the same.
-        let said = values::said_by_both(had, now);
-        let sql = format!(
-            "SELECT count(*) > 0 AND count(*) FILTER (WHERE {}) * 2 >= count(*) {join} WHERE {said}",
-            equal(&was, &quote_name(&now.name)),
-        );
-        let most: bool = conn.query_row(&sql, [], |row| row.get(0))?;
-        Ok(most.then(|| now.name.clone()))
+                && !now.is_generated()
+                && now.declared_type.eq_ignore_ascii_case(&was.declared_type)
+        });
+        Ok(now.map(|(_, now)| now.name.clone()))
     }
 }
 
@@ -274,7 +253,7 @@ pub(super) fn equal(was: &str, now: &str) -> String {
 }
 
 pub(super) fn count(conn: &Connection, schema: &str, table: &Table) -> Result<u64> {
-    let table_name = in_schema(schema, &table.name);
+    let table_name = qualified_name(schema, &table.name);
     let sql = format!("SELECT count(*) FROM {table_name}");
     match (conn.query_row(&sql, [], |row| number(row, 0)), table.kind) {
         // A virtual table whose module is not here tells nothing.
@@ -289,6 +268,6 @@ pub(super) fn number(row: &Row<'_>, at: usize) -> Result<u64> {
 }
 
 /// Whether a column has a default that says nothing, and which.
-pub(super) fn default(column: &super::super::facts::Column) -> Option<String> {
-    text::literal(column.default.as_deref()?)
+pub(super) fn default(column: &Column) -> Option<String> {
+    literal_default(column.default.as_deref()?)
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::facts::{Facts, Table, key};
+use monolite_migrate::schema::{Schema, Table};
+use monolite_migrate::sql::name_key;
 
 /// Tables and columns before, and their names after.
 #[derive(Debug, Default)]
@@ -16,38 +17,38 @@ pub(super) struct Matches {
 
 impl Matches {
     pub(super) fn table(&mut self, before: &Table, after: &Table) {
-        self.taken.insert(key(&after.name));
-        self.tables.insert(key(&before.name), after.name.clone());
+        self.taken.insert(name_key(&after.name));
+        self.tables.insert(name_key(&before.name), after.name.clone());
     }
 
     pub(super) fn rename_columns(&mut self, before: &Table, renamed: &[(String, String)]) {
         for (from, to) in renamed {
-            let of = (key(&before.name), key(from));
+            let of = (name_key(&before.name), name_key(from));
             self.columns.insert(of, to.clone());
         }
     }
 
     /// The name now of the table that had this one.
     pub(super) fn of(&self, before: &str) -> Option<&str> {
-        self.tables.get(&key(before)).map(String::as_str)
+        self.tables.get(&name_key(before)).map(String::as_str)
     }
 
     /// Whether a table of now is one of before.
     pub(super) fn is_taken(&self, after: &str) -> bool {
-        self.taken.contains(&key(after))
+        self.taken.contains(&name_key(after))
     }
 
     /// The name now of a column, or what it would be.
     pub(super) fn column(&self, before: &Table, column: &str) -> String {
-        let of = (key(&before.name), key(column));
+        let of = (name_key(&before.name), name_key(column));
         let renamed = self.columns.get(&of).cloned();
         renamed.unwrap_or_else(|| column.into())
     }
 
     pub(super) fn pairs<'f>(
         &self,
-        before: &'f Facts,
-        after: &'f Facts,
+        before: &'f Schema,
+        after: &'f Schema,
     ) -> Vec<(&'f Table, &'f Table)> {
         let pairs = self.tables.iter();
         pairs

@@ -3,8 +3,9 @@
 
 use rusqlite::{Connection, Result, Row};
 
-use super::super::facts::{Column, Table, in_schema};
-use super::proof::Proof;
+use monolite_migrate::schema::{Column, Table};
+use monolite_migrate::sql::{qualified_name};
+use super::proof::{Proof, only_gained_columns};
 use super::rows::{Sides, default, equal, number};
 use monolite_migrate::sql::quote_name;
 
@@ -23,7 +24,7 @@ pub(super) struct Emptied {
 
 /// How many values the column has.
 pub(super) fn of(conn: &Connection, schema: &str, table: &Table, name: &str) -> Result<u64> {
-    let (from, quoted) = (in_schema(schema, &table.name), quote_name(name));
+    let (from, quoted) = (qualified_name(schema, &table.name), quote_name(name));
     let said = said(&quoted, table.column(name).and_then(default).as_slice());
     let sql = format!("SELECT count(*) FROM {from} WHERE {said}");
     conn.query_row(&sql, [], |row| number(row, 0))
@@ -71,7 +72,7 @@ fn ways<'p>(sides: Sides<'_>, (was, now): Pair<'p>, stayed: bool) -> Vec<Way<'p>
     let mut keys = before.foreign_keys.iter();
     let is_set = keys.any(|key| {
         [&key.on_delete, &key.on_update].contains(&&"SET DEFAULT".to_owned())
-            && key.from.iter().any(|c| c.eq_ignore_ascii_case(&was.name))
+            && key.from().any(|c| c.eq_ignore_ascii_case(&was.name))
     });
     let (had, has) = (default(was), default(now));
     if let (true, Some(default)) = (is_set, &had) {
@@ -106,15 +107,15 @@ pub(super) fn said_by_both(was: &Column, now: &Column) -> String {
 fn stayed(sides: Sides<'_>, join: &str) -> Result<usize> {
     match sides.proof {
         Proof::Columns => return Ok(usize::MAX),
-        Proof::Table if sides.before.only_gained_columns(sides.after) => {}
+        Proof::Table if only_gained_columns(sides.before, sides.after) => {}
         _ => return Ok(0),
     }
-    let both = sides.before.columns.iter().zip(&sides.after.columns);
+    let both = (sides.before.visible_columns()).zip(sides.after.visible_columns());
     for (at, (was, now)) in both.enumerate().collect::<Vec<_>>().into_iter().rev() {
-        if was.name != now.name || now.generated {
+        if was.name != now.name || now.is_generated() {
             continue;
         }
-        let never_added = now.primary > 0 || (now.not_null && now.default.is_none());
+        let never_added = now.key > 0 || (now.not_null && now.default.is_none());
         // What it held and still holds, it was not given by default.
         let holds = || {
             let (b, a) = (quote_name(&was.name), quote_name(&now.name));
@@ -132,24 +133,11 @@ fn stayed(sides: Sides<'_>, join: &str) -> Result<usize> {
 /// Whether a pair is among the first `stayed` columns.
 fn is_before(sides: Sides<'_>, (was, now): Pair<'_>, stayed: usize) -> bool {
     let place = |table: &Table, column: &Column| {
-        let mut columns = table.columns.iter();
+        let mut columns = table.visible_columns();
         columns.position(|one| one.name == column.name)
     };
     let (had, has) = (place(sides.before, was), place(sides.after, now));
     stayed == usize::MAX || (had == has && has.is_some_and(|at| at < stayed))
-}
-
-/// Whether most of what was said is said still.
-pub(super) fn most_stayed(sides: Sides<'_>, join: &str, pairs: &[Pair<'_>]) -> Result<bool> {
-    let (mut same, mut all) = (0, 0);
-    for (was, now) in pairs {
-        let said = said_by_both(was, now);
-        let equal = equal(&quote_name(&was.name), &quote_name(&now.name));
-        let count = |of: &str| sides.number(&format!("SELECT count(*) {join} WHERE {of}"));
-        all += count(&said)?;
-        same += count(&format!("{said} AND {equal}"))?;
-    }
-    Ok(same * 2 > all)
 }
 
 /// How many rows have other values, and the columns in which values went.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Result};
 
-use super::super::facts::{Column, Facts, ForeignKey, Table, in_schema};
+use monolite_migrate::schema::{Column, ForeignKey, IndexOrigin, Schema, Table};
+use monolite_migrate::sql::{qualified_name};
 use super::super::report::{About, Kind, Loss, Report};
 use super::objects::Both;
 use super::rows::number;
@@ -14,13 +15,13 @@ use monolite_migrate::sql::quote_name;
 /// Violations of foreign keys that were none before.
 pub(super) fn new(conn: &Connection, both: Both<'_>, report: &mut Report) -> Result<()> {
     let (before, after) = (both.before, both.after);
-    for child in after.tables.values() {
+    for child in super::data::in_name_order(after) {
         let may_differ = |table: &Table| {
             let was = before.table(&table.name);
-            both.look.touched.has(table.root) || was.is_none_or(|was| was.root != table.root)
+            both.look.touched.has(table.root_page) || was.is_none_or(|was| was.root_page != table.root_page)
         };
         let parents = child.foreign_keys.iter();
-        let mut parents = parents.map(|key| after.table(&key.table));
+        let mut parents = parents.map(|key| after.table(&key.parent));
         let same_keys = before
             .table(&child.name)
             .is_some_and(|was| was.foreign_keys.len() == child.foreign_keys.len());
@@ -63,7 +64,7 @@ fn of(conn: &Connection, both: Both<'_>, child: &Table, report: &mut Report) -> 
     if now.is_empty() {
         return Ok(());
     }
-    let was = both.before.tables.values().find(|was| {
+    let was = both.before.tables.iter().find(|was| {
         let now = both.matches.of(&was.name);
         now.is_some_and(|now| now.eq_ignore_ascii_case(&child.name))
     });
@@ -78,7 +79,7 @@ fn of(conn: &Connection, both: Both<'_>, child: &Table, report: &mut Report) -> 
         if is_apps_own(both.after, key) {
             let text = format!(
                 "{}: its rows without one in {} were not counted: its key is sorted as only the app can",
-                child.name, key.table
+                child.name, key.parent
             );
             report.note(About::Unseen, text);
             continue;
@@ -100,7 +101,7 @@ fn of(conn: &Connection, both: Both<'_>, child: &Table, report: &mut Report) -> 
         };
         if new > 0 {
             let loss = Loss::new(Kind::Violation, Some(&child.name), None).counted(new, all);
-            let text = format!("they point to rows of {} that are not there", key.table);
+            let text = format!("they point to rows of {} that are not there", key.parent);
             report.losses.push(loss.saying(text));
         }
     }
@@ -120,15 +121,15 @@ fn counts(conn: &Connection, schema: &str, table: &Table) -> Result<BTreeMap<i64
 /// Whether the parent is looked into in an order that is not known here. By its
 /// rowid it is not, and an index serves only if it is sorted as its columns are;
 /// unless it is the primary key's, and the key names no columns.
-fn is_apps_own(after: &Facts, key: &ForeignKey) -> bool {
-    let Some(parent) = after.table(&key.table) else {
+fn is_apps_own(after: &Schema, key: &ForeignKey) -> bool {
+    let Some(parent) = after.table(&key.parent) else {
         return false;
     };
-    let is_own = |name: &str| parent.column(name).is_some_and(Column::is_apps_own);
-    match key.to.as_slice() {
-        [] => (after.indexes_of(&parent.name)).any(|index| index.is_primary && index.is_apps_own),
+    let is_own = |name: &str| parent.column(name).is_some_and(Column::has_app_collation);
+    match key.to().as_slice() {
+        [] => (after.indexes_of(&parent.name)).any(|index| index.origin == IndexOrigin::PrimaryKey && index.has_app_collation),
         // An INTEGER PRIMARY KEY is its rowid, whatever its collation.
-        [one] => !is_rowid(parent, one) && is_own(one),
+        [one] => !parent.column(one).is_some_and(|column| column.is_rowid) && is_own(one),
         more => more.iter().any(|name| is_own(name)),
     }
 }
@@ -146,7 +147,7 @@ impl Pair<'_> {
     /// memory for each.
     fn added(&self, conn: &Connection, all: u64) -> Result<u64> {
         // Rows without a number cannot be found again.
-        let (Some(rowid), Some(old_rowid)) = (self.child.rowid(), self.was.rowid()) else {
+        let (Some(rowid), Some(old_rowid)) = (self.child.rowid_name(), self.was.rowid_name()) else {
             let old = counts(conn, "before", self.was)?;
             let old = old.get(&self.had.id).copied().unwrap_or(0);
             return Ok(all.saturating_sub(old));
@@ -156,7 +157,7 @@ impl Pair<'_> {
             // points to.
             let columns: Vec<String> = match numbers_stay(self.was) && numbers_stay(self.child) {
                 true => vec![format!("t.{rowid} AS c0")],
-                false => (key.from.iter().enumerate())
+                false => (key.from().enumerate())
                     .map(|(at, column)| format!("t.{} AS c{at}", quote_name(column)))
                     .collect(),
             };
@@ -165,13 +166,13 @@ impl Pair<'_> {
                  JOIN {} AS t ON t.{rowid} = f.rowid WHERE f.fkid = {}",
                 columns.join(", "),
                 literal(&table.name),
-                in_schema(schema, &table.name),
+                qualified_name(schema, &table.name),
                 key.id,
             )
         };
         let by: Vec<String> = match numbers_stay(self.was) && numbers_stay(self.child) {
             true => vec!["c0".into()],
-            false => (0..self.key.from.len())
+            false => (0..self.key.from().len())
                 .map(|at| format!("c{at}"))
                 .collect(),
         };
@@ -189,16 +190,7 @@ impl Pair<'_> {
 /// Whether the rowid is a column of the table, which goes along wherever the
 /// rows are copied.
 fn numbers_stay(table: &Table) -> bool {
-    matches!(table.primary_key().as_slice(), [one] if is_rowid(table, one))
-}
-
-/// Whether this column is the table's rowid.
-fn is_rowid(table: &Table, name: &str) -> bool {
-    let is_integer = |column: &Column| column.declared.eq_ignore_ascii_case("INTEGER");
-    let key = table.primary_key();
-    !table.without_rowid
-        && matches!(key.as_slice(), [one] if one.eq_ignore_ascii_case(name))
-        && table.column(name).is_some_and(is_integer)
+    table.rowid_column().is_some()
 }
 
 /// A text, for SQL.

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, Result};
 
-use super::super::facts::{Facts, Table, TableKind};
+use monolite_migrate::schema::{Schema, Table, TableKind};
+use monolite_migrate::sql::name_key;
 use super::super::tree::Touched;
 use super::key::{Key, lost_by_key};
 use super::rows::{self, Compared};
@@ -10,8 +11,8 @@ use super::values;
 
 pub(super) struct Virtuals<'v> {
     pub(super) conn: &'v Connection,
-    pub(super) before: &'v Facts,
-    pub(super) after: &'v Facts,
+    pub(super) before: &'v Schema,
+    pub(super) after: &'v Schema,
     pub(super) touched: &'v Touched,
 }
 
@@ -28,11 +29,11 @@ impl<'v> Virtuals<'v> {
         compared.lost = compared.before.saturating_sub(compared.after);
         // What a full-text table shows may be another table's.
         let content =
-            |facts: &'v Facts, table: &Table| facts.table(&format!("{}_content", table.name));
+            |facts: &'v Schema, table: &Table| facts.table(&format!("{}_content", table.name));
         let (own, own_now) = (content(self.before, was), content(self.after, now));
         let sizes = sizes(self.before, was).zip(sizes(self.after, now));
         // Made anew, its own rows may have got other numbers.
-        let numbers_stay = own.map(|own| own.root) == own_now.map(|own| own.root);
+        let numbers_stay = own.map(|own| own.root_page) == own_now.map(|own| own.root_page);
         if let Some((had, has)) = sizes.filter(|_| numbers_stay)
             && let Some(key) = Key::of(had, has, &[], &[])
         {
@@ -56,7 +57,7 @@ impl<'v> Virtuals<'v> {
         let shadows = shadows(self.before, was);
         let mut same = shadows.iter().filter_map(|had| {
             let has = self.after.table(&had.name)?;
-            (has.root == had.root && !self.touched.has(had.root)).then_some(())
+            (has.root_page == had.root_page && !self.touched.has(had.root_page)).then_some(())
         });
         was.sql == now.sql && !shadows.is_empty() && same.by_ref().count() == shadows.len()
     }
@@ -75,16 +76,17 @@ impl<'v> Virtuals<'v> {
     }
 }
 
-fn shadows<'f>(facts: &'f Facts, table: &Table) -> Vec<&'f Table> {
-    let of = format!("{}_", super::super::facts::key(&table.name));
+fn shadows<'f>(facts: &'f Schema, table: &Table) -> Vec<&'f Table> {
+    let of = format!("{}_", name_key(&table.name));
+    let is_of = |one: &&Table| name_key(&one.name).starts_with(&of);
     let all = facts.tables.iter();
-    all.filter(|(name, one)| one.kind == TableKind::Shadow && name.starts_with(&of))
-        .map(|(_, one)| one)
+    all.filter(|one| one.kind == TableKind::Shadow)
+        .filter(is_of)
         .collect()
 }
 
 /// Where a full-text table keeps how long each row's text is.
-fn sizes<'f>(facts: &'f Facts, table: &Table) -> Option<&'f Table> {
+fn sizes<'f>(facts: &'f Schema, table: &Table) -> Option<&'f Table> {
     let sizes = facts.table(&format!("{}_docsize", table.name))?;
     (sizes.kind == TableKind::Shadow).then_some(sizes)
 }

@@ -8,9 +8,11 @@ mod snapshot_reader;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use monolite_sqlite_format::{Header, lock_page};
 use rusqlite::Connection;
 
 pub use self::checksums::Checksums;
@@ -54,36 +56,36 @@ impl Pages {
 pub(super) struct Changed {
     /// Pages of the database that the snapshot has not, or has otherwise.
     pub(super) pages: Pages,
-    /// The database's.
-    pub(super) page_size: usize,
+    /// Pages of the database.
     pub(super) count: u32,
     /// Nothing differs at all but the counters in the first page's header.
     pub(super) is_same: bool,
 }
 
-/// Compares `main` of `conn`, in its read transaction, with the snapshot, which is not read if its
-/// `checksums` are known. `None` if their pages are of different sizes.
+/// The live database, in its read transaction.
+pub(super) type Database<'c> = monolite_sqlite_pages::Pages<&'c Connection>;
+
+/// Compares the database with the snapshot, which is not read if its `checksums` are known. `None`
+/// if their pages are of different sizes.
 pub(super) fn changed(
-    conn: &Connection,
+    database: &Database<'_>,
     before: &Path,
     checksums: Option<&Checksums>,
     progress: &DatabaseProgress<'_>,
 ) -> Result<Option<Changed>> {
+    let conn = database.conn();
     let at = |error| Error::sqlite("compare the pages of", conn, error);
-    let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get(0));
-    let page_size: u32 = number("page_size").map_err(at)?;
-    let count: u32 = number("page_count").map_err(at)?;
-    let page_size = page_size as usize;
+    let (page_size, count) = (database.page_size() as usize, database.count());
     let file = |error| Error::file("read the snapshot", before, error);
     let snapshot = File::open(before).map_err(file)?;
     let bytes = snapshot.metadata().map_err(file)?.len();
-    if page_size_of(before).map_err(file)? != page_size {
+    if page_size_of(before).map_err(file)? != Some(page_size) {
         return Ok(None);
     }
     progress.step("comparing", Some(u64::from(count) * page_size as u64));
     let checksums = checksums.filter(|checksums| checksums.are_of(page_size, bytes));
     let look = Look {
-        conn,
+        database,
         page_size,
         progress,
     };
@@ -98,7 +100,6 @@ pub(super) fn changed(
     let is_same = !is_more && bytes == u64::from(count) * page_size as u64;
     Ok(Some(Changed {
         pages,
-        page_size,
         count,
         is_same,
     }))
@@ -131,15 +132,16 @@ struct Differences {
 
 impl Differences {
     fn look(&mut self, number: u32, page: &[u8], their: Option<&[u8]>) {
-        if number != lock_page(page.len()) && their != Some(page) {
+        if number != lock_page(u32::try_from(page.len()).unwrap_or(0)) && their != Some(page) {
             self.pages.insert(number);
-            self.is_more |= number > 1 || !their.is_some_and(|their| is_same_first(page, their));
+            self.is_more |=
+                number > 1 || !their.is_some_and(|their| Header::is_same_but_counters(page, their));
         }
     }
 }
 
 struct Look<'l> {
-    conn: &'l Connection,
+    database: &'l Database<'l>,
     page_size: usize,
     progress: &'l DatabaseProgress<'l>,
 }
@@ -182,17 +184,14 @@ impl Look<'_> {
         &self,
         mut look: impl FnMut(u32, &[u8]) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
-        let mut all = self
-            .conn
-            .prepare("SELECT data FROM sqlite_dbpage('main')")?;
-        let mut rows = all.query([])?;
-        let mut number = 0;
-        while let Some(row) = rows.next()? {
-            number += 1;
-            look(number, row.get_ref(0)?.as_blob().unwrap_or_default())?;
+        let end = self.database.each(|number, page| {
             self.report(number);
-        }
-        Ok(())
+            match look(number, page) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        })?;
+        end.break_value().map_or(Ok(()), Err)
     }
 
     /// Every so often.
@@ -204,33 +203,11 @@ impl Look<'_> {
     }
 }
 
-/// The page that SQLite locks and never writes.
-pub(super) fn lock_page(page_size: usize) -> u32 {
-    let page = (1_usize << 30) / page_size + 1;
-    u32::try_from(page).unwrap_or(u32::MAX)
-}
-
-/// Whether two first pages differ in no more than what every commit counts up:
-/// the change counter, the schema's, and who wrote last.
-fn is_same_first(one: &[u8], other: &[u8]) -> bool {
-    let parts = |page: &[u8]| -> Option<Vec<u8>> {
-        let mut parts = page.get(..24)?.to_vec();
-        // The read and write versions tell only how it is written.
-        parts[18] = 0;
-        parts[19] = 0;
-        parts.extend(page.get(28..40)?);
-        parts.extend(page.get(44..92)?);
-        parts.extend(page.get(100..)?);
-        Some(parts)
-    };
-    parts(one).is_some() && parts(one) == parts(other)
-}
-
-fn page_size_of(path: &Path) -> std::io::Result<usize> {
-    let mut header = [0; 18];
+/// `None`: it is no database.
+fn page_size_of(path: &Path) -> io::Result<Option<usize>> {
+    let mut header = [0; Header::SIZE];
     File::open(path)?.read_exact(&mut header)?;
-    let size = usize::from(u16::from_be_bytes([header[16], header[17]]));
-    Ok(if size == 1 { 1 << 16 } else { size })
+    Ok(Header::parse(&header).map(|header| header.page_size as usize))
 }
 
 #[cfg(test)]
