@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::backup::Pages;
 
-/// Is told how far a restore, a verification or a backup is.
+/// Receives the progress of a restore, a verification or a backup.
 ///
 /// Called from several threads, up to a few thousand times a second; it must
 /// not block. `()` is for those who do not want to know.
