@@ -1,28 +1,30 @@
 //! A migration whose command may run, or has run.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::compare;
 use crate::error::{Error, Result};
 use crate::finalize::finalize;
-use crate::guard::Guard;
 use crate::journal::{Database, Heartbeat, Journal};
+use crate::migration_lock::Lock;
 use crate::options::{IfOpen, Options};
 use crate::pages::Checksums;
 use crate::progress::Progress;
 use crate::report::{Kind, Loss, Report};
 use crate::rollback::{NoCopy, roll_back};
 use crate::snapshots::{BEFORE, Keep};
-use crate::steps;
 use crate::verdict::Verdict;
+use crate::volume::Volume;
+use monolite_platform::failpoint;
 
 /// A migration that has begun: the snapshots and the journal are there, so its command may run.
 ///
 /// Dropped without [`finish`](Self::finish) or [`abandon`](Self::abandon) it counts as interrupted.
-#[derive(Debug)]
 pub struct Active {
-    pub(crate) guard: Guard,
+    pub(crate) volume: Volume,
+    pub(crate) _lock: Lock,
     pub(crate) journal: Journal,
     pub(crate) options: Options,
     /// Of the snapshots that this process wrote, by their paths in the directory of the copies.
@@ -41,6 +43,14 @@ pub(crate) struct Snapshots {
     pub(crate) checksums: HashMap<PathBuf, Checksums>,
 }
 
+impl fmt::Debug for Active {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Active")
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Active {
     /// How many databases there are that could be lost.
     #[must_use]
@@ -53,7 +63,7 @@ impl Active {
     /// # Errors
     /// The journal cannot be removed, or the disk fails.
     pub fn abandon(self) -> Result<()> {
-        finalize(&self.guard.volume, &self.journal, None)
+        finalize(&self.volume, &self.journal, None)
     }
 
     /// After the end of the command: compares the databases with their snapshots, and rolls all of
@@ -63,16 +73,16 @@ impl Active {
     /// The databases cannot be compared or rolled back. The next guard that enters rolls them back.
     pub fn finish(self, succeeded: bool) -> Result<Verdict> {
         let verdict = self.judge(succeeded);
-        self.guard.volume.host.report(Progress::Idle);
+        self.volume.host.report(Progress::Idle);
         verdict
     }
 
     fn judge(&self, succeeded: bool) -> Result<Verdict> {
-        let (volume, journal) = (&self.guard.volume, &self.journal);
-        steps::reached("guard.command-ended");
+        let (volume, journal) = (&self.volume, &self.journal);
+        failpoint::reached("guard.command-ended");
         let (reports, has_changed) = self.compare(succeeded);
         let is_refused = (reports.iter()).any(|report| report.refused().next().is_some());
-        steps::reached("guard.compared");
+        failpoint::reached("guard.compared");
         if succeeded && !is_refused {
             finalize(volume, journal, None)?;
             return Ok(Verdict::Accepted { reports });
@@ -87,7 +97,7 @@ impl Active {
             return Ok(Verdict::Left { reports, snapshots });
         }
         let is_open = volume.stays_open(&journal.known_files(volume)).is_some();
-        steps::reached("guard.rolling-back");
+        failpoint::reached("guard.rolling-back");
         // Of what others write there must be a copy. One of a migration alone is kept if there is
         // room: others may have come and gone.
         let no_copy = match is_open {
@@ -101,7 +111,7 @@ impl Active {
 
     /// What the command did to each database, and whether it changed anything at all.
     fn compare(&self, succeeded: bool) -> (Vec<Report>, bool) {
-        let (volume, journal) = (&self.guard.volume, &self.journal);
+        let (volume, journal) = (&self.volume, &self.journal);
         let dir = journal.copies(volume);
         let mut reports = Vec::new();
         let mut has_changed = false;

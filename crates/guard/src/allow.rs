@@ -1,8 +1,8 @@
 //! What a migration is meant to take away.
 
-use monolite_migrate::schema::{Schema};
-use monolite_migrate::sql::name_key;
 use crate::report::{Kind, Loss};
+use monolite_migrate::schema::Schema;
+use monolite_migrate::sql::name_key;
 
 /// One `--allow-loss`: a table with its rows, columns, values and all that hangs
 /// on it, `table.column`, the name of an index, a trigger or a view, or any of
@@ -99,7 +99,10 @@ fn is_in(schema: &Schema, name: &str) -> bool {
 }
 
 /// That an allowance names nothing, with what is most like it.
-pub(super) fn unknown<'f>(allowance: &Allowance, schema: impl Iterator<Item = &'f Schema>) -> String {
+pub(super) fn unknown<'f>(
+    allowance: &Allowance,
+    schema: impl Iterator<Item = &'f Schema>,
+) -> String {
     let tables = schema.flat_map(|schema| schema.tables.iter());
     let names: Vec<&str> = tables.map(|table| table.name.as_str()).collect();
     let near = names

@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
-use rustix::process::{Pid, Signal, getpgid};
+use monolite_platform::process::Process;
+use rustix::process::{Pid, Signal, getpgid, getpid};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::migration::Finished;
@@ -85,12 +86,9 @@ pub async fn run_command(
 /// The process group of this process, if a terminal has it in the foreground and sends it what is
 /// typed.
 fn terminal_group() -> Option<Pid> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // After the name: the state, the parent, the group, the session, the terminal, and the
-    // terminal's foreground group.
-    let rest: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    let group = rest.get(2)?;
-    (rest.get(5)? == group).then(|| Pid::from_raw(group.parse().ok()?))?
+    let own = Process::of(getpid())?;
+    own.group
+        .filter(|group| Some(*group) == own.foreground_group)
 }
 
 fn start(
@@ -114,7 +112,7 @@ fn start(
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "between fork and exec there is no other way")]
 fn die_with_parent(command: &mut Command) {
-    let parent = rustix::process::getpid();
+    let parent = getpid();
     // SAFETY: the closure makes two system calls and allocates nothing.
     unsafe {
         command.pre_exec(move || {

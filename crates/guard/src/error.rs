@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
-use crate::files;
+use monolite_platform::lock::LockError;
+use monolite_volume::layout;
 
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -166,9 +167,19 @@ impl Error {
     }
 }
 
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Cancelled(_) => Self::Cancelled,
+            LockError::Io { what, path, source } => Self::File { what, path, source },
+            other => Self::file("lock", Path::new(""), io::Error::other(other)),
+        }
+    }
+}
+
 fn not_rolled_back(database: &str, why: &str, file: &Path, snapshot: &Path) -> String {
-    let logs: Vec<String> = (files::COMPANIONS.iter())
-        .map(|suffix| shell_quoted(&files::beside(file, suffix)))
+    let logs: Vec<String> = layout::companions(file)
+        .map(|log| shell_quoted(&log))
         .collect();
     format!(
         "{database} could not be put back: {why}. Start again once that is mended, and it is put back then; or, while nothing has it open, run `rm -f {} && cp {} {}` and after that `monolite migrate --interrupted keep`",

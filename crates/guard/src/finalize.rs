@@ -7,8 +7,8 @@
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::snapshots::{self, Keep};
-use crate::steps;
 use crate::volume::Volume;
+use monolite_platform::failpoint;
 
 /// From now on the databases are what they are. Without `keep` the copies are removed.
 pub(crate) fn finalize(volume: &Volume, journal: &Journal, keep: Option<Keep>) -> Result<()> {
@@ -20,7 +20,7 @@ pub(crate) fn finalize(volume: &Volume, journal: &Journal, keep: Option<Keep>) -
     for known in &journal.databases {
         volume.sync(&volume.file(&known.name))?;
     }
-    steps::reached("guard.synced");
+    failpoint::reached("guard.synced");
     if let Some(keep) = keep
         && let Err(error) = snapshots::keep(&dir, keep)
     {
@@ -30,9 +30,9 @@ pub(crate) fn finalize(volume: &Volume, journal: &Journal, keep: Option<Keep>) -
             dir.display()
         ));
     }
-    steps::reached("guard.finalizing");
+    failpoint::reached("guard.finalizing");
     Journal::remove(volume.dir())?;
-    steps::reached("guard.finalized");
+    failpoint::reached("guard.finalized");
     let swept = match keep {
         Some(_) => snapshots::sweep(
             &volume.own_dir(),

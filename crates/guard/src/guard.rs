@@ -29,7 +29,8 @@ use crate::progress::Progress;
 use crate::rollback::Rollback;
 use crate::snapshots::{self, BEFORE, Keep};
 use crate::volume::Volume;
-use crate::{allow, compare, files, recover, steps};
+use crate::{allow, compare, files, recover};
+use monolite_platform::failpoint;
 
 /// The migration lock of a volume, held for one guarded migration.
 pub struct Guard {
@@ -59,7 +60,7 @@ impl Guard {
                 holder: holder.into(),
             })
         };
-        let lock = Lock::take(host.volume(), command, host.cancel(), wait)?;
+        let lock = Lock::acquire(host.volume(), command, host.cancel(), wait)?;
         let guard = Self {
             volume: Volume { host },
             command: command.into(),
@@ -129,7 +130,7 @@ impl Guard {
         snapshots::sweep(&own_dir, None, now_ms)?;
         let stamp = snapshots::unused_stamp(&own_dir, now_ms);
         let dir = own_dir.join(&stamp);
-        steps::reached("guard.locked");
+        failpoint::reached("guard.locked");
         let taken = match self.take_snapshots(&dir, &names) {
             Ok(taken) => taken,
             Err(error) => {
@@ -152,9 +153,9 @@ impl Guard {
             }),
             alone,
         };
-        steps::reached("guard.snapshots-taken");
+        failpoint::reached("guard.snapshots-taken");
         let written = journal.save(volume.dir()).and_then(|()| {
-            steps::reached("guard.journal-saved");
+            failpoint::reached("guard.journal-saved");
             match options.if_open {
                 // As long as there is room for it.
                 IfOpen::JudgeOnly => snapshots::keep(&dir, Keep::UntilRemoved),
@@ -171,7 +172,8 @@ impl Guard {
         let heartbeat = Heartbeat::start(volume.dir());
         volume.host.report(Progress::Idle);
         Ok(Active {
-            guard: self,
+            volume: self.volume,
+            _lock: self.lock,
             journal,
             options,
             checksums: taken.checksums,
@@ -238,7 +240,7 @@ impl Guard {
                 name: name.clone(),
                 snapshot,
             });
-            steps::reached("guard.snapshot-taken");
+            failpoint::reached("guard.snapshot-taken");
         }
         Ok(taken)
     }

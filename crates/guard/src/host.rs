@@ -9,7 +9,7 @@ use monolite_replica::backup::local::{self, TakeOptions};
 use monolite_replica::backup::{self, Cancel, Check, Pages};
 
 use crate::pages::Checksums;
-use crate::processes;
+use crate::processes::{self, Survivors};
 use crate::progress::Progress;
 
 /// How long a snapshot waits for a lock of another process on the database.
@@ -145,16 +145,6 @@ impl From<&backup::Error> for NoSnapshot {
             _ => Self::Other(why),
         }
     }
-}
-
-/// What an interrupted migration had left running.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Survivors {
-    /// Processes that did not end by themselves, in words.
-    pub ended: Vec<String>,
-    /// Databases that one of them had open for writing, or whose log it had, and may have written
-    /// to until it was gone.
-    pub written: Vec<PathBuf>,
 }
 
 /// Passes on how far a snapshot is, and takes the checksums of what is written to it.

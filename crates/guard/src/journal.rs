@@ -12,6 +12,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use monolite_volume::layout;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -67,13 +68,8 @@ pub(super) struct Database {
     pub(super) snapshot: Option<PathBuf>,
 }
 
-/// The directory of the journal and of the copies.
-pub(super) fn directory(volume: &Path) -> PathBuf {
-    volume.join(".monolite").join("migrating")
-}
-
 fn path(volume: &Path) -> PathBuf {
-    directory(volume).join("intent.json")
+    layout::migration_intent(volume)
 }
 
 impl Journal {

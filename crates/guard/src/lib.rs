@@ -40,7 +40,6 @@ mod recover;
 mod report;
 mod rollback;
 mod snapshots;
-pub mod steps;
 mod tree;
 mod verdict;
 mod volume;
@@ -57,11 +56,13 @@ pub use command::{CommandStatus, run_command};
 pub use compare::{Depth, compare};
 pub use error::{Error, Result};
 pub use guard::Guard;
-pub use host::{Host, NoSnapshot, Survivors, Taken};
+pub use host::{Host, NoSnapshot, Taken};
 pub use migration_lock::{ExclusiveLock, holder, interrupted};
 pub use options::{IfOpen, Interrupted, Options};
 pub use pages::Checksums;
-pub use processes::{Descendants, GUARDED, command_name, end_survivors, shell_command_name};
+pub use processes::{
+    Descendants, GUARDED, Survivors, command_name, end_survivors, shell_command_name,
+};
 pub use progress::{DatabaseProgress, Progress};
 pub use report::{About, Kind, Loss, Note, Report};
 pub use rollback::Rollback;

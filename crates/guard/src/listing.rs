@@ -1,83 +1,61 @@
 //! The files of a volume, and its links to databases elsewhere.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// Entries beyond which a volume is not listed.
-const MAX_ENTRIES: usize = 100_000;
-/// What is made anew when it is lost.
-const CACHES: [&str; 3] = ["cache.sqlite3", "pubsub.sqlite3", "metrics.sqlite3"];
-const HEADER: &[u8] = b"SQLite format 3\0";
+use monolite_volume::layout::{self, Role};
+use monolite_volume::walk::{Kind, Walk, is_database};
 
-/// What was found.
+/// Entries of directories beyond which a volume is not listed.
+const ENTRIES_MAX: usize = 100_000;
+
+/// What a volume holds, by the paths in it.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// All that is no directory, by its path in the volume; `None` if that is
-    /// too much.
-    pub(super) files: Option<Vec<PathBuf>>,
-    /// Those that are links to a database elsewhere.
-    pub(super) links: Vec<PathBuf>,
+pub(crate) struct Listing {
+    /// All that is no directory; `None` if that is too much.
+    pub(crate) files: Option<Vec<PathBuf>>,
+    /// Those that are links to a database outside of the volume.
+    pub(crate) links: Vec<PathBuf>,
 }
 
-/// Lists the volume, `.monolite` left out. Directories that cannot be read are
-/// passed over: nothing is found in them later, either.
-pub(super) fn list(volume: &Path) -> Listing {
+/// Lists the volume, `.monolite` left out. Directories that cannot be read are passed over: nothing
+/// is found in them later, either.
+pub(crate) fn list(volume: &Path) -> Listing {
     let (mut files, mut links) = (Vec::new(), Vec::new());
-    let mut left = MAX_ENTRIES;
-    let mut queue = VecDeque::from([PathBuf::new()]);
-    while let Some(below) = queue.pop_front() {
-        let Ok(listing) = std::fs::read_dir(volume.join(&below)) else {
-            continue;
+    let walked = Walk::new(volume).entries_max(ENTRIES_MAX).each(|entry| {
+        let Ok(name) = entry.path.strip_prefix(volume) else {
+            return;
         };
-        for entry in listing.flatten() {
-            let name = below.join(entry.file_name());
-            let Ok(kind) = entry.file_type() else {
-                continue;
-            };
-            if left == 0 {
-                return Listing { files: None, links };
-            }
-            left -= 1;
-            match kind.is_dir() {
-                true if name != Path::new(".monolite") => queue.push_back(name),
-                true => {}
-                false => {
-                    if kind.is_symlink() && leads_out_to_a_database(volume, &name) {
-                        links.push(name.clone());
-                    }
-                    files.push(name);
-                }
-            }
+        if entry.kind == Kind::Link && leads_out_to_a_database(volume, name) {
+            links.push(name.to_owned());
         }
-    }
+        if entry.kind != Kind::Directory {
+            files.push(name.to_owned());
+        }
+    });
+    let is_whole = match walked {
+        Ok(left_out) => !left_out.is_cut(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
     links.sort_unstable();
     Listing {
-        files: Some(files),
+        files: is_whole.then_some(files),
         links,
     }
 }
 
-/// One in the volume is found by itself. Nobody here has one outside open, so
-/// that no lock is lost by the look at its header.
+/// One in the volume is found by itself.
 fn leads_out_to_a_database(volume: &Path, link: &Path) -> bool {
-    if CACHES.iter().any(|cache| link == Path::new(cache)) {
+    if layout::role(link) == Role::Rebuilt {
         return false;
     }
     let (Ok(volume), Ok(target)) = (volume.canonicalize(), volume.join(link).canonicalize()) else {
         return false;
     };
-    if target.starts_with(volume) || !target.is_file() {
-        return false;
-    }
-    let mut header = [0; HEADER.len()];
-    let read = File::open(target).and_then(|mut file| file.read_exact(&mut header));
-    read.is_ok() && header == HEADER
+    !target.starts_with(volume) && target.is_file() && is_database(&target)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::symlink;
 
@@ -92,9 +70,10 @@ mod tests {
         for name in ["x.db", "a/b/c/d/y", ".monolite/z"] {
             std::fs::write(dir.join(name), "").unwrap();
         }
-        std::fs::write(out.join("app"), [HEADER, b"more"].concat()).unwrap();
+        std::fs::write(out.join("app"), b"SQLite format 3\0more").unwrap();
         std::fs::write(out.join("text"), "no database").unwrap();
         symlink(out.join("app"), dir.join("app.sqlite3")).unwrap();
+        symlink(out.join("app"), dir.join("cache.sqlite3")).unwrap();
         symlink(out.join("text"), dir.join("text.db")).unwrap();
         symlink(dir.join("x.db"), dir.join("inside.db")).unwrap();
         symlink(out.join("gone"), dir.join("gone.db")).unwrap();
@@ -104,6 +83,7 @@ mod tests {
         let expected = [
             "a/b/c/d/y",
             "app.sqlite3",
+            "cache.sqlite3",
             "gone.db",
             "inside.db",
             "text.db",
@@ -111,5 +91,6 @@ mod tests {
         ];
         assert_eq!(files, expected.map(PathBuf::from));
         assert_eq!(found.links, [PathBuf::from("app.sqlite3")]);
+        assert!(list(&dir.join("not-there")).files.is_some());
     }
 }

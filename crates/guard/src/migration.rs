@@ -117,7 +117,7 @@ pub async fn run<S, E: From<Error>>(
     };
     let took = since.elapsed();
     if !finished.left_running.is_empty() {
-        active.guard.volume.warn(format!(
+        active.volume.warn(format!(
             "what the command had left running was ended, since its work is judged now: {}",
             finished.left_running.join(", ")
         ));

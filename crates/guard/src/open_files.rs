@@ -2,15 +2,15 @@
 //! it were rolled back.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use monolite_platform::path::with_suffix;
+use monolite_platform::process::{self, Named, OpenFile};
+use monolite_volume::layout::COMPANIONS;
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
-
-use crate::files::{COMPANIONS, LOGS, beside};
 
 /// Longest time between a process's fork and exec, in which it has open what its parent has.
 const FORK_TIME_MAX: Duration = Duration::from_millis(300);
@@ -24,25 +24,30 @@ const LOCK_BYTES: i64 = 512;
 /// SQLite's locks, too, which show processes of other containers; closing the
 /// file then takes all locks of this process on it, so that is only for one
 /// that has no database open.
-pub(super) fn any_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
+pub(crate) fn any_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
     open(databases, probe, &COMPANIONS, |_| true)
 }
 
 /// As [`any_open`], of those that may write. A lock of another container does
-/// not tell, and counts.
-pub(super) fn any_writer(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
+/// say which of the two it is, and counts.
+pub(crate) fn any_writer(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
     // Who reads writes to `-shm`.
     let readers_are_seen = in_process(databases, &COMPANIONS, |_| true).is_some();
-    open(databases, probe && !readers_are_seen, &LOGS, may_write)
+    open(
+        databases,
+        probe && !readers_are_seen,
+        &["-wal", "-journal"],
+        |file| file.access().may_write(),
+    )
 }
 
 fn open(
     databases: &[PathBuf],
     probe: bool,
-    beside: &[&str],
-    counts: fn(&Path) -> bool,
+    with: &[&str],
+    counts: fn(&OpenFile) -> bool,
 ) -> Option<(PathBuf, String)> {
-    in_process(databases, beside, counts).or_else(|| {
+    in_process(databases, with, counts).or_else(|| {
         let mut databases = databases.iter().filter(|_| probe);
         let locked = databases.find(|database| is_locked(database))?;
         Some((locked.clone(), "another process".into()))
@@ -51,7 +56,7 @@ fn open(
 
 /// As [`any_open`], if it stays so: a process that was just forked still has open what its parent
 /// had, until it is another program.
-pub(super) fn stays_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
+pub(crate) fn stays_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
     let since = Instant::now();
     loop {
         let open = any_open(databases, probe)?;
@@ -63,7 +68,7 @@ pub(super) fn stays_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf,
 }
 
 /// Whether another process has a database open now.
-pub(super) fn is_open(database: &Path, probe: bool) -> bool {
+pub(crate) fn is_open(database: &Path, probe: bool) -> bool {
     any_open(&[database.into()], probe).is_some()
 }
 
@@ -71,7 +76,7 @@ pub(super) fn is_open(database: &Path, probe: bool) -> bool {
 fn in_process(
     databases: &[PathBuf],
     with: &[&str],
-    counts: fn(&Path) -> bool,
+    counts: fn(&OpenFile) -> bool,
 ) -> Option<(PathBuf, String)> {
     let mut wanted = HashMap::new();
     for database in databases {
@@ -79,51 +84,14 @@ fn in_process(
             continue;
         };
         for suffix in with {
-            wanted.insert(beside(&path, suffix), database);
+            wanted.insert(with_suffix(&path, suffix), database);
         }
         wanted.insert(path, database);
     }
-    let own = std::process::id().to_string();
-    let processes = std::fs::read_dir("/proc").ok()?.flatten();
-    for process in processes {
-        let pid = process.file_name();
-        let is_process = pid.as_encoded_bytes().iter().all(u8::is_ascii_digit);
-        if !is_process || pid == OsStr::new(&own) {
-            continue;
-        }
-        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        let mut targets = files.flatten().filter_map(|fd| {
-            let target = std::fs::read_link(fd.path()).ok()?;
-            Some((fd.path(), target))
-        });
-        let database = targets.find_map(|(fd, target)| {
-            let database = wanted.get(&target)?;
-            counts(&fd).then_some(database)
-        });
-        if let Some(database) = database {
-            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            let name = name.trim().escape_debug().to_string();
-            let by = format!("`{name}` (pid {})", pid.to_string_lossy());
-            return Some(((*database).clone(), by));
-        }
-    }
-    None
-}
-
-/// Whether a descriptor, by its path in `/proc`, is open for writing; what cannot
-/// be told is.
-fn may_write(fd: &Path) -> bool {
-    const READ_ONLY: u32 = 0;
-    const ACCESS: u32 = 0o3;
-    let (Some(number), Some(process)) = (fd.file_name(), fd.parent().and_then(Path::parent)) else {
-        return true;
-    };
-    let info = std::fs::read_to_string(process.join("fdinfo").join(number)).unwrap_or_default();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_none_or(|flags| flags & ACCESS != READ_ONLY)
+    let open = process::open_elsewhere(|file| wanted.contains_key(file.path()) && counts(file));
+    let file = open.ok()?.into_iter().next()?;
+    let database = *wanted.get(file.path())?;
+    Some((database.clone(), Named(file.pid).to_string()))
 }
 
 /// Whoever has read a database in WAL mode holds a lock on it until it closes
@@ -153,10 +121,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.db");
         std::fs::write(&path, "x").unwrap();
-        std::fs::write(beside(&path, "-wal"), "x").unwrap();
+        std::fs::write(with_suffix(&path, "-wal"), "x").unwrap();
         let databases = [path.clone()];
         assert_eq!(any_open(&databases, true), None);
-        for file in [path.clone(), beside(&path, "-wal")] {
+        for file in [path.clone(), with_suffix(&path, "-wal")] {
             let mut reader = Command::new("cat")
                 .stdin(Stdio::piped())
                 .stderr(File::open(file).unwrap())

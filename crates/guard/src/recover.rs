@@ -4,19 +4,20 @@
 //! rolled back is kept, unless somebody said that it need not be. A death in here leaves the
 //! journal as it was, and the next process begins once more.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::finalize::finalize;
-use crate::host::Survivors;
 use crate::journal::{Heartbeat, Journal, Times};
 use crate::options::{IfOpen, Interrupted};
+use crate::processes::Survivors;
 use crate::progress::Progress;
 use crate::rollback::{NoCopy, Rollback, roll_back};
 use crate::snapshots::{self, FOUND, Keep};
 use crate::volume::Volume;
-use crate::{files, open_files, steps};
+use crate::{files, open_files};
+use monolite_platform::failpoint;
 
 /// How long after the last heartbeat the interrupted migration itself may have written: until the
 /// next heartbeat was due, and until its last processes were gone.
@@ -66,7 +67,7 @@ impl Recovery<'_> {
             }
         }
         snapshots::keep(&dir, keep)?;
-        steps::reached("guard.left");
+        failpoint::reached("guard.left");
         finalize(volume, journal, Some(keep))?;
         Ok(Rollback {
             command: journal.command.clone(),
@@ -91,7 +92,7 @@ impl Recovery<'_> {
                 self.require_unused(last, |file| written(file).then_some(gone))?;
             }
             Journal::beat(volume.dir());
-            steps::reached("guard.survivors-gone");
+            failpoint::reached("guard.survivors-gone");
         }
         self.await_writers(how)?;
         if if_unused {
@@ -100,7 +101,7 @@ impl Recovery<'_> {
         // To write is to use a database. The heartbeat says until the end that it is the guard that
         // writes, also to the next process should this one die.
         let heartbeat = Heartbeat::start(volume.dir());
-        steps::reached("guard.recovering");
+        failpoint::reached("guard.recovering");
         let no_copy = match how {
             Interrupted::RollBack => NoCopy::Goes,
             _ => NoCopy::Stops,
@@ -183,7 +184,7 @@ impl Recovery<'_> {
         for (name, snapshot) in known.chain(new.map(|name| (name, None))) {
             let file = volume.file(&name);
             let last = until(&file).unwrap_or(last);
-            let logs: [PathBuf; 2] = files::LOGS.map(|suffix| files::beside(&file, suffix));
+            let logs = files::logs(&file);
             let is_used = Times::of(&file).is_some_and(|of| of.is_after(last, AFTER_HEARTBEAT_MAX))
                 || (logs.iter().filter_map(|log| Times::of(log)))
                     .any(|of| of.is_written_after(last, AFTER_HEARTBEAT_MAX));

@@ -41,7 +41,7 @@ kinds! {
     /// Values of a column that is still there: they are NULL now, or what the
     /// column has by default.
     Values = "values",
-    /// The key by which a table's rows are told apart.
+    /// The primary key of a table.
     PrimaryKey = "primary_key",
     /// An index, or what made it unique or partial.
     Index = "index",
@@ -87,7 +87,7 @@ pub struct Loss {
     pub count: u64,
     /// Of how many there were.
     pub of: u64,
-    /// What there is to say besides: a definition, SQLite's own words.
+    /// More about it: a definition, SQLite's own words.
     pub detail: String,
     /// The allowance that covers it.
     pub allowed_by: Option<String>,
@@ -155,7 +155,7 @@ pub struct Report {
     pub database: String,
     /// What it took away.
     pub losses: Vec<Loss>,
-    /// What it did besides, as far as it may matter; the gravest first.
+    /// What else it did, as far as it may matter; the gravest first.
     pub notes: Vec<Note>,
 }
 

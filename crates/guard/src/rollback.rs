@@ -34,7 +34,8 @@ use crate::progress::DatabaseProgress;
 use crate::snapshots::{self, FOUND, Keep, NEW};
 use crate::volume::Volume;
 use crate::write_check::WriteCheck;
-use crate::{LOCK_WAIT_MAX, compare, files, open_files, steps};
+use crate::{LOCK_WAIT_MAX, compare, files, open_files};
+use monolite_platform::failpoint;
 
 /// Copies that are taken of a database to which others write all the time. The last may lack what
 /// they wrote in its last moments.
@@ -112,7 +113,7 @@ pub(crate) fn roll_back(
             (false, false) => volume.warn_unguarded(&name),
         }
     }
-    steps::reached("guard.all-rolled-back");
+    failpoint::reached("guard.all-rolled-back");
     Ok(work.done)
 }
 
@@ -168,7 +169,7 @@ impl Work<'_> {
                 if !self.copy(name, &file, snapshot)? {
                     check = None;
                 }
-                steps::reached("guard.found-kept");
+                failpoint::reached("guard.found-kept");
             }
             let written = match is_there {
                 true => Ok(()),
@@ -182,7 +183,7 @@ impl Work<'_> {
                     let found = self.move_away(name, FOUND)?;
                     self.done.found.push(found.clone());
                     moved = Some(found);
-                    steps::reached("guard.moved-away");
+                    failpoint::reached("guard.moved-away");
                     is_there = false;
                 }
                 Err(error) => {
@@ -195,7 +196,7 @@ impl Work<'_> {
             }
         }
         self.done.databases.push(shown);
-        steps::reached("guard.rolled-back");
+        failpoint::reached("guard.rolled-back");
         Ok(())
     }
 
@@ -234,7 +235,7 @@ impl Work<'_> {
     fn set_aside(&mut self, name: &Path) -> Result<()> {
         let file = self.volume.file(name);
         let holds = |path: &Path| path.metadata().is_ok_and(|file| file.len() > 0);
-        if !file.exists() || !(holds(&file) || holds(&files::beside(&file, "-wal"))) {
+        if !file.exists() || !(holds(&file) || holds(&files::with_suffix(&file, "-wal"))) {
             return Ok(());
         }
         if let Some((_, by)) = self.volume.stays_open(std::slice::from_ref(&file)) {
@@ -250,7 +251,7 @@ impl Work<'_> {
         }
         self.volume.sync(&file)?;
         let aside = self.move_away(name, NEW)?;
-        steps::reached("guard.set-aside");
+        failpoint::reached("guard.set-aside");
         self.done.made.push(name.display().to_string());
         self.done.set_aside.push(aside);
         Ok(())
@@ -267,7 +268,7 @@ impl Work<'_> {
                 // The rule for copies does not reach it.
                 self.keep_until_removed()?;
                 let stamp = self.dir.file_name().unwrap_or_default().to_string_lossy();
-                files::beside(&file, &format!(".{kind}-{stamp}"))
+                files::with_suffix(&file, &format!(".{kind}-{stamp}"))
             }
         };
         let target = snapshots::unused_path(&target);
@@ -333,7 +334,7 @@ fn write_back(
     progress: &DatabaseProgress<'_>,
 ) -> Result<()> {
     write_over(file, snapshot, check, progress)?;
-    steps::reached("guard.written-back");
+    failpoint::reached("guard.written-back");
     match compare::is_same(file, snapshot, progress)? {
         true => Ok(()),
         false => {
@@ -393,7 +394,7 @@ fn write_over(
                 let done = u64::try_from(done).unwrap_or(0) * page_size;
                 progress.advance(done.saturating_sub(reported));
                 reported = done;
-                steps::reached("guard.writing-back");
+                failpoint::reached("guard.writing-back");
             }
             _ if since.elapsed() < LOCK_WAIT_MAX => std::thread::sleep(LOCK_PAUSE),
             _ => {

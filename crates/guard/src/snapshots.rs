@@ -56,7 +56,7 @@ pub(crate) fn unused_path(path: &Path) -> PathBuf {
     let mut n = 1;
     while unused.symlink_metadata().is_ok() {
         n += 1;
-        unused = files::beside(path, &format!("-{n}"));
+        unused = files::with_suffix(path, &format!("-{n}"));
     }
     unused
 }

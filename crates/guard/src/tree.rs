@@ -18,7 +18,7 @@ use crate::pages::{Changed, Database, Pages};
 pub(super) enum Touched {
     /// No others than these.
     Roots(HashSet<u32>),
-    /// It cannot be told.
+    /// Unknown: any may.
     Any,
 }
 
@@ -31,8 +31,7 @@ impl Touched {
     }
 }
 
-/// Looks at the trees of the database that begin at `roots`; the one of the
-/// schema itself besides.
+/// Looks at the trees of the database that begin at `roots`, and at that of the schema.
 pub(super) fn touched(
     database: &Database<'_>,
     changed: &Changed,
@@ -140,7 +139,7 @@ impl Walk<'_> {
         changed
     }
 
-    /// The free pages, as the header tells; false if the list is not whole.
+    /// The free pages, by the header; false if the list is not whole.
     fn free(&mut self, header: &Header) -> rusqlite::Result<bool> {
         let mut next = header.first_free;
         let mut left = self.changed.count;

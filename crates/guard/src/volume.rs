@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use monolite_volume::layout;
+
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::journal;
 use crate::listing::list;
 use crate::progress::{DatabaseProgress, Progress};
 use crate::{files, open_files};
@@ -23,7 +24,7 @@ impl Volume {
 
     /// Where the journal and the copies are.
     pub(crate) fn own_dir(&self) -> PathBuf {
-        journal::directory(self.dir())
+        layout::migrations(self.dir())
     }
 
     /// A database's path in the volume.
@@ -89,7 +90,7 @@ impl Volume {
     /// Makes the disk keep a database, with its log.
     pub(crate) fn sync(&self, file: &Path) -> Result<()> {
         let files = [file.to_owned()].into_iter();
-        let files = files.chain(files::LOGS.map(|suffix| files::beside(file, suffix)));
+        let files = files.chain(files::logs(file));
         for file in files {
             match self.host.sync(&file) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

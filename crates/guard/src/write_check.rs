@@ -49,7 +49,7 @@ impl WriteCheck {
 
 /// By the metadata alone: to open and close the file would release locks of this process.
 fn written(file: &Path) -> Written {
-    [file.to_owned(), files::beside(file, "-wal")].map(|file| {
+    [file.to_owned(), files::with_suffix(file, "-wal")].map(|file| {
         let metadata = file.metadata().ok()?;
         Some((metadata.modified().ok()?, metadata.len()))
     })

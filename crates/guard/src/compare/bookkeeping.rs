@@ -1,7 +1,7 @@
 //! Where tools keep which migrations were applied. Rows there come and go with
 //! the migrations themselves, so that only the loss of all of them is one.
 
-use monolite_migrate::schema::{Table};
+use monolite_migrate::schema::Table;
 
 /// The tables, and columns that they have; for names that an app's own table
 /// may well have, sets of which one is there.

@@ -4,11 +4,12 @@
 
 use rusqlite::Connection;
 
+use super::definitions::in_name_order;
+use super::matches::Both;
+use super::trouble::Trouble;
+use crate::report::{Kind, Loss};
 use monolite_migrate::schema::{Table, TableKind};
-use monolite_migrate::sql::{qualified_name};
-use super::super::report::{Kind, Loss};
-use super::Trouble;
-use super::objects::{Both, in_name_order};
+use monolite_migrate::sql::qualified_name;
 
 pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
     let Both {
@@ -20,9 +21,8 @@ pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
     let mut losses = Vec::new();
     for view in in_name_order(&after.views) {
         let sql = |schema| format!("SELECT * FROM {}", qualified_name(schema, &view.name));
-        let worked = || {
-            before.view(&view.name).is_none() || refused(conn, &sql("before")).is_none()
-        };
+        let worked =
+            || before.view(&view.name).is_none() || refused(conn, &sql("before")).is_none();
         if let Some(why) = refused(conn, &sql("main"))
             && worked()
         {
@@ -49,7 +49,9 @@ pub(super) fn new(conn: &Connection, both: Both<'_>) -> Vec<Loss> {
 /// Statements that need every trigger and foreign key of the table.
 fn writes(schema: &str, table: &Table) -> Vec<String> {
     let name = qualified_name(schema, &table.name);
-    let columns = table.visible_columns().filter(|column| !column.is_generated());
+    let columns = table
+        .visible_columns()
+        .filter(|column| !column.is_generated());
     let sets: Vec<String> = columns
         .map(|column| monolite_migrate::sql::quote_name(&column.name))
         .map(|column| format!("{column} = {column}"))

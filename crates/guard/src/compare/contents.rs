@@ -1,12 +1,12 @@
-//! Rows by what is in them, where no key tells them apart.
+//! Rows compared by their contents, where no key identifies them.
 
 use rusqlite::Result;
 
-use monolite_migrate::schema::{Column};
-use monolite_migrate::sql::{qualified_name};
 use super::key::Key;
-use super::rows::{Sides, count, equal};
+use super::sides::{Sides, count, equal};
 use monolite_migrate::schema::Affinity;
+use monolite_migrate::schema::Column;
+use monolite_migrate::sql::qualified_name;
 use monolite_migrate::sql::quote_name;
 
 /// Rows whose contents are not there as often as they were.
@@ -79,7 +79,7 @@ pub(super) fn has_strangers(
             Some((quote_name(&was.name), quote_name(&now.name)))
         })
         .collect();
-    // Of a single column nobody can tell.
+    // With a single column there is nothing to compare by.
     if pairs.len() < 2 {
         return Ok(false);
     }

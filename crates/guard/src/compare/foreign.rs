@@ -1,9 +1,9 @@
 //! Which foreign key is which.
 
+use super::key::primary_key;
+use super::matches::Both;
 use monolite_migrate::schema::{ForeignKey, Table};
 use monolite_migrate::sql::name_key;
-use super::key::primary_key;
-use super::objects::Both;
 
 /// Whether a foreign key of now is one of before, whatever it does on a delete
 /// or an update.

@@ -2,16 +2,16 @@
 
 use rusqlite::Connection;
 
-use super::super::error::{Error, Result};
+use super::trouble::{Trouble, unreadable};
+use crate::error::{Error, Result};
+use crate::progress::DatabaseProgress;
+use crate::report::{About, Kind, Loss, Report};
+use crate::tree::Touched;
 use monolite_migrate::schema::{Schema, Table, TableKind};
-use super::super::progress::DatabaseProgress;
-use super::super::report::{About, Kind, Loss, Report};
-use super::super::tree::Touched;
-use super::{Trouble, unreadable};
 use monolite_migrate::sql::quote_name;
 
-/// Findings of a database that are told.
-const FINDINGS: usize = 10;
+/// Findings of one database that are reported.
+const FINDINGS_MAX: usize = 10;
 
 pub(super) struct Check<'c> {
     pub(super) conn: &'c Connection,
@@ -33,7 +33,12 @@ impl Check<'_> {
     /// Looks at everything.
     pub(super) fn whole(&mut self, progress: &DatabaseProgress<'_>) -> Result<()> {
         progress.step("checking", None);
-        match self.after.indexes.iter().any(|index| index.has_app_collation) {
+        match self
+            .after
+            .indexes
+            .iter()
+            .any(|index| index.has_app_collation)
+        {
             // Their order is not known here, and would be taken for damage.
             true => self.each("integrity_check"),
             false => self.all("integrity_check"),
@@ -61,7 +66,7 @@ impl Check<'_> {
 
     fn each(&mut self, check: &str) -> Result<()> {
         let after = self.after;
-        for table in super::data::in_name_order(after) {
+        for table in super::matches::in_name_order(after) {
             let concerned = check == "integrity_check" || self.touched.has(table.root_page);
             if concerned && table.kind != TableKind::Virtual && !self.is_unreadable(table) {
                 self.one(check, table)?;
@@ -131,11 +136,11 @@ impl Check<'_> {
         let had = findings(self.conn, "before", check, table).unwrap_or_default();
         let (old, new): (Vec<_>, Vec<_>) = now.into_iter().partition(|one| had.contains(one));
         let of = table.map(|table| format!("{table}: ")).unwrap_or_default();
-        for one in old.iter().take(FINDINGS) {
+        for one in old.iter().take(FINDINGS_MAX) {
             let text = format!("{of}damaged before the migration already: {one}");
             self.report.note(About::OlderDamage, text);
         }
-        for one in new.into_iter().take(FINDINGS) {
+        for one in new.into_iter().take(FINDINGS_MAX) {
             let loss = Loss::new(Kind::Integrity, table, None).saying(one);
             self.report.losses.push(loss);
         }

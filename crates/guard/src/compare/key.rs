@@ -1,13 +1,13 @@
-//! What tells the rows of a table apart, before and after.
+//! The key by which a row before a migration is found after it.
 
 use rusqlite::{Connection, Result};
 
-use monolite_migrate::schema::{Table};
-use monolite_migrate::sql::{qualified_name};
-use super::rows::{Sides, number};
+use super::sides::{Sides, number};
+use monolite_migrate::schema::Table;
+use monolite_migrate::sql::qualified_name;
 use monolite_migrate::sql::quote_name;
 
-/// What tells rows apart: pairs of a column before and after, as SQL names;
+/// The columns that identify a row: pairs of a column before and after, as SQL names;
 /// one of which is never NULL in a row that is there.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -139,8 +139,8 @@ pub(super) fn lost_by_key(
     if lost == 0 || before.rowid_name().is_none() || key.columns.is_empty() {
         return Ok(lost);
     }
-    // A key that is NULL, as old tables allow, is like no other: such rows are
-    // told apart by nothing but their number.
+    // A key that is NULL, as old tables allow, equals no other: such rows are
+    // identified by nothing but their rowid.
     let null = |side: fn(&(String, String)) -> &String| {
         let nulls: Vec<String> = key
             .pairs

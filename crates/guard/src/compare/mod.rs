@@ -6,17 +6,17 @@
 
 mod bookkeeping;
 mod broken;
-mod constraints;
 mod contents;
-mod data;
+mod definitions;
 mod foreign;
-mod indexes;
 mod integrity;
 mod key;
-mod objects;
-mod proof;
+mod matches;
+mod recreation;
 mod rows;
-mod tables;
+mod sides;
+mod table_data;
+mod trouble;
 mod values;
 mod violations;
 mod virtuals;
@@ -25,13 +25,16 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{Error, Result};
-use monolite_migrate::schema::{Schema, TableKind};
-use super::pages::{self, Changed, Checksums, Database};
-use super::progress::DatabaseProgress;
-use super::report::{Kind, Loss, Report};
-use super::tree::{self, Touched};
+use crate::error::{Error, Result};
+use crate::pages::{self, Changed, Checksums, Database};
+use crate::progress::DatabaseProgress;
+use crate::report::{Kind, Loss, Report};
+use crate::tree::{self, Touched};
+use matches::Both;
 use monolite_migrate::schema::stand_in_collations;
+use monolite_migrate::schema::{Schema, TableKind};
+use recreation::Look;
+use trouble::Trouble;
 
 /// How thoroughly SQLite looks for damage after a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,9 +126,8 @@ fn one(loss: Loss) -> Report {
 
 /// All of an empty file's content may be in its log.
 fn has_log(live: &Path) -> bool {
-    let mut log = live.as_os_str().to_owned();
-    log.push("-wal");
-    Path::new(&log).metadata().is_ok_and(|file| file.len() > 0)
+    let log = crate::files::with_suffix(live, "-wal");
+    log.metadata().is_ok_and(|file| file.len() > 0)
 }
 
 /// The read transaction that all of a comparison is in.
@@ -153,35 +155,6 @@ fn open(live: &Path, before: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
-/// Why SQLite did not do something.
-enum Trouble {
-    /// The file is damaged.
-    Damage,
-    /// It does not take the statement: the app has functions of its own, say,
-    /// which the database is well without.
-    Statement,
-    Other,
-}
-
-impl Trouble {
-    fn of(error: &rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode as Code;
-        // SQLite's own one is behind more than one of rusqlite's.
-        let own = std::error::Error::source(error)
-            .and_then(|own| own.downcast_ref::<rusqlite::ffi::Error>());
-        match own.map(|own| own.code) {
-            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Damage,
-            Some(Code::Unknown) => Self::Statement,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// That one table cannot be read.
-fn unreadable(table: &str, error: &rusqlite::Error) -> Loss {
-    Loss::new(Kind::Unreadable, Some(table), None).saying(error.to_string())
-}
-
 fn compared(
     database: &Database<'_>,
     before: &Path,
@@ -200,20 +173,20 @@ fn compared(
     let touched = touched(database, changed.as_ref(), &now).map_err(at)?;
     progress.step("comparing rows", None);
     let mut report = Report::default();
-    let looked = data::Look {
+    let looked = Look {
         conn,
         before: &was,
         after: &now,
         touched: &touched,
     };
-    let matches = looked.compare(&mut report)?;
-    let both = objects::Both {
+    let matches = table_data::compare(&looked, &mut report)?;
+    let both = Both {
         before: &was,
         after: &now,
         matches: &matches,
         look: &looked,
     };
-    objects::compare(both, &mut report);
+    definitions::compare(both, &mut report);
     progress.step("checking", None);
     let of = |error| Error::sqlite("check the foreign keys of", conn, error);
     violations::new(conn, both, &mut report).map_err(of)?;

@@ -4,19 +4,18 @@
 //! rowid. A table without a declared key may have been given new rowids; if
 //! rows seem gone there, contents are counted instead.
 
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, Result};
 
-use monolite_migrate::schema::{Column, Table, TableKind};
-use monolite_migrate::sql::{qualified_name};
-use monolite_migrate::sql::literal_default;
 use super::contents;
 use super::key::{Key, lost_by_key};
-use super::proof::Proof;
+use super::recreation::Proof;
+use super::sides::{Sides, count, equal};
 use super::values::{self, Emptied};
+use monolite_migrate::schema::Table;
 use monolite_migrate::sql::quote_name;
 
-/// Pairs of a lost and a new column that are tried as one column renamed.
-const RENAMES_TRIED: usize = 64;
+/// New columns that a missing one is compared with, to see whether it was renamed.
+const RENAMES_TRIED_MAX: usize = 64;
 
 /// How a table compares.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -73,22 +72,6 @@ pub(super) fn unchanged(before: &Table, after: &Table) -> Option<Compared> {
             .push((column.name.clone(), now.name.clone()));
     }
     Some(compared)
-}
-
-/// Both tables of one, on their connection.
-#[derive(Clone, Copy)]
-pub(super) struct Sides<'s> {
-    pub(super) conn: &'s Connection,
-    pub(super) before: &'s Table,
-    pub(super) after: &'s Table,
-    pub(super) proof: Proof,
-}
-
-impl Sides<'_> {
-    /// The number of the one query's one row.
-    pub(super) fn number(&self, sql: &str) -> Result<u64> {
-        self.conn.query_row(sql, [], |row| number(row, 0))
-    }
 }
 
 pub(super) fn compare(
@@ -158,8 +141,8 @@ pub(super) fn compare(
 }
 
 impl Compared {
-    /// Where nothing but a number tells rows apart, they may have changed
-    /// places; or others may have got the numbers of those that are gone.
+    /// Where only a rowid identifies rows, they may have been numbered again, or other rows may
+    /// have the rowids of those that are gone.
     fn without_a_key(&mut self, sides: Sides<'_>, key: &Key) -> Result<()> {
         if !self.emptied.is_empty() {
             if contents::lost(sides, self.after)? == 0 {
@@ -214,7 +197,7 @@ impl Compared {
         let conn = sides.conn;
         let was = quote_name(lost);
         let is_free = |now: &str| !self.renamed.iter().any(|(_, taken)| taken == now);
-        for now in new.iter().take(RENAMES_TRIED) {
+        for now in new.iter().take(RENAMES_TRIED_MAX) {
             if !is_free(now) {
                 continue;
             }
@@ -245,29 +228,4 @@ impl Compared {
         });
         Ok(now.map(|(_, now)| now.name.clone()))
     }
-}
-
-/// That the two columns have one value, not to be looked up in an index.
-pub(super) fn equal(was: &str, now: &str) -> String {
-    format!("b.{was} = +a.{now} COLLATE BINARY")
-}
-
-pub(super) fn count(conn: &Connection, schema: &str, table: &Table) -> Result<u64> {
-    let table_name = qualified_name(schema, &table.name);
-    let sql = format!("SELECT count(*) FROM {table_name}");
-    match (conn.query_row(&sql, [], |row| number(row, 0)), table.kind) {
-        // A virtual table whose module is not here tells nothing.
-        (Err(_), TableKind::Virtual) => Ok(0),
-        (result, _) => result,
-    }
-}
-
-/// A count.
-pub(super) fn number(row: &Row<'_>, at: usize) -> Result<u64> {
-    Ok(row.get::<_, i64>(at)?.unsigned_abs())
-}
-
-/// Whether a column has a default that says nothing, and which.
-pub(super) fn default(column: &Column) -> Option<String> {
-    literal_default(column.default.as_deref()?)
 }

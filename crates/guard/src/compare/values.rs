@@ -3,10 +3,10 @@
 
 use rusqlite::{Connection, Result, Row};
 
+use super::recreation::{Proof, only_gained_columns};
+use super::sides::{Sides, default, equal, number};
 use monolite_migrate::schema::{Column, Table};
-use monolite_migrate::sql::{qualified_name};
-use super::proof::{Proof, only_gained_columns};
-use super::rows::{Sides, default, equal, number};
+use monolite_migrate::sql::qualified_name;
 use monolite_migrate::sql::quote_name;
 
 /// A column in which values went.

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Result};
 
+use super::foreign;
+use super::matches::Both;
+use super::sides::number;
+use super::trouble::{Trouble, unreadable};
+use crate::report::{About, Kind, Loss, Report};
 use monolite_migrate::schema::{Column, ForeignKey, IndexOrigin, Schema, Table};
-use monolite_migrate::sql::{qualified_name};
-use super::super::report::{About, Kind, Loss, Report};
-use super::objects::Both;
-use super::rows::number;
-use super::{Trouble, foreign, unreadable};
+use monolite_migrate::sql::qualified_name;
 use monolite_migrate::sql::quote_name;
 
 /// Violations of foreign keys that were none before.
 pub(super) fn new(conn: &Connection, both: Both<'_>, report: &mut Report) -> Result<()> {
     let (before, after) = (both.before, both.after);
-    for child in super::data::in_name_order(after) {
+    for child in super::matches::in_name_order(after) {
         let may_differ = |table: &Table| {
             let was = before.table(&table.name);
-            both.look.touched.has(table.root_page) || was.is_none_or(|was| was.root_page != table.root_page)
+            both.look.touched.has(table.root_page)
+                || was.is_none_or(|was| was.root_page != table.root_page)
         };
         let parents = child.foreign_keys.iter();
         let mut parents = parents.map(|key| after.table(&key.parent));
@@ -36,7 +38,7 @@ pub(super) fn new(conn: &Connection, both: Both<'_>, report: &mut Report) -> Res
             Ok(()) => {}
             Err(error) => match Trouble::of(&error) {
                 // A parent without the key that is pointed to, mostly, which is
-                // told as broken.
+                // reported as broken.
                 Trouble::Statement => {
                     let text = format!(
                         "{}: its foreign keys could not be checked: {error}",
@@ -127,7 +129,8 @@ fn is_apps_own(after: &Schema, key: &ForeignKey) -> bool {
     };
     let is_own = |name: &str| parent.column(name).is_some_and(Column::has_app_collation);
     match key.to().as_slice() {
-        [] => (after.indexes_of(&parent.name)).any(|index| index.origin == IndexOrigin::PrimaryKey && index.has_app_collation),
+        [] => (after.indexes_of(&parent.name))
+            .any(|index| index.origin == IndexOrigin::PrimaryKey && index.has_app_collation),
         // An INTEGER PRIMARY KEY is its rowid, whatever its collation.
         [one] => !parent.column(one).is_some_and(|column| column.is_rowid) && is_own(one),
         more => more.iter().any(|name| is_own(name)),
@@ -147,13 +150,14 @@ impl Pair<'_> {
     /// memory for each.
     fn added(&self, conn: &Connection, all: u64) -> Result<u64> {
         // Rows without a number cannot be found again.
-        let (Some(rowid), Some(old_rowid)) = (self.child.rowid_name(), self.was.rowid_name()) else {
+        let (Some(rowid), Some(old_rowid)) = (self.child.rowid_name(), self.was.rowid_name())
+        else {
             let old = counts(conn, "before", self.was)?;
             let old = old.get(&self.had.id).copied().unwrap_or(0);
             return Ok(all.saturating_sub(old));
         };
         let violations = |schema: &str, table: &Table, rowid: &str, key: &ForeignKey, n: i8| {
-            // A number of its own stays with a row; else it is told by what it
+            // A rowid that is a column stays with its row; else the row is identified by what it
             // points to.
             let columns: Vec<String> = match numbers_stay(self.was) && numbers_stay(self.child) {
                 true => vec![format!("t.{rowid} AS c0")],

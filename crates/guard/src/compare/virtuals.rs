@@ -1,13 +1,14 @@
-//! Full-text tables and other virtual ones, by what can be told of them.
+//! Full-text tables and other virtual ones, as far as they can be compared.
 
 use rusqlite::{Connection, Result};
 
+use super::key::{Key, lost_by_key};
+use super::rows::Compared;
+use super::sides;
+use super::values;
+use crate::tree::Touched;
 use monolite_migrate::schema::{Schema, Table, TableKind};
 use monolite_migrate::sql::name_key;
-use super::super::tree::Touched;
-use super::key::{Key, lost_by_key};
-use super::rows::{self, Compared};
-use super::values;
 
 pub(super) struct Virtuals<'v> {
     pub(super) conn: &'v Connection,
@@ -32,7 +33,7 @@ impl<'v> Virtuals<'v> {
             |facts: &'v Schema, table: &Table| facts.table(&format!("{}_content", table.name));
         let (own, own_now) = (content(self.before, was), content(self.after, now));
         let sizes = sizes(self.before, was).zip(sizes(self.after, now));
-        // Made anew, its own rows may have got other numbers.
+        // Created again, its own rows may have other rowids.
         let numbers_stay = own.map(|own| own.root_page) == own_now.map(|own| own.root_page);
         if let Some((had, has)) = sizes.filter(|_| numbers_stay)
             && let Some(key) = Key::of(had, has, &[], &[])
@@ -70,8 +71,8 @@ impl<'v> Virtuals<'v> {
             _ => self.before,
         };
         match sizes(facts, table) {
-            Some(sizes) => rows::count(self.conn, schema, sizes),
-            None => rows::count(self.conn, schema, table),
+            Some(sizes) => sides::count(self.conn, schema, sizes),
+            None => sides::count(self.conn, schema, table),
         }
     }
 }

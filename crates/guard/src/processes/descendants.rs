@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
-use super::{Seen, all, end, guarded_on, of};
+use monolite_platform::process::{self, Environment, Process};
+
+use super::end::{GUARDED, all, end};
 
 /// Time between two looks for new processes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -76,7 +78,7 @@ impl Descendants {
         left
     }
 
-    /// Sends a signal to all of them but those that `spares` tells of.
+    /// Sends a signal to all of them for which `spares` is false.
     pub fn signal(&self, signal: Signal, spares: impl Fn(Pid) -> bool) {
         for pid in self.left().into_iter().filter(|pid| !spares(*pid)) {
             // Ended by itself meanwhile.
@@ -96,33 +98,16 @@ impl Descendants {
     }
 }
 
-/// Below this process, without those of its children that are not ours, and what
-/// is below those.
-fn below(all: &[Seen], is_ours: impl Fn(Pid) -> bool) -> Vec<Pid> {
+/// Below this process, without those of its children that are not ours, and what is below those.
+fn below(all: &[Process], is_ours: impl Fn(Pid) -> bool) -> Vec<Pid> {
     let own = rustix::process::getpid();
-    let mut found = Vec::new();
-    let mut parents = vec![own];
-    while let Some(parent) = parents.pop() {
-        let is_own = parent == own;
-        let parent = parent.as_raw_nonzero().get();
-        for child in all.iter().filter(|seen| seen.parent == parent) {
-            if !is_own || is_ours(child.pid) {
-                found.push(child.pid);
-                parents.push(child.pid);
-            }
-        }
-    }
-    found
+    process::descendants(all, own, |of| of.parent != Some(own) || is_ours(of.pid))
 }
 
-/// Whether it shows its environment, and is not told that it is guarded. A
-/// program that gives itself another name may have written it over its
-/// environment; another user's cannot be read.
+/// Whether it shows its environment, and is not guarded by that. A program that gives itself another
+/// name may have written that over its environment; another user's cannot be read.
 fn is_known_as_unguarded(pid: Pid) -> bool {
-    let Ok(environment) = std::fs::read(of(pid).join("environ")) else {
-        return false;
-    };
-    environment.contains(&b'=') && guarded_on(&environment).is_none()
+    Environment::of(pid).is_ok_and(|of| of.is_readable() && of.get(GUARDED).is_none())
 }
 
 #[cfg(test)]
@@ -130,9 +115,8 @@ mod tests {
     use std::path::Path;
     use std::process::{Command, Stdio};
 
-    use super::super::{LOOK_PAUSE, seen};
+    use super::super::end::LOOK_PAUSE;
     use super::*;
-    use crate::GUARDED;
 
     /// In a process of its own, which inherits orphans.
     #[test]
@@ -180,8 +164,7 @@ mod tests {
             child.wait().unwrap();
         }
         let left: HashSet<Pid> = descendants.left().into_iter().collect();
-        let is_adopted =
-            |pid| seen(pid).unwrap().parent == i32::try_from(std::process::id()).unwrap();
+        let is_adopted = |pid| Process::of(pid).unwrap().parent == Some(rustix::process::getpid());
         assert!([others, guarded, emptied].into_iter().all(is_adopted));
         assert_eq!(left, HashSet::from([guarded, emptied]));
         for pid in [others, guarded, emptied] {

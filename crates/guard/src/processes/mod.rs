@@ -2,60 +2,28 @@
 //! and how that is ended.
 
 mod descendants;
+mod end;
 mod writers;
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fmt;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use monolite_platform::process::{self, Environment, is_of_this_user_and_container};
+use rustix::process::{Pid, getpid};
 
 pub use self::descendants::Descendants;
+pub use self::end::GUARDED;
+use self::end::{all, end};
 use self::writers::Writers;
-use crate::host::Survivors;
 
-/// The environment variable that is set to the volume for a guarded command. A `monolite migrate`
-/// under it would wait for itself.
-pub const GUARDED: &str = "MONOLITE_GUARDED";
-
-/// How long a process that is left may take to end by itself, and again after SIGTERM, and after
-/// SIGKILL.
-const END_TIME_MAX: Duration = Duration::from_secs(5);
-/// Pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
-
-/// A process.
-struct Seen {
-    pid: Pid,
-    parent: i32,
-}
-
-/// All that live: dead ones not yet reaped left out. None where the system does
-/// not tell.
-fn all() -> Vec<Seen> {
-    let Ok(listing) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = listing
-        .flatten()
-        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter_map(seen).collect()
-}
-
-fn seen(pid: Pid) -> Option<Seen> {
-    let stat = std::fs::read_to_string(of(pid).join("stat")).ok()?;
-    // The name in brackets may hold anything; the state follows its end.
-    let mut rest = stat.rsplit(')').next()?.split_whitespace();
-    let is_dead = matches!(rest.next()?, "Z" | "X");
-    let parent = rest.next()?.parse().ok()?;
-    (!is_dead).then_some(Seen { pid, parent })
-}
-
-fn of(pid: Pid) -> PathBuf {
-    Path::new("/proc").join(pid.as_raw_nonzero().to_string())
+/// What an interrupted migration had left running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survivors {
+    /// Processes that did not end by themselves, in words.
+    pub ended: Vec<String>,
+    /// Databases that one of them had open for writing, or whose log it had, and may have written
+    /// to until it was gone.
+    pub written: Vec<PathBuf>,
 }
 
 /// Ends what a guarded command has left running on the volume, whose guard has
@@ -66,98 +34,31 @@ pub fn end_survivors(volume: &Path, databases: &[PathBuf]) -> Survivors {
     let mut written = Writers::of(databases);
     let ended = end(|| {
         let left = guarded(volume);
-        left.iter().for_each(|pid| written.see(&of(*pid)));
+        left.iter().for_each(|pid| written.see(*pid));
         left
     });
     let written = written.seen();
     Survivors { ended, written }
 }
 
-/// The processes that were told that they are guarded on the volume; this one
-/// and those above it left out. Of this user, or of any if it is root, and of this
-/// container: in another one a volume of the same name is another volume.
+/// The processes that are guarded on the volume, by their environment; this one and those above it
+/// left out. Of this user, or of any if it is root, and of this container.
 fn guarded(volume: &Path) -> Vec<Pid> {
     let volume = volume.canonicalize().unwrap_or_else(|_| volume.into());
-    let all = all();
-    let own = rustix::process::getpid();
-    let mut above = HashSet::from([own.as_raw_nonzero().get()]);
-    let mut next = own;
-    while let Some(seen) = all.iter().find(|seen| seen.pid == next) {
-        above.insert(seen.parent);
-        match Pid::from_raw(seen.parent) {
-            Some(parent) if parent != next => next = parent,
-            _ => break,
-        }
-    }
-    let pids = all.iter().map(|seen| seen.pid);
-    pids.filter(|pid| !above.contains(&pid.as_raw_nonzero().get()))
-        .filter(|pid| is_of_ours(*pid))
-        .filter(|pid| told(*pid).is_some_and(|of| of == volume))
+    let (all, own) = (all(), getpid());
+    let above = process::ancestors(&all, own);
+    let pids = all.iter().map(|process| process.pid);
+    pids.filter(|pid| *pid != own && !above.contains(pid))
+        .filter(|pid| is_of_this_user_and_container(*pid))
+        .filter(|pid| guarded_on(*pid).is_some_and(|of| of == volume))
         .collect()
 }
 
-fn is_of_ours(pid: Pid) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let own = rustix::process::geteuid().as_raw();
-    let is_own = own == 0 || of(pid).metadata().is_ok_and(|of| of.uid() == own);
-    let mounts = |of: &Path| std::fs::read_link(of.join("ns/mnt")).ok();
-    is_own && mounts(&of(pid)) == mounts(Path::new("/proc/self"))
-}
-
-/// The volume on which it is guarded.
-fn told(pid: Pid) -> Option<PathBuf> {
-    let environment = std::fs::read(of(pid).join("environ")).ok()?;
-    let path = Path::new(OsStr::from_bytes(guarded_on(&environment)?));
+/// The volume on which a process is guarded.
+fn guarded_on(pid: Pid) -> Option<PathBuf> {
+    let environment = Environment::of(pid).ok()?;
+    let path = Path::new(environment.get(GUARDED)?);
     Some(path.canonicalize().unwrap_or_else(|_| path.into()))
-}
-
-/// The value of [`GUARDED`] in an environment.
-fn guarded_on(environment: &[u8]) -> Option<&[u8]> {
-    let mut variables = environment.split(|byte| *byte == 0);
-    variables.find_map(|variable| {
-        variable
-            .strip_prefix(GUARDED.as_bytes())?
-            .strip_prefix(b"=")
-    })
-}
-
-/// First they may end by themselves; then they are asked to, then killed.
-fn end(mut left: impl FnMut() -> Vec<Pid>) -> Vec<String> {
-    let mut ended = Vec::new();
-    for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
-        let since = Instant::now();
-        let mut asked = HashSet::new();
-        loop {
-            let now = left();
-            if now.is_empty() {
-                return ended;
-            }
-            if since.elapsed() >= END_TIME_MAX {
-                break;
-            }
-            // Also those that come meanwhile.
-            for pid in now.into_iter().filter(|pid| asked.insert(*pid)) {
-                let Some(signal) = signal else { continue };
-                let name = Named(pid).to_string();
-                if kill_process(pid, signal).is_ok() && !ended.contains(&name) {
-                    ended.push(name);
-                }
-            }
-            std::thread::sleep(LOOK_PAUSE);
-        }
-    }
-    // A disk or a network mount hangs: whoever judges sees what it has open.
-    ended
-}
-
-struct Named(Pid);
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = std::fs::read_to_string(of(self.0).join("comm")).unwrap_or_default();
-        let name = name.trim().escape_debug();
-        write!(f, "`{name}` (pid {})", self.0.as_raw_nonzero())
-    }
 }
 
 /// What a command is called where others read it: its program and the first
@@ -192,6 +93,8 @@ pub fn shell_command_name(line: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+
+    use rustix::process::{Signal, kill_process};
 
     use super::*;
 
@@ -255,7 +158,7 @@ mod tests {
         let mut written = Writers::of(&all);
         let ended = end(|| {
             let left = guarded(dir.path());
-            left.iter().for_each(|pid| written.see(&of(*pid)));
+            left.iter().for_each(|pid| written.see(*pid));
             looks += 1;
             match looks {
                 1 => assert_eq!(left.len(), 2),

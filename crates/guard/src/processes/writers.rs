@@ -1,14 +1,15 @@
-//! Which databases a process has open for writing, as `/proc` shows it.
+//! Which databases a process has open for writing.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The files that hold what is written: `-shm` readers write, too.
-const FILES: [&str; 3] = ["", "-wal", "-journal"];
+use monolite_platform::process::{Pid, open_files};
+
+use crate::files;
 
 /// Databases, and which of them were seen open for writing.
 pub(super) struct Writers {
-    /// By each of its files.
+    /// By each of the files that hold what is written; to `-shm` those write, too, who only read.
     wanted: HashMap<PathBuf, PathBuf>,
     seen: BTreeSet<PathBuf>,
 }
@@ -18,27 +19,20 @@ impl Writers {
         let mut wanted = HashMap::new();
         for database in databases {
             let path = database.canonicalize().unwrap_or_else(|_| database.clone());
-            for suffix in FILES {
-                let mut file = path.clone().into_os_string();
-                file.push(suffix);
-                wanted.insert(file.into(), database.clone());
+            for file in files::logs(&path).into_iter().chain([path]) {
+                wanted.insert(file, database.clone());
             }
         }
         let seen = BTreeSet::new();
         Self { wanted, seen }
     }
 
-    /// Looks at what a process has open, by its directory in `/proc`.
-    pub(super) fn see(&mut self, process: &Path) {
-        let Ok(files) = std::fs::read_dir(process.join("fd")) else {
-            return;
-        };
-        for fd in files.flatten() {
-            let database = std::fs::read_link(fd.path())
-                .ok()
-                .and_then(|target| self.wanted.get(&target));
-            if let Some(database) = database
-                && may_write(&process.join("fdinfo").join(fd.file_name()))
+    /// Looks at what a process has open. What is not known to write does not count: it would excuse
+    /// what somebody else wrote.
+    pub(super) fn see(&mut self, pid: Pid) {
+        for file in open_files(pid).unwrap_or_default() {
+            if let Some(database) = self.wanted.get(file.path())
+                && file.access().is_known_to_write()
             {
                 self.seen.insert(database.clone());
             }
@@ -48,14 +42,4 @@ impl Writers {
     pub(super) fn seen(self) -> Vec<PathBuf> {
         self.seen.into_iter().collect()
     }
-}
-
-/// What cannot be told does not: it would excuse what somebody else wrote.
-fn may_write(info: &Path) -> bool {
-    const READ_ONLY: u32 = 0;
-    const ACCESS: u32 = 0o3;
-    let info = std::fs::read_to_string(info).unwrap_or_default();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & ACCESS != READ_ONLY)
 }

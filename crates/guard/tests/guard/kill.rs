@@ -33,7 +33,7 @@ fn migrate() {
     let volume = Volume::new(Path::new(&std::env::var_os("VOLUME").unwrap()));
     let die_at = std::env::var("DIE_AT").unwrap();
     LEFT.store(die_at.parse().unwrap(), Ordering::SeqCst);
-    monolite_guard::steps::observe(|_| step());
+    monolite_platform::failpoint::observe(|_| step());
     let has = |name: &str| std::env::var_os(name).is_some();
     let guard = Guard::enter(volume.host(), "killed").unwrap();
     guard.recover(Interrupted::default()).unwrap();

@@ -8,13 +8,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use monolite_guard::{Cancel, Error, ExclusiveLock, GUARDED, holder};
 
+use monolite_platform::process;
+
 use crate::Failure;
 
 /// How long the lock is waited for before a line says so.
 const SILENT_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Processes above this one that are looked at. A chain of parents has an end, but may change while
-/// it is read.
-const ANCESTORS_MAX: usize = 1000;
 
 /// No migration runs on the volume, nor is one to be rolled back, until the lock is dropped. A
 /// migration that runs is waited for as long as `wait`. Under a guard there is no lock to take: the
@@ -68,20 +67,8 @@ pub(super) fn is_guarded(volume: &Path) -> bool {
 
 /// Whether a process is above this one.
 fn is_ancestor(pid: u32) -> bool {
-    let mut below = std::process::id();
-    for _ in 0..ANCESTORS_MAX {
-        let stat = std::fs::read_to_string(format!("/proc/{below}/stat")).unwrap_or_default();
-        // The name, in brackets, may hold anything.
-        let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-        match after
-            .split(' ')
-            .nth(1)
-            .and_then(|parent| parent.parse().ok())
-        {
-            Some(parent) if parent == pid => return true,
-            None | Some(0) => return false,
-            Some(parent) => below = parent,
-        }
-    }
-    false
+    let all = process::all().unwrap_or_default();
+    let above = process::ancestors(&all, rustix::process::getpid());
+    let pid = i32::try_from(pid).ok().and_then(process::Pid::from_raw);
+    pid.is_some_and(|pid| above.contains(&pid))
 }

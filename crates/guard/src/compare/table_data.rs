@@ -1,46 +1,45 @@
-//! The tables and their rows.
+//! The tables with their rows: which are gone, which are there under another name.
 
-use rusqlite::Connection;
-
-use super::super::error::{Error, Result};
-use monolite_migrate::schema::{Schema, Table, TableKind};
-use monolite_migrate::sql::name_key;
-use super::super::report::{About, Kind, Loss, Report};
-use super::super::tree::Touched;
 use super::bookkeeping;
+use super::matches::{Matches, in_name_order};
+use super::recreation::Look;
 use super::rows::{self, Compared};
-use super::tables::Matches;
+use super::sides;
+use super::trouble::{Trouble, unreadable};
 use super::virtuals::Virtuals;
-use super::{Trouble, unreadable};
+use crate::error::{Error, Result};
+use crate::report::{About, Kind, Loss, Report};
+use monolite_migrate::schema::{Table, TableKind};
 
-/// New tables that a lost one is compared with, to see whether it was renamed.
-const RENAMES_TRIED: usize = 8;
+/// New tables that a missing one is compared with, to see whether it was renamed.
+const RENAMES_TRIED_MAX: usize = 8;
 
-pub(super) struct Look<'l> {
-    pub(super) conn: &'l Connection,
-    pub(super) before: &'l Schema,
-    pub(super) after: &'l Schema,
-    pub(super) touched: &'l Touched,
+/// Compares all tables, and answers with which is which.
+pub(super) fn compare(look: &Look<'_>, report: &mut Report) -> Result<Matches> {
+    Tables { look }.compare(report)
 }
 
-impl Look<'_> {
-    /// Compares all tables, and says which is which.
-    pub(super) fn compare(&self, report: &mut Report) -> Result<Matches> {
+struct Tables<'t> {
+    look: &'t Look<'t>,
+}
+
+impl<'t> Tables<'t> {
+    fn compare(&self, report: &mut Report) -> Result<Matches> {
         let mut matches = Matches::default();
         let mut gone = Vec::new();
-        for was in in_name_order(self.before) {
-            match self.after.table(&was.name) {
+        for was in in_name_order(self.look.before) {
+            match self.look.after.table(&was.name) {
                 Some(now) => matches.table(was, now),
                 None => gone.push(was),
             }
         }
-        for (was, now) in matches.pairs(self.before, self.after) {
+        for (was, now) in matches.pairs(self.look.before, self.look.after) {
             let compared = match self.pair(was, now) {
                 Ok(compared) => compared,
                 Err(error) => self.in_trouble(was, now, error, report)?,
             };
             matches.rename_columns(was, &compared.renamed);
-            tell_of(was, &compared, report);
+            report_table(was, &compared, report);
         }
         // Those whose tree is still there first: that leaves less to try.
         gone.sort_by_key(|was| self.successor(was).is_none());
@@ -50,7 +49,8 @@ impl Look<'_> {
                     Trouble::Other => return Err(self.at()(error)),
                     Trouble::Damage => unreadable(&was.name, &error),
                     Trouble::Statement => {
-                        let rows = rows::count(self.conn, "before", was).map_err(self.at())?;
+                        let rows =
+                            sides::count(self.look.conn, "before", was).map_err(self.at())?;
                         Loss::new(Kind::Table, Some(&was.name), None).counted(rows, rows)
                     }
                 };
@@ -61,11 +61,11 @@ impl Look<'_> {
     }
 
     fn at(&self) -> impl Fn(rusqlite::Error) -> Error {
-        |error| Error::sqlite("compare the rows of", self.conn, error)
+        |error| Error::sqlite("compare the rows of", self.look.conn, error)
     }
 
-    /// What is told of a table that cannot be compared. The others are compared
-    /// all the same.
+    /// What is reported of a table that cannot be compared. Other tables are compared all the
+    /// same.
     fn in_trouble(
         &self,
         was: &Table,
@@ -87,7 +87,7 @@ impl Look<'_> {
             was.name
         );
         report.note(About::Unseen, text);
-        let count = |schema, table| rows::count(self.conn, schema, table).map_err(self.at());
+        let count = |schema, table| sides::count(self.look.conn, schema, table).map_err(self.at());
         let (before, after) = (count("before", was)?, count("main", now)?);
         Ok(Compared {
             before,
@@ -105,14 +105,14 @@ impl Look<'_> {
         }
         match (was.kind, now.kind) {
             (TableKind::Ordinary, TableKind::Ordinary) => {
-                rows::compare(self.conn, was, now, self.proof(was, now))
+                rows::compare(self.look.conn, was, now, self.look.proof(was, now))
             }
-            // Its own content is arranged anew whenever it likes.
+            // Its module arranges its content as it likes.
             (TableKind::Shadow, _) => Ok(Compared::default()),
             (TableKind::Virtual, TableKind::Virtual) => self.virtuals().compare(was, now),
             _ => {
-                let before = rows::count(self.conn, "before", was)?;
-                let after = rows::count(self.conn, "main", now)?;
+                let before = sides::count(self.look.conn, "before", was)?;
+                let after = sides::count(self.look.conn, "main", now)?;
                 Ok(Compared {
                     before,
                     after,
@@ -123,12 +123,12 @@ impl Look<'_> {
         }
     }
 
-    fn virtuals(&self) -> Virtuals<'_> {
+    fn virtuals(&self) -> Virtuals<'t> {
         Virtuals {
-            conn: self.conn,
-            before: self.before,
-            after: self.after,
-            touched: self.touched,
+            conn: self.look.conn,
+            before: self.look.before,
+            after: self.look.after,
+            touched: self.look.touched,
         }
     }
 
@@ -136,13 +136,13 @@ impl Look<'_> {
         was.root_page != 0
             && was.root_page == now.root_page
             && was.without_rowid == now.without_rowid
-            && !self.touched.has(was.root_page)
+            && !self.look.touched.has(was.root_page)
     }
 
     /// A new table with the very tree that this one had.
-    fn successor(&self, was: &Table) -> Option<&Table> {
-        let mut new = self.after.tables.iter();
-        new.find(|now| self.before.table(&now.name).is_none() && self.is_same_tree(was, now))
+    fn successor(&self, was: &Table) -> Option<&'t Table> {
+        let mut new = self.look.after.tables.iter();
+        new.find(|now| self.look.before.table(&now.name).is_none() && self.is_same_tree(was, now))
     }
 
     fn gone(
@@ -162,12 +162,12 @@ impl Look<'_> {
                 About::Name,
                 format!("{}: renamed to {}", was.name, now.name),
             );
-            tell_of(was, &compared, report);
+            report_table(was, &compared, report);
             return Ok(());
         }
         let rows = match was.kind {
             TableKind::Virtual => self.virtuals().documents("before", was)?,
-            _ => rows::count(self.conn, "before", was)?,
+            _ => sides::count(self.look.conn, "before", was)?,
         };
         match rows {
             0 if was.kind == TableKind::Ordinary => {
@@ -186,7 +186,7 @@ impl Look<'_> {
         &self,
         was: &Table,
         matches: &Matches,
-    ) -> rusqlite::Result<Option<(&Table, Compared)>> {
+    ) -> rusqlite::Result<Option<(&'t Table, Compared)>> {
         if let Some(now) = self
             .successor(was)
             .filter(|now| !matches.is_taken(&now.name))
@@ -197,9 +197,9 @@ impl Look<'_> {
         if was.kind != TableKind::Ordinary {
             return Ok(None);
         }
-        let new = self.after.tables.iter().filter(|now| {
+        let new = self.look.after.tables.iter().filter(|now| {
             now.kind == TableKind::Ordinary
-                && self.before.table(&now.name).is_none()
+                && self.look.before.table(&now.name).is_none()
                 && !matches.is_taken(&now.name)
         });
         let alike = |now: &Table| {
@@ -210,14 +210,14 @@ impl Look<'_> {
         };
         let mut candidates: Vec<&Table> = new.filter(|now| alike(now) > 0).collect();
         candidates.sort_by_key(|now| std::cmp::Reverse(alike(now)));
-        let rows = rows::count(self.conn, "before", was)?;
-        for now in candidates.into_iter().take(RENAMES_TRIED) {
+        let rows = sides::count(self.look.conn, "before", was)?;
+        for now in candidates.into_iter().take(RENAMES_TRIED_MAX) {
             // An empty table is like any other one; nothing of it is lost.
-            if rows == 0 || rows::count(self.conn, "main", now)? < rows {
+            if rows == 0 || sides::count(self.look.conn, "main", now)? < rows {
                 continue;
             }
-            let proof = self.proof(was, now);
-            let compared = rows::compare(self.conn, was, now, proof)?;
+            let proof = self.look.proof(was, now);
+            let compared = rows::compare(self.look.conn, was, now, proof)?;
             // Another table may well have the same numbers for keys; one that was never dropped is
             // that one, with what was done to it.
             let is_same = compared.is_whole() && compared.changed == 0;
@@ -229,15 +229,8 @@ impl Look<'_> {
     }
 }
 
-/// The tables, as reports list them.
-pub(super) fn in_name_order(schema: &Schema) -> Vec<&Table> {
-    let mut tables: Vec<&Table> = schema.tables.iter().collect();
-    tables.sort_by_key(|table| name_key(&table.name));
-    tables
-}
-
 /// Puts what became of one table into the report.
-fn tell_of(was: &Table, compared: &Compared, report: &mut Report) {
+fn report_table(was: &Table, compared: &Compared, report: &mut Report) {
     let name = Some(was.name.as_str());
     for (from, to) in &compared.renamed {
         let text = format!("{}.{from}: renamed to {to}", was.name);

@@ -8,8 +8,18 @@
 
 use monolite_migrate::schema::{Entry, EntryKind, Schema, Table, TableKind};
 use monolite_migrate::sql::name_key;
-use super::data::Look;
+use rusqlite::Connection;
+
+use crate::tree::Touched;
 use monolite_migrate::sql::quote_name;
+
+/// Both schemas, and which trees have changed pages.
+pub(super) struct Look<'l> {
+    pub(super) conn: &'l Connection,
+    pub(super) before: &'l Schema,
+    pub(super) after: &'l Schema,
+    pub(super) touched: &'l Touched,
+}
 
 /// What is known for sure of a table that has the place of one from before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +41,9 @@ impl Proof {
 
 impl Look<'_> {
     pub(super) fn proof(&self, was: &Table, now: &Table) -> Proof {
-        let same_place = was.root_page != 0 && was.root_page == now.root_page && was.schema_rowid == now.schema_rowid;
+        let same_place = was.root_page != 0
+            && was.root_page == now.root_page
+            && was.schema_rowid == now.schema_rowid;
         if !same_place {
             Proof::Nothing
         } else if self.changes_besides(now).is_some_and(|changes| changes < 2) {
@@ -46,13 +58,13 @@ impl Look<'_> {
 
     /// Whether that is this very table, with nothing done to its definition but
     /// that columns were added. What hung on it and does not any more was
-    /// dropped by its name, and did not go as it was made anew.
+    /// dropped by its name, and did not go because the table was created again.
     pub(super) fn stayed_in_place(&self, was: &Table, now: &Table) -> bool {
         only_gained_columns(was, now) && self.proof(was, now).is_same_table()
     }
 
     /// Statements that changed the schema, at most, without those that must have
-    /// made or renamed something else. `None` if it was counted anew.
+    /// made or renamed something else. `None` if the count began again.
     fn changes_besides(&self, now: &Table) -> Option<u64> {
         let all = self.after.version.checked_sub(self.before.version)?;
         let all = u64::try_from(all).ok()?;
@@ -78,7 +90,8 @@ impl Look<'_> {
                 && table.is_some_and(|of| {
                     of.kind == TableKind::Ordinary
                         && (entry.kind == EntryKind::Index
-                            || (entry.kind == EntryKind::Table && name_key(&of.name) != name_key(&now.name)))
+                            || (entry.kind == EntryKind::Table
+                                && name_key(&of.name) != name_key(&now.name)))
                 })
         };
         let others = self.after.entries.iter().filter(is_others);
@@ -95,14 +108,16 @@ impl Look<'_> {
     }
 
     /// Whether a table that was made after it is still there: made again, this
-    /// one would have got a larger number, and VACUUM, which numbers all anew,
+    /// one would have got a larger number, and VACUUM, which numbers all again,
     /// keeps the order of tables. One that may itself have been made again tells
     /// nothing.
     fn stands_before_another(&self, was: &Table) -> bool {
         let is_there = |entry: &Entry| {
             let mut entries = self.after.entries.iter();
             entries.any(|now| {
-                now.is_named_as(entry) && now.rowid == entry.rowid && now.root_page == entry.root_page
+                now.is_named_as(entry)
+                    && now.rowid == entry.rowid
+                    && now.root_page == entry.root_page
             })
         };
         let mut later = self.before.entries.iter().filter(|entry| {

@@ -1,9 +1,11 @@
-//! Which table after the migration is which before it.
+//! Which table after the migration is which before it, and what a comparison goes along.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use monolite_migrate::schema::{Schema, Table};
 use monolite_migrate::sql::name_key;
+
+use super::recreation::Look;
 
 /// Tables and columns before, and their names after.
 #[derive(Debug, Default)]
@@ -18,7 +20,8 @@ pub(super) struct Matches {
 impl Matches {
     pub(super) fn table(&mut self, before: &Table, after: &Table) {
         self.taken.insert(name_key(&after.name));
-        self.tables.insert(name_key(&before.name), after.name.clone());
+        self.tables
+            .insert(name_key(&before.name), after.name.clone());
     }
 
     pub(super) fn rename_columns(&mut self, before: &Table, renamed: &[(String, String)]) {
@@ -55,4 +58,20 @@ impl Matches {
             .filter_map(|(was, now)| Some((before.table(was)?, after.table(now)?)))
             .collect()
     }
+}
+
+/// What there was, what there is, and which is which.
+#[derive(Clone, Copy)]
+pub(super) struct Both<'f> {
+    pub(super) before: &'f Schema,
+    pub(super) after: &'f Schema,
+    pub(super) matches: &'f Matches,
+    pub(super) look: &'f Look<'f>,
+}
+
+/// The tables, as reports list them.
+pub(super) fn in_name_order(schema: &Schema) -> Vec<&Table> {
+    let mut tables: Vec<&Table> = schema.tables.iter().collect();
+    tables.sort_by_key(|table| name_key(&table.name));
+    tables
 }
