@@ -13,7 +13,6 @@ use monolite_gate::TrustForwarded;
 use monolite_supervisor::{Config, Error, Guarding, Stream};
 use monolite_volume::{Finding, Level};
 
-use crate::migrate::show;
 use crate::settings::{Settings, Trust};
 use crate::{Failure, descriptors, log, replication, report, surroundings};
 
@@ -240,7 +239,7 @@ fn obituary(error: &Error) -> String {
         let _ = writeln!(text, "--- the end of the app's output ---\n{tail}\n---");
     }
     if let Some(verdict) = error.verdict() {
-        for line in show::lines(verdict) {
+        for line in monolite_guard::messages::refused(verdict) {
             let _ = writeln!(text, "{line}");
         }
     }

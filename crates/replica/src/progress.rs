@@ -8,7 +8,7 @@ use crate::backup::Pages;
 ///
 /// Called from several threads, up to a few thousand times a second; it must
 /// not block. `()` is for those who do not want to know.
-pub trait Progress: Debug + Send + Sync + 'static {
+pub trait Progress: Debug + Send + Sync {
     /// A step begins, named for people, as in `downloading`. `total` is how
     /// many bytes it will be, where that is known.
     fn begin(&self, step: &'static str, total: Option<u64>) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use monolite_migrate::guard::Verdict;
+use monolite_guard::Verdict;
 use monolite_volume::{Finding, LockError};
 
 use crate::exit::Exit;
@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// The migration could not be guarded.
     #[error("{0}; the app was not started")]
-    Guard(#[source] monolite_migrate::guard::Error),
+    Guard(#[source] monolite_guard::Error),
     /// The app did not become healthy in time.
     #[error("the app did not become healthy within {:.1} s: {last} at {path}; name another path with --health-path, or allow more time with --start-timeout", .waited.as_secs_f32())]
     NeverHealthy {

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use monolite_guard::ExclusiveLock;
 use monolite_migrate::files::Migrations;
-use monolite_migrate::guard::Turn;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::guarded;
@@ -151,9 +151,13 @@ impl Found {
     }
 
     /// No guarded migration runs, nor is one to be put back, meanwhile.
-    pub(crate) fn turn(&self, verb: &str, wait: Duration) -> Result<Option<Turn>, Failure> {
+    pub(crate) fn turn(
+        &self,
+        verb: &str,
+        wait: Duration,
+    ) -> Result<Option<ExclusiveLock>, Failure> {
         match self.name {
-            Some(_) => guarded::turn(&self.volume, verb, wait),
+            Some(_) => guarded::migration_lock(&self.volume, verb, wait),
             None => Ok(None),
         }
     }

@@ -1,7 +1,7 @@
 //! The settings of the guard: what a migration may take away.
 
 use clap::{Args, ValueEnum};
-use monolite_migrate::guard::{Allowance, Depth};
+use monolite_guard::{Allowance, Depth};
 use serde::Deserialize;
 
 use super::replication::{list, one_or_more};

@@ -1,6 +1,5 @@
 //! Snapshots that share blocks: on filesystems that can, mounted from a file.
 
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -52,7 +51,6 @@ fn shared() {
         one_state_shared(&db, &dir);
         locks_survive(&db, &dir);
         beside_writers(&db, &dir, 6, "cloning");
-        shared_is_what_was_not_written(&volume);
         let (wal, rest) = (
             ["snapshot.created", "snapshot.cloned", "snapshot.wal-copied"],
             ["snapshot.absorbed", "snapshot.synced", "backup.publishing"],
@@ -100,54 +98,4 @@ fn locks_survive(db: &Path, dir: &Path) {
     std::fs::remove_file(snapshot.path).unwrap();
     conn.execute_batch("COMMIT").unwrap();
     assert!(can_write(db));
-}
-
-/// Bytes that are said to be the same blocks are equal, and they are all that
-/// nobody wrote to; whether it is on disk yet or not.
-fn shared_is_what_was_not_written(dir: &Path) {
-    const BLOCK: usize = 4096;
-    const BLOCKS: usize = 2000;
-    let (one, other) = (dir.join("one"), dir.join("other"));
-    let mut bytes = vec![0_u8; BLOCK * BLOCKS];
-    for (n, block) in bytes.chunks_mut(BLOCK).enumerate() {
-        block.fill(u8::try_from(n % 251).unwrap());
-        block[0] = 1;
-    }
-    std::fs::write(&one, &bytes).unwrap();
-    std::fs::File::open(&one).unwrap().sync_all().unwrap();
-    let cloned = Command::new("cp")
-        .arg("--reflink=always")
-        .args([&one, &other])
-        .status();
-    assert!(cloned.unwrap().success());
-    let all = 0..(BLOCK * BLOCKS) as u64;
-    assert_eq!(local::same_blocks(&one, &other).unwrap(), [all]);
-
-    let file = std::fs::OpenOptions::new().write(true).open(&one).unwrap();
-    let mut written = vec![false; BLOCKS];
-    for round in 0..300_usize {
-        let mark = u8::try_from(round % 256).unwrap();
-        let at = round * 7919 * 11 % (BLOCK * BLOCKS - 100);
-        file.write_all_at(&[mark; 100], at as u64).unwrap();
-        bytes[at..at + 100].fill(mark);
-        written[at / BLOCK] = true;
-        written[(at + 99) / BLOCK] = true;
-    }
-    let now = std::fs::read(&other).unwrap();
-    let mut covered = vec![false; BLOCKS];
-    for range in local::same_blocks(&one, &other).unwrap() {
-        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-        assert!(bytes[range.clone()] == now[range.clone()], "{range:?}");
-        covered[range.start.div_ceil(BLOCK)..range.end / BLOCK].fill(true);
-    }
-    let expected: Vec<bool> = written.iter().map(|written| !written).collect();
-    assert!(covered == expected, "all but the blocks that were written");
-
-    // A file that was never a clone of it has nothing in common with it.
-    std::fs::write(&other, &bytes).unwrap();
-    assert_eq!(local::same_blocks(&one, &other).unwrap(), []);
-    assert_eq!(local::same_blocks(&one, &one).unwrap(), []);
-    assert!(local::same_blocks(&one, &dir.join("none")).is_err());
-    std::fs::remove_file(one).unwrap();
-    std::fs::remove_file(other).unwrap();
 }

@@ -1,22 +1,20 @@
-//! Migrations that cannot lose data, in the life of a run: what `monolite-migrate`
-//! promises, with the snapshots of `monolite-replica`.
+//! The migrate command of a run, under the guard.
 
-mod said;
-mod site;
-mod written;
+mod host;
 
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use monolite_migrate::guard::{self, Begun, Guard, Interrupted, Options, Others, PutBack, Verdict};
-use tokio::task::{JoinHandle, spawn_blocking};
+use monolite_guard::migration::{self, Finished, Migrated as Judged};
+use monolite_guard::{
+    self as guard, Active, Guard, Host, IfOpen, Interrupted, Options, Rollback, Verdict, messages,
+    shell_command_name,
+};
 
-pub use self::site::{Cancel, GUARDED, Guarding, migration_environment, site};
-pub(crate) use self::written::Written;
+use self::host::RunHost;
+pub use self::host::{Guarding, migration_environment};
 use crate::Error;
-use crate::app::App;
 use crate::exit::Exit;
-use crate::processes::called_by_shell;
 use crate::run::Run;
 
 /// How the migration of a run ended.
@@ -27,43 +25,48 @@ pub(crate) enum Migrated {
     Stopped(Exit),
 }
 
-/// The turn of this run, if its migrations are guarded.
+/// The migration lock of this run, if its migrations are guarded.
 pub(crate) struct Recovered(Option<Guard>);
 
 impl Run {
-    /// Waits for a migration that another process runs on the volume, and puts
-    /// back what an interrupted one has left; `None` if asked to stop meanwhile.
-    /// Until the guard that this answers is dropped, no other migration begins.
-    /// This is before anything here opens a database: that alone may change
-    /// its file, and who changed it last tells whether it was used since.
+    /// Waits for a migration that another process runs on the volume, and rolls back one that was
+    /// interrupted; `None` if asked to stop meanwhile. Until the guard that this answers is
+    /// dropped, no other migration begins. This comes before anything here opens a database: that
+    /// alone may change its file, and who changed it last tells whether it was used since.
     pub(crate) async fn recover(&mut self) -> Result<Option<Recovered>, Error> {
-        let cancel = Cancel::default();
-        let Some(site) = self.site(true, &cancel) else {
+        let Some(host) = self.host(true) else {
             return Ok(Some(Recovered(None)));
         };
-        let recover = spawn_blocking(move || {
-            let guard = Guard::enter(site, "monolite run")?;
-            let put_back = guard.recover(Interrupted::default())?;
-            Ok((guard, put_back))
-        });
-        let recovered = self.cancellable(recover, &cancel, |_| Ok(())).await?;
-        let Some((guard, put_back)) = recovered else {
-            return Ok(None);
+        let recovered = {
+            let (signals, gate) = (&mut self.signals, &self.gate);
+            let mut stop = std::pin::pin!(async {
+                signals.stop().await;
+                gate.refuse();
+            });
+            match migration::enter(host, "monolite run", &mut stop).await? {
+                Some(guard) => migration::recover(guard, Interrupted::default(), &mut stop).await?,
+                None => None,
+            }
         };
-        if let Some(put_back) = &put_back {
-            said::tell_recovered(put_back);
-            self.forget(put_back)?;
+        let Some((guard, rollback)) = recovered else {
+            return Ok(self.stopped_before().await);
+        };
+        if let Some(rollback) = &rollback {
+            for line in messages::recovered(rollback) {
+                tracing::warn!("{line}");
+            }
+            self.forget(rollback)?;
         }
         Ok(Some(Recovered(Some(guard))))
     }
 
-    /// What a migration made that was put back is not for a replica to restore.
-    fn forget(&self, put_back: &PutBack) -> Result<(), Error> {
+    /// A database that a migration made which was rolled back is not for a replica to restore.
+    fn forget(&self, rollback: &Rollback) -> Result<(), Error> {
         let Some(replicated) = &self.replicated else {
             return Ok(());
         };
         replicated
-            .removed(&put_back.made)
+            .removed(&rollback.made)
             .map_err(|source| Error::Io {
                 what: "write the state of replication on the volume",
                 source,
@@ -75,152 +78,147 @@ impl Run {
         let Some(command) = self.config.migrate.clone() else {
             return Ok(Migrated::Yes);
         };
-        let cancel = Cancel::default();
-        let site = self.site(false, &cancel);
-        let (Some(guarding), Some(site), Recovered(Some(guard))) =
-            (self.config.guard.clone(), site, recovered)
+        let (Some(guarding), Some(host), Recovered(Some(guard))) =
+            (self.config.guard.clone(), self.host(false), recovered)
         else {
-            return self.migrate_by(&command, None).await;
+            return self.migrate_unguarded(&command).await;
         };
-        let called = called_by_shell(&command);
-        let begin = spawn_blocking(move || {
-            let options = Options {
-                allow: guarding.allow,
-                depth: guarding.depth,
-                others: Others::Keep,
-            };
-            guard.going_on(site, &called).begin(options)
-        });
-        match self.cancellable(begin, &cancel, Begun::abandon).await? {
-            Some(begun) => self.migrate_by(&command, Some(begun)).await,
-            None => Ok(Migrated::Stopped(Exit::Code(0))),
+        let guard = guard.hand_over(host, &shell_command_name(&command));
+        let options = Options::new()
+            .allow(guarding.allow)
+            .depth(guarding.depth)
+            .if_open(IfOpen::KeepCopy);
+        let (signals, gate) = (&mut self.signals, &self.gate);
+        let stop = async {
+            signals.stop().await;
+            gate.refuse();
+        };
+        match migration::begin(guard, options, stop).await? {
+            Some(active) => self.migrate_guarded(&command, active).await,
+            None => {
+                self.stopped_before::<()>().await;
+                Ok(Migrated::Stopped(Exit::Code(0)))
+            }
         }
     }
 
-    fn site(&self, is_alone: bool, cancel: &Cancel) -> Option<guard::Site> {
+    fn host(&self, has_no_database_open: bool) -> Option<Arc<dyn Host>> {
         let find = Arc::clone(&self.config.guard.as_ref()?.find);
         let volume = &self.config.place.dir;
-        Some(site(volume, find, is_alone, cancel, said::logged()))
+        Some(Arc::new(RunHost::new(volume, find, has_no_database_open)))
     }
 
-    /// `None` if asked to stop meanwhile.
-    async fn cancellable<T>(
-        &mut self,
-        mut work: JoinHandle<guard::Result<T>>,
-        cancel: &Cancel,
-        undo: fn(T) -> guard::Result<()>,
-    ) -> Result<Option<T>, Error> {
-        let mut stopped = false;
-        let done = tokio::select! {
-            done = &mut work => done,
-            () = self.signals.stop() => {
-                stopped = true;
-                self.gate.refuse();
-                cancel.cancel();
-                work.await
-            }
-        };
-        let done = done.map_err(|error| Error::Io {
-            what: "guard the migration",
-            source: std::io::Error::other(error),
-        })?;
-        match done {
-            Ok(done) if !stopped => return Ok(Some(done)),
-            // A moment too late.
-            Ok(done) => undo(done).map_err(Error::Guard)?,
-            Err(guard::Error::Cancelled) if stopped => {}
-            Err(error) => return Err(Error::Guard(error)),
-        }
+    async fn stopped_before<T>(&mut self) -> Option<T> {
         tracing::warn!("stopped before the migration began");
         self.close_gate().await;
-        Ok(None)
+        None
     }
 
-    async fn migrate_by(
+    async fn migrate_guarded(
         &mut self,
         command: &OsString,
-        begun: Option<Begun>,
+        active: Active,
     ) -> Result<Migrated, Error> {
-        let name = command.to_string_lossy().into_owned();
-        let databases = begun.as_ref().map_or(0, Begun::databases);
-        tracing::info!(command = %name, databases, "migrating; requests wait");
-        let mut migration = match self.start_app(Some(command)) {
-            Ok(migration) => migration,
-            Err(error) => {
-                if let Some(begun) = begun {
-                    begun.abandon().map_err(Error::Guard)?;
-                }
-                return Err(error);
-            }
-        };
-        let exit = tokio::select! {
-            exit = migration.exited() => exit,
-            () = self.signals.stop() => {
-                return self.migration_stopped(&mut migration, begun).await;
-            }
-        };
-        // A migration that leaves something running has not ended.
-        self.kill_app(&mut migration).await;
-        let ended_well = exit == Exit::Code(0);
-        let verdict = self.judge(begun, ended_well).await?;
-        let took_ms = migration.started.elapsed().as_millis() as u64;
-        match (ended_well, verdict) {
-            (true, None) => {}
-            (true, Some(verdict @ Verdict::Accepted { .. })) => said::tell_accepted(&verdict),
-            (true, Some(verdict)) => {
-                let verdict = Box::new(verdict);
-                return Err(Error::Refused {
-                    command: name,
-                    verdict,
-                });
-            }
-            (false, verdict) => {
-                migration.tail.last_lines().await;
-                let verdict = verdict.map(Box::new);
-                return Err(Error::Migrate {
-                    command: name,
-                    exit,
-                    verdict,
-                });
-            }
+        let databases = active.databases();
+        let judged = migration::run(active, async || self.run_command(command, databases).await);
+        let judged: Judged<Command> = judged.await?;
+        if let Verdict::RolledBack { rollback, .. } = &judged.verdict {
+            self.forget(rollback)?;
         }
+        let (exit, is_done) = (judged.status.exit, judged.is_done());
+        if judged.status.is_stopped {
+            if let Verdict::RolledBack { rollback, .. } = &judged.verdict {
+                let databases = rollback.databases.join(", ");
+                tracing::warn!(databases, "put back as it was before the migration");
+            }
+            self.close_gate().await;
+            return Ok(Migrated::Stopped(exit));
+        }
+        let command = command.to_string_lossy().into_owned();
+        let verdict = Box::new(judged.verdict);
+        if !judged.succeeded {
+            let verdict = Some(verdict);
+            return Err(Error::Migrate {
+                command,
+                exit,
+                verdict,
+            });
+        }
+        if !is_done {
+            return Err(Error::Refused { command, verdict });
+        }
+        messages::accepted(&verdict).iter().for_each(host::log);
+        let took_ms = judged.took.as_millis() as u64;
         tracing::info!(took_ms, "migrated");
         Ok(Migrated::Yes)
     }
 
-    async fn migration_stopped(
-        &mut self,
-        migration: &mut App,
-        begun: Option<Begun>,
-    ) -> Result<Migrated, Error> {
-        self.gate.refuse();
-        let exit = self.stop_app(migration).await;
-        tracing::warn!(migration = %exit, "stopped during the migration");
-        if let Some(Verdict::PutBack { put_back, .. }) = self.judge(begun, false).await? {
-            let databases = put_back.databases.join(", ");
-            tracing::warn!(databases, "put back as it was before the migration");
+    async fn migrate_unguarded(&mut self, command: &OsString) -> Result<Migrated, Error> {
+        let finished = self.run_command(command, 0).await?;
+        let exit = finished.status.exit;
+        if finished.status.is_stopped {
+            self.close_gate().await;
+            return Ok(Migrated::Stopped(exit));
         }
-        self.close_gate().await;
-        Ok(Migrated::Stopped(exit))
+        if !finished.succeeded {
+            return Err(Error::Migrate {
+                command: command.to_string_lossy().into_owned(),
+                exit,
+                verdict: None,
+            });
+        }
+        tracing::info!("migrated");
+        Ok(Migrated::Yes)
     }
 
-    async fn judge(
-        &self,
-        begun: Option<Begun>,
-        ended_well: bool,
-    ) -> Result<Option<Verdict>, Error> {
-        let Some(begun) = begun else {
-            return Ok(None);
+    /// Runs the command to its end; what it has left running is killed, since its work is judged
+    /// then.
+    async fn run_command(
+        &mut self,
+        command: &OsString,
+        databases: usize,
+    ) -> Result<Finished<Command>, Error> {
+        let name = command.to_string_lossy().into_owned();
+        tracing::info!(command = %name, databases, "migrating; requests wait");
+        let mut app = self.start_app(Some(command))?;
+        let exit = tokio::select! {
+            exit = app.exited() => Some(exit),
+            () = self.signals.stop() => None,
         };
-        let judged = spawn_blocking(move || begun.finish(ended_well)).await;
-        let judged = judged.map_err(|error| Error::Io {
-            what: "look at what the migration did",
-            source: std::io::Error::other(error),
-        })?;
-        let verdict = judged.map_err(Error::Guard)?;
-        if let Verdict::PutBack { put_back, .. } = &verdict {
-            self.forget(put_back)?;
+        let is_stopped = exit.is_none();
+        let exit = match exit {
+            Some(exit) => {
+                self.kill_app(&mut app).await;
+                exit
+            }
+            None => {
+                self.gate.refuse();
+                let exit = self.stop_app(&mut app).await;
+                tracing::warn!(migration = %exit, "stopped during the migration");
+                exit
+            }
+        };
+        let succeeded = exit == Exit::Code(0) && !is_stopped;
+        if !succeeded {
+            app.tail.last_lines().await;
         }
-        Ok(Some(verdict))
+        Ok(Finished {
+            status: Command { exit, is_stopped },
+            succeeded,
+            left_running: Vec::new(),
+        })
+    }
+}
+
+/// How the migrate command ended.
+struct Command {
+    exit: Exit,
+    /// The run was asked to stop meanwhile.
+    is_stopped: bool,
+}
+
+impl From<guard::Error> for Error {
+    fn from(error: guard::Error) -> Self {
+        Self::Guard(error)
     }
 }

@@ -5,8 +5,6 @@
 //! filesystem can share blocks between files (XFS, btrfs, bcachefs), a snapshot
 //! takes no time and no space until the database changes.
 
-#[cfg(target_os = "linux")]
-mod extents;
 mod name;
 #[cfg(target_os = "linux")]
 mod reflink;
@@ -19,8 +17,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-pub use self::extents::same_blocks;
 use self::name::{name_of, taken_of};
 #[cfg(target_os = "linux")]
 pub use self::sync::sync;
@@ -36,15 +32,6 @@ use monolite_platform::cancel::Cancel;
 use monolite_platform::durable::{self, Temporary};
 use monolite_platform::failpoint;
 use monolite_volume::layout;
-
-/// `None`: known on Linux only.
-///
-/// # Errors
-/// Never.
-#[cfg(not(target_os = "linux"))]
-pub fn same_blocks(_: &Path, _: &Path) -> io::Result<Vec<std::ops::Range<u64>>> {
-    Ok(Vec::new())
-}
 
 /// Has the disk keep all there is: only Linux lets a database be synced that this
 /// process has open.
