@@ -162,6 +162,11 @@ impl Work<'_> {
             return Err(failed(error.to_string()));
         }
         let mut moved = None;
+        let has_log = files::logs(&file).iter().any(|log| log.exists());
+        if !is_there && has_log {
+            // A log without its database, or of an empty one, would be replayed over the new one.
+            moved = self.move_away_to_found(name)?;
+        }
         for attempt in 1.. {
             let mut check = None;
             if is_there {
@@ -180,10 +185,7 @@ impl Work<'_> {
                 // That is in neither the copy nor the snapshot: one more copy.
                 Err(error) if error.is_written() => self.keep_until_removed()?,
                 Err(error) if error.is_damage() && is_there && !self.is_open(&file) => {
-                    let found = self.move_away(name, FOUND)?;
-                    self.done.found.push(found.clone());
-                    moved = Some(found);
-                    failpoint::reached("guard.moved-away");
+                    moved = self.move_away_to_found(name)?;
                     is_there = false;
                 }
                 Err(error) => {
@@ -245,8 +247,7 @@ impl Work<'_> {
             ));
             return self.keep_until_removed();
         }
-        // Whoever closes it last brings its log into it, so that one file is the whole.
-        if !close_cleanly(&file) {
+        if !is_database(&file) {
             return Ok(());
         }
         self.volume.sync(&file)?;
@@ -257,8 +258,17 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Moves a database to the directory `kind` of the copies, or to a name beside its own if it is
-    /// on another mount, where no rename leads to the copies.
+    /// Moves what is there away; answers with where the database is, if it was there.
+    fn move_away_to_found(&mut self, name: &Path) -> Result<Option<PathBuf>> {
+        let found = self.move_away(name, FOUND)?;
+        failpoint::reached("guard.moved-away");
+        let found = Some(found).filter(|found| found.exists());
+        self.done.found.extend(found.clone());
+        Ok(found)
+    }
+
+    /// Moves a database to the directory `kind` of the copies, or to a name like its own if it is on
+    /// another mount, where no rename leads to the copies.
     fn move_away(&mut self, name: &Path, kind: &str) -> Result<PathBuf> {
         let file = self.volume.file(name);
         let is_near = files::is_same_mount(files::directory(&file), &self.volume.own_dir());
@@ -277,8 +287,9 @@ impl Work<'_> {
     }
 }
 
-/// Has SQLite open and close a database that nobody else has open; false if it is none.
-fn close_cleanly(file: &Path) -> bool {
+/// Whether it is a database, damaged or not. SQLite opens it for that: where nobody else has it open,
+/// closing it brings its log into the file, so that one file is the whole.
+fn is_database(file: &Path) -> bool {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let read = Connection::open_with_flags(file, flags)
         .and_then(|conn| conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));

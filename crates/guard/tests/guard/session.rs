@@ -213,6 +213,32 @@ fn databases_that_come_and_go() {
 }
 
 #[test]
+fn a_log_that_was_left_behind_is_not_replayed_over_the_snapshot() {
+    let (_dir, volume) = volume();
+    let before = volume.dump();
+    let guard = Guard::enter(volume.host(), "x").unwrap();
+    let active = guard.begin(Options::new()).unwrap();
+    // With its log, as a process leaves it that is killed; the database alone is deleted.
+    let open = volume.open("app.sqlite3");
+    open.execute_batch("PRAGMA wal_autocheckpoint = 0; DELETE FROM comments")
+        .unwrap();
+    let log = volume.path.join("app.sqlite3-wal");
+    let bytes = std::fs::read(&log).unwrap();
+    drop(open);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(volume.path.join(format!("app.sqlite3{suffix}")));
+    }
+    std::fs::write(&log, &bytes).unwrap();
+    let verdict = active.finish(true).unwrap();
+    let Verdict::RolledBack { rollback, .. } = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert!(volume.dump() == before);
+    let kept = rollback.kept.join("found/app.sqlite3-wal");
+    assert!(std::fs::read(kept).unwrap() == bytes);
+}
+
+#[test]
 fn another_page_size_and_journal_mode_are_put_back() {
     let (_dir, volume) = volume();
     let before = volume.dump();
