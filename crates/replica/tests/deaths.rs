@@ -120,7 +120,7 @@ async fn a_restore_that_dies_leaves_the_old_database_or_the_new_one() {
         "restore.begun",
         "restore.written",
         "restore.synced",
-        "restore.taken-in",
+        "restore.recovered",
         "restore.cleared",
         "restore.renamed",
         "restore.done",
