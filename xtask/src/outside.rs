@@ -61,7 +61,9 @@ fn install(root: &Path, dir: &Path) -> Result<()> {
     println!("xtask: installing the binary from {}", dir.display());
     run_in("cargo", dir, |cargo| {
         cargo
-            .args(["install", "--quiet", "--debug", "--locked", "--force", "--path"])
+            .args([
+                "install", "--quiet", "--debug", "--locked", "--force", "--path",
+            ])
             .arg(root.join("crates/cli"))
             .arg("--root")
             .arg(dir)
@@ -104,11 +106,20 @@ pub(crate) fn test_rusqlite() -> Result<()> {
     let tested = RUSQLITE.iter().try_for_each(|version| {
         println!("xtask: with rusqlite {version}");
         run("cargo", |cargo| {
-            cargo.args(["update", "--quiet", "--package", "rusqlite", "--precise", version])
+            cargo.args([
+                "update",
+                "--quiet",
+                "--package",
+                "rusqlite",
+                "--precise",
+                version,
+            ])
         })?;
         run("cargo", |cargo| {
             cargo.args(["test", "--quiet", "--target-dir", "target/rusqlite"]);
-            CRATES.iter().fold(cargo, |cargo, name| cargo.args(["--package", name]))
+            CRATES
+                .iter()
+                .fold(cargo, |cargo, name| cargo.args(["--package", name]))
         })
     });
     // As it was, whatever came out.

@@ -105,9 +105,7 @@ impl Heartbeat {
         loop {
             let lease = self.lease().await?;
             match run(lease).await {
-                Err(Error::LeaseLost) if tries < LEASE_TRIES_MAX => {
-                    self.replace(lease).await?
-                }
+                Err(Error::LeaseLost) if tries < LEASE_TRIES_MAX => self.replace(lease).await?,
                 result => return result,
             }
             tries += 1;
