@@ -91,7 +91,7 @@ async fn follow(
     let follower = Follower::start(volume, state, to, find(volume), options)?;
     terminate.recv().await;
     for status in follower.status() {
-        if let Some(error) = status.error {
+        if let Some(error) = status.error() {
             eprintln!("{}: {error}", status.database);
         }
     }

@@ -16,7 +16,11 @@ pub(in crate::backup) fn snapshot_reserve(total: u64) -> u64 {
 
 /// Fails if `needed` bytes more in `dir` leave less than `kept` of all bytes
 /// free.
-pub(in crate::backup) fn require(dir: &Path, needed: u64, kept: fn(total: u64) -> u64) -> Result<()> {
+pub(in crate::backup) fn require(
+    dir: &Path,
+    needed: u64,
+    kept: fn(total: u64) -> u64,
+) -> Result<()> {
     let stat = rustix::fs::statvfs(dir)
         .map_err(|error| Error::file("find out how much space is free in", dir, error.into()))?;
     let total = stat.f_blocks.saturating_mul(stat.f_frsize);

@@ -62,7 +62,6 @@ pub fn replace_database(copy: &Path, out: &Path, overwrite: bool) -> Result<(), 
     failpoint::reached("restore.cleared");
     rename(copy, out, overwrite)?;
     failpoint::reached("restore.renamed");
-    failpoint::reached("restore.done");
     Ok(())
 }
 

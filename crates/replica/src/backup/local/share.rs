@@ -36,7 +36,11 @@ pub(super) fn share(
         .and_then(|wal| wal.metadata().ok())
         .map_or(0, |metadata| metadata.len());
     // Once as it is, and once for the pages in their places.
-    free_space::require(directory(temporary.target()), 2 * wal_bytes, snapshot_reserve)?;
+    free_space::require(
+        directory(temporary.target()),
+        2 * wal_bytes,
+        snapshot_reserve,
+    )?;
     match clone_file(source.path(), source.id(), temporary.path()) {
         Ok(()) => {}
         Err(error) => match error.kind() {

@@ -6,28 +6,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, reason = "what the other processes say")]
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "backup/kill.rs"]
 mod kill;
-#[path = "backup/large.rs"]
 mod large;
-#[path = "backup/live.rs"]
 mod live;
-#[path = "backup/other.rs"]
 mod other;
-#[path = "backup/place.rs"]
 mod place;
-#[path = "backup/readonly.rs"]
 mod readonly;
-#[path = "backup/reflink.rs"]
 mod reflink;
-#[path = "backup/snapshots.rs"]
 mod snapshots;
-#[path = "backup/source.rs"]
 mod source;
-#[path = "backup/space.rs"]
 mod space;
-#[path = "backup/target.rs"]
 mod target;
 
 /// Runs only when started by a parent test.
