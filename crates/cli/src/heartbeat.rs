@@ -83,7 +83,7 @@ fn error_chain(error: reqwest::Error) -> String {
 /// Whether all that was committed is stored, or on its way.
 fn is_well(all: &[Status]) -> bool {
     let well = |status: &Status| {
-        let works = status.error.is_none() && status.state == State::Following;
+        let works = status.failure.is_none() && status.state == State::Following;
         works && status.lag_ms < LATE_MS
     };
     // No database at all: the wrong directory is no success.
@@ -95,23 +95,16 @@ mod tests {
     use std::io::{Read, Write};
 
     use monolite_ltx::Txid;
+    use monolite_replica::{ErrorClass, Failure};
 
     use super::*;
 
     fn status(state: State, error: Option<&str>, lag_ms: u64) -> Status {
-        Status {
-            database: "a".into(),
-            destination: "b".into(),
-            state,
-            txid: Txid(1),
-            stored_ms: Some(1),
-            lag_ms,
-            sent_bytes: 0,
-            sent_files: 0,
-            leased: true,
-            error: error.map(str::to_owned),
-            advice: None,
-        }
+        let mut status = Status::new("a", "b");
+        (status.state, status.lag_ms) = (state, lag_ms);
+        (status.txid, status.stored_ms) = (Txid(1), Some(1));
+        status.failure = error.map(|error| Failure::new(error, ErrorClass::Transient, 0));
+        status
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Stored {
             let lines: Vec<Line<'_>> = self.status.iter().map(line).collect();
             return print::json(&lines);
         }
-        let stored = |status: &&Status| status.error.is_none();
+        let stored = |status: &&Status| status.failure.is_none();
         for advice in self
             .status
             .iter()
@@ -262,12 +262,12 @@ fn line(status: &Status) -> Line<'_> {
     Line {
         database: &status.database,
         destination: &status.destination,
-        stored: status.error.is_none(),
+        stored: status.failure.is_none(),
         txid: status.txid.to_string(),
         timestamp: status.stored_ms.map(moment::show),
         sent_bytes: status.sent_bytes,
         sent_files: status.sent_files,
-        error: status.error.as_deref(),
+        error: status.error(),
         advice: status.advice.as_deref(),
     }
 }

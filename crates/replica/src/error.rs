@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use monolite_ltx::Txid;
 
+use crate::class::ErrorClass;
 use crate::storage::StorageError;
 
 /// What this crate returns.
@@ -24,6 +25,20 @@ pub enum Error {
         path: PathBuf,
         /// SQLite's words.
         source: rusqlite::Error,
+    },
+    /// The SQLite that this program was linked with lacks something that
+    /// replication needs.
+    #[error(
+        "replication needs SQLite {needed} or later, for {what}; this program was linked with \
+         SQLite {version}: link it with a newer one"
+    )]
+    OldSqlite {
+        /// The version that is there.
+        version: &'static str,
+        /// The oldest version that has it.
+        needed: &'static str,
+        /// What is missing.
+        what: &'static str,
     },
     /// A file of this machine could not be read or written.
     #[error("{}: {source}", path.display())]
@@ -130,6 +145,28 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether waiting helps.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Storage(error) => error.class(),
+            Self::Database { source, .. } => ErrorClass::of_sqlite(source),
+            Self::File { source, .. } => ErrorClass::of_io(source),
+            Self::OldSqlite { .. }
+            | Self::Behind { .. }
+            | Self::Broken { .. }
+            | Self::ReadOnly { .. }
+            | Self::Ltx { .. } => ErrorClass::Permanent,
+            Self::Page { .. }
+            | Self::Unlisted { .. }
+            | Self::NoRoom { .. }
+            | Self::NotWal { .. }
+            | Self::NotSynced { .. }
+            | Self::Broke { .. }
+            | Self::Closed => ErrorClass::Transient,
+        }
+    }
+
     /// Whether somebody has to decide before anything more is sent.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {

@@ -1,6 +1,7 @@
 //! Every commit of a SQLite database to object storage, and back.
 
 pub mod backup;
+mod class;
 mod clock;
 mod error;
 mod follow;
@@ -12,9 +13,10 @@ pub mod steps;
 mod storage;
 mod wal;
 
+pub use class::ErrorClass;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
-pub use follow::{Find, FollowOptions, Follower, State, Status, leads_on};
+pub use follow::{Failure, Find, FollowOptions, Follower, State, Status, leads_on};
 pub use history::{Catalog, History, Plan, PlanError, Policy, Target, Tended, history};
 pub use map::PageMap;
 pub use progress::Progress;

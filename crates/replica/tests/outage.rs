@@ -4,10 +4,12 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{LONG, Volume, bucket, bucket_with, busy, dump, find, quick};
-use monolite_replica::{Destination, FollowOptions, Follower, RestoreOptions, State, restore};
+use monolite_replica::{
+    Destination, ErrorClass, FollowOptions, Follower, RestoreOptions, State, Status, restore,
+};
 use monolite_testkit::s3::{Fault, Operation, Rule, S3Server, View};
 use rusqlite::Connection;
 
@@ -193,15 +195,99 @@ async fn refused_credentials_are_said_without_the_secret() {
     write(&app, 1);
     let secret = "wrong-and-very-secret";
     let follower = follow(&volume, vec![bucket_with(&server, secret)], quick());
-    let error = follower
-        .sync(Duration::from_secs(3))
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = fails_at_once(&follower).await;
     assert!(error.contains("s3://"), "{error}");
     assert!(
         !error.contains(secret) && !error.contains(server.access_key()),
         "{error}"
     );
-    follower.stop(Duration::from_secs(1)).await.unwrap_err();
+    let status = status(&follower, "app.sqlite3");
+    assert!(status.never_stored() && status.is_blocked(), "{status:?}");
+    let since_ms = status.failure.unwrap().since_ms;
+    fails_at_once(&follower).await;
+    let again = self::status(&follower, "app.sqlite3").failure.unwrap();
+    assert_eq!(again.since_ms, since_ms, "since the first time");
+    let began = Instant::now();
+    follower.stop(LONG).await.unwrap_err();
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+}
+
+/// More than a few requests to a server of this machine, however loaded, and
+/// less than the first pause after a permanent error.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The error of a sync that is not waited for, as waiting does not help.
+async fn fails_at_once(follower: &Follower) -> String {
+    let began = Instant::now();
+    let error = follower.sync(LONG).await.unwrap_err();
+    assert!(began.elapsed() < AT_ONCE, "{:?}: {error}", began.elapsed());
+    error.to_string()
+}
+
+fn status(follower: &Follower, database: &str) -> Status {
+    let mut all = follower.status().into_iter();
+    all.find(|status| status.database == database).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_stored_once_it_is_allowed() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    write(&app, 1);
+    // Who may list, and may not write.
+    let denied = Rule::new(Fault::Status(403)).operation(Operation::PutObject);
+    let denied = server.faults().add(denied);
+    let follower = follow(&volume, vec![bucket(&server)], quick());
+    let error = fails_at_once(&follower).await;
+    assert!(error.contains("allow these credentials"), "{error}");
+    let failure = status(&follower, "app.sqlite3").failure.unwrap();
+    assert_eq!(failure.class, ErrorClass::Permanent);
+    server.faults().remove(&denied);
+    follower.sync(LONG).await.unwrap();
+    let status = status(&follower, "app.sqlite3");
+    assert!(status.is_stored() && !status.never_stored(), "{status:?}");
+    follower.stop(LONG).await.unwrap();
+    assert_restores(&volume, &bucket(&server), &app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_database_is_told_at_once_and_hinders_no_other() {
+    let volume = Volume::new();
+    let app = table(&volume);
+    write(&app, 1);
+    std::fs::write(volume.path("data/bad.sqlite3"), [7; 8192]).unwrap();
+    let follower = follow(&volume, vec![volume.destination()], quick());
+    let error = fails_at_once(&follower).await;
+    assert!(error.contains("bad.sqlite3"), "{error}");
+    let bad = status(&follower, "bad.sqlite3");
+    assert!(bad.never_stored() && bad.is_blocked(), "{bad:?}");
+    let good = status(&follower, "app.sqlite3");
+    assert!(good.is_stored() && !good.never_stored(), "{good:?}");
+    follower.stop(LONG).await.unwrap_err();
+    assert_restores(&volume, &volume.destination(), &app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_is_known_while_the_bucket_is_away() {
+    let (volume, server) = (Volume::new(), S3Server::start());
+    let app = table(&volume);
+    let follower = follow(&volume, vec![bucket(&server)], quick());
+    for n in 0..3 {
+        write(&app, n);
+        follower.sync(LONG).await.unwrap();
+    }
+    let before = status(&follower, "app.sqlite3");
+    assert!(before.stored_ms.is_some(), "{before:?}");
+    follower.stop(LONG).await.unwrap();
+    server.down();
+    let follower = follow(&volume, vec![bucket(&server)], quick());
+    follower.sync(Duration::from_secs(2)).await.unwrap_err();
+    let away = status(&follower, "app.sqlite3");
+    assert!(!away.never_stored() && !away.is_blocked(), "{away:?}");
+    assert!(away.txid <= before.txid && away.txid.0 + 1 >= before.txid.0);
+    server.up();
+    follower.sync(LONG).await.unwrap();
+    let after = status(&follower, "app.sqlite3");
+    assert_eq!((after.txid, after.stored_ms), (before.txid, before.stored_ms));
+    follower.stop(LONG).await.unwrap();
 }

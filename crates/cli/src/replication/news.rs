@@ -54,7 +54,7 @@ impl News {
                 more,
             } => {
                 let (database, destination) = (&status.database, &status.destination);
-                let error = status.error.as_deref().unwrap_or("not known");
+                let error = status.error().unwrap_or("not known");
                 let refused = status.state == State::Refused;
                 let what = match (refused, *more) {
                     (true, _) => "not replicated until somebody decides",

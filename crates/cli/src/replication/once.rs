@@ -30,11 +30,11 @@ pub(crate) async fn sync(follower: &Follower, bar: &Bar) -> Result<(), Vec<anyho
         let mut errors = Vec::new();
         for status in &status {
             let key = (status.database.clone(), status.destination.clone());
-            match &status.error {
+            match status.error() {
                 Some(error) => {
                     let since = *since.entry(key).or_insert_with(Instant::now);
                     let lasts = since.elapsed() >= GIVE_UP;
-                    wait |= status.state != State::Refused && !lasts;
+                    wait |= !status.is_blocked() && !lasts;
                     let (database, destination) = (&status.database, &status.destination);
                     errors.push(anyhow!("{database} to {destination}: {error}"));
                 }

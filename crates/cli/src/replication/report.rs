@@ -123,7 +123,7 @@ impl Known {
             self.advised.clone_from(&status.advice);
             news.push(News::Slow(status.clone(), advice.clone()));
         }
-        match (&status.error, self.problem.take()) {
+        match (status.error(), self.problem.take()) {
             (Some(_), None) => {
                 let (since, more) = (Duration::ZERO, 0);
                 let status = status.clone();
@@ -161,7 +161,7 @@ impl Known {
             (None, None) => {}
         }
         let is_stored = status.txid.0 > 0 && status.state == State::Following;
-        if status.error.is_none() && is_stored && !self.follows {
+        if status.failure.is_none() && is_stored && !self.follows {
             self.follows = true;
             news.push(News::Follows(status.clone()));
         }
@@ -182,23 +182,16 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use monolite_ltx::Txid;
+    use monolite_replica::{ErrorClass, Failure};
 
     use super::*;
 
     fn status(database: &str, state: State, error: Option<&str>, lag_ms: u64) -> Status {
-        Status {
-            database: database.into(),
-            destination: "s3://b/p".into(),
-            state,
-            txid: Txid(7),
-            stored_ms: None,
-            lag_ms,
-            sent_bytes: 10 * lag_ms,
-            sent_files: lag_ms,
-            leased: true,
-            error: error.map(str::to_owned),
-            advice: None,
-        }
+        let mut status = Status::new(database, "s3://b/p");
+        (status.state, status.lag_ms, status.txid) = (state, lag_ms, Txid(7));
+        (status.sent_bytes, status.sent_files) = (10 * lag_ms, lag_ms);
+        status.failure = error.map(|error| Failure::new(error, ErrorClass::Transient, 0));
+        status
     }
 
     fn words(news: Vec<News>) -> Vec<String> {

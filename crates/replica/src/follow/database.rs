@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::inbox::Inbox;
+use crate::class::ErrorClass;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::wal::{Budget, Slide, Tail};
@@ -26,8 +27,9 @@ const PENDING_AT_MOST: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_millis(2);
 /// Between two tries to have a log reset that somebody still reads.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
-/// Between two tries to open a database that cannot be opened.
-const REOPEN: Duration = Duration::from_secs(1);
+/// Between two tries to read a database that cannot be read: after a transient
+/// error, and after a permanent one. A write to it is met at once.
+const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// What is committed to a database whose file is gone is taken for so long: its
 /// app may have it open.
 const GONE: Duration = Duration::from_secs(60);
@@ -198,7 +200,7 @@ impl Database {
             if written && !again_pending {
                 pending = (PENDING.0, now);
             }
-            due = match result {
+            due = match &result {
                 Ok(Looked::Done) => None,
                 Ok(Looked::Pending) => {
                     let (pause, since) = pending;
@@ -208,7 +210,8 @@ impl Database {
                 Ok(Looked::Again) => Some(now + patience),
                 // Nobody tells of writes to what has no name.
                 Ok(Looked::Gone) => self.journal.is_some().then_some(next),
-                Err(_) => Some(now + REOPEN),
+                Err(error) if error.class() == ErrorClass::Permanent => Some(now + REOPEN.1),
+                Err(_) => Some(now + REOPEN.0),
             };
             // Of a file that is gone there is nothing more to take.
             let well = result.is_ok() && (self.journal.is_some() || self.inode.is_none());

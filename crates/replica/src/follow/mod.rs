@@ -27,5 +27,5 @@ mod volume;
 mod watch;
 
 pub use restored::leads_on;
-pub use status::{State, Status};
+pub use status::{Failure, State, Status};
 pub use volume::{Find, FollowOptions, Follower};

@@ -29,7 +29,8 @@ use super::intent::Intent;
 use super::keeper::Turn;
 use super::restored;
 use super::start::{self, Before, Found};
-use super::status::{Board, State};
+use super::status::{Board, Failure, State};
+use crate::class::ErrorClass;
 use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
@@ -39,8 +40,11 @@ use crate::storage::Replica;
 /// The map is saved this often while there are changes: after a crash, what
 /// was sent since is read back.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
-/// The pauses between tries that fail: doubled from the first to the last.
+/// The pauses between tries that fail with a transient error: doubled from the
+/// first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// The same after a permanent error, which somebody may mend from outside.
+const RETRY_PERMANENT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// Between two looks whether another machine still writes.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Before what the replica holds is read once more, to see whether it is what
@@ -114,6 +118,7 @@ impl Shipper {
         // At once: what happened while nobody followed.
         let mut due = true;
         let mut well = Instant::now();
+        self.recall().await;
         loop {
             if !due {
                 tokio::select! {
@@ -152,6 +157,7 @@ impl Shipper {
                 }
                 Err(error) => {
                     let refused = error.is_refusal();
+                    let permanent = error.class() == ErrorClass::Permanent;
                     if refused || error.is_conflict() {
                         // What is there now has to be found out anew.
                         known = None;
@@ -160,12 +166,18 @@ impl Shipper {
                     if well.elapsed() > PATIENCE {
                         self.inbox.give_up();
                     }
+                    if permanent {
+                        // Waiting does not help: who asked is told at once.
+                        waiting.drain(..asked);
+                    }
+                    let (first, longest) = if permanent { RETRY_PERMANENT } else { RETRY };
+                    pause = pause.clamp(first, longest);
                     let rest = match &error {
                         Error::Behind { .. } | Error::Broken { .. } => BEHIND_PAUSE,
                         _ if refused => REFUSED_PAUSE,
                         _ => jitter(pause),
                     };
-                    pause = (pause * 2).min(RETRY.1);
+                    pause *= 2;
                     due = true;
                     if self.rest(rest, &mut waiting).await.is_err() {
                         break;
@@ -248,11 +260,17 @@ impl Shipper {
         let take_over = self.settings.take_over;
         let intent = before.intent.clone();
         let found = start::find(&self.replica, &catalog, before, take_over, &scratch).await?;
+        let (mut stored, mut stored_ms) = (Txid(0), None);
         let (map, anew, must_equal) = match found {
             Found::Nothing { last } => (none(0, last), true, false),
-            Found::Ours(map) => (map, false, false),
+            Found::Ours(map, time_ms) => {
+                (stored, stored_ms) = (map.txid(), Some(time_ms));
+                (map, false, false)
+            }
             Found::Foreign(map) => (map, false, !self.settings.take_over),
         };
+        self.board
+            .update(|board| (board.txid, board.stored_ms) = (stored, stored_ms));
         steps::reached("replica.looked");
         let now = Instant::now();
         Ok(Known {
@@ -315,7 +333,7 @@ impl Shipper {
         let leased = !self.turn.is_impossible().await;
         self.board.update(|board| {
             board.state = State::Following;
-            board.error = None;
+            board.failure = None;
             board.leased = leased;
             board.txid = txid.unwrap_or(board.txid);
         });
@@ -332,14 +350,25 @@ impl Shipper {
     }
 
     fn fails(&self, error: &Error, refused: bool) {
+        let now = self.shared.clock.now_ms();
         self.board.update(|board| {
             board.state = if refused {
                 State::Refused
             } else {
                 State::Retrying
             };
-            board.error = Some(error.to_string());
+            board.failure = Some(Failure::of(error, now, board.failure.as_ref()));
         });
+    }
+
+    /// What this volume's own records say is stored: known also while the
+    /// destination cannot be reached.
+    async fn recall(&self) {
+        let path = self.intent_file();
+        let read = self.blocking(move || Ok(Intent::read(&path).ok().flatten()));
+        if let Ok(Some(intent)) = read.await {
+            self.board.update(|board| board.txid = intent.stored());
+        }
     }
 
     async fn load(&self) -> Result<Before> {

@@ -20,8 +20,8 @@ pub(super) enum Found {
     /// No state to go on from; `last` is the last transaction that any file
     /// names, 0 without files.
     Nothing { last: Txid },
-    /// A state that this volume wrote, or had.
-    Ours(PageMap),
+    /// A state that this volume wrote, or had, and the timestamp of its file.
+    Ours(PageMap, i64),
     /// A state that somebody else wrote.
     Foreign(PageMap),
 }
@@ -73,7 +73,7 @@ pub(super) async fn find(
     let ours = ours || before.restored == Some(last);
     if let Some(mut map) = before.map {
         if map.txid() == last && is(&map, &header) {
-            return Ok(Found::Ours(map));
+            return Ok(Found::Ours(map, header.timestamp_ms));
         }
         // We died after a file was stored and before the map was saved.
         if ours
@@ -85,7 +85,7 @@ pub(super) async fn find(
             && map.txid() == last
             && is(&map, &header)
         {
-            return Ok(Found::Ours(map));
+            return Ok(Found::Ours(map, header.timestamp_ms));
         }
     }
     let mut map = PageMap::empty(header.page_size);
@@ -102,7 +102,7 @@ pub(super) async fn find(
         _ => false,
     };
     match (restored, ours) {
-        (true, true) => Ok(Found::Ours(map)),
+        (true, true) => Ok(Found::Ours(map, header.timestamp_ms)),
         (true, false) => Ok(Found::Foreign(map)),
         // No state to go on from; a new snapshot is.
         (false, true) => Ok(Found::Nothing { last }),

@@ -17,13 +17,13 @@ use super::inbox::Inbox;
 use super::keeper::{Keeper, Turn};
 use super::node;
 use super::shipper::{Settings, Shipper};
-use super::status::{Board, Status};
+use super::status::{Board, Failure, Status};
 use super::watch::{Event, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::history::Policy;
 use crate::storage::{Destination, Node};
-use crate::wal::Budget;
+use crate::wal::{Budget, check_sqlite};
 
 /// Databases that are followed, at most; each needs about ten descriptors.
 const MAX_DATABASES: usize = 5000;
@@ -116,7 +116,7 @@ struct Followed {
 #[derive(Default, Clone)]
 struct Problem {
     /// Why it cannot be read.
-    error: Option<String>,
+    failure: Option<Failure>,
     advice: Option<String>,
 }
 
@@ -133,8 +133,8 @@ impl Follower {
     /// known after a restart; losing it costs a download, no data.
     ///
     /// # Errors
-    /// The state directory cannot be written, or the kernel does not let the
-    /// volume be watched. Not: a destination that cannot be reached, which is
+    /// The program's SQLite is too old, the state directory cannot be written, or
+    /// the kernel does not let the volume be watched. Not: a destination that cannot be reached, which is
     /// tried again for ever and told in [`status`](Self::status).
     pub fn start(
         volume: &Path,
@@ -143,6 +143,7 @@ impl Follower {
         find: Find,
         options: FollowOptions,
     ) -> Result<Self> {
+        check_sqlite()?;
         let node_id = node::id(state)?;
         let node = Node {
             // A copy of the volume on another machine has the same number.
@@ -195,7 +196,7 @@ impl Follower {
                 let mut status = shipped.board.read();
                 let since = shipped.inbox.since_ms();
                 status.lag_ms = since.map_or(0, |ms| u64::try_from(now - ms).unwrap_or(0));
-                status.error = problem.error.clone().or(status.error);
+                status.failure = problem.failure.clone().or(status.failure);
                 status.advice = problem.advice.clone().or(status.advice);
                 all.push(status);
             }
@@ -208,19 +209,23 @@ impl Follower {
     /// every destination.
     ///
     /// # Errors
-    /// Not within `limit`: which databases are not, and why.
+    /// Not within `limit`: which databases are not, and why. Does not wait for
+    /// `limit` where a permanent error is in the way, but for all that can be
+    /// stored.
     pub async fn sync(&self, limit: Duration) -> Result<()> {
-        // A database that came just now is to be found first.
-        self.inner.find_new();
         let all = async {
+            // A database that came just now is to be found first. Directories
+            // may be large, and disks slow.
+            let finder = self.inner.clone();
+            let _ = tokio::task::spawn_blocking(move || finder.find_new()).await;
             let mut flushes = JoinSet::new();
             for followed in self.inner.followed().values().cloned() {
                 flushes.spawn(async move {
                     followed.handle.slide().await?;
-                    for shipped in followed.shipped {
-                        shipped.flusher.flush().await?;
-                    }
-                    Ok::<(), ()>(())
+                    // Each destination, whatever the others do.
+                    let flushes = followed.shipped.iter().map(|s| s.flusher.flush());
+                    let flushed = join_all(flushes).await;
+                    flushed.into_iter().collect::<Result<(), ()>>()
                 });
             }
             let mut done = true;
@@ -268,9 +273,9 @@ impl Follower {
         let mut why: Vec<String> = self
             .status()
             .into_iter()
-            .filter(|status| status.lag_ms > 0 || status.error.is_some())
+            .filter(|status| status.lag_ms > 0 || status.failure.is_some())
             .map(|status| {
-                let error = status.error.unwrap_or_else(|| "not done yet".into());
+                let error = status.error().unwrap_or("not done yet");
                 format!("{} to {}: {error}", status.database, status.destination)
             })
             .collect();
@@ -366,14 +371,21 @@ impl Inner {
             .map(|_| Arc::new(Inbox::new(&self.shared.budget, self.options.memory / 4)))
             .collect();
         let pause = (self.options.sync_interval / 4).clamp(SLIDE_PAUSE.0, SLIDE_PAUSE.1);
+        let clock = self.shared.clock.clone();
         let tell = move |error: Option<&Error>| {
-            let said = error.map(Error::to_string);
-            let (error, advice) = match error {
-                Some(Error::NotWal { .. }) => (None, said),
-                _ => (said, None),
-            };
             let mut problem = told.lock().unwrap_or_else(PoisonError::into_inner);
-            *problem = Problem { error, advice };
+            let before = problem.failure.take();
+            *problem = match error {
+                None => Problem::default(),
+                Some(error @ Error::NotWal { .. }) => Problem {
+                    failure: None,
+                    advice: Some(error.to_string()),
+                },
+                Some(error) => Problem {
+                    failure: Some(Failure::of(error, clock.now_ms(), before.as_ref())),
+                    advice: None,
+                },
+            };
         };
         let shared = self.shared.clone();
         let (database, handle) =

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::lease::Holder;
+use crate::class::ErrorClass;
 
 /// What was being done, to what, and what mends it. No message holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -162,15 +163,36 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// Whether the same may work later, without anybody doing anything.
+    /// Whether waiting helps.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unavailable { .. }
+            // Another list, or another plan, goes on without the file.
+            | Self::NotFound { .. }
+            | Self::Changed { .. }
+            | Self::AlreadyExists { .. } => ErrorClass::Transient,
+            Self::Io { source, .. } => ErrorClass::of_io(source),
+            Self::Held { .. } | Self::Lost { .. } => ErrorClass::LeaseHeld,
+            Self::Setting { .. }
+            | Self::TooLarge { .. }
+            | Self::NoBucket { .. }
+            | Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::Unconditional { .. }
+            | Self::NoKey { .. }
+            | Self::Unsealable { .. }
+            | Self::Header { .. } => ErrorClass::Permanent,
+        }
+    }
+
+    /// Whether the very same request may succeed later, without anybody doing
+    /// anything: the provider, the network or the disk failed, and not the
+    /// request.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unavailable { .. } => true,
-            // A full disk is emptied, a network mount comes back.
-            Self::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
-            _ => false,
-        }
+        matches!(self, Self::Unavailable { .. } | Self::Io { .. })
+            && self.class() == ErrorClass::Transient
     }
 
     /// Whether a file was not there: plan anew from a new list.

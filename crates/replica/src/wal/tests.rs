@@ -11,6 +11,17 @@ use super::{Budget, Changes, Slide, Snapshot, Tail};
 
 const BUDGET: usize = 64 << 20;
 
+#[test]
+fn an_old_sqlite_is_refused_with_what_it_lacks() {
+    super::check_sqlite().unwrap();
+    let error = super::check_version(3_050_004, "3.50.4").unwrap_err();
+    assert_eq!(error.class(), crate::ErrorClass::Permanent);
+    let text = error.to_string();
+    for part in ["3.51.0 or later", "3.50.4", "wal_checkpoint(NOOP)"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
 /// What the other side of a replica would hold.
 struct Shadow {
     pages: HashMap<u32, Vec<u8>>,
