@@ -137,7 +137,7 @@ pub(crate) fn all_guardable(settings: &Settings, volume: &Path) -> anyhow::Resul
     let named = named(settings, volume);
     replication::guarded(volume, &named)?;
     for named in named {
-        monolite_volume::is_guardable(&named)?;
+        monolite_volume::discover::check_named(&named)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The first hundred bytes.
 
+use monolite_sqlite_format::lock_page;
+
 use crate::layout::{array, u32_at, u64_at};
 use crate::{Checksum, Error, Result, Txid};
 
@@ -62,14 +64,6 @@ const MAGIC: &[u8; 4] = b"LTX1";
 const NO_CHECKSUM: u32 = 1 << 1;
 /// Of our extension, in the reserved bytes.
 const TAG: &[u8; 4] = b"MDB1";
-
-/// The page that SQLite locks bytes of and never writes: the one that byte
-/// `0x4000_0000` of a database is in.
-#[must_use]
-pub const fn lock_page(page_size: u32) -> u32 {
-    // No page is smaller than 512 bytes; a hostile zero must not divide.
-    0x4000_0000 / if page_size == 0 { 512 } else { page_size } + 1
-}
 
 impl Header {
     /// Bytes in a file.

@@ -22,20 +22,21 @@
 //!
 //! No database and no `-shm` file is ever opened: closing a descriptor on one
 //! drops the POSIX locks that SQLite in this process holds on it. What is said
-//! of them comes from names, `stat` and `access`; only [`guardable()`] reads the
-//! first bytes of files that are not called like one.
+//! of them comes from names, `stat` and `access`; only [`discover::by_content`] reads
+//! the first bytes of files that are not called like one.
+
+pub mod discover;
+pub mod layout;
+pub mod walk;
 
 mod container;
-mod databases;
 mod directory;
 mod filesystem;
 mod finding;
-mod guardable;
 mod holder;
 mod in_use;
 mod local;
 mod lock;
-mod mountinfo;
 mod owner;
 mod persistent;
 mod place;
@@ -44,9 +45,7 @@ mod text;
 mod writable;
 
 pub use crate::container::container_marker;
-pub use crate::databases::databases;
 pub use crate::finding::{Finding, Level};
-pub use crate::guardable::{Unguardable, guardable, is_guardable};
 pub use crate::holder::{Holder, holder};
 pub use crate::lock::{Lock, LockError, LockInfo};
 pub use crate::place::Place;
@@ -67,14 +66,14 @@ pub fn inspect(place: &Place) -> Vec<Finding> {
     let Some(target) = target else {
         return findings;
     };
-    let mount = mountinfo::of(&target.existing);
+    let mount = monolite_platform::mountinfo::of(&target.existing);
     findings.push(persistent::inspect(place, &target, mount.as_ref()));
     findings.push(local::inspect(&target, mount.as_ref()));
 
     // What lies in the parent of a directory yet to be created is not ours.
     let databases = match target.is_missing() {
         true => Ok(Vec::new()),
-        false => databases(&target.dir),
+        false => discover::by_name(&target.dir).map(|found| found.databases),
     };
     let found = databases.as_deref().unwrap_or_default();
     findings.push(writable::inspect(&target, &databases));

@@ -3,7 +3,7 @@
 use crate::directory::Target;
 use crate::filesystem::{Kind, is_fuse};
 use crate::finding::{Check, Finding};
-use crate::mountinfo::Mount;
+use monolite_platform::mountinfo::Mount;
 
 const CHECK: Check = Check {
     name: "local",

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::databases::companions;
 use crate::finding::{Check, Finding};
+use crate::layout::companions;
 use crate::text::command;
 use crate::writable::may;
 

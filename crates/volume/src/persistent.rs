@@ -6,8 +6,8 @@ use crate::Place;
 use crate::directory::Target;
 use crate::filesystem::Kind;
 use crate::finding::{Check, Finding};
-use crate::mountinfo::Mount;
 use crate::text::quote;
+use monolite_platform::mountinfo::Mount;
 
 const CHECK: Check = Check {
     name: "persistent",

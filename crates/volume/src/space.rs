@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::Place;
-use crate::databases::companions;
 use crate::directory::Target;
 use crate::finding::{Check, Finding};
+use crate::layout::companions;
 use crate::text::size;
 
 const CHECK: Check = Check {

@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
-use crate::databases::companions;
 use crate::directory::Target;
 use crate::finding::{Check, Finding};
+use crate::layout::companions;
 use crate::text::{command, quote};
 
 const CHECK: Check = Check {
@@ -195,7 +195,7 @@ mod tests {
     fn a_plain_directory_passes_and_stays_clean() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.db"), b"x").unwrap();
-        let databases = crate::databases(dir.path());
+        let databases = crate::discover::by_name(dir.path()).map(|found| found.databases);
         let finding = inspect(&target(dir.path()), &databases);
         assert_eq!(finding.level, Level::Pass, "{finding:?}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use monolite_replica::Find;
-use monolite_volume::{Unguardable, guardable};
+use monolite_volume::discover::{self, DiscoverError};
 
 use crate::settings::Following;
 
@@ -17,7 +17,7 @@ pub(crate) fn find(volume: &Path, following: &Following) -> Find {
     let (volume, exclude) = (volume.to_owned(), following.replica_exclude.clone());
     Arc::new(move || {
         // That the volume is gone shows in the databases that were found before.
-        let found = monolite_volume::databases(&volume).unwrap_or_default();
+        let found = discover::by_name(&volume).unwrap_or_default().databases;
         let wanted = |path: &PathBuf| match name_in(&volume, path) {
             Some(name) => is_replicated(&name, &exclude),
             None => false,
@@ -43,8 +43,8 @@ pub(crate) fn find_guarded(volume: &Path, named: Vec<PathBuf>) -> Find {
 ///
 /// # Errors
 /// Some of them cannot be found, or not be put back.
-pub(crate) fn guarded(volume: &Path, named: &[PathBuf]) -> Result<Vec<PathBuf>, Unguardable> {
-    let mut found = guardable(volume, named)?;
+pub(crate) fn guarded(volume: &Path, named: &[PathBuf]) -> Result<Vec<PathBuf>, DiscoverError> {
+    let mut found = discover::by_content(volume, named)?;
     found.retain(|path| {
         let is_cache = name_in(volume, path).is_some_and(|name| CACHES.contains(&&*name));
         !is_cache || named.contains(path)

@@ -10,9 +10,11 @@ mod theirs;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use monolite_sqlite_format::{Header, lock_page};
 use rusqlite::Connection;
 
 pub use self::prints::Prints;
@@ -67,31 +69,30 @@ impl Pages {
 pub(super) struct Changed {
     /// Pages of the database that the snapshot has not, or has otherwise.
     pub(super) pages: Pages,
-    /// The database's.
-    pub(super) page_size: usize,
+    /// Pages of the database.
     pub(super) count: u32,
     /// Nothing differs at all but the counters in the first page's header.
     pub(super) is_same: bool,
 }
 
-/// Compares `main` of `conn`, in its read transaction, with the snapshot. What
-/// is `known` is not read. `None` if their pages are of different sizes: then
-/// nothing can be told.
+/// The live database, in its read transaction.
+pub(super) type Database<'c> = monolite_sqlite_pages::Pages<&'c Connection>;
+
+/// Compares the database with the snapshot. What is `known` is not read. `None`
+/// if their pages are of different sizes: then nothing can be told.
 pub(super) fn changed(
-    conn: &Connection,
+    database: &Database<'_>,
     before: &Path,
     known: &Known<'_>,
     tell: &Tell<'_>,
 ) -> Result<Option<Changed>> {
+    let conn = database.conn();
     let at = |error| Error::sqlite("compare the pages of", conn, error);
-    let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get(0));
-    let page_size: u32 = number("page_size").map_err(at)?;
-    let count: u32 = number("page_count").map_err(at)?;
-    let page_size = page_size as usize;
+    let (page_size, count) = (database.page_size() as usize, database.count());
     let file = |error| Error::file("read the snapshot", before, error);
     let snapshot = File::open(before).map_err(file)?;
     let bytes = snapshot.metadata().map_err(file)?.len();
-    if page_size_of(before).map_err(file)? != page_size {
+    if page_size_of(before).map_err(file)? != Some(page_size) {
         return Ok(None);
     }
     tell.step("comparing", Some(u64::from(count) * page_size as u64));
@@ -101,9 +102,8 @@ pub(super) fn changed(
         .prints
         .filter(|prints| prints.are_of(page_size, bytes));
     let look = Look {
-        conn,
+        database,
         page_size,
-        count,
         tell,
     };
     let differences = match (shared, prints) {
@@ -118,7 +118,6 @@ pub(super) fn changed(
     let is_same = !is_more && bytes == u64::from(count) * page_size as u64;
     Ok(Some(Changed {
         pages,
-        page_size,
         count,
         is_same,
     }))
@@ -158,17 +157,17 @@ struct Differences {
 
 impl Differences {
     fn look(&mut self, number: u32, page: &[u8], their: Option<&[u8]>) {
-        if number != lock_page(page.len()) && their != Some(page) {
+        if number != lock_page(u32::try_from(page.len()).unwrap_or(0)) && their != Some(page) {
             self.pages.insert(number);
-            self.is_more |= number > 1 || !their.is_some_and(|their| is_same_first(page, their));
+            self.is_more |=
+                number > 1 || !their.is_some_and(|their| Header::is_same_but_counters(page, their));
         }
     }
 }
 
 struct Look<'l> {
-    conn: &'l Connection,
+    database: &'l Database<'l>,
     page_size: usize,
-    count: u32,
     tell: &'l Tell<'l>,
 }
 
@@ -206,27 +205,22 @@ impl Look<'_> {
         &self,
         mut look: impl FnMut(u32, &[u8]) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
-        let mut all = self
-            .conn
-            .prepare("SELECT data FROM sqlite_dbpage('main')")?;
-        let mut rows = all.query([])?;
-        let mut number = 0;
-        while let Some(row) = rows.next()? {
-            number += 1;
-            look(number, row.get_ref(0)?.as_blob().unwrap_or_default())?;
+        let end = self.database.each(|number, page| {
             self.told(number);
-        }
-        Ok(())
+            match look(number, page) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        })?;
+        end.break_value().map_or(Ok(()), Err)
     }
 
     fn at_what_is_not(&self, shared: &Shared, snapshot: &File) -> Result<Differences, Failed> {
         let mut found = Differences::default();
-        let mut one = self
-            .conn
-            .prepare("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
         let bytes = snapshot.metadata()?.len();
+        let mut page = vec![0; self.page_size];
         let mut their = vec![0; self.page_size];
-        for number in 1..=self.count {
+        for number in 1..=self.database.count() {
             self.told(number);
             if shared.contains(number) {
                 continue;
@@ -236,12 +230,8 @@ impl Look<'_> {
             if is_there {
                 snapshot.read_exact_at(&mut their, from)?;
             }
-            let mut rows = one.query([number])?;
-            let page = match rows.next()? {
-                Some(row) => row.get_ref(0)?.as_blob().unwrap_or_default(),
-                None => &[],
-            };
-            found.look(number, page, is_there.then_some(&their));
+            self.database.read(number, &mut page)?;
+            found.look(number, &page, is_there.then_some(&their));
         }
         Ok(found)
     }
@@ -254,33 +244,11 @@ impl Look<'_> {
     }
 }
 
-/// The page that SQLite locks and never writes.
-pub(super) fn lock_page(page_size: usize) -> u32 {
-    let page = (1_usize << 30) / page_size + 1;
-    u32::try_from(page).unwrap_or(u32::MAX)
-}
-
-/// Whether two first pages differ in no more than what every commit counts up:
-/// the change counter, the schema's, and who wrote last.
-fn is_same_first(one: &[u8], other: &[u8]) -> bool {
-    let parts = |page: &[u8]| -> Option<Vec<u8>> {
-        let mut parts = page.get(..24)?.to_vec();
-        // The read and write versions tell only how it is written.
-        parts[18] = 0;
-        parts[19] = 0;
-        parts.extend(page.get(28..40)?);
-        parts.extend(page.get(44..92)?);
-        parts.extend(page.get(100..)?);
-        Some(parts)
-    };
-    parts(one).is_some() && parts(one) == parts(other)
-}
-
-fn page_size_of(path: &Path) -> std::io::Result<usize> {
-    let mut header = [0; 18];
+/// `None`: it is no database.
+fn page_size_of(path: &Path) -> io::Result<Option<usize>> {
+    let mut header = [0; Header::SIZE];
     File::open(path)?.read_exact(&mut header)?;
-    let size = usize::from(u16::from_be_bytes([header[16], header[17]]));
-    Ok(if size == 1 { 1 << 16 } else { size })
+    Ok(Header::parse(&header).map(|header| header.page_size as usize))
 }
 
 #[cfg(test)]

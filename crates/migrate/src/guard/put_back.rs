@@ -13,11 +13,12 @@
 //! itself is given up only by becoming `live`.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use monolite_sqlite_format::Header;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
@@ -124,7 +125,7 @@ fn through_sqlite(
     // is gone, which would else take it back.
     to.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA wal_autocheckpoint = 0")
         .map_err(at)?;
-    let was_wal = is_wal(&from).map_err(of)?;
+    let was_wal = is_wal(snapshot).map_err(|error| Error::file("read", snapshot, error))?;
     tell.step("putting back", None);
     let backup = Backup::new(&from, &mut to).map_err(at)?;
     let since = Instant::now();
@@ -171,13 +172,10 @@ fn through_sqlite(
     Ok(())
 }
 
-fn is_wal(conn: &Connection) -> rusqlite::Result<bool> {
-    let data: Vec<u8> = conn.query_row(
-        "SELECT data FROM sqlite_dbpage('main') WHERE pgno = 1",
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(data.get(18) == Some(&2))
+fn is_wal(snapshot: &Path) -> io::Result<bool> {
+    let mut header = [0; Header::SIZE];
+    std::fs::File::open(snapshot)?.read_exact(&mut header)?;
+    Ok(Header::parse(&header).is_some_and(|header| header.is_wal))
 }
 
 fn exchange(live: &Path, snapshot: &Path, aside: &Path) -> Result<Snapshot> {

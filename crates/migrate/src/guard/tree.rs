@@ -9,9 +9,9 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Statement};
+use monolite_sqlite_format::{Header, btree, lock_page};
 
-use super::pages::{Changed, Pages, lock_page};
+use super::pages::{Changed, Database, Pages};
 
 /// The trees, by their roots.
 #[derive(Debug)]
@@ -31,32 +31,30 @@ impl Touched {
     }
 }
 
-/// Looks at the trees of `main` that begin at `roots`; the one of the schema
-/// itself besides.
+/// Looks at the trees of the database that begin at `roots`; the one of the
+/// schema itself besides.
 pub(super) fn touched(
-    conn: &Connection,
+    database: &Database<'_>,
     changed: &Changed,
     roots: impl IntoIterator<Item = u32>,
 ) -> rusqlite::Result<Touched> {
-    let page = conn.prepare("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?1")?;
     let mut walk = Walk {
-        page,
+        database,
+        page: vec![0; database.page_size() as usize],
         changed,
-        usable: changed.page_size,
         found: Pages::default(),
         leaves: Vec::new(),
     };
-    let first = walk.read(1)?;
-    let Some(first) = first.filter(|first| first.len() > 100) else {
+    let header = walk.read(1)?.and_then(Header::parse);
+    let Some(header) = header else {
         return Ok(Touched::Any);
     };
-    walk.usable -= usize::from(first[20]);
-    walk.found.insert(lock_page(changed.page_size));
-    if number(&first, 52) != Some(0) {
-        walk.pointer_map();
+    walk.found.insert(lock_page(header.page_size));
+    if header.has_pointer_map {
+        walk.pointer_map(&header);
     }
     let mut touched = HashSet::new();
-    let mut whole = walk.free(&first)?;
+    let mut whole = walk.free(&header)?;
     for root in std::iter::once(1).chain(roots) {
         match walk.tree(root)? {
             Some(true) => drop(touched.insert(root)),
@@ -65,7 +63,7 @@ pub(super) fn touched(
         }
     }
     if whole && !changed.pages.is_within(&walk.found) {
-        whole = walk.long_rows()?;
+        whole = walk.long_rows(&header)?;
     }
     Ok(match whole && changed.pages.is_within(&walk.found) {
         true => Touched::Roots(touched),
@@ -73,11 +71,11 @@ pub(super) fn touched(
     })
 }
 
-struct Walk<'c> {
-    page: Statement<'c>,
-    changed: &'c Changed,
-    /// Bytes of a page that SQLite uses.
-    usable: usize,
+struct Walk<'w> {
+    database: &'w Database<'w>,
+    /// The page read last.
+    page: Vec<u8>,
+    changed: &'w Changed,
     /// Pages whose place is known.
     found: Pages,
     /// Pages that changed and may have long rows.
@@ -85,9 +83,13 @@ struct Walk<'c> {
 }
 
 impl Walk<'_> {
-    fn read(&mut self, page: u32) -> rusqlite::Result<Option<Vec<u8>>> {
-        let read = self.page.query_row([page], |row| row.get(0));
-        read.optional()
+    /// `None`: a damaged file names a page that it has not.
+    fn read(&mut self, page: u32) -> rusqlite::Result<Option<&[u8]>> {
+        if page == 0 || page > self.database.count() {
+            return Ok(None);
+        }
+        self.database.read(page, &mut self.page)?;
+        Ok(Some(&self.page))
     }
 
     /// Whether the tree has changed pages; `None` if it is no tree.
@@ -97,27 +99,27 @@ impl Walk<'_> {
         // A damaged file may go round in circles.
         let mut left = self.changed.count;
         while let Some(number) = inner.pop() {
-            let Some(page) = self.read(number)? else {
-                return Ok(None);
-            };
+            let children = self
+                .read(number)?
+                .and_then(|page| btree::children(number, page));
             left = match left.checked_sub(1) {
                 Some(left) => left,
                 None => return Ok(None),
             };
             touched |= self.met(number);
-            let Some(children) = children(number, &page) else {
+            let Some(children) = children else {
                 return Ok(None);
             };
             let Some(first) = children.first().copied() else {
                 // A leaf.
                 continue;
             };
-            let Some(below) = self.read(first)? else {
-                return Ok(None);
-            };
+            let below = self
+                .read(first)?
+                .and_then(|page| btree::Kind::of(first, page));
             // All leaves of a tree are on one level.
-            match kind(first, &below) {
-                Some(0x02 | 0x05) => inner.extend(children),
+            match below {
+                Some(kind) if kind.is_inner() => inner.extend(children),
                 Some(_) => {
                     for child in children {
                         touched |= self.met(child);
@@ -139,19 +141,18 @@ impl Walk<'_> {
     }
 
     /// The free pages, as the header tells; false if the list is not whole.
-    fn free(&mut self, first: &[u8]) -> rusqlite::Result<bool> {
-        let mut next = number(first, 32).unwrap_or(0);
+    fn free(&mut self, header: &Header) -> rusqlite::Result<bool> {
+        let mut next = header.first_free;
         let mut left = self.changed.count;
         while next != 0 {
             let Some(trunk) = self.read(next)? else {
                 return Ok(false);
             };
+            let leaves: Vec<u32> = btree::free_leaves(trunk).collect();
+            let after = btree::next_page(trunk).unwrap_or(0);
             self.found.insert(next);
-            let count = number(&trunk, 4).unwrap_or(0) as usize;
-            for at in 0..count.min(trunk.len() / 4) {
-                self.found.insert(number(&trunk, 8 + 4 * at).unwrap_or(0));
-            }
-            next = number(&trunk, 0).unwrap_or(0);
+            leaves.into_iter().for_each(|leaf| self.found.insert(leaf));
+            next = after;
             left = match left.checked_sub(1) {
                 Some(left) => left,
                 None => return Ok(false),
@@ -161,9 +162,9 @@ impl Walk<'_> {
     }
 
     /// The pages of the pointer map, where there is one.
-    fn pointer_map(&mut self) {
-        let every = u32::try_from(self.usable / 5 + 1).unwrap_or(u32::MAX);
-        let lock = lock_page(self.changed.page_size);
+    fn pointer_map(&mut self, header: &Header) {
+        let every = u32::try_from(header.usable() / 5 + 1).unwrap_or(u32::MAX);
+        let lock = lock_page(header.page_size);
         let mut at = 2_u32;
         while at <= self.changed.count {
             self.found.insert(if at == lock { at + 1 } else { at });
@@ -172,12 +173,12 @@ impl Walk<'_> {
     }
 
     /// Follows the long rows of changed pages; false if one leads nowhere.
-    fn long_rows(&mut self) -> rusqlite::Result<bool> {
+    fn long_rows(&mut self, header: &Header) -> rusqlite::Result<bool> {
         for leaf in std::mem::take(&mut self.leaves) {
             let Some(page) = self.read(leaf)? else {
                 return Ok(false);
             };
-            for begin in overflows(leaf, &page, self.usable) {
+            for begin in btree::overflows(leaf, page, header.usable()) {
                 let mut next = begin;
                 let mut left = self.changed.count;
                 while next != 0 {
@@ -185,7 +186,7 @@ impl Walk<'_> {
                     let Some(page) = self.read(next)? else {
                         return Ok(false);
                     };
-                    next = number(&page, 0).unwrap_or(0);
+                    next = btree::next_page(page).unwrap_or(0);
                     left = match left.checked_sub(1) {
                         Some(left) => left,
                         None => return Ok(false),
@@ -195,103 +196,4 @@ impl Walk<'_> {
         }
         Ok(true)
     }
-}
-
-/// Where the page's own header begins.
-fn begin(page: u32) -> usize {
-    if page == 1 { 100 } else { 0 }
-}
-
-fn kind(number: u32, page: &[u8]) -> Option<u8> {
-    let kind = *page.get(begin(number))?;
-    [0x02, 0x05, 0x0a, 0x0d].contains(&kind).then_some(kind)
-}
-
-fn number(page: &[u8], at: usize) -> Option<u32> {
-    let bytes = page.get(at..at + 4)?;
-    Some(u32::from_be_bytes(bytes.try_into().ok()?))
-}
-
-/// Where the cells of a page are.
-fn cells(number: u32, page: &[u8]) -> Option<Vec<usize>> {
-    let begin = begin(number);
-    let header = match kind(number, page)? {
-        0x02 | 0x05 => 12,
-        _ => 8,
-    };
-    let count = page.get(begin + 3..begin + 5)?;
-    let count = usize::from(u16::from_be_bytes(count.try_into().ok()?));
-    let from = begin + header;
-    let pointers = page.get(from..from + 2 * count)?;
-    let pointers = pointers.chunks_exact(2);
-    Some(
-        pointers
-            .map(|two| usize::from(u16::from_be_bytes([two[0], two[1]])))
-            .collect(),
-    )
-}
-
-/// The pages below an inner one; empty for a leaf, `None` for neither.
-fn children(at: u32, page: &[u8]) -> Option<Vec<u32>> {
-    match kind(at, page)? {
-        0x02 | 0x05 => {
-            let cells = cells(at, page)?.into_iter();
-            let mut children: Vec<u32> = cells
-                .map(|cell| number(page, cell))
-                .collect::<Option<_>>()?;
-            children.push(number(page, begin(at) + 8)?);
-            Some(children)
-        }
-        _ => Some(Vec::new()),
-    }
-}
-
-/// The first pages of the long rows that begin on this page.
-fn overflows(at: u32, page: &[u8], usable: usize) -> Vec<u32> {
-    let Some(kind) = kind(at, page) else {
-        return Vec::new();
-    };
-    // Inner pages of tables have no rows.
-    if kind == 0x05 {
-        return Vec::new();
-    }
-    let cells = cells(at, page).unwrap_or_default().into_iter();
-    cells
-        .filter_map(|cell| overflow(kind, page.get(cell..)?, usable))
-        .collect()
-}
-
-fn overflow(kind: u8, cell: &[u8], usable: usize) -> Option<u32> {
-    let cell = if kind == 0x02 { cell.get(4..)? } else { cell };
-    let (bytes, mut used) = varint(cell)?;
-    let bytes = usize::try_from(bytes).ok()?;
-    let most = match kind {
-        0x0d => {
-            used += varint(cell.get(used..)?)?.1;
-            usable.checked_sub(35)?
-        }
-        _ => ((usable.checked_sub(12)?) * 64 / 255).checked_sub(23)?,
-    };
-    if bytes <= most {
-        return None;
-    }
-    let least = ((usable.checked_sub(12)?) * 32 / 255).checked_sub(23)?;
-    let here = least + (bytes - least) % (usable - 4);
-    let here = if here <= most { here } else { least };
-    number(cell, used + here)
-}
-
-/// A number of SQLite's format, and how many bytes it took.
-fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0_u64;
-    for (at, byte) in bytes.iter().take(9).enumerate() {
-        if at == 8 {
-            return Some((value << 8 | u64::from(*byte), 9));
-        }
-        value = value << 7 | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            return Some((value, at + 1));
-        }
-    }
-    None
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use monolite_sqlite_pages::Pages;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::Access;
@@ -17,10 +18,8 @@ use super::error::{Error, Result};
 
 #[derive(Debug)]
 pub(super) struct Source {
-    conn: Connection,
+    pages: Pages<Connection>,
     path: PathBuf,
-    page_size: u32,
-    pages: u32,
     wal: bool,
     /// The file as it was before it was opened.
     before: Stamp,
@@ -80,23 +79,20 @@ impl Source {
         // cut short, would then end the process.
         conn.execute_batch(
             "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -64; PRAGMA query_only = ON;
-             PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
-             BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1",
+             PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY",
         )
         .map_err(at)?;
-        let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get(0));
-        let (page_size, pages) = (number("page_size"), number("page_count"));
-        let mode = conn.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
-        let (page_size, pages) = (page_size.map_err(at)?, pages.map_err(at)?);
+        let pages = Pages::begin(conn).map_err(at)?;
+        let mode = pages
+            .conn()
+            .pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
         let wal = mode.map_err(at)? == "wal";
-        if pages == 0 {
+        if pages.count() == 0 {
             return Err(Error::Empty { path });
         }
         Ok(Self {
-            conn,
-            path,
-            page_size,
             pages,
+            path,
             wal,
             before,
             frozen,
@@ -109,15 +105,15 @@ impl Source {
     }
 
     pub(super) fn page_size(&self) -> u32 {
-        self.page_size
+        self.pages.page_size()
     }
 
     pub(super) fn pages(&self) -> u32 {
-        self.pages
+        self.pages.count()
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        u64::from(self.pages) * u64::from(self.page_size)
+        u64::from(self.pages()) * u64::from(self.page_size())
     }
 
     /// True if it is in WAL mode.
@@ -131,29 +127,9 @@ impl Source {
         &self,
         mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let at = |error| Error::reading(&self.path, error, 0);
-        // One scan: a query a page would cost half as much again.
-        let mut all = self
-            .conn
-            .prepare("SELECT data FROM sqlite_dbpage('main')")
-            .map_err(at)?;
-        let mut rows = all.query([]).map_err(at)?;
-        let mut pages = 0;
-        while let Some(row) = rows.next().map_err(at)? {
-            let page = row.get_ref(0).map_err(at)?;
-            let page = page.as_blob().map_err(|error| at(error.into()))?;
-            pages += 1;
-            if pages > self.pages || page.len() != self.page_size as usize {
-                return Err(self.changed());
-            }
-            if each(page).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        if pages != self.pages {
-            return Err(self.changed());
-        }
-        Ok(ControlFlow::Continue(()))
+        self.pages
+            .each(|_, page| each(page))
+            .map_err(|error| Error::reading(&self.path, error, 0))
     }
 
     /// An error if what was read without locks was written meanwhile.

@@ -21,8 +21,9 @@ use rustix::io::Errno;
 const AT_MOST_EVERY: Duration = Duration::from_millis(10);
 /// Between two looks at all databases while some directory is not watched.
 const BLINDLY: Duration = Duration::from_secs(1);
-/// Levels of directories below the volume that are watched.
-const DEPTH: usize = 3;
+/// Levels of directories that are watched: as many as `monolite-volume` looks for
+/// databases in (`walk::LEVELS_MAX`).
+const DEPTH: usize = 32;
 /// Directories watched, altogether.
 const MAX_DIRECTORIES: usize = 1000;
 

@@ -1,7 +1,6 @@
 //! The write-ahead log of a database that somebody else writes.
 
 mod changes;
-mod format;
 mod pin;
 mod scan;
 mod snapshot;

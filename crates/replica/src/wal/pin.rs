@@ -59,10 +59,6 @@ impl Pin {
         }
     }
 
-    pub(crate) fn conn(&self) -> &Connection {
-        &self.conn
-    }
-
     fn run(&self, sql: &str) -> Result<()> {
         self.conn
             .execute_batch(sql)

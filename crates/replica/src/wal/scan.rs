@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::format::{FRAME_HEADER_SIZE, HEADER_SIZE, Header, Salts, Sum, frame};
+use monolite_sqlite_format::wal::{FRAME_HEADER_SIZE, HEADER_SIZE, Header, Salts, Sum, frame};
 
 /// Bytes read at a time, about.
 const CHUNK: usize = 1 << 20;

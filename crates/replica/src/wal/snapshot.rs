@@ -1,16 +1,18 @@
 //! One state of a database, to be read at leisure.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use rusqlite::OptionalExtension;
+use monolite_sqlite_pages::Pages;
+use rusqlite::Connection;
 
-use super::pin::Pin;
+use super::pin::connect;
 use crate::error::{Error, Result};
 
 /// A connection that a snapshot can begin on at once.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pin: Pin,
+    conn: Connection,
     path: PathBuf,
 }
 
@@ -21,7 +23,7 @@ impl Opened {
     /// It cannot be opened.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         Ok(Self {
-            pin: Pin::new(path)?,
+            conn: connect(path)?,
             path: path.into(),
         })
     }
@@ -31,20 +33,9 @@ impl Opened {
     /// # Errors
     /// The database cannot be read.
     pub(crate) fn begin(self) -> Result<Snapshot> {
-        let Self { pin, path } = self;
-        pin.begin()?;
-        let number = |what: &str| {
-            pin.conn()
-                .pragma_query_value(None, what, |row| row.get(0))
-                .map_err(|error| Error::database(&path, error))
-        };
-        let (page_size, pages) = (number("page_size")?, number("page_count")?);
-        Ok(Snapshot {
-            pin,
-            path,
-            page_size,
-            pages,
-        })
+        let Self { conn, path } = self;
+        let pages = Pages::begin(conn).map_err(|error| Error::database(&path, error))?;
+        Ok(Snapshot { pages, path })
     }
 }
 
@@ -52,10 +43,8 @@ impl Opened {
 /// while it lasts.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pin: Pin,
+    pages: Pages<Connection>,
     path: PathBuf,
-    page_size: u32,
-    pages: u32,
 }
 
 impl Snapshot {
@@ -70,12 +59,12 @@ impl Snapshot {
 
     /// Bytes of a page.
     pub(crate) fn page_size(&self) -> u32 {
-        self.page_size
+        self.pages.page_size()
     }
 
     /// Pages of the database.
     pub(crate) fn pages(&self) -> u32 {
-        self.pages
+        self.pages.count()
     }
 
     /// Calls `each` with all pages in order, until it says `false`.
@@ -83,21 +72,12 @@ impl Snapshot {
     /// # Errors
     /// The database cannot be read.
     pub(crate) fn each(&self, mut each: impl FnMut(u32, &[u8]) -> bool) -> Result<()> {
-        let at = |error| Error::database(&self.path, error);
-        let conn = self.pin.conn();
-        let mut all = conn
-            .prepare_cached("SELECT pgno, data FROM sqlite_dbpage('main')")
-            .map_err(at)?;
-        let mut rows = all.query([]).map_err(at)?;
-        while let Some(row) = rows.next().map_err(at)? {
-            let pgno = row.get(0).map_err(at)?;
-            let data = row.get_ref(1).map_err(at)?;
-            let data = data.as_blob().map_err(|error| at(error.into()))?;
-            if !each(pgno, data) {
-                break;
-            }
-        }
-        Ok(())
+        let all = self.pages.each(|pgno, page| match each(pgno, page) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        });
+        all.map(drop)
+            .map_err(|error| Error::database(&self.path, error))
     }
 
     /// One page.
@@ -105,23 +85,16 @@ impl Snapshot {
     /// # Errors
     /// The database cannot be read, or has no such page.
     pub(crate) fn page<T>(&self, pgno: u32, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let at = |error| Error::database(&self.path, error);
-        let mut one = self
-            .pin
-            .conn()
-            .prepare_cached("SELECT data FROM sqlite_dbpage('main') WHERE pgno = ?")
-            .map_err(at)?;
-        one.query_row([pgno], |row| {
-            row.get_ref(0)?
-                .as_blob()
-                .map(take)
-                .map_err(rusqlite::Error::from)
-        })
-        .optional()
-        .map_err(at)?
-        .ok_or_else(|| Error::Page {
-            path: self.path.clone(),
-            pgno,
-        })
+        if pgno == 0 || pgno > self.pages() {
+            return Err(Error::Page {
+                path: self.path.clone(),
+                pgno,
+            });
+        }
+        let mut page = vec![0; self.page_size() as usize];
+        self.pages
+            .read(pgno, &mut page)
+            .map_err(|error| Error::database(&self.path, error))?;
+        Ok(take(&page))
     }
 }

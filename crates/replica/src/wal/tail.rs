@@ -30,10 +30,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use monolite_sqlite_format::wal::Header;
 use rusqlite::Connection;
 
 use super::changes::{Budget, Changes};
-use super::format::Header;
+
 use super::pin::{Pin, connect};
 use super::scan::{self, Position};
 use crate::error::{Error, Result};
@@ -288,7 +289,7 @@ impl Tail {
     }
 
     #[cfg(test)]
-    pub(super) fn salts(&self) -> Option<super::format::Salts> {
+    pub(super) fn salts(&self) -> Option<monolite_sqlite_format::wal::Salts> {
         self.position.map(|position| position.salts())
     }
 

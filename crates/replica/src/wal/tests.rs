@@ -309,7 +309,7 @@ fn leave_a_ghost(path: &Path, page: u8) {
     frame[4..8].copy_from_slice(&9u32.to_be_bytes());
     frame[8..12].copy_from_slice(&header.salts.0.to_be_bytes());
     frame[12..16].copy_from_slice(&header.salts.1.to_be_bytes());
-    let sum = super::format::frame_sum(&header, end.sum(), &frame);
+    let sum = monolite_sqlite_format::wal::frame_sum(&header, end.sum(), &frame).unwrap();
     frame[16..20].copy_from_slice(&sum.0.to_be_bytes());
     frame[20..24].copy_from_slice(&sum.1.to_be_bytes());
     file.write_all_at(&frame, end.offset()).unwrap();

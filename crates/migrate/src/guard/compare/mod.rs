@@ -28,7 +28,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{Error, Result};
 use super::facts::{Facts, TableKind};
 use super::news::Tell;
-use super::pages::{self, Changed, Known};
+use super::pages::{self, Changed, Database, Known};
 use super::report::{Kind, Loss, Report};
 use super::tree::{self, Touched};
 use crate::schema::stand_in_collations;
@@ -74,7 +74,10 @@ pub(super) fn compare_or_same(
     if !is_there {
         return Ok((one(Loss::new(Kind::Database, None, None)), false));
     }
-    let compared = open(live, before).and_then(|conn| compared(&conn, before, depth, known, tell));
+    let compared = open(live, before).and_then(|conn| {
+        let database = begin(&conn, live)?;
+        compared(&database, before, depth, known, tell)
+    });
     match compared {
         Err(Error::Sqlite { source, .. }) if matches!(Trouble::of(&source), Trouble::Damage) => {
             let loss = Loss::new(Kind::Unreadable, None, None);
@@ -102,7 +105,7 @@ pub(super) fn facts(snapshot: &Path) -> Result<Facts> {
 /// One of the two cannot be read.
 pub(super) fn is_same(live: &Path, before: &Path, tell: &Tell<'_>) -> Result<bool> {
     let conn = open(live, before)?;
-    let changed = pages::changed(&conn, before, &Known::default(), tell)?;
+    let changed = pages::changed(&begin(&conn, live)?, before, &Known::default(), tell)?;
     Ok(changed.is_some_and(|changed| changed.is_same))
 }
 
@@ -120,8 +123,12 @@ fn has_log(live: &Path) -> bool {
     Path::new(&log).metadata().is_ok_and(|file| file.len() > 0)
 }
 
-/// The live database as `main`, in a read transaction, and the snapshot as
-/// `before`.
+/// The read transaction that all of a comparison is in.
+fn begin<'c>(conn: &'c Connection, live: &Path) -> Result<Database<'c>> {
+    Database::begin(conn).map_err(|error| Error::at("read", live, error))
+}
+
+/// The live database as `main`, and the snapshot as `before`.
 fn open(live: &Path, before: &Path) -> Result<Connection> {
     let at = |error| Error::at("read", live, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -138,8 +145,6 @@ fn open(live: &Path, before: &Path) -> Result<Connection> {
     conn.execute("ATTACH ?1 AS before", [&uri])
         .map_err(|error| Error::at("read", before, error))?;
     stand_in_collations(&conn).map_err(at)?;
-    conn.execute_batch("BEGIN; SELECT 1 FROM main.sqlite_schema LIMIT 1")
-        .map_err(at)?;
     Ok(conn)
 }
 
@@ -173,20 +178,21 @@ fn unreadable(table: &str, error: &rusqlite::Error) -> Loss {
 }
 
 fn compared(
-    conn: &Connection,
+    database: &Database<'_>,
     before: &Path,
     depth: Depth,
     known: &Known<'_>,
     tell: &Tell<'_>,
 ) -> Result<(Report, bool)> {
-    let changed = pages::changed(conn, before, known, tell)?;
+    let conn = database.conn();
+    let changed = pages::changed(database, before, known, tell)?;
     if changed.as_ref().is_some_and(|changed| changed.is_same) {
         return Ok((Report::default(), true));
     }
     let at = |error| Error::sqlite("compare", conn, error);
     let was = Facts::read(conn, "before").map_err(at)?;
     let now = Facts::read(conn, "main").map_err(at)?;
-    let touched = touched(conn, changed.as_ref(), &now).map_err(at)?;
+    let touched = touched(database, changed.as_ref(), &now).map_err(at)?;
     tell.step("comparing rows", None);
     let mut report = Report::default();
     let looked = data::Look {
@@ -223,15 +229,16 @@ fn compared(
 }
 
 fn touched(
-    conn: &Connection,
+    database: &Database<'_>,
     changed: Option<&Changed>,
     facts: &Facts,
 ) -> rusqlite::Result<Touched> {
     let Some(changed) = changed else {
         return Ok(Touched::Any);
     };
-    let mut all =
-        conn.prepare("SELECT DISTINCT rootpage FROM main.sqlite_schema WHERE rootpage > 0")?;
+    let mut all = database
+        .conn()
+        .prepare("SELECT DISTINCT rootpage FROM main.sqlite_schema WHERE rootpage > 0")?;
     let roots = all.query_map([], |row| row.get(0))?;
     let roots: Vec<u32> = roots.collect::<rusqlite::Result<_>>()?;
     let ordinary = facts
@@ -239,7 +246,7 @@ fn touched(
         .values()
         .any(|table| table.kind != TableKind::Virtual);
     match ordinary {
-        true => tree::touched(conn, changed, roots),
+        true => tree::touched(database, changed, roots),
         false => Ok(Touched::Any),
     }
 }

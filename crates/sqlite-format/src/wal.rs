@@ -1,10 +1,12 @@
-//! The bytes of a write-ahead log, as SQLite documents them
+//! The write-ahead log: its header, its frames and their checksums
 //! (<https://www.sqlite.org/fileformat2.html#walformat>).
 
+use crate::is_page_size;
+
 /// Bytes of the log's header.
-pub(crate) const HEADER_SIZE: u64 = 32;
+pub const HEADER_SIZE: u64 = 32;
 /// Bytes of a frame's header; its page follows.
-pub(crate) const FRAME_HEADER_SIZE: usize = 24;
+pub const FRAME_HEADER_SIZE: usize = 24;
 
 /// With its lowest bit set, checksums read words as big-endian.
 const MAGIC: u32 = 0x377f_0682;
@@ -12,27 +14,32 @@ const VERSION: u32 = 3_007_000;
 
 /// The cumulative checksum of a log: two words that run from the header
 /// through all frames.
-pub(crate) type Sum = (u32, u32);
+pub type Sum = (u32, u32);
 
 /// What tells one generation of a log from the next: `.0` rises by one at each
 /// reset, `.1` is random.
-pub(crate) type Salts = (u32, u32);
+pub type Salts = (u32, u32);
 
 /// The header of a log, found valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) big_endian: bool,
-    pub(crate) page_size: u32,
+pub struct Header {
+    /// Whether checksums read words as big-endian.
+    pub big_endian: bool,
+    /// Bytes of a page.
+    pub page_size: u32,
     /// How often the writer of this header had reset the log; 0: not once, and
     /// then both salts are random.
-    pub(crate) resets: u32,
-    pub(crate) salts: Salts,
-    pub(crate) sum: Sum,
+    pub resets: u32,
+    /// The salts that all frames of this generation have.
+    pub salts: Salts,
+    /// The checksum of the header, which the first frame continues.
+    pub sum: Sum,
 }
 
 impl Header {
     /// `None`: not a log's header, or one that is being written.
-    pub(crate) fn parse(bytes: &[u8; 32]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(bytes: &[u8; 32]) -> Option<Self> {
         let words = words(bytes);
         let magic = words[0];
         if magic & !1 != MAGIC || words[1] != VERSION {
@@ -41,9 +48,7 @@ impl Header {
         let big_endian = magic & 1 == 1;
         let page_size = words[2];
         let sum = (words[6], words[7]);
-        let sound = page_size.is_power_of_two()
-            && (512..=65536).contains(&page_size)
-            && checksum(big_endian, (0, 0), &bytes[..24]) == sum;
+        let sound = is_page_size(page_size) && checksum(big_endian, (0, 0), &bytes[..24]) == sum;
         sound.then_some(Self {
             big_endian,
             page_size,
@@ -53,23 +58,27 @@ impl Header {
         })
     }
 
-    pub(crate) fn frame_size(&self) -> usize {
+    /// Bytes of a frame: its header and its page.
+    #[must_use]
+    pub fn frame_size(&self) -> usize {
         FRAME_HEADER_SIZE + self.page_size as usize
     }
 }
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FrameHeader {
-    pub(crate) pgno: u32,
-    /// Of the database in pages after the transaction this frame ends; 0 in a
+pub struct FrameHeader {
+    /// The number of the page that follows.
+    pub pgno: u32,
+    /// Pages of the database after the transaction that this frame ends; 0 in a
     /// frame that ends none.
-    pub(crate) commit: u32,
+    pub commit: u32,
 }
 
 /// The frame in `bytes` and the sum after it, if it continues a log of
 /// `header` whose sum so far is `sum`.
-pub(crate) fn frame(header: &Header, sum: Sum, bytes: &[u8]) -> Option<(FrameHeader, Sum)> {
+#[must_use]
+pub fn frame(header: &Header, sum: Sum, bytes: &[u8]) -> Option<(FrameHeader, Sum)> {
     let (head, page) = bytes.split_first_chunk::<FRAME_HEADER_SIZE>()?;
     let words = words(head);
     if (words[2], words[3]) != header.salts || words[0] == 0 {
@@ -86,11 +95,14 @@ pub(crate) fn frame(header: &Header, sum: Sum, bytes: &[u8]) -> Option<(FrameHea
     ))
 }
 
-/// The sum that makes a frame sound.
-#[cfg(test)]
-pub(super) fn frame_sum(header: &Header, sum: Sum, frame: &[u8]) -> Sum {
-    let sum = checksum(header.big_endian, sum, &frame[..8]);
-    checksum(header.big_endian, sum, &frame[FRAME_HEADER_SIZE..])
+/// The checksum that belongs into a frame which continues a log of `header`
+/// whose sum so far is `sum`: what a writer computes. `None`: the frame is
+/// shorter than its header.
+#[must_use]
+pub fn frame_sum(header: &Header, sum: Sum, frame: &[u8]) -> Option<Sum> {
+    let (head, page) = frame.split_first_chunk::<FRAME_HEADER_SIZE>()?;
+    let sum = checksum(header.big_endian, sum, &head[..8]);
+    Some(checksum(header.big_endian, sum, page))
 }
 
 fn words(bytes: &[u8]) -> [u32; 8] {
@@ -99,6 +111,18 @@ fn words(bytes: &[u8]) -> [u32; 8] {
         *word = u32::from_be_bytes(*bytes);
     }
     words
+}
+
+/// The checksum of words in the machine's own order, an even number of them.
+pub(crate) fn checksum_native(words: &[u32]) -> Sum {
+    words
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .fold((0, 0), |(a, b), [x, y]| {
+            let a = a.wrapping_add(*x).wrapping_add(b);
+            (a, b.wrapping_add(*y).wrapping_add(a))
+        })
 }
 
 /// Goes on with a checksum over `bytes`, a multiple of eight long.

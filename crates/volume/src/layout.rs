@@ -1,0 +1,271 @@
+//! The layout of a volume: which files lie where, what they are called, and
+//! what they are for. `docs/volume.md` describes the content of each.
+//!
+//! ```text
+//! /data                     the volume
+//!   app.sqlite3             the app's database, by default; any name will do
+//!   redis.sqlite3           what clients of the Redis protocol wrote
+//!   …                       any other SQLite file, wherever it lies
+//!   cache.sqlite3           ┐
+//!   pubsub.sqlite3          │ rebuilt when lost
+//!   metrics.sqlite3         ┘
+//!   .monolite/              ours: nothing in it is the app's
+//!     lock                  one `monolite` at a time
+//!     control.sock          the control socket of the one that runs
+//!     migrating.lock        one migration at a time
+//!     migrating/            the migration under way, and copies of databases
+//!     snapshots/DATABASE/   local snapshots
+//!     plan/DATABASE/        copies that a plan is tried on
+//!     redo/DATABASE/        rows that `migrate redo` puts back
+//!     replica/              what replication has to know after a restart
+//!     backup/               the same, of `backup` to object storage
+//! ```
+//!
+//! Invariant: a name or a path that two crates have to agree on is written here
+//! and nowhere else.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use monolite_platform::durable;
+use monolite_platform::path::with_suffix;
+
+/// The app's database, unless the configuration names another.
+pub const APP: &str = "app.sqlite3";
+/// The cache.
+pub const CACHE: &str = "cache.sqlite3";
+/// Publish and subscribe.
+pub const PUBSUB: &str = "pubsub.sqlite3";
+/// Measurements over time.
+pub const METRICS: &str = "metrics.sqlite3";
+/// What clients of the Redis protocol wrote.
+pub const REDIS: &str = "redis.sqlite3";
+
+/// What holds nothing that could not be made again: it is neither replicated nor
+/// guarded, and lies at the top of the volume.
+pub const REBUILT: [&str; 3] = [CACHE, PUBSUB, METRICS];
+
+/// The directory of our own files, at the top of the volume.
+pub const STATE: &str = ".monolite";
+
+/// What SQLite puts next to a database, by what is appended to its name: the
+/// write-ahead log, the rollback journal and the index of the log, the files that
+/// hold committed data first.
+pub const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
+
+/// What the cache and publish/subscribe put next to their files.
+const SIDE_FILES: [&str; 5] = ["-blobs", "-changes", "-lock", "-opening", "-use"];
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The app's, or a store of ours that cannot be made again: replicated,
+    /// guarded and restored if it is a database.
+    Data,
+    /// One of [`REBUILT`], or what belongs to it: neither replicated nor guarded.
+    Rebuilt,
+    /// In a directory called [`STATE`], wherever that is: ours.
+    State,
+    /// Being written, under a temporary name ([`durable::is_temporary`]).
+    Temporary,
+}
+
+/// What the file is for that has this path in the volume (`a/b.db`). The names
+/// are compared as they are, capital letters too.
+#[must_use]
+pub fn role(name: &Path) -> Role {
+    if name
+        .components()
+        .any(|part| part == Component::Normal(OsStr::new(STATE)))
+    {
+        return Role::State;
+    }
+    if name.file_name().is_some_and(durable::is_temporary) {
+        return Role::Temporary;
+    }
+    let text = name.to_str().unwrap_or_default();
+    let suffixes = || COMPANIONS.iter().chain(&SIDE_FILES);
+    let base = suffixes().find_map(|suffix| text.strip_suffix(suffix));
+    match REBUILT.contains(&base.unwrap_or(text)) {
+        true => Role::Rebuilt,
+        false => Role::Data,
+    }
+}
+
+/// Whether SQLite calls so what it puts next to a database.
+#[must_use]
+pub fn is_companion(name: &OsStr) -> bool {
+    name != database_of(name)
+}
+
+/// The name of the database that a file of this name belongs to: itself, or what
+/// is before a suffix of [`COMPANIONS`].
+#[must_use]
+pub fn database_of(name: &OsStr) -> &OsStr {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = name.as_bytes();
+    let base = COMPANIONS
+        .iter()
+        .find_map(|suffix| bytes.strip_suffix(suffix.as_bytes()));
+    OsStr::from_bytes(base.filter(|base| !base.is_empty()).unwrap_or(bytes))
+}
+
+/// The paths SQLite may use next to `database`, whether they exist or not.
+pub fn companions(database: &Path) -> impl Iterator<Item = PathBuf> {
+    COMPANIONS
+        .iter()
+        .map(|suffix| with_suffix(database, suffix))
+}
+
+/// Our own directory.
+#[must_use]
+pub fn state(volume: &Path) -> PathBuf {
+    volume.join(STATE)
+}
+
+/// Locked by the one `monolite` that uses the volume.
+#[must_use]
+pub fn lock(volume: &Path) -> PathBuf {
+    state(volume).join("lock")
+}
+
+/// Where the running `monolite` listens for other ones on this machine.
+#[must_use]
+pub fn control_socket(volume: &Path) -> PathBuf {
+    state(volume).join("control.sock")
+}
+
+/// Locked by what changes the schema or the files of the databases.
+#[must_use]
+pub fn migration_lock(volume: &Path) -> PathBuf {
+    state(volume).join("migrating.lock")
+}
+
+/// What is known of guarded migrations: the one under way, and the copies of
+/// databases that earlier ones left, each in a directory of its own.
+#[must_use]
+pub fn migrations(volume: &Path) -> PathBuf {
+    state(volume).join("migrating")
+}
+
+/// The note that a guarded migration is under way.
+#[must_use]
+pub fn migration_intent(volume: &Path) -> PathBuf {
+    migrations(volume).join("intent.json")
+}
+
+/// The local snapshots of a database, which has the path `database` in the volume.
+#[must_use]
+pub fn snapshots(volume: &Path, database: &Path) -> PathBuf {
+    state(volume).join("snapshots").join(database)
+}
+
+/// The copies that plans for a database are tried on.
+#[must_use]
+pub fn plans(volume: &Path, database: &Path) -> PathBuf {
+    state(volume).join("plan").join(database)
+}
+
+/// What `migrate redo` puts back into a database.
+#[must_use]
+pub fn redo(volume: &Path, database: &Path) -> PathBuf {
+    state(volume).join("redo").join(database)
+}
+
+/// What the continuous replication of the volume knows, in files that are called
+/// as [`replica`] says.
+#[must_use]
+pub fn replica_state(volume: &Path) -> PathBuf {
+    state(volume).join("replica")
+}
+
+/// As [`replica_state`], of backups to object storage, which are a writer of
+/// their own.
+#[must_use]
+pub fn backup_state(volume: &Path) -> PathBuf {
+    state(volume).join("backup")
+}
+
+/// The files in [`replica_state`] and [`backup_state`].
+pub mod replica {
+    /// The volume's own number.
+    pub const NODE: &str = "node";
+    /// Which databases the volume has, and which were deleted on purpose.
+    pub const DATABASES: &str = "databases";
+    /// When each replica was last proven to be restorable.
+    pub const VERIFIED: &str = "verified";
+    /// The extension of what a replica holds of a database: a checksum a page.
+    /// What else belongs to one replica of a database has the same name with
+    /// another extension.
+    pub const MAP: &str = "map";
+    /// The extension of what was stored last, and what was to be stored after.
+    pub const SENT: &str = "sent";
+    /// The extension of which state a database was restored to.
+    pub const RESTORED: &str = "restored";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_go_by_the_path_in_the_volume() {
+        for (name, wanted) in [
+            ("app.sqlite3", Role::Data),
+            ("redis.sqlite3", Role::Data),
+            ("cache.sqlite3", Role::Rebuilt),
+            ("cache.sqlite3-wal", Role::Rebuilt),
+            ("cache.sqlite3-blobs", Role::Rebuilt),
+            ("pubsub.sqlite3-use", Role::Rebuilt),
+            ("metrics.sqlite3-journal", Role::Rebuilt),
+            ("cache.sqlite3-old", Role::Data),
+            ("Cache.sqlite3", Role::Data),
+            ("tenants/cache.sqlite3", Role::Data),
+            (".monolite/lock", Role::State),
+            ("a/.monolite/snapshots/app.sqlite3/x", Role::State),
+            (".monolite-restoring-0123456789abcdef", Role::Temporary),
+            (
+                "a/.monolite-restoring-0123456789abcdef-wal",
+                Role::Temporary,
+            ),
+            (".monolite-notes", Role::Data),
+        ] {
+            assert_eq!(role(Path::new(name)), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn companions_keep_the_whole_name() {
+        let all: Vec<_> = companions(Path::new("/d/a.db")).collect();
+        let wanted = ["/d/a.db-wal", "/d/a.db-journal", "/d/a.db-shm"];
+        assert_eq!(all, wanted.map(PathBuf::from));
+        for companion in &all {
+            let name = companion.file_name().unwrap();
+            assert!(is_companion(name));
+            assert_eq!(database_of(name), "a.db");
+        }
+        assert!(!is_companion(OsStr::new("a.db")));
+        assert!(!is_companion(OsStr::new("-wal")), "of what?");
+    }
+
+    #[test]
+    fn everything_of_ours_is_in_one_directory() {
+        let (volume, database) = (Path::new("/data"), Path::new("a/b.db"));
+        for path in [
+            lock(volume),
+            control_socket(volume),
+            migration_lock(volume),
+            migration_intent(volume),
+            snapshots(volume, database),
+            plans(volume, database),
+            redo(volume, database),
+            replica_state(volume).join(replica::NODE),
+            backup_state(volume),
+        ] {
+            let name = path.strip_prefix(volume).unwrap();
+            assert_eq!(role(name), Role::State, "{name:?}");
+        }
+        let of_b = snapshots(volume, database);
+        assert_eq!(of_b, Path::new("/data/.monolite/snapshots/a/b.db"));
+    }
+}
