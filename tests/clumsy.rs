@@ -28,24 +28,18 @@ impl Run {
         let (data, port) = (disk_dir(), free_port());
         let gunicorn = provided("MONOLITE_TEST_DJANGO").join("bin/gunicorn");
         let gunicorn = gunicorn.display().to_string();
-        let (dir, port_text) = (data.path().display().to_string(), port.to_string());
-        let mut arguments = vec!["run", "--data", &dir, "--port", &port_text];
-        arguments.push("--bind=127.0.0.1");
-        arguments.extend(options);
-        arguments.extend([
-            "--",
+        let binary = env!("CARGO_BIN_EXE_monolite");
+        let app = [
             &gunicorn,
             "--workers=2",
             "--worker-class=gthread",
             "--threads=5",
             "--bind=127.0.0.1:$PORT",
             "app:app",
-        ]);
-        let run = Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
-            command.env("MONOLITE_ALLOW", "persistent");
+        ];
+        let run = Process::serve(binary, data.path(), port, options, &app, |command| {
             command
                 .current_dir(root().join("tests/fixtures/clumsy"))
-                .env_remove("DATABASE_PATH")
                 .env("PYTHONDONTWRITEBYTECODE", "1");
         });
         run.line("app healthy");

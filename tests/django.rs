@@ -33,36 +33,26 @@ impl Site {
         let migrate = format!(
             "'{python}' manage.py migrate --noinput && '{python}' manage.py ensure_superuser"
         );
-        let mut arguments = vec!["run".into(), "--data".into()];
-        arguments.push(data.path().display().to_string());
-        arguments.extend(["--port".into(), port.to_string()]);
-        arguments.extend(["--migrate".into(), migrate]);
-        arguments.extend(
-            [
-                "--bind=127.0.0.1",
-                "--health-path=/admin/login/",
-                "--health-host=localhost",
-                "--write-concurrency=1",
-                "--",
-            ]
-            .map(Into::into),
-        );
-        arguments.push(bin.join("gunicorn").display().to_string());
-        arguments.extend(
-            [
-                "--workers=3",
-                "--worker-class=gthread",
-                "--threads=2",
-                "--bind=127.0.0.1:$PORT",
-                "config.wsgi",
-            ]
-            .map(Into::into),
-        );
-        let run = Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
-            command.env("MONOLITE_ALLOW", "persistent");
+        let options = [
+            "--migrate",
+            &migrate,
+            "--health-path=/admin/login/",
+            "--health-host=localhost",
+            "--write-concurrency=1",
+        ];
+        let gunicorn = bin.join("gunicorn").display().to_string();
+        let app = [
+            &gunicorn,
+            "--workers=3",
+            "--worker-class=gthread",
+            "--threads=2",
+            "--bind=127.0.0.1:$PORT",
+            "config.wsgi",
+        ];
+        let binary = env!("CARGO_BIN_EXE_monolite");
+        let run = Process::serve(binary, data.path(), port, &options, &app, |command| {
             command
                 .current_dir(root().join("tests/fixtures/django"))
-                .env_remove("DATABASE_URL")
                 .env("PYTHONDONTWRITEBYTECODE", "1")
                 .env("DJANGO_SUPERUSER_USERNAME", "admin")
                 .env("DJANGO_SUPERUSER_EMAIL", "admin@example.com")

@@ -44,17 +44,9 @@ fn monolite(
     env: &[(&str, &str)],
     app: &[&str],
 ) -> Process {
-    let mut arguments = vec!["run".to_owned()];
-    arguments.extend(["--data".into(), data.display().to_string()]);
-    arguments.extend(["--bind".into(), "127.0.0.1".into()]);
-    arguments.extend(["--port".into(), port.to_string()]);
-    arguments.extend(options.iter().map(|s| (*s).to_owned()));
-    arguments.push("--".into());
-    arguments.extend(app.iter().map(|s| (*s).to_owned()));
-    Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
-        command.current_dir(data).envs(env.iter().copied());
-        // The checkout may be in a container's own layer.
-        command.env("MONOLITE_ALLOW", "persistent");
+    let binary = env!("CARGO_BIN_EXE_monolite");
+    Process::serve(binary, data, port, options, app, |command| {
+        command.envs(env.iter().copied());
     })
 }
 

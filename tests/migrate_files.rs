@@ -1,10 +1,10 @@
 //! `monolite migrate` with files of one's own, as a newcomer runs it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::thread;
 
-use monolite_testkit::{Process, Signal, disk_dir, wait_until};
+use monolite_testkit::{Outcome, Process, Signal, disk_dir, wait_until};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -12,13 +12,6 @@ use tempfile::TempDir;
 /// A project, with a data directory and nothing in it.
 struct Project {
     dir: TempDir,
-}
-
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    errors: String,
 }
 
 impl Project {
@@ -56,17 +49,8 @@ impl Project {
         command
     }
 
-    fn run(&self, words: &str) -> Said {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = self.command(words).output().expect("the binary runs");
-        Said {
-            code: status.code().expect("it exits"),
-            out: String::from_utf8_lossy(&stdout).into_owned(),
-            errors: String::from_utf8_lossy(&stderr).into_owned(),
-        }
+    fn run(&self, words: &str) -> Outcome {
+        Outcome::of(&mut self.command(words))
     }
 
     fn good(&self, words: &str) -> String {

@@ -35,18 +35,19 @@ impl Machine {
 
     fn run(&self, options: &[&str], with: impl FnOnce(&mut std::process::Command)) -> Process {
         let binary = env!("CARGO_BIN_EXE_monolite");
-        let mut arguments: Vec<String> = ["run", "--bind", "127.0.0.1", "--health-path", "/up"]
-            .map(str::to_owned)
-            .into();
-        arguments.extend(["--port".into(), self.port.to_string()]);
-        arguments.extend(["--data".into(), self.path("data").display().to_string()]);
-        arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        arguments.extend(["--", binary, "demo-app"].map(str::to_owned));
-        Process::start(binary, arguments, |command| {
-            command.current_dir(self.dir.path());
-            command.env("MONOLITE_ALLOW", "persistent");
-            with(command);
-        })
+        let options = [&["--health-path", "/up"], options].concat();
+        let app = [binary, "demo-app"];
+        Process::serve(
+            binary,
+            &self.path("data"),
+            self.port,
+            &options,
+            &app,
+            |command| {
+                command.current_dir(self.dir.path());
+                with(command);
+            },
+        )
     }
 
     /// With replicas in these folders.

@@ -2,12 +2,12 @@
 //! them, to a folder and to an S3 server.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use monolite_testkit::s3::{S3Options, S3Server};
-use monolite_testkit::{Process, Signal, disk_dir, wait_until};
+use monolite_testkit::{Outcome, Process, Signal, disk_dir, wait_until};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -48,8 +48,8 @@ impl Volume {
             .current_dir(self.dir.path());
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
-        Said::of(&mut self.command(arguments))
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(&mut self.command(arguments))
     }
 
     /// It must succeed.
@@ -58,39 +58,6 @@ impl Volume {
         assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
         assert_eq!(said.errors, "", "{arguments:?}");
         said.out
-    }
-}
-
-/// What a program said, and how it ended.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    errors: String,
-}
-
-impl Said {
-    fn of(command: &mut Command) -> Self {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = command.output().expect("the binary runs");
-        Self {
-            code: status.code().expect("it exits"),
-            out: String::from_utf8_lossy(&stdout).into_owned(),
-            errors: String::from_utf8_lossy(&stderr).into_owned(),
-        }
-    }
-
-    /// One line, that says it all.
-    fn is_refused(&self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert_eq!(self.errors.lines().count(), 1, "{self:?}");
-        for word in words {
-            assert!(self.errors.contains(word), "{word:?} is not in {self:?}");
-        }
-        assert_eq!(self.out, "");
     }
 }
 
@@ -410,7 +377,7 @@ fn what_is_wrong_with_a_bucket_is_one_line_without_a_secret() {
         command.envs(server.variables());
         command.env("MONOLITE_REPLICA", "s3://test/shop");
         command.envs(variables.iter().copied());
-        let said = Said::of(&mut command);
+        let said = Outcome::of(&mut command);
         let all = format!("{}{}", said.out, said.errors);
         for secret in ["NOTTOBESEEN", "hunter2", "mallory", &key] {
             assert!(!all.contains(secret), "{arguments:?} {variables:?}: {all}");

@@ -34,23 +34,13 @@ fn run(place: &Place, port: u16, options: &[&str], sql: &str) -> Process {
 }
 
 fn run_with(place: &Place, port: u16, options: &[&str], migrate: &str) -> Process {
-    let mut arguments = vec![
-        "run".to_owned(),
-        "--data".into(),
-        place.dir.path().display().to_string(),
-    ];
-    arguments.extend(["--bind=127.0.0.1".into(), "--port".into(), port.to_string()]);
+    let mut with_migrate = options.to_vec();
     if !migrate.is_empty() {
-        arguments.extend(["--migrate".into(), migrate.into()]);
+        with_migrate.extend(["--migrate", migrate]);
     }
-    arguments.extend(options.iter().map(|s| (*s).to_owned()));
-    arguments.extend(["--", "python3", "-c", APP].map(Into::into));
-    Process::start(env!("CARGO_BIN_EXE_monolite"), arguments, |command| {
-        command
-            .current_dir(place.dir.path())
-            .env("MONOLITE_ALLOW", "persistent")
-            .env_remove("DATABASE_URL");
-    })
+    let binary = env!("CARGO_BIN_EXE_monolite");
+    let app = ["python3", "-c", APP];
+    Process::serve(binary, place.dir.path(), port, &with_migrate, &app, |_| {})
 }
 
 fn go(place: &Place) {

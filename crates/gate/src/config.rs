@@ -1,4 +1,4 @@
-//! What bounds a gate.
+//! The bounds of a gate, and whose forwarding headers it believes.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TrustForwarded {
     /// Those of peers with a private, loopback or link-local address: the
-    /// proxy of the platform or of this machine. Others' are replaced.
+    /// proxy of the platform or of this machine. All other peers' are replaced.
     #[default]
     Private,
     /// Everybody's: only where nothing but a proxy can reach the port.
@@ -15,28 +15,36 @@ pub enum TrustForwarded {
     None,
 }
 
-/// The bounds of one gate. A request beyond one of them is answered with 503
-/// and `Retry-After`, never dropped in silence.
+/// The bounds of one gate. A request beyond a bound is answered with 503 and
+/// `Retry-After`; none is dropped without an answer.
+///
+/// ```
+/// let config = monolite_gate::Config::new().hold_requests(100).write_concurrency(1);
+/// assert_eq!(config.hold_requests, 100);
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// Requests that may wait at once. Default 1,024.
     pub hold_requests: usize,
-    /// Bytes of heads and buffered bodies the waiting requests may take
+    /// Bytes of heads and buffered bodies that the waiting requests may take
     /// together. Default 16 MiB.
     pub hold_bytes: usize,
-    /// Longest a request waits before it is passed on. Default 30 s.
+    /// Longest time a request waits before it is passed on. Default 30 s, at
+    /// most a day.
     pub hold_time: Duration,
-    /// Most state-changing requests (not GET, HEAD, OPTIONS or an upgrade) in
-    /// the app at once; `None` is no limit. They enter in the order they came.
+    /// State-changing requests (not GET, HEAD, OPTIONS or an upgrade) that may
+    /// be in the app at once, at least 1; `None`, the default, is no bound.
+    /// They enter in the order they came.
     pub write_concurrency: Option<usize>,
     /// Longest wait for the head of the app's response, then 504. Default 60 s;
-    /// zero is for ever.
+    /// zero is no bound.
     pub response_time: Duration,
     /// Longest wait for a request's head on a connection. Default 30 s.
     pub head_time: Duration,
     /// Open connections; further ones wait in the kernel. Default 10,000.
     pub connections: usize,
-    /// Idle connections kept to the app by each thread. Default 32.
+    /// Idle connections to the app that each thread keeps. Default 32.
     pub idle_upstream: usize,
     /// Default [`TrustForwarded::Private`].
     pub trust_forwarded: TrustForwarded,
@@ -55,5 +63,36 @@ impl Default for Config {
             idle_upstream: 32,
             trust_forwarded: TrustForwarded::default(),
         }
+    }
+}
+
+/// Sets the field of the same name.
+macro_rules! setters {
+    ($($field:ident: $kind:ty),* $(,)?) => {$(
+        #[doc = concat!("Sets [`Config::", stringify!($field), "`](#structfield.", stringify!($field), ").")]
+        #[must_use]
+        pub fn $field(mut self, $field: $kind) -> Self {
+            self.$field = $field.into();
+            self
+        }
+    )*};
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        hold_requests: usize,
+        hold_bytes: usize,
+        hold_time: Duration,
+        write_concurrency: usize,
+        response_time: Duration,
+        head_time: Duration,
+        connections: usize,
+        idle_upstream: usize,
+        trust_forwarded: TrustForwarded,
     }
 }

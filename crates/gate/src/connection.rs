@@ -26,8 +26,8 @@ impl Scheme {
     }
 }
 
-/// The facts of one client connection. [Internal routes](crate::internal_routes)
-/// find them in the extensions of a request.
+/// The facts of one client connection. The handler of an internal route finds
+/// them in the extensions of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
@@ -62,7 +62,7 @@ impl Client {
     /// Refuses what was read last if its length is given in two ways.
     pub(crate) fn check_framing(&self) -> Result<(), Refusal> {
         if self.marks.is_ambiguous() {
-            return Err(Refusal::Bad("Content-Length beside Transfer-Encoding"));
+            return Err(Refusal::Bad("both Content-Length and Transfer-Encoding"));
         }
         Ok(())
     }

@@ -23,6 +23,10 @@
 //! | `stopping` | 503 | requests are refused |
 //!
 //! `reasons`, `parts` and `facts` are left out when empty.
+//!
+//! Everybody who reaches the port may read the page, so a reason holds no secret
+//! and nothing that helps an attacker: "access denied", but no key, address or
+//! path.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

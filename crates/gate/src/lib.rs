@@ -40,6 +40,7 @@ mod framing;
 mod headers;
 pub mod health;
 pub mod internal_routes;
+mod probe;
 mod proxy;
 mod request_body;
 mod response;
@@ -58,6 +59,9 @@ use tokio::net::TcpListener;
 pub use crate::admission::Stats;
 pub use crate::config::{Config, TrustForwarded};
 pub use crate::connection::{ConnectionInfo, Scheme};
+pub use crate::probe::{ProbeError, probe};
+/// The status of an HTTP response.
+pub use hyper::StatusCode;
 
 use crate::admission::{Admission, Phase};
 use crate::health::{Health, HealthPage};
@@ -115,7 +119,7 @@ impl Gate {
     }
 
     /// Serves HTTP on a connection that was accepted elsewhere, until it ends.
-    /// `info` is what the app is told of it. It counts as any other: it waits
+    /// `info` is what the app learns of it. It counts as any other: it waits
     /// while [`Config::connections`] are open, and is closed with them.
     pub async fn serve_connection<S>(&self, stream: S, info: ConnectionInfo)
     where

@@ -101,9 +101,13 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(slot) = self.admission.connection_slot().await else {
-            return;
+        let slot = tokio::select! {
+            biased;
+            () = self.admission.stopped() => return,
+            slot = self.admission.connection_slot() => slot,
         };
+        // The semaphore of slots is never closed.
+        let Ok(slot) = slot else { return };
         let permit = self.admission.connected(slot);
         self.serve_http(Accepted {
             stream,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use browser::{Answer, Browser};
-pub use process::Process;
+pub use process::{Outcome, Process};
 /// The signals a test may send.
 pub use rustix::process::Signal;
 

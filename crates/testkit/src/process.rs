@@ -1,4 +1,4 @@
-//! A program under test.
+//! Programs under test.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -45,6 +45,33 @@ impl Process {
         output.collect(child.stdout.take());
         output.collect(child.stderr.take());
         Self { child, output }
+    }
+
+    /// Starts `program run`, the real binary, for `app` on the volume `data`,
+    /// which is also its current directory. Configure the rest in `with`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn serve(
+        program: impl AsRef<Path>,
+        data: &Path,
+        port: u16,
+        options: &[&str],
+        app: &[&str],
+        with: impl FnOnce(&mut Command),
+    ) -> Self {
+        Self::start(program, ["run", "--bind=127.0.0.1", "--port"], |command| {
+            command.arg(port.to_string()).arg("--data").arg(data);
+            command.args(options).arg("--").args(app);
+            command.current_dir(data);
+            // The checkout may be in a container's own layer.
+            command.env("MONOLITE_ALLOW", "persistent");
+            // What the tests' own environment says must not matter.
+            command
+                .env_remove("DATABASE_URL")
+                .env_remove("DATABASE_PATH");
+            with(command);
+        })
     }
 
     /// Its process id.
@@ -139,6 +166,47 @@ impl Process {
         let output = lines.0.join("\n");
         drop(lines);
         (status.expect("it ended"), output)
+    }
+}
+
+/// How a program ended, and what it printed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Outcome {
+    /// Runs `command` to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started, or was killed by a signal.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().expect("start the program under test");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            code: output.status.code().expect("it exits"),
+            out: text(&output.stdout),
+            errors: text(&output.stderr),
+        }
+    }
+
+    /// It must have ended with `code` and one line of error that contains all
+    /// of `words`, and printed nothing else.
+    ///
+    /// # Panics
+    /// If not, with all that it printed.
+    pub fn is_refused(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.errors.lines().count(), 1, "{self:?}");
+        for word in words {
+            assert!(self.errors.contains(word), "{word:?} is not in {self:?}");
+        }
+        assert_eq!(self.out, "");
     }
 }
 

@@ -1,0 +1,12 @@
+//! What a gate promises, against an app that is steered byte by byte.
+
+// clippy.toml allows these in test functions, not in what they share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod endless;
+mod hold;
+mod internal;
+mod kept;
+mod proxy;
+mod support;
+mod write_lane;
