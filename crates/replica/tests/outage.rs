@@ -288,6 +288,9 @@ async fn what_is_stored_is_known_while_the_bucket_is_away() {
     server.up();
     follower.sync(LONG).await.unwrap();
     let after = status(&follower, "app.sqlite3");
-    assert_eq!((after.txid, after.stored_ms), (before.txid, before.stored_ms));
+    assert_eq!(
+        (after.txid, after.stored_ms),
+        (before.txid, before.stored_ms)
+    );
     follower.stop(LONG).await.unwrap();
 }

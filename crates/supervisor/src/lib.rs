@@ -1,12 +1,11 @@
-//! The life of `monolite run`: checks and locks the volume, restores what is
-//! missing on it, replicates it, migrates, starts the app in a process group of its own, opens the gate when the app is
-//! healthy, starts it again when it dies, and ends with it.
+//! Runs an app and the services around it: starts the services, then the app in a process group of
+//! its own, opens the gate when the app is healthy, starts the app again when it dies, and stops all
+//! in the opposite order.
 //!
-//! [`run()`] is the whole of it; [`Config`] is what it is told.
+//! [`run()`] is the whole of it; [`Config`] is about the processes, a [`Service`] is any other part.
 
 mod app;
 mod backoff;
-mod begin;
 mod children;
 mod config;
 mod environment;
@@ -14,19 +13,22 @@ mod error;
 mod exit;
 mod guarded;
 mod health;
-mod keeper;
-mod mend;
+mod lifecycle;
 mod processes;
-mod replication;
 mod run;
+mod service;
 mod signals;
 mod tail;
+mod watchdog;
 
-pub use crate::config::{Config, Health, Output, Stream};
+pub use crate::config::{Config, Forget, HealthCheck, Output, Stream};
 pub use crate::error::Error;
 pub use crate::exit::Exit;
-pub use crate::guarded::{Cancel, GUARDED, Guarding, migration_environment, site};
-pub use crate::keeper::keep;
+pub use crate::guarded::{
+    Cancel, GUARDED, Guarding, Migrated, Recovered, migration_environment, site,
+};
+pub use crate::lifecycle::run;
 pub use crate::processes::{Descendants, called, called_by_shell, end_guarded};
-pub use crate::replication::{Beside, Replication, Wanted};
-pub use crate::run::run;
+pub use crate::run::Run;
+pub use crate::service::{Service, Started};
+pub use crate::watchdog::watch_parent;

@@ -5,12 +5,13 @@ pub(crate) mod show;
 mod turn;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
+use monolite_app::Settings;
 use monolite_migrate::guard::{Begun, Error, Guard, Interrupted, News, Options, Others, Verdict};
 use monolite_replica::Progress;
 use monolite_supervisor::{Cancel, GUARDED, called, called_by_shell, migration_environment, site};
@@ -18,25 +19,13 @@ use monolite_supervisor::{Cancel, GUARDED, called, called_by_shell, migration_en
 use self::turn::is_guarded;
 pub(crate) use self::turn::turn;
 use crate::bar::Bar;
-use crate::settings::{Guarding, Settings};
+use crate::flags::{self, Flags};
 use crate::{Failure, human, print, replication, run, task};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The data directory [default: $LITESTACK_DATA_PATH, else /data, else ./data]
-    #[arg(long, env = "MONOLITE_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// File name of the app's database in the data directory [default: app.sqlite3]
-    #[arg(long, env = "MONOLITE_DATABASE", value_name = "NAME")]
-    database: Option<String>,
-
-    /// Read this file instead of ./monolite.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
-    guarding: Guarding,
+    flags: Flags<flags::Guarded>,
 
     /// Run it though others have the databases open: it is judged, and nothing is put back
     #[arg(long)]
@@ -66,15 +55,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(How::PutBack) => Interrupted::PutBack,
         Some(How::Keep) => Interrupted::Keep,
     };
-    let flags = Settings {
-        data: arguments.data,
-        database: arguments.database,
-        guarding: arguments.guarding,
-        ..Settings::default()
-    };
-    let (settings, _) = flags
-        .with_file(arguments.config.as_deref())
-        .map_err(Failure::Usage)?;
+    let settings = arguments.flags.settings()?;
     let command = match (arguments.command.is_empty(), &settings.migrate) {
         (false, _) => arguments.command,
         (true, Some(shell)) => ["/bin/sh", "-c", shell].map(OsString::from).into(),
@@ -99,9 +80,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         true => Others::Leave,
         false => Others::Refuse,
     };
+    let guarding = run::guarding(&settings, &volume);
     let options = Options {
-        allow: settings.guarding.allowances(),
-        depth: settings.guarding.depth(),
+        allow: guarding.allow,
+        depth: guarding.depth,
         others,
     };
     let begun = begin(&settings, &volume, &command, interrupted, options)?;

@@ -10,8 +10,7 @@ use monolite_replica::{Destination, Replica, RestoreOptions, Restored, Target, l
 
 use super::{Done, Line, Order, Orders};
 use crate::bar::Bar;
-use crate::replication;
-use crate::subject::{Found, Search};
+use crate::selection::{Found, Search};
 
 /// Where the volume is, and what replicates it.
 pub(super) struct Home<'a> {
@@ -141,7 +140,7 @@ impl Home<'_> {
         let Some(destination) = self.destinations.iter().find(ours) else {
             return;
         };
-        let state = replication::state(self.volume);
+        let state = monolite_app::state(self.volume);
         if let Err(error) = leads_on(&state, destination, &order.database, txid, map) {
             // It is found out by comparing then, or asked for.
             eprintln!("monolite: {error}");

@@ -20,7 +20,7 @@ use crate::processes::called_by_shell;
 use crate::run::Run;
 
 /// How the migration of a run ended.
-pub(crate) enum Migrated {
+pub enum Migrated {
     /// The app may start.
     Yes,
     /// Asked to stop meanwhile.
@@ -28,7 +28,7 @@ pub(crate) enum Migrated {
 }
 
 /// The turn of this run, if its migrations are guarded.
-pub(crate) struct Recovered(Option<Guard>);
+pub struct Recovered(Option<Guard>);
 
 impl Run {
     /// Waits for a migration that another process runs on the volume, and puts
@@ -36,7 +36,7 @@ impl Run {
     /// Until the guard that this answers is dropped, no other migration begins.
     /// This is before anything here opens a database: that alone may change
     /// its file, and who changed it last tells whether it was used since.
-    pub(crate) async fn recover(&mut self) -> Result<Option<Recovered>, Error> {
+    pub async fn recover(&mut self) -> Result<Option<Recovered>, Error> {
         let cancel = Cancel::default();
         let Some(site) = self.site(true, &cancel) else {
             return Ok(Some(Recovered(None)));
@@ -59,19 +59,14 @@ impl Run {
 
     /// What a migration made that was put back is not for a replica to restore.
     fn forget(&self, put_back: &PutBack) -> Result<(), Error> {
-        let Some(replicated) = &self.replicated else {
-            return Ok(());
-        };
-        replicated
-            .removed(&put_back.made)
-            .map_err(|source| Error::Io {
-                what: "write the state of replication on the volume",
-                source,
-            })
+        (self.config.forget)(&put_back.made).map_err(|source| Error::Io {
+            what: "write the state of replication on the volume",
+            source,
+        })
     }
 
     /// Runs the migrate command, if there is one, under the guard.
-    pub(crate) async fn migrate(&mut self, recovered: Recovered) -> Result<Migrated, Error> {
+    pub async fn migrate(&mut self, recovered: Recovered) -> Result<Migrated, Error> {
         let Some(command) = self.config.migrate.clone() else {
             return Ok(Migrated::Yes);
         };
@@ -99,7 +94,7 @@ impl Run {
 
     fn site(&self, is_alone: bool, cancel: &Cancel) -> Option<guard::Site> {
         let find = Arc::clone(&self.config.guard.as_ref()?.find);
-        let volume = &self.config.place.dir;
+        let volume = &self.config.data;
         Some(site(volume, find, is_alone, cancel, said::logged()))
     }
 

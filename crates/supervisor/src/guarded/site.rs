@@ -203,7 +203,7 @@ pub const GUARDED: &str = "MONOLITE_GUARDED";
 impl Config {
     /// What the migrate command is told besides what the app is.
     pub(crate) fn guarded(&self) -> Option<(&'static str, OsString)> {
-        let data = self.place.dir.as_os_str().to_owned();
+        let data = self.data.as_os_str().to_owned();
         self.guard.is_some().then_some((GUARDED, data))
     }
 }

@@ -1,28 +1,29 @@
-//! What this process has started, and what that has.
+//! The processes that this one has started, and their descendants.
 
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+use monolite_platform::process::{self, Environment, Pid, Process};
+use rustix::process::{Signal, WaitOptions, kill_process};
 
-use super::{Seen, all, end, guarded_on, of};
+use super::end;
+use crate::GUARDED;
 
-/// How often it is looked who came.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked which processes were started.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The processes that this one has started, and theirs, and theirs.
+/// The processes that this one has started, and their descendants.
 ///
-/// Orphans among them come to this process, which inherits them from
-/// [`Descendants::inherit`] on; whoever was there by then is none of them. The
-/// first process of a container inherits others' orphans, too: those are not
-/// guarded, and were never seen below what was started here.
+/// This process inherits the orphans among them from [`Descendants::inherit`] on; processes that it
+/// had as children before are none of them. The first process of a container inherits the orphans of
+/// other processes, too: those are not guarded, and were never seen below what was started here.
 #[derive(Debug)]
 pub struct Descendants {
     before: HashSet<Pid>,
     seen: Arc<Mutex<HashSet<Pid>>>,
-    /// Looks who comes, until it is dropped.
+    /// Looks for new ones, until it is dropped.
     _looking: Option<Sender<()>>,
 }
 
@@ -34,7 +35,7 @@ impl Descendants {
     pub fn inherit() -> std::io::Result<Self> {
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let before = below(&all(), |_| true).into_iter().collect();
+        let before = below(&living(), |_| true).into_iter().collect();
         let seen = Arc::default();
         let (looking, stopped) = channel::<()>();
         let looks = Self {
@@ -51,7 +52,7 @@ impl Descendants {
         let _ = std::thread::Builder::new()
             .name("migrate-look".into())
             .spawn(move || {
-                while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                while stopped.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     let _ = looker.left();
                 }
             });
@@ -65,12 +66,11 @@ impl Descendants {
     #[must_use]
     pub fn left(&self) -> Vec<Pid> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_ours = |pid| {
-            !self.before.contains(&pid) && (seen.contains(&pid) || !is_known_as_unguarded(pid))
-        };
-        let all = all();
+        let is_ours =
+            |pid| !self.before.contains(&pid) && (seen.contains(&pid) || !is_unguarded(pid));
+        let all = living();
         let left = below(&all, is_ours);
-        // A number that is free again is somebody else's.
+        // An id that is free again may be another process's.
         seen.retain(|pid| all.iter().any(|of| of.pid == *pid));
         seen.extend(&left);
         left
@@ -96,44 +96,33 @@ impl Descendants {
     }
 }
 
-/// Below this process, without those of its children that are not ours, and what
-/// is below those.
-fn below(all: &[Seen], is_ours: impl Fn(Pid) -> bool) -> Vec<Pid> {
-    let own = rustix::process::getpid();
-    let mut found = Vec::new();
-    let mut parents = vec![own];
-    while let Some(parent) = parents.pop() {
-        let is_own = parent == own;
-        let parent = parent.as_raw_nonzero().get();
-        for child in all.iter().filter(|seen| seen.parent == parent) {
-            if !is_own || is_ours(child.pid) {
-                found.push(child.pid);
-                parents.push(child.pid);
-            }
-        }
-    }
-    found
+fn living() -> Vec<Process> {
+    let mut all = process::all().unwrap_or_default();
+    all.retain(|one| !one.is_zombie);
+    all
 }
 
-/// Whether it shows its environment, and is not told that it is guarded. A
-/// program that gives itself another name may have written it over its
-/// environment; another user's cannot be read.
-fn is_known_as_unguarded(pid: Pid) -> bool {
-    let Ok(environment) = std::fs::read(of(pid).join("environ")) else {
-        return false;
-    };
-    environment.contains(&b'=') && guarded_on(&environment).is_none()
+/// The descendants of this process, without those of its children that are not ours, and what is
+/// below them.
+fn below(all: &[Process], is_ours: impl Fn(Pid) -> bool) -> Vec<Pid> {
+    let own = rustix::process::getpid();
+    process::descendants(all, own, |one| one.parent != Some(own) || is_ours(one.pid))
+}
+
+/// Whether its environment can be read, and does not say that it is guarded. A program that gives
+/// itself another name may have written it over its environment; another user's cannot be read.
+fn is_unguarded(pid: Pid) -> bool {
+    let environment = Environment::of(pid);
+    environment.is_ok_and(|of| of.is_readable() && of.get(GUARDED).is_none())
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::path::Path;
     use std::process::{Command, Stdio};
 
-    use super::super::{PAUSE, seen};
+    use super::super::POLL_INTERVAL as PAUSE;
     use super::*;
-    use crate::GUARDED;
 
     /// In a process of its own, which inherits orphans.
     #[test]
@@ -181,8 +170,7 @@ mod tests {
             child.wait().unwrap();
         }
         let left: HashSet<Pid> = descendants.left().into_iter().collect();
-        let is_adopted =
-            |pid| seen(pid).unwrap().parent == i32::try_from(std::process::id()).unwrap();
+        let is_adopted = |pid| Process::of(pid).unwrap().parent == Some(rustix::process::getpid());
         assert!([others, guarded, emptied].into_iter().all(is_adopted));
         assert_eq!(left, HashSet::from([guarded, emptied]));
         for pid in [others, guarded, emptied] {
