@@ -638,7 +638,7 @@ fn a_database_of_other_means_gets_a_baseline() {
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
     project.db().execute_batch(POSTS).expect("made");
     project.refused("up", 1, &["table post already exists"]);
-    project.refused("baseline", 1, &["it has not the column b.x", "--force"]);
+    project.refused("baseline", 1, &["the column b.x is missing", "--force"]);
     let strict = POSTS.replace("title TEXT)", "title TEXT UNIQUE)");
     project.write("migrations/0001_a.sql", &strict);
     project.refused("baseline --to 1", 1, &["post has not `title TEXT UNIQUE`"]);

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use monolite_testkit::s3::{S3Options, S3Server};
+use monolite_testkit::s3::{Fault, Operation, Rule, S3Options, S3Server};
 use monolite_testkit::{Outcome, Process, Signal, disk_dir, wait_until};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -436,4 +437,22 @@ fn what_is_wrong_with_a_bucket_is_one_line_without_a_secret() {
     assert!(said.out.contains("s3://test/monolite"), "{said:?}");
     let said = run(&["verify"], &platform);
     assert!(said.out.starts_with("ok    app.sqlite3"), "{said:?}");
+}
+
+#[test]
+fn what_waiting_does_not_change_is_not_waited_for() {
+    let server = S3Server::start();
+    let volume = Volume::new();
+    add(&create(&volume.database()), 1);
+    // These credentials may list, and may not write.
+    let denied = Rule::new(Fault::Status(403)).operation(Operation::PutObject);
+    server.faults().add(denied);
+    let began = Instant::now();
+    let mut command = volume.command(&["replicate", "--once"]);
+    command.envs(server.variables());
+    command.env("MONOLITE_REPLICA", "s3://test/shop");
+    Said::of(&mut command).is_refused(1, &["app.sqlite3", "allow these credentials"]);
+    // A loaded machine's, and far from the minute that a network is given.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }

@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             if let Some(ms) = snapshot_ms {
                 options.snapshot_every = Duration::from_millis(ms);
-                options.tend_every = options.snapshot_every / 4;
+                options.maintain_every = options.snapshot_every / 4;
             }
             runtime()?.block_on(follow(&volume, &state, &url, options))
         }

@@ -7,6 +7,7 @@
 mod database_filter;
 mod destinations;
 mod environment;
+mod guard_host;
 pub mod replication;
 mod services;
 pub mod settings;
@@ -18,7 +19,8 @@ pub use crate::destinations::{
     state,
 };
 pub use crate::environment::{Environment, listen, volume};
-pub use crate::services::NotFit;
+pub use crate::guard_host::{Guarding, migration_environment};
+pub use crate::services::{MigrationError, NotFit};
 pub use crate::settings::Settings;
 pub use crate::stack::{Launch, Stack, all_guardable, exit_code, guarding};
 

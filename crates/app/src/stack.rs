@@ -3,20 +3,23 @@
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use monolite_gate::{Gate, TrustForwarded};
-use monolite_migrate::guard::{Allowance, Depth};
-use monolite_supervisor::{Config, Error, Guarding, Output, Service};
+use monolite_guard::{Allowance, Depth};
+use monolite_supervisor::{Config, Error, Output, Service};
 use monolite_volume::Place;
 use monolite_volume::discover::{self, DiscoverError};
 
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    GateService, MigrationLock, Migrations, NoReplica, NotFit, Recovery, ReplicationService,
-    VolumeService,
+    GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
+    ReplicationService, VolumeService,
 };
 use crate::settings::{self, MigrateCheck, Trust};
-use crate::{DATABASE, Environment, KEY_VARIABLE, ReplicaError, Settings, database_filter};
+use crate::{
+    DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
+};
 use crate::{destinations, environment};
 
 /// Exit code for a volume that is not fit.
@@ -47,6 +50,8 @@ pub struct Stack {
     listen: std::net::SocketAddr,
     allow: Vec<String>,
     replication: Option<Replication>,
+    guarding: Guarding,
+    migrate: Option<OsString>,
 }
 
 impl Stack {
@@ -69,8 +74,6 @@ impl Stack {
             false => Some(Replication::new(settings, destinations, &place.dir)),
         };
         let mut config = Config::new(launch.command, place.dir.clone());
-        config.migrate = settings.migrate.clone().map(OsString::from);
-        config.guard = Some(guarding);
         config.app_port = settings.app_port;
         config.app_dir = launch.app_dir;
         // What opens the replicas is not for the app to know, or to print.
@@ -90,6 +93,8 @@ impl Stack {
             listen,
             allow: settings.allow.clone(),
             replication,
+            guarding,
+            migrate: settings.migrate.clone().map(OsString::from),
         })
     }
 
@@ -125,7 +130,13 @@ impl Stack {
             Some(replication) => Some(self.replicated(replication)?),
             None => None,
         };
-        let lock = MigrationLock::default();
+        let guarded = Arc::new(Guarded {
+            volume: self.place.dir.clone(),
+            guarding: self.guarding.clone(),
+            command: self.migrate.clone(),
+            forget: replicated.as_ref().map(Replicated::forget),
+            lock: Mutex::default(),
+        });
         let mut services: Vec<Box<dyn Service>> = vec![
             Box::new(GateService {
                 address: self.listen,
@@ -138,7 +149,7 @@ impl Stack {
             }),
             // Before anything opens a database: that alone may change its file, and who changed it
             // last tells whether it was used since.
-            Box::new(Recovery(lock.clone())),
+            Box::new(Recovery(guarded.clone())),
         ];
         services.push(match replicated {
             Some(replicated) => Box::new(ReplicationService { replicated }),
@@ -146,27 +157,27 @@ impl Stack {
                 volume: self.place.dir.clone(),
             }),
         });
-        services.push(Box::new(Migrations(lock)));
+        services.push(Box::new(Migrations(guarded)));
         Ok(services)
     }
 
-    fn replicated(&mut self, replication: Replication) -> Result<Replicated, Error> {
+    fn replicated(&self, replication: Replication) -> Result<Replicated, Error> {
         let database = self.config.database.clone();
         let replicated = Replicated::new(replication, self.place.dir.clone(), database);
-        let replicated = replicated.map_err(|source| Error::Io {
+        replicated.map_err(|source| Error::Io {
             what: "start the threads of replication",
             source,
-        })?;
-        let forget = replicated.forget();
-        self.config.forget = std::sync::Arc::new(move |names| forget.removed(names));
-        Ok(replicated)
+        })
     }
 }
 
 /// The exit code for a run that ended with this.
 pub fn exit_code(error: &Error) -> u8 {
-    match error.of_service::<NotFit>() {
-        Some(_) => NOT_FIT,
+    if error.of_service::<NotFit>().is_some() {
+        return NOT_FIT;
+    }
+    match error.of_service::<MigrationError>() {
+        Some(error) => error.exit_code(),
         None => error.code(),
     }
 }
@@ -247,8 +258,6 @@ fn validate(settings: &Settings, port: u16) -> Result<(), settings::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn launch(variables: &[(&str, &str)]) -> Launch {

@@ -161,7 +161,7 @@ impl Start {
                 destinations: reached,
                 find: Arc::clone(&self.find),
                 options: FollowOptions {
-                    finish: true,
+                    wait_for_background: true,
                     ..self.options.clone()
                 },
             };

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use monolite_app::settings::LogFormat;
-use monolite_app::{Launch, NotFit, Settings, Stack, exit_code};
-use monolite_supervisor::{Error, Guarding, Stream};
+use monolite_app::{Guarding, Launch, MigrationError, NotFit, Settings, Stack, exit_code};
+use monolite_supervisor::{Error, Stream};
 
 use crate::flags::{self, Flags, environment};
-use crate::migrate::show;
 use crate::{Failure, descriptors, log, replication, report};
 
 #[derive(Args)]
@@ -144,8 +143,9 @@ fn failure_text(error: &Error) -> String {
     if let Some(tail) = error.tail().filter(|tail| !tail.is_empty()) {
         let _ = writeln!(text, "--- the end of the app's output ---\n{tail}\n---");
     }
-    if let Some(verdict) = error.verdict() {
-        for line in show::lines(verdict) {
+    let migration = error.of_service::<MigrationError>();
+    if let Some(verdict) = migration.and_then(MigrationError::verdict) {
+        for line in monolite_guard::messages::refused(verdict) {
             let _ = writeln!(text, "{line}");
         }
     }

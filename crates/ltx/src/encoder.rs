@@ -68,8 +68,8 @@ impl<W: Write> Encoder<W> {
     /// get every page. A page that is refused changes nothing.
     pub fn page(&mut self, pgno: u32, page: &[u8]) -> Result<()> {
         self.check(pgno, page)?;
-        let room = &mut self.frame[FRAME_HEAD..];
-        let length = compress_into_with_table(page, room, &mut self.table)
+        let block = &mut self.frame[FRAME_HEAD..];
+        let length = compress_into_with_table(page, block, &mut self.table)
             .map_err(|error| self.wrong(pgno, PageFault::Lz4(error.to_string())))?;
         self.put_page(pgno, page, length)
     }
@@ -137,9 +137,9 @@ impl<W: Write> Encoder<W> {
         Ok(())
     }
 
-    fn put(&mut self, bytes: &[u8], place: &'static str) -> Result<()> {
+    fn put(&mut self, bytes: &[u8], part: &'static str) -> Result<()> {
         self.crc.update(bytes);
-        self.sink.write(bytes, place)
+        self.sink.write(bytes, part)
     }
 
     fn check_usable(&self) -> Result<()> {

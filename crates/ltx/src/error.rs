@@ -36,28 +36,28 @@ pub enum Error {
         why: &'static str,
     },
     /// The file ends too early.
-    #[error("the LTX file ends too early, at byte {offset}, in {place}: it is truncated")]
+    #[error("the LTX file ends too early, at byte {offset}, in {part}: it is truncated")]
     Truncated {
         /// In which part.
-        place: &'static str,
+        part: &'static str,
         /// Its size.
         offset: u64,
     },
     /// The reader failed.
-    #[error("cannot read {place} of an LTX file at byte {offset}: {source}")]
+    #[error("cannot read {part} of an LTX file at byte {offset}: {source}")]
     Read {
         /// Which part.
-        place: &'static str,
+        part: &'static str,
         /// From where.
         offset: u64,
         /// The reader's answer.
         source: io::Error,
     },
     /// The writer failed.
-    #[error("cannot write {place} of an LTX file at byte {offset}: {source}")]
+    #[error("cannot write {part} of an LTX file at byte {offset}: {source}")]
     Write {
         /// Which part.
-        place: &'static str,
+        part: &'static str,
         /// To where.
         offset: u64,
         /// The writer's answer.

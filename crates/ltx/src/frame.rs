@@ -14,7 +14,7 @@ pub(crate) const FRAME_HEAD: usize = 10;
 pub(crate) const PAGE_HEAD: usize = 6;
 /// What the frames are called where they are read.
 const PLACE: &str = "the pages";
-/// The length of the block is told, and the block is a raw one.
+/// The length of the block is given, and the block is a raw one.
 const SIZED: u16 = 1;
 
 /// The most bytes that a page of this size takes as an LZ4 block: as literals.

@@ -23,7 +23,7 @@ pub struct WalSpan {
 pub enum DatabaseChecksums {
     /// Nothing: Litestream's files.
     None,
-    /// In the places the format has for it; the checksum after is in the
+    /// In the fields the format has for it; the checksum after is in the
     /// trailer. LiteFS's files. Litestream refuses to restore them.
     Standard {
         /// Before the first transaction; `None` exactly on a snapshot.
@@ -52,11 +52,11 @@ pub struct Header {
     pub max: Txid,
     /// When the last transaction was, in milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// What is said of the whole database.
+    /// The checksums of the whole database.
     pub checksums: DatabaseChecksums,
     /// The part of a WAL it was made from; `None` if it was made otherwise.
     pub wal: Option<WalSpan>,
-    /// Who wrote it; 0 if that is not said.
+    /// Who wrote it; 0 if that is not known.
     pub node_id: u64,
 }
 

@@ -47,7 +47,7 @@ pub struct PageIndex {
 const END: usize = 8 + Trailer::SIZE;
 
 impl PageIndex {
-    /// How many bytes at the end of a file tell how long its index is.
+    /// Bytes at the end of a file that hold the length of its index.
     pub const LENGTH_AT_END: usize = END;
 
     /// Reads the index from `end`, the last bytes of a file of `file_size`

@@ -59,7 +59,7 @@ impl IndexCheck {
         source.fill(&mut length, PLACE)?;
         file.update(&length);
         if u64_at(&length, 0) != self.length {
-            let why = "it is not as long as is said here";
+            let why = "its length is not the one given here";
             return Err(Error::Index { offset, why });
         }
         Ok(())

@@ -40,7 +40,7 @@ pub(crate) fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0_u64;
     for (at, byte) in bytes.iter().take(VARINT).enumerate() {
         let bits = u64::from(byte & 0x7f);
-        // The tenth byte has room for one bit.
+        // The tenth byte holds one bit.
         if at == VARINT - 1 && bits > 1 {
             return None;
         }

@@ -44,7 +44,7 @@
 //! # The format
 //!
 //! Header, page frames, six zero bytes, index, trailer; nothing else, nothing
-//! between. Integers are unsigned and big-endian unless said otherwise; a
+//! between. Integers are unsigned and big-endian unless stated otherwise; a
 //! *varint* is that of protobuf and of Go's `binary.Uvarint` (seven bits a byte,
 //! lowest first, bit 7 set on all but the last). In brackets: where the fact is
 //! from, as file of superfly/ltx v0.5.2 and function or type; *ours* is what this
@@ -82,10 +82,10 @@
 //! page, bit 63 always set; of none, just bit 63 \[`checksum.go`: `ChecksumPage`;
 //! `decoder.go`: `DecodePage`\]. So it is kept up to date page by page.
 //!
-//! A file tells it in one of three ways, [`DatabaseChecksums`]:
+//! A file has it in one of three ways, [`DatabaseChecksums`]:
 //!
 //! - `Standard`: flags 0, one before in the header, one after in the trailer.
-//! - `None`: NoChecksum, both places 0. All of Litestream's files: it refuses to
+//! - `None`: NoChecksum, both fields 0. All of Litestream's files: it refuses to
 //!   restore files with any other.
 //! - `Reserved`, *ours*: NoChecksum as before, and in the reserved bytes what
 //!   Litestream need not know.

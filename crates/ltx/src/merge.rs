@@ -16,10 +16,10 @@ use crate::{
 /// copied as they are. The inputs are checked to their ends, and an error means
 /// that what was written is worth nothing.
 ///
-/// The output has the NoChecksum flag. It tells [`DatabaseChecksums::Reserved`]
-/// if the last input does and the first tells what it began on, or is a
+/// The output has the NoChecksum flag. It has [`DatabaseChecksums::Reserved`]
+/// if the last input has and the first has the checksum it began on, or is a
 /// snapshot; a snapshot's pages are then compared with that, which proves the
-/// whole chain. `progress` is told each page number written. Returns what
+/// whole chain. `progress` is called with each page number written. Returns what
 /// [`Encoder::finish`] does, and the header.
 pub fn merge<R: Read, W: Write>(
     inputs: Vec<Decoder<R>>,

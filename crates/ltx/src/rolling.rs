@@ -7,8 +7,8 @@ pub(crate) struct Rolling(Option<Checksum>);
 
 impl Rolling {
     pub(crate) fn new(header: &Header) -> Self {
-        let told = header.checksums != DatabaseChecksums::None;
-        Self((told && header.is_snapshot()).then_some(Checksum::EMPTY))
+        let known = header.checksums != DatabaseChecksums::None;
+        Self((known && header.is_snapshot()).then_some(Checksum::EMPTY))
     }
 
     pub(crate) fn take(&mut self, pgno: u32, page: &[u8]) {
@@ -19,12 +19,12 @@ impl Rolling {
 
     /// Compares; `post` is the trailer's.
     pub(crate) fn end(&self, header: &Header, post: Option<Checksum>) -> Result<()> {
-        let told = match header.checksums {
+        let known = match header.checksums {
             DatabaseChecksums::None => None,
             DatabaseChecksums::Standard { .. } => post,
             DatabaseChecksums::Reserved { post, .. } => Some(post),
         };
-        match (told, self.0) {
+        match (known, self.0) {
             (Some(stored), Some(computed)) if stored != computed => {
                 Err(Error::DatabaseChecksum { stored, computed })
             }

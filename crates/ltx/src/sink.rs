@@ -1,4 +1,4 @@
-//! Writing, with the place known.
+//! Writing, with the offset known for errors.
 
 use std::io::Write;
 
@@ -20,9 +20,9 @@ impl<W: Write> Sink<W> {
         self.offset
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8], place: &'static str) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8], part: &'static str) -> Result<()> {
         let done = self.writer.write_all(bytes);
-        self.named(done, place)?;
+        self.named(done, part)?;
         self.offset += bytes.len() as u64;
         Ok(())
     }
@@ -34,10 +34,10 @@ impl<W: Write> Sink<W> {
         Ok(self.writer)
     }
 
-    fn named(&self, done: std::io::Result<()>, place: &'static str) -> Result<()> {
+    fn named(&self, done: std::io::Result<()>, part: &'static str) -> Result<()> {
         let offset = self.offset;
         done.map_err(|source| Error::Write {
-            place,
+            part,
             offset,
             source,
         })

@@ -1,4 +1,4 @@
-//! Reading, with the place known.
+//! Reading, with the offset known for errors.
 
 use std::io::{self, BufReader, Read};
 
@@ -35,13 +35,13 @@ impl<R: Read> Source<R> {
     }
 
     /// Fills `buffer`, or says what the file ends within.
-    pub(crate) fn fill(&mut self, buffer: &mut [u8], place: &'static str) -> Result<()> {
+    pub(crate) fn fill(&mut self, buffer: &mut [u8], part: &'static str) -> Result<()> {
         let mut done = 0;
         while done < buffer.len() {
-            let read = self.read(&mut buffer[done..], place)?;
+            let read = self.read(&mut buffer[done..], part)?;
             if read == 0 {
                 let offset = self.offset;
-                return Err(Error::Truncated { place, offset });
+                return Err(Error::Truncated { part, offset });
             }
             done += read;
         }
@@ -57,7 +57,7 @@ impl<R: Read> Source<R> {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8], place: &'static str) -> Result<usize> {
+    fn read(&mut self, buffer: &mut [u8], part: &'static str) -> Result<usize> {
         loop {
             match self.reader.read(buffer) {
                 Ok(read) => {
@@ -68,7 +68,7 @@ impl<R: Read> Source<R> {
                 Err(source) => {
                     let offset = self.offset;
                     return Err(Error::Read {
-                        place,
+                        part,
                         offset,
                         source,
                     });

@@ -7,7 +7,7 @@ use crate::{Checksum, DatabaseChecksums, Error, Header, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailer {
     /// The checksum of the database after the last transaction, in files with
-    /// [`DatabaseChecksums::Standard`]; `None` in all others.
+    /// [`DatabaseChecksums::Standard`]; `None` otherwise.
     pub post: Option<Checksum>,
     /// The checksum of the file.
     pub file: Checksum,

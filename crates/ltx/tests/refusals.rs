@@ -142,7 +142,7 @@ fn a_full_disk_ends_an_encoder() {
         Encoder::new(Full(99), header).unwrap_err(),
         Error::Write {
             offset: 0,
-            place: "the header",
+            part: "the header",
             ..
         }
     ));

@@ -1,6 +1,5 @@
 //! Migrations of SQLite databases that cannot lose data.
 //!
-//! - [`guard`]: what a migration of any framework did to a file, table by table;
 //! - [`files`]: numbered SQL files, applied in order, once;
 //! - [`rebuild`]: SQLite's whole procedure for changing a table, as one call;
 //! - [`lint`]: what a file of migrations would do to people;
@@ -11,9 +10,7 @@
 
 pub mod diff;
 pub mod files;
-pub mod guard;
 pub mod lint;
 pub mod rebuild;
 pub mod schema;
 pub mod sql;
-pub mod steps;

@@ -10,10 +10,7 @@ use monolite_migrate::sql::{Kind, split};
 use rusqlite::Connection;
 
 fn options(drop: &[&str]) -> Options {
-    Options {
-        allow_drop: drop.iter().map(|&name| name.to_owned()).collect(),
-        any_order: false,
-    }
+    Options::new().allow_drop(drop.iter().copied())
 }
 
 /// As the runner of files does it.
@@ -252,10 +249,7 @@ fn from_each_to_others() {
             }
             allow_drop.push(table);
         }
-        let options = Options {
-            allow_drop,
-            any_order: false,
-        };
+        let options = Options::new().allow_drop(allow_drop);
         for (to, should, wanted) in all.iter().skip(row % 3).step_by(3) {
             let found = match diff(&conn, wanted, &options) {
                 Ok(found) => found,
@@ -425,10 +419,7 @@ fn the_order_of_columns_can_be_left() {
     let live = "CREATE TABLE t (a INT, b INT, c INT);";
     let wanted = "CREATE TABLE t (c INT, d INT, a INT, b INT);";
     assert!(way(live, wanted, &[]).starts_with("REBUILD TABLE t (c INT, d INT"));
-    let options = Options {
-        any_order: true,
-        ..Options::default()
-    };
+    let options = Options::new().any_order(true);
     let conn = database(live);
     assert_eq!(
         diff(&conn, wanted, &options).unwrap().sql,

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use common::{NOW_MS, dump, files, one};
 use monolite_migrate::files::{Migrations, Options, applied, undo, up};
-use monolite_migrate::steps;
+use monolite_platform::failpoint;
 use rusqlite::Connection;
 
 const TEXTS: [&str; 4] = [
@@ -47,7 +47,7 @@ fn migrations() -> Migrations {
 fn reference(count: usize) -> String {
     let db = Connection::open_in_memory().unwrap();
     let some = files(&TEXTS[..count]);
-    up(&db, &some, &Options::at(NOW_MS), &mut |_| {}).unwrap();
+    up(&db, &some, &Options::new(NOW_MS), &mut |_| {}).unwrap();
     dump(&db)
 }
 
@@ -60,7 +60,7 @@ fn migrator() {
         std::env::var("KILL_AT").unwrap().parse().unwrap(),
         Ordering::SeqCst,
     );
-    steps::observe(|_| {
+    failpoint::observe(|_| {
         if LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
                 .unwrap();
@@ -72,7 +72,7 @@ fn migrator() {
     if let Some(copy) = std::env::var_os("KILL_COPY") {
         undo(&mut db, Path::new(&copy), Duration::from_secs(5)).unwrap();
     }
-    up(&db, &migrations(), &Options::at(NOW_MS), &mut |_| {}).unwrap();
+    up(&db, &migrations(), &Options::new(NOW_MS), &mut |_| {}).unwrap();
     println!("steps {}", u64::MAX / 2 - LEFT.load(Ordering::SeqCst));
 }
 
@@ -128,7 +128,7 @@ fn before_or_after_and_never_between() {
             assert_eq!(dump(&db), references[count], "{journal}, step {at}");
             seen[count] += 1;
             // And the next boot goes on.
-            up(&db, &migrations(), &Options::at(NOW_MS), &mut |_| {}).unwrap();
+            up(&db, &migrations(), &Options::new(NOW_MS), &mut |_| {}).unwrap();
             assert_eq!(dump(&db), references[TEXTS.len()], "{journal}, step {at}");
         }
         println!("{journal}: {total} deaths, after so many files: {seen:?}");
@@ -147,12 +147,11 @@ fn a_redo_is_undone_or_not() {
         );
         let db = Connection::open(&path).unwrap();
         let _ = one::<String>(&db, "PRAGMA journal_mode = WAL");
-        let mut options = Options::at(NOW_MS);
-        options.to = Some(2);
+        let options = Options::new(NOW_MS).up_to(2);
         up(&db, &migrations(), &options, &mut |_| {}).unwrap();
         db.execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
             .unwrap();
-        up(&db, &migrations(), &Options::at(NOW_MS), &mut |_| {}).unwrap();
+        up(&db, &migrations(), &Options::new(NOW_MS), &mut |_| {}).unwrap();
         (path, copy)
     };
     let (path, copy) = prepared("whole");

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use corpus::{dump, fill};
 use monolite_migrate::rebuild::Rebuild;
-use monolite_migrate::steps;
+use monolite_platform::failpoint;
 use rusqlite::Connection;
 
 const BEFORE: &str = "
@@ -71,7 +71,7 @@ fn rebuilder() {
     let conn = Connection::open(path).unwrap();
     conn.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cache_size = 10")
         .unwrap();
-    steps::observe(stop_there);
+    failpoint::observe(stop_there);
     let opcodes: i64 = std::env::var("KILL_AFTER").unwrap().parse().unwrap();
     if opcodes > 0 {
         let mut left = opcodes;

@@ -347,8 +347,8 @@ proptest! {
         let conn = from.database();
         let all = "SELECT 't.' || name FROM pragma_table_xinfo('t')";
         let mut columns = conn.prepare(all).unwrap();
-        let allow_drop = columns.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        let options = Options { allow_drop, any_order };
+        let allow_drop = columns.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+        let options = Options::new().allow_drop(allow_drop).any_order(any_order);
         let wanted = to.ddl();
         let found = match diff(&conn, &wanted, &options) {
             Err(Error::NoValue { .. }) => return Ok(()),
@@ -381,7 +381,7 @@ proptest! {
             ].map(|sql| query(conn, &sql)).concat()
         };
         prop_assert_eq!(facts(&empty), facts(&is), "{}", found.sql);
-        let nothing = Options { any_order, ..Options::default() };
+        let nothing = Options::new().any_order(any_order);
         prop_assert_eq!(diff(&empty, &wanted, &nothing).unwrap().sql, "");
     }
 

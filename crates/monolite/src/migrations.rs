@@ -56,7 +56,7 @@ impl Migrate {
         Self {
             files,
             accept_newer: false,
-            patience: Options::at(0).patience,
+            patience: Options::LOCK_WAIT_DEFAULT,
         }
     }
 }
@@ -94,9 +94,9 @@ pub async fn migrate_store(store: &Store, migrate: impl Into<Migrate>) -> Result
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn =
             Connection::open_with_flags(&path, flags).map_err(monolite_store::Error::from)?;
-        let mut options = Options::at(now_ms());
-        options.accept_newer = migrate.accept_newer;
-        options.patience = migrate.patience;
+        let options = Options::new(now_ms())
+            .accept_newer(migrate.accept_newer)
+            .lock_wait(migrate.patience);
         Ok::<_, Error>(files::up(&conn, &migrations, &options, &mut |_| {})?)
     });
     migrating.await.map_err(|_| Error::Stopped)?

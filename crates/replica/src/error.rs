@@ -11,11 +11,11 @@ use crate::storage::StorageError;
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it.
+/// What was being done, to what, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The place that holds the replica: a bucket or a folder.
+    /// The bucket or the folder that holds the replica.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// SQLite's own answer about a database.
@@ -56,24 +56,24 @@ pub enum Error {
         /// The page's number, from 1.
         pgno: u32,
     },
-    /// The replica's newest state was written by another volume, and is not
-    /// what this one holds.
+    /// The replica's newest state was written by another volume, and differs from
+    /// the database here.
     #[error(
         "{}: the replica holds a state of another volume, and {pages} pages here are not as in \
          it; restore it here with `monolite restore --overwrite {}`, or go on from what is here with \
          --take-over (what the replica holds stays restorable by --timestamp)", path.display(),
         path.display()
     )]
-    Behind {
+    ForeignState {
         /// The database.
         path: PathBuf,
         /// Pages that differ.
         pages: usize,
     },
-    /// What is known to be stored is not in the list of what is.
+    /// A file that is known to be stored is not in the provider's list.
     #[error(
-        "{name}: transaction {txid} is stored, and not in the list that the provider gives; it is \
-         asked again until it is"
+        "{name}: transaction {txid} is stored, and is not in the list that the provider gives; \
+         the list is asked for again until it is"
     )]
     Unlisted {
         /// The replica.
@@ -87,22 +87,22 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
-    /// A replica that somebody else wrote and that cannot be restored to its
-    /// end.
+    /// A replica that another volume wrote, and that cannot be restored to its newest
+    /// state.
     #[error(
         "{name}: what it holds cannot be restored to its newest state, and was written by another \
          volume; begin a replica under another prefix, or go on here with --take-over"
     )]
-    Broken {
+    Unrestorable {
         /// The replica.
         name: String,
     },
-    /// A file that has to be made first does not fit beside the databases.
+    /// A file that has to be made first does not fit on the volume.
     #[error(
         "{}: a file of up to {needed} bytes has to be made here before it is sent, and only {free} \
-         are free; make room", dir.display()
+         are free; free some space", dir.display()
     )]
-    NoRoom {
+    NoSpace {
         /// Where.
         dir: PathBuf,
         /// Bytes it may need.
@@ -113,26 +113,26 @@ pub enum Error {
     /// A database that can be replicated only while its writers wait.
     #[error(
         "{}: not in WAL mode: it is replicated, but each time all of it is read while its writers \
-         wait; mend: run `PRAGMA journal_mode = WAL` in it, once", path.display()
+         wait; run `PRAGMA journal_mode = WAL` in it, once", path.display()
     )]
     NotWal {
         /// The database.
         path: PathBuf,
     },
-    /// What was committed is not stored everywhere, in the time given.
+    /// Not everything that was committed was stored in the given time.
     #[error("not everything is stored: {why}")]
     NotSynced {
         /// Which databases, and why.
         why: String,
     },
-    /// Something of ours went wrong; it is begun anew.
-    #[error("merging broke off ({what}) and is begun anew")]
-    Broke {
+    /// A task in the background ended unexpectedly; it is started again.
+    #[error("merging of old files stopped ({what}) and is started again")]
+    Background {
         /// What.
         what: String,
     },
-    /// The database is not followed any more.
-    #[error("the database is not followed any more")]
+    /// The database is no longer followed.
+    #[error("the database is no longer followed")]
     Closed,
     /// A file of a replica that is not a sound LTX file.
     #[error("{name}: {source}")]
@@ -153,34 +153,34 @@ impl Error {
             Self::Database { source, .. } => ErrorClass::of_sqlite(source),
             Self::File { source, .. } => ErrorClass::of_io(source),
             Self::OldSqlite { .. }
-            | Self::Behind { .. }
-            | Self::Broken { .. }
+            | Self::ForeignState { .. }
+            | Self::Unrestorable { .. }
             | Self::ReadOnly { .. }
             | Self::Ltx { .. } => ErrorClass::Permanent,
             Self::Page { .. }
             | Self::Unlisted { .. }
-            | Self::NoRoom { .. }
+            | Self::NoSpace { .. }
             | Self::NotWal { .. }
             | Self::NotSynced { .. }
-            | Self::Broke { .. }
+            | Self::Background { .. }
             | Self::Closed => ErrorClass::Transient,
         }
     }
 
-    /// Whether somebody has to decide before anything more is sent.
+    /// Whether nothing may be sent until somebody decides, or another machine stops.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Behind { .. } | Self::Broken { .. } => true,
+            Self::ForeignState { .. } | Self::Unrestorable { .. } => true,
             Self::Storage(error) => error.is_lease(),
             _ => false,
         }
     }
 
-    /// Whether what the replica holds is not what was believed.
+    /// Whether the replica does not hold what was expected.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(
             self,
-            Self::Broke { .. } | Self::Storage(StorageError::AlreadyExists { .. })
+            Self::Background { .. } | Self::Storage(StorageError::AlreadyExists { .. })
         )
     }
 

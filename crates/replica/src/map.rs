@@ -7,16 +7,17 @@
 //!
 //! On disk, big-endian: `MLMAP1\n\0`, page size u32, page count u32, TXID u64,
 //! database checksum u64, a u64 for each page (0: never written, as the lock
-//! page), and the file checksum u64 over all of that. Written whole beside and
-//! renamed; one that is torn or of another database is refused, and made anew
+//! page), and the file checksum u64 over all of that. Written to a temporary file and
+//! renamed; one that is damaged or of another database is refused, and made again
 //! from the replica.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use monolite_ltx::{Checksum, Txid, lock_page};
+use monolite_platform::durable;
 
 const MAGIC: [u8; 8] = *b"MLMAP1\n\0";
 const HEAD: usize = 8 + 4 + 4 + 8 + 8;
@@ -179,15 +180,7 @@ impl PageMap {
         }
         let check = Checksum::of_page(0, &bytes);
         bytes.extend_from_slice(&check.get().to_be_bytes());
-        let beside = path.with_extension("map-new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        match path.parent() {
-            Some(parent) => File::open(parent)?.sync_all(),
-            None => Ok(()),
-        }
+        durable::write(path, &bytes)
     }
 
     /// Reads a map back; `None` if there is none, or none that can be trusted.

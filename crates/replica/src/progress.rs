@@ -4,11 +4,11 @@ use std::fmt::Debug;
 
 use crate::backup::Pages;
 
-/// Is told how far a restore, a verification or a backup is.
+/// Receives the progress of a restore, a verification or a backup.
 ///
 /// Called from several threads, up to a few thousand times a second; it must
 /// not block. `()` is for those who do not want to know.
-pub trait Progress: Debug + Send + Sync + 'static {
+pub trait Progress: Debug + Send + Sync {
     /// A step begins, named for people, as in `downloading`. `total` is how
     /// many bytes it will be, where that is known.
     fn begin(&self, step: &'static str, total: Option<u64>) {

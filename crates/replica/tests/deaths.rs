@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{LONG, Volume, dump, quick};
-use monolite_replica::{FollowOptions, RestoreOptions, restore, steps};
+use monolite_replica::{FollowOptions, RestoreOptions, restore};
 use rusqlite::Connection;
 
 /// Has this test program do `role` in another process, which dies at `step`;
@@ -39,7 +39,7 @@ fn die_there(step: &'static str) {
 /// The volume of the test that started this process, and the replica's folder
 /// beside it or above.
 fn of_the_parent() -> Volume {
-    steps::observe(die_there);
+    monolite_platform::failpoint::observe(die_there);
     Volume::existing(Path::new(&std::env::var_os("DEATH_ROOT").unwrap()))
 }
 

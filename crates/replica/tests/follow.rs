@@ -333,7 +333,7 @@ async fn who_comes_for_one_sync_merges_as_well() {
     let volume = Volume::new();
     let app = filled(&volume);
     let options = || FollowOptions {
-        finish: true,
+        wait_for_background: true,
         policy: Policy {
             short: Duration::from_millis(100),
             ..Policy::default()

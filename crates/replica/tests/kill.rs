@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{LONG, Volume, busy};
-use monolite_replica::{Destination, Follower, RestoreOptions, restore, steps};
+use monolite_replica::{Destination, Follower, RestoreOptions, restore};
 use monolite_testkit::s3::{Fault, Rule, S3Server};
 use rusqlite::Connection;
 
@@ -119,7 +119,7 @@ fn replicator() {
         std::env::var("KILL_AT").unwrap().parse().unwrap(),
         Ordering::SeqCst,
     );
-    steps::observe(die_there);
+    monolite_platform::failpoint::observe(die_there);
     let end = wait_for_the_end_of_input();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

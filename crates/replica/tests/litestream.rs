@@ -73,7 +73,7 @@ async fn live(source: &mut Source, replica: &Replica, states: u64) {
         }
         if source.txid().0.is_multiple_of(6) {
             let now = source.time_ms;
-            catalog.tend(replica, &policy, now).await.unwrap();
+            catalog.maintain(replica, &policy, now).await.unwrap();
         }
     }
     let of = |level| {

@@ -1,6 +1,6 @@
 //! One life of the app: its process group, its port, its output.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -24,6 +24,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a process is waited for after SIGKILL: one that waits for a disk does not end at once.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// A shell command to run in the app's place, and variables that it gets besides the app's.
+pub(crate) type Shell<'s> = (&'s OsStr, &'s [(&'s str, &'s OsStr)]);
+
 /// A process that leads a group of its own.
 pub(crate) struct App {
     process: Process,
@@ -38,7 +41,7 @@ impl App {
         config: &Config,
         children: &Children,
         watchdog: Option<&mut Watchdog>,
-        shell: Option<&OsString>,
+        shell: Option<Shell<'_>>,
     ) -> Result<Self, Error> {
         let port = match config.app_port {
             Some(port) => port,
@@ -48,7 +51,7 @@ impl App {
             })?,
         };
         let mut command = match (shell, config.command.split_first()) {
-            (Some(shell), _) => {
+            (Some((shell, _)), _) => {
                 let mut command = Command::new("/bin/sh");
                 command.arg("-c").arg(shell);
                 command
@@ -66,8 +69,8 @@ impl App {
             }
         };
         set_environment(&mut command, config, port);
-        if shell.is_some() {
-            command.envs(config.guarded());
+        if let Some((_, variables)) = shell {
+            command.envs(variables.iter().copied());
         }
         command
             .stdin(Stdio::null())

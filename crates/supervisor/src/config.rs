@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::guarded::Guarding;
-
 /// Where bytes of output came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -19,9 +17,6 @@ pub enum Stream {
 
 /// Takes the app's output as it comes, byte for byte.
 pub type Output = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;
-
-/// Takes the names of databases that a migration had made and that were removed again.
-pub type Forget = Arc<dyn Fn(&[String]) -> std::io::Result<()> + Send + Sync>;
 
 /// When the app counts as healthy.
 #[derive(Debug, Clone)]
@@ -39,12 +34,6 @@ pub struct HealthCheck {
 pub struct Config {
     /// The app: program and arguments. `$PORT` in an argument becomes the port.
     pub command: Vec<OsString>,
-    /// A shell command to run before the app, with the app's environment.
-    pub migrate: Option<OsString>,
-    /// How that is kept from losing data; `None`: it is not.
-    pub guard: Option<Guarding>,
-    /// Where the databases of a migration that was undone are forgotten.
-    pub forget: Forget,
     /// The port the app gets as `PORT`; `None` finds a free one.
     pub app_port: Option<u16>,
     /// The data directory.
@@ -75,9 +64,6 @@ impl Config {
     pub fn new(command: Vec<OsString>, data: PathBuf) -> Self {
         Self {
             command,
-            migrate: None,
-            guard: None,
-            forget: Arc::new(|_| Ok(())),
             app_port: None,
             data,
             database: "app.sqlite3".into(),

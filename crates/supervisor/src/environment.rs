@@ -68,6 +68,16 @@ impl Framework {
     }
 }
 
+/// The variables in which the framework of the app in `app_dir` looks for its data directory and its
+/// database, which has the path `database`.
+pub fn database_variables(
+    app_dir: &Path,
+    data: &Path,
+    database: &Path,
+) -> Vec<(&'static str, OsString)> {
+    Framework::detect(app_dir).variables(data, database)
+}
+
 /// Puts the port where an argument says `$PORT` or `${PORT}`: a command in a
 /// Dockerfile's list form has no shell to do it.
 pub(crate) fn expand_port(argument: &OsString, port: u16) -> OsString {

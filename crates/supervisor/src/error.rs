@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use monolite_migrate::guard::Verdict;
-
 use crate::exit::Exit;
 
 /// What went wrong, and what to do about it.
@@ -26,29 +24,6 @@ pub enum Error {
         /// What is wrong, and what to do about it.
         reason: String,
     },
-    /// The migrate command failed; the app was not started.
-    #[error("the migrate command `{command}` {exit}; the app was not started")]
-    Migrate {
-        /// The command.
-        command: String,
-        /// How it ended.
-        exit: Exit,
-        /// What became of the databases, if the migration was guarded.
-        verdict: Option<Box<Verdict>>,
-    },
-    /// The migrate command took away what nobody allowed.
-    #[error(
-        "the migrate command `{command}` took away what nobody allowed; the app was not started"
-    )]
-    Refused {
-        /// The command.
-        command: String,
-        /// What it took, and what became of the databases.
-        verdict: Box<Verdict>,
-    },
-    /// The migration could not be guarded.
-    #[error("{0}; the app was not started")]
-    Guard(#[source] monolite_migrate::guard::Error),
     /// The app did not become healthy in time.
     #[error("the app did not become healthy within {:.1} s: {last} at {path}; name another path with --health-path, or allow more time with --start-timeout", .waited.as_secs_f32())]
     NeverHealthy {
@@ -107,19 +82,10 @@ impl Error {
         }
     }
 
-    /// What a migration did that ended the run, if it was guarded.
-    pub fn verdict(&self) -> Option<&Verdict> {
-        match self {
-            Self::Migrate { verdict, .. } => verdict.as_deref(),
-            Self::Refused { verdict, .. } => Some(verdict),
-            _ => None,
-        }
-    }
-
     /// The exit code for it: the app's own where it has one, else 1.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Migrate { exit, .. } | Self::CrashLoop { exit, .. } => exit.code().max(1),
+            Self::CrashLoop { exit, .. } => exit.code().max(1),
             _ => 1,
         }
     }

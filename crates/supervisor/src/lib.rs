@@ -11,24 +11,19 @@ mod config;
 mod environment;
 mod error;
 mod exit;
-mod guarded;
 mod health;
 mod lifecycle;
-mod processes;
 mod run;
 mod service;
 mod signals;
 mod tail;
 mod watchdog;
 
-pub use crate::config::{Config, Forget, HealthCheck, Output, Stream};
+pub use crate::config::{Config, HealthCheck, Output, Stream};
+pub use crate::environment::database_variables;
 pub use crate::error::Error;
 pub use crate::exit::Exit;
-pub use crate::guarded::{
-    Cancel, GUARDED, Guarding, Migrated, Recovered, migration_environment, site,
-};
 pub use crate::lifecycle::run;
-pub use crate::processes::{Descendants, called, called_by_shell, end_guarded};
-pub use crate::run::Run;
+pub use crate::run::{Ended, Run};
 pub use crate::service::{Service, Started};
 pub use crate::watchdog::watch_parent;

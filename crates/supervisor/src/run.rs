@@ -1,11 +1,11 @@
 //! A run, as its services see it: the processes, the gate and the signals.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use monolite_gate::Gate;
 
-use crate::app::App;
+use crate::app::{App, Shell};
 use crate::children::Children;
 use crate::signals::Signals;
 use crate::watchdog::Watchdog;
@@ -17,6 +17,16 @@ pub(crate) async fn watchdog_ended(watchdog: Option<&mut Watchdog>) {
         Some(watchdog) => drop(watchdog.process.exited().await),
         None => std::future::pending().await,
     }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// How its process ended.
+    pub exit: Exit,
+    /// The run was asked to stop meanwhile.
+    pub is_stopped: bool,
 }
 
 /// A run, as its services see it.
@@ -64,7 +74,7 @@ impl Run {
     }
 
     /// Starts the app's command, or `shell` in its place with the same environment.
-    pub(crate) fn start_app(&mut self, shell: Option<&OsString>) -> Result<App, Error> {
+    pub(crate) fn start_app(&mut self, shell: Option<Shell<'_>>) -> Result<App, Error> {
         let is_watched = self
             .watchdog
             .as_mut()
@@ -81,6 +91,37 @@ impl Run {
             }
         }
         App::start(&self.config, &self.children, self.watchdog.as_mut(), shell)
+    }
+
+    /// Runs a shell command to its end, with the app's environment and `variables`, before there is
+    /// an app. What it has left running is killed. If the run is asked to stop meanwhile, the command
+    /// is stopped as the app would be.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn run_command(
+        &mut self,
+        shell: &OsStr,
+        variables: &[(&str, &OsStr)],
+    ) -> Result<Ended, Error> {
+        let mut command = self.start_app(Some((shell, variables)))?;
+        let exit = tokio::select! {
+            exit = command.exited() => Some(exit),
+            () = self.stop_requested() => None,
+        };
+        let is_stopped = exit.is_none();
+        let exit = match exit {
+            Some(exit) => {
+                self.kill_app(&mut command).await;
+                exit
+            }
+            None => self.stop_app(&mut command).await,
+        };
+        if exit != Exit::Code(0) {
+            // Its last lines may still be on their way to the output.
+            command.tail.last_lines().await;
+        }
+        Ok(Ended { exit, is_stopped })
     }
 
     /// Kills what is left of a process that has ended.

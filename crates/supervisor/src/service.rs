@@ -14,9 +14,10 @@ use crate::{Error, Exit};
 /// Longest time that a service may take to stop, unless it says otherwise.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// One part of a run.
-#[async_trait]
-pub trait Service: Send + Sync {
+/// One part of a run. Its futures run on the supervisor's own thread, and need not be `Send`: work
+/// that takes long, or that blocks, belongs on another one.
+#[async_trait(?Send)]
+pub trait Service {
     /// Its name in log lines and on the health page, as `replica`.
     fn name(&self) -> &'static str;
 
@@ -171,7 +172,7 @@ mod tests {
         }
     }
 
-    #[async_trait]
+    #[async_trait(?Send)]
     impl Service for Fake {
         fn name(&self) -> &'static str {
             self.name

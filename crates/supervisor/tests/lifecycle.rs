@@ -21,7 +21,7 @@ impl Fake {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Service for Fake {
     fn name(&self) -> &'static str {
         self.name

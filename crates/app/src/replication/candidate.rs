@@ -2,7 +2,7 @@
 
 use monolite_ltx::{Checksum, DatabaseChecksums, Header, Txid};
 use monolite_replica::history::plan;
-use monolite_replica::{Destination, PageMap, Replica, RestoreError, Restored, leads_on};
+use monolite_replica::{Destination, PageMap, Replica, RestoreError, Restored, record_restored};
 
 use super::context::Context;
 use super::inventory::Holding;
@@ -80,7 +80,7 @@ pub(super) fn remember(
         if candidate.replica.name() != candidate.destination.replica(name).name() {
             return;
         }
-        if let Err(error) = leads_on(state, &candidate.destination, name, txid, map) {
+        if let Err(error) = record_restored(state, &candidate.destination, name, txid, map) {
             let error = error.to_string();
             tracing::warn!(
                 database = name,

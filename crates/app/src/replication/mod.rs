@@ -28,5 +28,5 @@ mod restore_deleted;
 pub use self::error::ReplicationError;
 pub use self::heartbeat::Heartbeat;
 pub use self::options::Replication;
-pub(crate) use self::replicated::Replicated;
+pub(crate) use self::replicated::{Forget, Replicated};
 pub use self::report::watch;

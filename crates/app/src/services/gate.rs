@@ -23,7 +23,7 @@ enum ListenError {
     Io(SocketAddr, io::Error),
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Service for GateService {
     fn name(&self) -> &'static str {
         "gate"

@@ -8,7 +8,8 @@ mod replication;
 mod volume;
 
 pub(crate) use self::gate::GateService;
-pub(crate) use self::migration::{MigrationLock, Migrations, Recovery};
+pub use self::migration::MigrationError;
+pub(crate) use self::migration::{Guarded, Migrations, Recovery};
 pub(crate) use self::no_replica::NoReplica;
 pub(crate) use self::replication::ReplicationService;
 pub use self::volume::NotFit;

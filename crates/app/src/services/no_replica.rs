@@ -13,7 +13,7 @@ pub(crate) struct NoReplica {
     pub(crate) volume: PathBuf,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Service for NoReplica {
     fn name(&self) -> &'static str {
         "no replica"

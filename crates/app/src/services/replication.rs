@@ -18,7 +18,7 @@ pub(crate) struct ReplicationService {
     pub(crate) replicated: Replicated,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Service for ReplicationService {
     fn name(&self) -> &'static str {
         "replica"

@@ -31,7 +31,7 @@ enum TakeError {
     Locked(#[from] LockError),
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Service for VolumeService {
     fn name(&self) -> &'static str {
         "volume"

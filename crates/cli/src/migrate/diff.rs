@@ -66,10 +66,9 @@ pub(crate) fn diff(arguments: Arguments) -> Result<(), Failure> {
         Some(conn) => conn,
         None => Connection::open_in_memory()?,
     };
-    let options = Options {
-        allow_drop: arguments.allow_drop,
-        any_order: arguments.any_order,
-    };
+    let options = Options::new()
+        .allow_drop(arguments.allow_drop)
+        .any_order(arguments.any_order);
     let migration = match diff::diff(&live, &wanted, &options) {
         Err(error @ diff::Error::NothingToDrop { .. }) => return Err(Failure::Usage(error.into())),
         other => other?,

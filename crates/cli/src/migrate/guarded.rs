@@ -1,23 +1,23 @@
 //! `monolite migrate -- COMMAND`: any framework's migrations, guarded.
 
-mod command;
-pub(crate) mod show;
-mod turn;
+mod migration_lock;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use monolite_app::Settings;
-use monolite_migrate::guard::{Begun, Error, Guard, Interrupted, News, Options, Others, Verdict};
-use monolite_replica::Progress;
-use monolite_supervisor::{Cancel, GUARDED, called, called_by_shell, migration_environment, site};
+use monolite_app::{Settings, migration_environment};
+use monolite_guard::migration::{self, Migrated};
+use monolite_guard::{
+    Cancel, CommandStatus, Error, GUARDED, Host, IfOpen, Interrupted, Options, Progress,
+    command_name, messages, run_command, shell_command_name,
+};
+use monolite_replica::Find;
 
-use self::turn::is_guarded;
-pub(crate) use self::turn::turn;
+use self::migration_lock::is_guarded;
+pub(crate) use self::migration_lock::migration_lock;
 use crate::bar::Bar;
 use crate::flags::{self, Flags};
 use crate::{Failure, human, print, replication, run, task};
@@ -52,7 +52,7 @@ enum How {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let interrupted = match arguments.interrupted {
         None => Interrupted::default(),
-        Some(How::PutBack) => Interrupted::PutBack,
+        Some(How::PutBack) => Interrupted::RollBack,
         Some(How::Keep) => Interrupted::Keep,
     };
     let settings = arguments.flags.settings()?;
@@ -71,24 +71,35 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let volume = volume.canonicalize().unwrap_or(volume);
     let environment = environment(&settings, &volume)?;
     if is_guarded(&volume) {
-        // Whoever guards it waits for us.
-        let ended =
-            command::run(&command, &environment).map_err(|error| not_started(&command, &error))?;
-        return ended_with(ended.code());
+        // Whoever guards it waits for this process.
+        let finished = task::runtime()?.block_on(run_command(&command, &environment));
+        let finished = finished.map_err(|error| not_started(&command, &error))?;
+        return ended_with(finished.status.code());
     }
-    let others = match arguments.while_running {
-        true => Others::Leave,
-        false => Others::Refuse,
+    let if_open = match arguments.while_running {
+        true => IfOpen::JudgeOnly,
+        false => IfOpen::Refuse,
     };
     let guarding = run::guarding(&settings, &volume);
-    let options = Options {
-        allow: guarding.allow,
-        depth: guarding.depth,
-        others,
-    };
-    let begun = begin(&settings, &volume, &command, interrupted, options)?;
-    match begun {
-        Some(begun) => migrate(begun, &command, &environment, &settings, &volume),
+    let options = Options::new()
+        .allow(guarding.allow)
+        .depth(guarding.depth)
+        .if_open(if_open);
+    // What is only recovered was guarded before.
+    if !command.is_empty() {
+        run::all_guardable(&settings, &volume)?;
+    }
+    let host = Arc::new(Terminal {
+        find: guarding.find,
+        volume,
+        cancel: Cancel::default(),
+        bar: Mutex::default(),
+    });
+    let runtime = task::runtime()?;
+    let migrated =
+        runtime.block_on(migrate(&host, &command, &environment, interrupted, options))?;
+    match migrated {
+        Some(migrated) => report(&migrated, &command, &*host),
         None => Ok(()),
     }
 }
@@ -119,125 +130,74 @@ fn environment(
     Ok(variables)
 }
 
-/// Everything before the command; a signal ends it, with nothing begun. `None`
-/// if there is no command.
-fn begin(
-    settings: &Settings,
-    volume: &Path,
-    command: &[OsString],
-    interrupted: Interrupted,
-    options: Options,
-) -> Result<Option<Begun>, Failure> {
-    let cancel = Cancel::default();
-    // What is only recovered was guarded before.
-    if !command.is_empty() {
-        run::all_guardable(settings, volume)?;
-    }
-    let guarding = run::guarding(settings, volume);
-    let site = site(volume, guarding.find, true, &cancel, shown());
-    let name = name_of(command);
-    let has_command = !command.is_empty();
-    let (of, others) = (volume.to_owned(), options.others);
-    let work = move || -> anyhow::Result<Option<Begun>> {
-        let guard = Guard::enter(site, &name)?;
-        // It may have been started while another migration was waited for.
-        if others == Others::Refuse {
-            nobody_runs(&of)?;
-        }
-        if let Some(put_back) = guard.recover(interrupted)? {
-            let done = match (interrupted, put_back.databases.is_empty()) {
-                (Interrupted::Keep, _) => "the databases stay as they are".into(),
-                _ if put_back.left => {
-                    "it ran beside others, so the databases stay as they are".into()
-                }
-                (_, true) => "the databases are as they were before it".into(),
-                (_, false) => format!(
-                    "put back as it was before: {}",
-                    put_back.databases.join(", ")
-                ),
-            };
-            eprintln!(
-                "monolite: a migration (`{}`) was interrupted; {done}",
-                put_back.command
-            );
-            show::kept(&put_back)
-                .iter()
-                .for_each(|line| eprintln!("{line}"));
-        }
-        match has_command {
-            true => Ok(Some(guard.begin(options)?)),
-            false => Ok(None),
-        }
-    };
-    let runtime = task::runtime()?;
-    let begun: anyhow::Result<anyhow::Result<Option<Begun>>> = runtime.block_on(async {
-        let mut working = tokio::task::spawn_blocking(work);
-        tokio::select! {
-            done = &mut working => Ok(done.map_err(std::io::Error::other)?),
-            _ = task::asked_to_stop()? => {
-                cancel.cancel();
-                match working.await.map_err(std::io::Error::other)? {
-                    // A moment too late: it was about to begin.
-                    Ok(Some(begun)) => {
-                        begun.abandon()?;
-                        Ok(Err(anyhow::Error::from(Error::Cancelled)))
-                    }
-                    other => Ok(other),
-                }
-            }
-        }
-    });
-    Ok(begun??)
-}
-
-fn migrate(
-    begun: Begun,
+/// A signal before the command ends it, with nothing begun; later it goes to the command. `None` if
+/// there is no command.
+async fn migrate(
+    host: &Arc<Terminal>,
     command: &[OsString],
     environment: &[(&'static str, OsString)],
-    settings: &Settings,
-    volume: &Path,
+    interrupted: Interrupted,
+    options: Options,
+) -> Result<Option<Migrated<CommandStatus>>, Failure> {
+    let cancelled = || anyhow::Error::from(Error::Cancelled);
+    let signals = task::asked_to_stop()?;
+    let mut stop = std::pin::pin!(async {
+        signals.await;
+    });
+    let of: Arc<dyn Host> = Arc::clone(host) as _;
+    let guard = migration::enter(of, &name_of(command), &mut stop).await?;
+    let guard = guard.ok_or_else(cancelled)?;
+    // It may have been started while another migration was waited for.
+    if options.if_open == IfOpen::Refuse {
+        nobody_runs(&host.volume)?;
+    }
+    let recovered = migration::recover(guard, interrupted, &mut stop).await?;
+    let (guard, rollback) = recovered.ok_or_else(cancelled)?;
+    for line in rollback.iter().flat_map(messages::recovered) {
+        eprintln!("monolite: {line}");
+    }
+    if command.is_empty() {
+        return Ok(None);
+    }
+    let active = migration::begin(guard, options, &mut stop).await?;
+    let active = active.ok_or_else(cancelled)?;
+    let migrated = migration::run(active, async || {
+        let finished = run_command(command, environment).await;
+        finished.map_err(|error| not_started(command, &error))
+    });
+    Ok(Some(migrated.await?))
+}
+
+/// Prints what became of it; the exit code is the command's own if that failed.
+fn report(
+    migrated: &Migrated<CommandStatus>,
+    command: &[OsString],
+    host: &Terminal,
 ) -> Result<(), Failure> {
-    let databases = begun.databases();
-    let since = Instant::now();
-    let ended = match command::run(command, environment) {
-        Ok(ended) => ended,
-        Err(error) => {
-            begun.abandon()?;
-            return Err(not_started(command, &error));
-        }
-    };
-    let took = human::time_us(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
-    let verdict = begun.finish(ended.is_well())?;
     let name = name_of(command);
-    if ended.is_well() && matches!(verdict, Verdict::Accepted { .. }) {
-        show::accepted(&verdict)
-            .iter()
-            .for_each(|line| eprintln!("{line}"));
-        let nothing_came = databases == 0 && (run::guarding(settings, volume).find)().is_empty();
-        let guarded = match databases {
-            0 if nothing_came => format!(
-                "there is no database in {}, so NOTHING WAS GUARDED: if it is elsewhere, name its directory with --data",
-                volume.display()
-            ),
-            0 => "there was no database to guard yet".into(),
-            n => format!(
-                "nothing was lost that was not meant to be ({})",
-                human::count(n, "database", "databases")
-            ),
-        };
-        eprintln!("monolite: `{name}` took {took}; {guarded}");
+    if migrated.is_done() {
+        for message in messages::accepted(&migrated.verdict) {
+            eprintln!("monolite: {}", message.text);
+        }
+        let took = u64::try_from(migrated.took.as_micros()).unwrap_or(u64::MAX);
+        let is_empty = host.databases().is_empty();
+        eprintln!(
+            "monolite: `{name}` took {}; {}",
+            human::time_us(took),
+            messages::guarded(migrated, &host.volume, is_empty)
+        );
         return Ok(());
     }
-    show::lines(&verdict)
-        .iter()
-        .for_each(|line| eprintln!("{line}"));
-    match ended.is_well() {
+    for line in messages::refused(&migrated.verdict) {
+        eprintln!("{line}");
+    }
+    match migrated.succeeded {
         true => Err(Failure::Error(anyhow!(
             "`{name}` took away what nobody allowed"
         ))),
         false => {
-            print::warning(&anyhow!("`{name}` {}", ended.shown()));
-            ended_with(ended.code().max(1))
+            print::warning(&anyhow!("`{name}` {}", migrated.status.shown()));
+            ended_with(migrated.status.code().max(1))
         }
     }
 }
@@ -261,18 +221,46 @@ fn not_started(command: &[OsString], error: &std::io::Error) -> Failure {
 fn name_of(command: &[OsString]) -> String {
     match command {
         [] => "monolite migrate".into(),
-        [shell, flag, line] if shell == "/bin/sh" && flag == "-c" => called_by_shell(line),
-        command => called(command),
+        [shell, flag, line] if shell == "/bin/sh" && flag == "-c" => shell_command_name(line),
+        command => command_name(command),
     }
 }
 
-/// Shows the news: lines, and bars on a terminal.
-fn shown() -> Arc<dyn Fn(News) + Send + Sync> {
-    let bar: Mutex<Option<(String, Bar)>> = Mutex::new(None);
-    Arc::new(move |news| {
-        let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
-        match news {
-            News::Step {
+/// What `monolite migrate` offers to the guard: lines, and a bar on a terminal.
+struct Terminal {
+    volume: PathBuf,
+    find: Find,
+    cancel: Cancel,
+    /// Of the database that is worked on.
+    bar: Mutex<Option<(String, Bar)>>,
+}
+
+impl Host for Terminal {
+    fn volume(&self) -> &Path {
+        &self.volume
+    }
+
+    fn databases(&self) -> Vec<PathBuf> {
+        (self.find)()
+    }
+
+    fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    fn has_no_database_open(&self) -> bool {
+        true
+    }
+
+    fn report(&self, progress: Progress) {
+        use monolite_replica::Progress as _;
+        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(message) = messages::progress(&progress) {
+            *bar = None;
+            eprintln!("monolite: {}", message.text);
+        }
+        match progress {
+            Progress::Step {
                 database,
                 step,
                 total,
@@ -284,20 +272,13 @@ fn shown() -> Arc<dyn Fn(News) + Send + Sync> {
                     bar.begin(step, total);
                 }
             }
-            News::Advance(bytes) => {
+            Progress::Advance(bytes) => {
                 if let Some((_, bar)) = bar.as_ref() {
                     bar.advance(bytes);
                 }
             }
-            News::Waiting { behind } => {
-                eprintln!("monolite: waiting for {behind}, which migrates this volume");
-            }
-            News::Said(what) => {
-                *bar = None;
-                eprintln!("monolite: {what}");
-            }
-            News::Idle => *bar = None,
+            Progress::Idle => *bar = None,
             _ => {}
         }
-    })
+    }
 }

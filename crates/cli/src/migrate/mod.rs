@@ -12,7 +12,7 @@ mod target;
 
 use clap::{Args, Subcommand};
 
-pub(crate) use self::guarded::{show, turn as turn_of};
+pub(crate) use self::guarded::migration_lock;
 
 use crate::Failure;
 

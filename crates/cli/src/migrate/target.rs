@@ -7,8 +7,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use monolite_app::settings::Source;
 use monolite_app::{DATABASE, Settings, name_in};
+use monolite_guard::ExclusiveLock;
 use monolite_migrate::files::Migrations;
-use monolite_migrate::guard::Turn;
 use monolite_platform::clock::{Clock, SystemClock};
 use monolite_volume::layout;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -134,9 +134,13 @@ impl Found {
     }
 
     /// No guarded migration runs, nor is one to be put back, meanwhile.
-    pub(crate) fn turn(&self, verb: &str, wait: Duration) -> Result<Option<Turn>, Failure> {
+    pub(crate) fn turn(
+        &self,
+        verb: &str,
+        wait: Duration,
+    ) -> Result<Option<ExclusiveLock>, Failure> {
         match self.name {
-            Some(_) => guarded::turn(&self.volume, verb, wait),
+            Some(_) => guarded::migration_lock(&self.volume, verb, wait),
             None => Ok(None),
         }
     }

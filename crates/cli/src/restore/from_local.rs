@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use anyhow::{Context, anyhow, bail};
 use monolite_replica::backup::{self, BackupOptions, Cancel, local};
-use monolite_replica::{Target, put_in_place};
+use monolite_replica::{Target, replace_database};
 
 use super::{Done, Line, Orders};
 use crate::bar::Bar;
@@ -148,7 +148,7 @@ fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: Cancel) -> a
         ..BackupOptions::default()
     };
     backup::to_file(from, &copy, &options, bar)?;
-    put_in_place(&copy, &out, overwrite).inspect_err(|_| {
+    replace_database(&copy, &out, overwrite).inspect_err(|_| {
         let _ = fs::remove_file(&copy);
     })?;
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use monolite_ltx::Txid;
-use monolite_replica::{Destination, Replica, RestoreOptions, Restored, Target, leads_on};
+use monolite_replica::{Destination, Replica, RestoreOptions, Restored, Target, record_restored};
 
 use super::{Done, Line, Order, Orders};
 use crate::bar::Bar;
@@ -141,7 +141,7 @@ impl Home<'_> {
             return;
         };
         let state = monolite_app::state(self.volume);
-        if let Err(error) = leads_on(&state, destination, &order.database, txid, map) {
+        if let Err(error) = record_restored(&state, destination, &order.database, txid, map) {
             // It is found out by comparing then, or asked for.
             eprintln!("monolite: {error}");
         }

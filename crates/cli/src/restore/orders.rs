@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use monolite_migrate::guard::Turn;
+use monolite_guard::ExclusiveLock;
 use monolite_platform::path::with_suffix;
 use monolite_volume::Lock;
 
 use super::How;
-use crate::migrate::turn_of;
+use crate::migrate::migration_lock;
 use crate::selection::Selection;
 use crate::{Failure, replication};
 
@@ -29,7 +29,7 @@ pub(super) struct Orders {
     /// Of the volume, if any of them is there.
     _lock: Option<Lock>,
     /// No migration is to be put back over any of them.
-    _turn: Option<Turn>,
+    _turn: Option<ExclusiveLock>,
 }
 
 /// Decides before anything is done.
@@ -64,7 +64,7 @@ pub(super) fn orders<'n>(
     let in_volume = |order: &Order| !order.skip && is_within(&order.out, volume);
     let is_here = all.iter().any(in_volume);
     let turn = match is_here {
-        true => turn_of(volume, "monolite restore", Duration::ZERO)?,
+        true => migration_lock(volume, "monolite restore", Duration::ZERO)?,
         false => None,
     };
     let lock = match is_here {

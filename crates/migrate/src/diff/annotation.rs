@@ -41,7 +41,7 @@ impl Annotations {
         for (at, item) in text.items.iter().enumerate() {
             let mut own = item.comments();
             if at == 0 {
-                let cut = sql::beside(&item.before);
+                let cut = sql::on_same_line(&item.before);
                 let beside = item.before.get(..cut).unwrap_or_default();
                 let beside = comments(beside, &[]);
                 own.drain(..beside.len().min(own.len()));

@@ -38,14 +38,34 @@ pub use error::{Error, Result};
 use scratch::Scratch;
 use wanted::Wanted;
 
-/// What may be done.
+/// What a migration may do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What may be dropped: `table` or `table.column`, by its name before the
+    allow_drop: Vec<String>,
+    any_order: bool,
+}
+
+impl Options {
+    /// The defaults: nothing is dropped, and columns get the wanted order.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What may be dropped: each a `table` or `table.column`, by its name before the
     /// migration or after its renames.
-    pub allow_drop: Vec<String>,
-    /// Do not rebuild a table for the order of its columns only.
-    pub any_order: bool,
+    #[must_use]
+    pub fn allow_drop<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.allow_drop.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Do not rebuild a table only for the order of its columns. Default: do.
+    #[must_use]
+    pub fn any_order(mut self, any_order: bool) -> Self {
+        self.any_order = any_order;
+        self
+    }
 }
 
 /// The way from one schema to another.

@@ -1,20 +1,20 @@
 //! Numbered SQL files, applied in order, each once.
 //!
 //! A file runs in one transaction together with its record in
-//! `_monolite_migration`, so that at whatever moment the process dies the
-//! database is as it was before the file, or after it with its record. The
-//! record holds the file's checksum: a file that was applied is never edited.
+//! `_monolite_migration`: whenever the process dies, the database is either as it
+//! was before the file, or as it is after it with its record. The record holds the
+//! file's checksum: a file that was applied must not be edited.
 //!
-//! Everything that can be known before is known before: [`up()`] reads every
-//! file, compares all of them with what is recorded, and only then runs the
-//! first one. Processes that start at once take turns by SQLite's own write
-//! lock; each looks again when it has it, and finds done what the other did.
+//! [`up()`] reads every file and compares all of them with the records before it
+//! runs the first one. Processes that start at the same time wait for SQLite's write
+//! lock; each reads the records again when it has the lock, and skips what another
+//! one has applied.
 //!
 //! # Foreign keys
-//! A file runs with foreign keys enforced, as the app does. A file that drops
-//! or rebuilds a table runs without: `DROP TABLE` deletes the rows first, and
-//! with them, by `ON DELETE CASCADE`, those of other tables. Either way, a file
-//! that leaves rows whose parent is missing is rolled back.
+//! A file runs with foreign keys enforced, as in the app. A file that drops or
+//! rebuilds a table runs without: `DROP TABLE` deletes the rows first, and with
+//! them, by `ON DELETE CASCADE`, rows of other tables. Either way, a file that leaves
+//! rows without a parent is rolled back.
 //!
 //! ```
 //! use monolite_migrate::files::{Migrations, Options, up};
@@ -24,39 +24,34 @@
 //!     ("0002_index_titles.sql", "CREATE INDEX posts_title ON posts (title);"),
 //! ])?;
 //! let db = rusqlite::Connection::open_in_memory()?;
-//! let done = up(&db, &migrations, &Options::at(1_763_735_405_250), &mut |_| {})?;
+//! let done = up(&db, &migrations, &Options::new(1_763_735_405_250), &mut |_| {})?;
 //! assert_eq!(done.len(), 2);
-//! assert_eq!(up(&db, &migrations, &Options::at(1_763_735_409_000), &mut |_| {})?.len(), 0);
+//! assert_eq!(up(&db, &migrations, &Options::new(1_763_735_409_000), &mut |_| {})?.len(), 0);
 //! # Ok(()) }
 //! ```
 
 mod baseline;
-mod differs;
 mod error;
 mod file;
+mod forbidden;
+mod migrations;
 mod new;
-mod rebuild;
 mod record;
 mod redo;
-mod refused;
 mod script;
-mod session;
-mod set;
-mod state;
-mod turn;
+mod status;
 mod up;
 
 pub use crate::schema::Orphans;
-pub use baseline::{Baseline, baseline};
+pub use baseline::{BaselineOptions, baseline};
 pub use error::{Error, Result};
 pub use file::{File, text_of};
+pub use migrations::{Embedded, Migrations};
 pub use new::{new, new_with};
 pub use record::{Applied, TABLE, applied};
 pub use redo::{Undone, undo, would_undo};
-pub use set::{Embedded, Migrations};
-pub use state::{Entry, State, pending, status};
+pub use status::{Entry, State, pending, status};
 pub use up::{Done, Event, Options, Step, up};
 
-pub(crate) use rebuild::run as run_rebuild;
-pub(crate) use script::{Refusals, first_words};
-pub(crate) use turn::temporary;
+pub(crate) use script::{Refusals, first_words, run_rebuild, sqlite_message};
+pub(crate) use up::temporary;

@@ -1,23 +1,24 @@
-//! A file begun.
+//! Creates the next migration file.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::error::{Error, Result};
-use super::set::Migrations;
+use monolite_platform::durable::{self, IfExists, Temporary};
 
-/// Begins the next file in `dir`, which is made if it is not there, and answers
-/// with its path. `words` say what it does: `Add posts` makes
-/// `0001_add_posts.sql`.
+use super::error::{Error, Result};
+use super::migrations::Migrations;
+
+/// Creates the next file in `dir`, and `dir` if it does not exist, and returns its
+/// path. `words` become its name: `Add posts` makes `0001_add_posts.sql`.
 ///
-/// The file appears whole; one that is there is never replaced.
+/// The file appears whole; an existing one is never replaced.
 ///
 /// # Errors
-/// The words hold no letter, the files that are there have a gap or the like,
-/// or it cannot be written.
+/// The words have no letter, the existing files cannot be read or have a gap, or the
+/// file cannot be written.
 pub fn new(dir: &Path, words: &str) -> Result<PathBuf> {
-    begin(dir, words, |stem| {
+    create(dir, words, |stem| {
         format!(
             "-- {stem}: applied once, in one transaction, and never edited after that.\n\
              -- A column's type, NOT NULL, DEFAULT, CHECK or foreign key is changed by REBUILD TABLE.\n\n"
@@ -25,15 +26,15 @@ pub fn new(dir: &Path, words: &str) -> Result<PathBuf> {
     })
 }
 
-/// The same with these statements in it, from its first moment on.
+/// The same, with these statements in the file.
 ///
 /// # Errors
 /// As [`new`].
 pub fn new_with(dir: &Path, words: &str, statements: &str) -> Result<PathBuf> {
-    begin(dir, words, |_| format!("{}\n", statements.trim_end()))
+    create(dir, words, |_| format!("{}\n", statements.trim_end()))
 }
 
-fn begin(dir: &Path, words: &str, text: impl FnOnce(&str) -> String) -> Result<PathBuf> {
+fn create(dir: &Path, words: &str, text: impl FnOnce(&str) -> String) -> Result<PathBuf> {
     let name = name_of(words)?;
     let at = |source| Error::Write {
         path: dir.into(),
@@ -41,13 +42,13 @@ fn begin(dir: &Path, words: &str, text: impl FnOnce(&str) -> String) -> Result<P
     };
     std::fs::create_dir_all(dir).map_err(at)?;
     let directory = File::open(dir).map_err(at)?;
-    // Two that begin at once take turns; the lock ends with its process. Where
-    // there is none, two of one number are an error of the next command.
+    // Serializes processes; the lock ends with its process. Where the filesystem has
+    // none, two files of the same number are an error of the next command.
     let _ = directory.lock();
     let number = Migrations::read(dir)?.newest().saturating_add(1);
     let stem = format!("{number:04}_{name}");
     let path = dir.join(format!("{stem}.sql"));
-    let written = write(&path, &text(&stem)).and_then(|()| directory.sync_all());
+    let written = write(&path, &text(&stem));
     match written {
         Ok(()) => Ok(path),
         Err(source) => Err(Error::Write { path, source }),
@@ -72,19 +73,11 @@ fn name_of(words: &str) -> Result<String> {
     })
 }
 
-/// Under another name first, which nobody takes for a migration.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("sql.tmp");
-    let written = File::create(&temporary)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+    const NEW_FILE: durable::Options = durable::Options::new("migration").mode(0o666);
+    let temporary = Temporary::create(path, &NEW_FILE)?;
+    temporary.file().write_all(text.as_bytes())?;
+    temporary.persist(IfExists::Fail)
 }
 
 #[cfg(test)]

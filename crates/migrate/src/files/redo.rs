@@ -8,12 +8,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use monolite_platform::failpoint::reached;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Error, Result};
 use super::record::{Applied, applied};
-use crate::steps::reached;
 
 /// What is not applied any more.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! A file read into statements, each looked at before any of them runs.
+//! A file split into statements, all of which are checked before any of them runs.
 
 use rusqlite::Connection;
 use sqlite3_parser::ast::{Cmd, Stmt};
@@ -7,21 +7,23 @@ use sqlite3_parser::{Bump, FallibleIterator};
 
 use super::error::{Error, Result};
 use super::file::File;
-use super::{rebuild, refused};
-use crate::sql::{self, Kind, Statement};
+use super::forbidden;
+use super::record::TABLE;
+use crate::rebuild::{self, Rebuild};
+use crate::sql::{self, Kind, Statement, same_name};
 
-/// What a file does.
+/// A file's statements.
 #[derive(Debug)]
 pub(super) struct Script<'f> {
     pub(super) file: &'f File,
     pub(super) statements: Vec<Statement>,
-    /// It runs with foreign keys enforced.
+    /// Whether it runs with foreign keys enforced.
     pub(super) enforced: bool,
 }
 
 impl<'f> Script<'f> {
     /// # Errors
-    /// A statement that cannot be read or may not be there; no statement.
+    /// A statement that does not parse or is forbidden; no statement.
     pub(super) fn of(file: &'f File) -> Result<Self> {
         let name = || file.file_name();
         let statements = sql::split(file.text()).map_err(|error| Error::Text {
@@ -31,7 +33,7 @@ impl<'f> Script<'f> {
         if statements.is_empty() {
             return Err(Error::Empty { file: name() });
         }
-        // Of its own, and empty: what a statement names is not looked for.
+        // Empty: only the grammar is checked, not the names.
         let scratch =
             Connection::open_in_memory().map_err(Error::sqlite("open a database in memory"))?;
         let mut enforced = true;
@@ -43,12 +45,12 @@ impl<'f> Script<'f> {
                 message,
             };
             if statement.kind == Kind::Rebuild {
-                rebuild::check(&statement.sql).map_err(|error| wrong(error.to_string()))?;
+                check_rebuild(&statement.sql).map_err(|error| wrong(error.to_string()))?;
                 enforced = false;
                 continue;
             }
-            let looked = look(&statement.sql);
-            if let Some(why) = looked.refused {
+            let checked = check(&statement.sql);
+            if let Some(why) = checked.refused {
                 return Err(Error::Refused {
                     file: name(),
                     line,
@@ -59,7 +61,7 @@ impl<'f> Script<'f> {
             if let Some(message) = syntax_error(&scratch, &statement.sql) {
                 return Err(wrong(message));
             }
-            enforced &= !looked.drops_table;
+            enforced &= !checked.drops_table;
         }
         Ok(Self {
             file,
@@ -69,9 +71,9 @@ impl<'f> Script<'f> {
     }
 }
 
-/// Tells which statements no migration may hold.
+/// Checks single statements as [`Script::of`] does.
 pub(crate) struct Refusals {
-    /// Empty: what a statement names is not looked for.
+    /// Empty: only the grammar is checked, not the names.
     scratch: Connection,
 }
 
@@ -80,70 +82,90 @@ impl Refusals {
         Connection::open_in_memory().map(|scratch| Self { scratch })
     }
 
-    /// Why a statement is none that a migration may hold, if it is not.
+    /// Why a statement is refused, if it is.
     pub(crate) fn why(&self, statement: &Statement) -> Option<String> {
         if statement.kind == Kind::Rebuild {
-            let checked = rebuild::check(&statement.sql);
+            let checked = check_rebuild(&statement.sql);
             return checked.err().map(|error| error.to_string());
         }
-        if let Some(why) = look(&statement.sql).refused {
+        if let Some(why) = check(&statement.sql).refused {
             return Some(why.into());
         }
         syntax_error(&self.scratch, &statement.sql)
     }
 }
 
-struct Looked {
+struct Checked {
     refused: Option<&'static str>,
     drops_table: bool,
 }
 
-fn look(sql: &str) -> Looked {
-    if refused::loads(sql) {
-        return Looked {
-            refused: Some(refused::EXTENSION),
+fn check(sql: &str) -> Checked {
+    if forbidden::loads(sql) {
+        return Checked {
+            refused: Some(forbidden::EXTENSION),
             drops_table: false,
         };
     }
     let bump = Bump::new();
     match Parser::new(&bump, sql.as_bytes()).next() {
-        Ok(Some(cmd)) => Looked {
-            refused: refused::why(&cmd),
+        Ok(Some(cmd)) => Checked {
+            refused: forbidden::why(&cmd),
             drops_table: matches!(cmd, Cmd::Stmt(Stmt::DropTable { .. })),
         },
-        // Newer SQL than this grammar, or none.
+        // Newer than this grammar, or not SQL.
         _ => {
             let mut words = sql.split_ascii_whitespace();
             let first = words.next().unwrap_or_default();
-            Looked {
-                refused: refused::why_by_word(first.trim_end_matches(';')),
+            Checked {
+                refused: forbidden::why_by_word(first.trim_end_matches(';')),
                 drops_table: false,
             }
         }
     }
 }
 
-/// What SQLite's own grammar says of a statement, if it is against it. Whether
-/// the tables are there is another matter.
+/// SQLite's syntax error for a statement, if there is one. Missing tables are none.
 fn syntax_error(scratch: &Connection, sql: &str) -> Option<String> {
-    // A pragma may act while it is compiled.
+    // A pragma may take effect when it is compiled.
     let first = sql.split_ascii_whitespace().next().unwrap_or_default();
     if first.eq_ignore_ascii_case("pragma") {
         return None;
     }
-    let said = scratch.prepare(sql).err()?.to_string();
-    // Some builds of rusqlite say the statement again.
-    let message = match said.find(&format!(" in {sql}")) {
-        Some(at) => said[..at].to_owned(),
-        None => said,
-    };
+    let message = sqlite_message(&scratch.prepare(sql).err()?, sql);
     let is_syntax = message.ends_with("syntax error")
         || message.starts_with("incomplete input")
         || message.starts_with("unrecognized token");
     is_syntax.then_some(message)
 }
 
-/// As much of a statement as tells which it is.
+/// Checks a `REBUILD TABLE` without a database.
+fn check_rebuild(sql: &str) -> Result<(), Box<rebuild::Error>> {
+    let rebuild = Rebuild::parse(sql).map_err(Box::new)?;
+    if same_name(rebuild.name(), TABLE) {
+        let what = "the record of migrations is kept by monolite; use `monolite migrate baseline`";
+        return Err(Box::new(rebuild::Error::clause(TABLE, what)));
+    }
+    Ok(())
+}
+
+/// Runs a `REBUILD TABLE` within the open transaction; the caller checks for rows
+/// without a parent before the commit.
+pub(crate) fn run_rebuild(conn: &Connection, sql: &str) -> Result<(), Box<rebuild::Error>> {
+    let rebuild = Rebuild::parse(sql).map_err(Box::new)?;
+    rebuild.run_unlooked(conn).map(drop).map_err(Box::new)
+}
+
+/// SQLite's message; some versions of rusqlite append the statement.
+pub(crate) fn sqlite_message(error: &rusqlite::Error, sql: &str) -> String {
+    let message = error.to_string();
+    match message.find(&format!(" in {sql}")) {
+        Some(at) => message[..at].to_owned(),
+        None => message,
+    }
+}
+
+/// The first words of a statement, to name it in messages.
 pub(crate) fn first_words(sql: &str) -> String {
     let words: Vec<&str> = sql.split_whitespace().take(4).collect();
     let words = words.join(" ");
@@ -213,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sql_is_said_with_its_line() {
+    fn what_is_no_sql_is_an_error_with_its_line() {
         for (text, line) in [
             ("SELECT 1;\n\nCREATE TABEL x (y)", 3),
             ("CREATE TABLE x (y", 1),
@@ -245,5 +267,16 @@ mod tests {
             INSERT INTO no SELECT * FROM never RETURNING *";
         let file = File::new("0001_a.sql", text).unwrap();
         assert!(Script::of(&file).unwrap().enforced);
+    }
+
+    #[test]
+    fn the_record_of_migrations_is_not_rebuilt() {
+        for name in ["_monolite_migration", "main.\"_Monolite_Migration\""] {
+            let error = check_rebuild(&format!(
+                "REBUILD TABLE {name} (version INTEGER PRIMARY KEY)"
+            ));
+            assert!(error.unwrap_err().to_string().contains("migrate baseline"));
+        }
+        check_rebuild("REBUILD TABLE migration (version INTEGER PRIMARY KEY)").unwrap();
     }
 }

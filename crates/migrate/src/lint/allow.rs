@@ -1,4 +1,4 @@
-//! `-- monolite: allow RULE, RULE: reason`, in the comments of a statement.
+//! Comments that allow findings: `-- monolite: allow RULE, RULE: reason`.
 
 use super::finding::Found;
 use super::rules::{
@@ -6,11 +6,11 @@ use super::rules::{
 };
 use crate::sql::Comment;
 
-/// What a statement's comments allow.
+/// The rules that a statement's comments allow.
 #[derive(Debug, Default)]
 pub(super) struct Allowed {
     all: Vec<Allow>,
-    /// What is wrong with them, and on which line.
+    /// Errors in these comments, each with its line.
     pub(super) wrong: Vec<(usize, Found)>,
 }
 
@@ -22,9 +22,9 @@ struct Allow {
     used: bool,
 }
 
-/// Rules about `allow` itself, which none can allow, and what `up` refuses
-/// whatever is said of it.
-fn is_own(rule: &Rule) -> bool {
+/// Rules that cannot be allowed: those about `allow` itself, and those of
+/// statements that `migrate up` refuses.
+fn cannot_be_allowed(rule: &Rule) -> bool {
     rule.name.starts_with("allow-") || is_refused(rule)
 }
 
@@ -64,12 +64,12 @@ impl Allowed {
         if reason.is_empty() {
             wrong(
                 ALLOW_WITHOUT_REASON,
-                format!("`monolite: allow{rest}` says no reason"),
+                format!("`monolite: allow{rest}` gives no reason"),
             );
             return;
         }
         for name in names.split(',').map(str::trim) {
-            match rule(name).filter(|rule| !is_own(rule)) {
+            match rule(name).filter(|rule| !cannot_be_allowed(rule)) {
                 Some(rule) => self.all.push(Allow {
                     rule,
                     reason: reason.into(),
@@ -78,7 +78,7 @@ impl Allowed {
                 }),
                 None if rule(name).is_some_and(is_refused) => {
                     let what = format!(
-                        "`{name}` cannot be allowed: `monolite migrate up` refuses it all the same"
+                        "`{name}` cannot be allowed: `monolite migrate up` refuses the statement anyway"
                     );
                     self.wrong.push((line, Found::new(ALLOW_UNKNOWN, what)));
                 }
@@ -94,44 +94,32 @@ impl Allowed {
         }
     }
 
-    /// Why the rule is allowed, if it is.
+    /// The reason for which the rule is allowed, if it is.
     pub(super) fn reason(&mut self, rule: &'static Rule) -> Option<String> {
         let allow = self.all.iter_mut().find(|allow| allow.rule == rule)?;
         allow.used = true;
         Some(allow.reason.clone())
     }
 
-    /// Those that allowed nothing, and their lines.
+    /// Rules that are allowed and were not found, with the lines of the comments.
     pub(super) fn unused(&self) -> impl Iterator<Item = (usize, Found)> {
         let unused = self.all.iter().filter(|allow| !allow.used);
         unused.map(|allow| {
-            let what = format!("`{}` is allowed, and not found here", allow.rule.name);
+            let what = format!("`{}` is allowed, but not found here", allow.rule.name);
             (allow.line, Found::new(ALLOW_UNUSED, what))
         })
     }
 }
 
-/// The rule whose name takes the fewest changes, if they are few.
-fn nearest(name: &str) -> Option<&'static str> {
-    let rules = RULES.iter().filter(|rule| !is_own(rule));
-    let near = rules.map(|rule| (distance(name, rule.name), rule.name));
-    let (changes, known) = near.min()?;
-    (changes <= 3).then_some(known)
-}
+/// Most letters that a misspelt name may differ in to be hinted at.
+const HINT_EDITS_MAX: usize = 3;
 
-/// Letters to add, remove or change (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
-        for (to, known) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *known);
-            diagonal = row[to + 1];
-            row[to + 1] = changed.min(diagonal + 1).min(row[to] + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
+/// The rule with the most similar name, for a hint.
+fn nearest(name: &str) -> Option<&'static str> {
+    let rules = RULES.iter().filter(|rule| !cannot_be_allowed(rule));
+    let close = rules.map(|rule| (strsim::levenshtein(name, rule.name), rule.name));
+    let (edits, known) = close.min()?;
+    (edits <= HINT_EDITS_MAX).then_some(known)
 }
 
 #[cfg(test)]
@@ -156,7 +144,7 @@ mod tests {
         assert!(unused[0].1.what.contains("drop-table"));
         assert!(allowed.reason(DROP_TABLE).is_some());
         assert_eq!(allowed.unused().count(), 0);
-        // Inside, behind, and as a block.
+        // Inside the statement, after it, and as a block.
         for text in [
             "SELECT 1 -- monolite: allow drop-table: x\n;",
             "SELECT 1; -- monolite: allow drop-table: x",
@@ -173,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_it_is_said() {
+    fn a_wrong_comment_is_a_finding() {
         let wrong = |text: &str| {
             let allowed = by(&format!("{text}\nSELECT 1"));
             let (line, found) = allowed.wrong.first().cloned().unwrap();

@@ -1,22 +1,28 @@
-//! What goes with the rows of a table when they are deleted.
+//! Rows of other tables that are deleted or changed with the rows of a table.
 
-use super::known::Known;
-use super::sizes::{Sizes, many_or_all};
+use super::running_code::RunningCode;
+use super::slow_ops::{TableSizes, many_or_all};
 use crate::schema::{ForeignKey, Schema};
 use crate::sql::same_name;
 
-/// Tables that refer to one, by what happens to them.
+/// Tables with a foreign key to one table, by what deleting its rows does to them.
 #[derive(Debug, Default)]
 pub(super) struct Children {
-    /// Whose rows go, or lose what they refer to, in words.
+    /// Rows that are deleted or whose reference is emptied, in words.
     pub(super) lost: Vec<String>,
-    /// Whose rows would be left without a parent, in words.
+    /// Rows that would be left without a parent, in words.
     pub(super) left: Vec<String>,
 }
 
 impl Children {
-    /// Of `table` in `schema`. Only tables that hold rows: those that are known.
-    pub(super) fn of(table: &str, schema: &Schema, known: &Known, sizes: &Sizes<'_>) -> Self {
+    /// The children of `table` in `schema`, directly and through `CASCADE`. Only
+    /// tables that the running code knows: others have no rows yet.
+    pub(super) fn of(
+        table: &str,
+        schema: &Schema,
+        known: &RunningCode,
+        sizes: &TableSizes<'_>,
+    ) -> Self {
         let mut children = Self::default();
         let mut seen = vec![table.to_ascii_lowercase()];
         let mut parents = vec![table.to_owned()];
@@ -35,7 +41,7 @@ impl Children {
                     let rows = many_or_all(rows, "row");
                     let action = key.on_delete.to_ascii_uppercase();
                     match action.as_str() {
-                        // A table that refers to itself goes in any case.
+                        // The rows of the table itself are deleted anyway.
                         _ if same_name(&child.name, table) => {}
                         "CASCADE" => {
                             children

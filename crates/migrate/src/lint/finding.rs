@@ -1,29 +1,29 @@
-//! What was found in a migration.
+//! A finding: one rule that matches one statement.
 
 use serde::{Serialize, Serializer};
 
 use super::rules::{Level, Rule};
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Which rule.
+    /// The rule.
     #[serde(serialize_with = "name")]
     pub rule: &'static Rule,
     /// How bad it is.
     pub level: Level,
-    /// In which file.
+    /// The file's name.
     pub file: String,
-    /// On which line, from 1.
+    /// The line, from 1.
     pub line: usize,
     /// The statement's first words.
     pub statement: String,
-    /// What it does to this database.
+    /// What the statement does to this database.
     pub what: String,
     /// What to do instead.
     pub instead: &'static str,
-    /// Why it is allowed, if it is.
+    /// The reason a comment gives for allowing it.
     pub allowed: Option<String>,
 }
 
@@ -32,18 +32,19 @@ fn name<S: Serializer>(rule: &&'static Rule, to: S) -> Result<S::Ok, S::Error> {
 }
 
 impl Finding {
-    /// Whether it must be mended or allowed.
+    /// Whether it fails a check: an error that no comment allows.
     pub fn is_error(&self) -> bool {
         self.level == Level::Error && self.allowed.is_none()
     }
 }
 
-/// A finding without its place.
+/// A finding before its file and line are added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) rule: &'static Rule,
     pub(super) what: String,
-    /// What is gone, or new: the one is undone by the other.
+    /// The object that is dropped or created: a drop and a creation of the same
+    /// object in one file cancel each other.
     pub(super) about: Option<String>,
 }
 

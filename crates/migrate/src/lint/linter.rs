@@ -1,53 +1,53 @@
-//! Goes through files, statement by statement.
+//! Runs the rules over files, statement by statement.
 
 use std::rc::Rc;
 
 use rusqlite::Connection;
 
 use super::allow::Allowed;
-use super::carried::Carried;
 use super::children::Children;
-use super::copy::Copy;
-use super::course::{Bodies, Course, not_made, place, refusing};
-use super::ends::{AtEnd, Dropped, End};
+use super::definition_text::body;
+use super::drops::{Dropped, FileEnd, Removed};
+use super::effect::Effect;
+use super::file_state::{Bodies, FileState, not_made, refusing};
 use super::finding::{Finding, Found};
-use super::known::Known;
-use super::op::Op;
+use super::manual_rebuild::CopiedRows;
+use super::manual_rebuild::RowCopy;
 use super::rules::{DROP_UNIQUE, FAILS, NEW_UNIQUE, NOT_A_MIGRATION, Rule};
-use super::shape::{Change, Shape};
-use super::sizes::Sizes;
-use super::texts::body;
-use super::world::World;
-use super::{rows, work};
+use super::running_code::RunningCode;
+use super::scratch_schema::ScratchSchema;
+use super::slow_ops::TableSizes;
+use super::table_change::{TableChange, TableIn};
+use super::{row_changes, slow_ops};
 use crate::files::{File, Refusals, first_words};
 use crate::schema::{Schema, Trigger};
-use crate::sql::{Statement, same_name, split};
+use crate::sql::{Error, Statement, same_name, split};
 
-/// Judges files one after another, each by the schema as it is then.
+/// Checks files in order, each against the schema that the files before it leave.
 ///
-/// With a database, what is destructive, slow or not additive is judged by what
-/// is in it: a table that one of the files makes has no rows yet, and no code
-/// knows it. Without one, all that the files before have made counts as there.
+/// With a database, only its own tables count as in use: a table that one of the
+/// files creates has no rows yet, and no running code knows it. Without one, the
+/// tables of all files before count as in use.
 pub struct Linter<'c> {
-    world: World,
-    sizes: Sizes<'c>,
-    known: Known,
+    scratch: ScratchSchema,
+    sizes: TableSizes<'c>,
+    known: RunningCode,
     refusals: Refusals,
-    /// As it is now.
+    /// After the last statement.
     schema: Rc<Schema>,
     has_live: bool,
 }
 
-/// One statement that is judged.
+/// One statement, with what was found so far.
 struct Judged<'s> {
     statement: &'s Statement,
     allowed: Allowed,
     found: Vec<Found>,
-    end: Option<End>,
+    end: Option<Removed>,
 }
 
 impl<'c> Linter<'c> {
-    /// Begins with the schema of `live`, which is read only, or with none.
+    /// Begins with the schema of `live`, which is only read, or with an empty one.
     ///
     /// # Errors
     /// The schema cannot be read.
@@ -55,9 +55,8 @@ impl<'c> Linter<'c> {
         Self::by(live, true)
     }
 
-    /// The same without reading any table through, which takes minutes where
-    /// there are many rows: what takes long is not found, and how many rows a
-    /// finding is about is not told.
+    /// The same without counting rows, which takes minutes in large tables: slow
+    /// statements are not found, and findings give no numbers of rows.
     ///
     /// # Errors
     /// The schema cannot be read.
@@ -66,13 +65,13 @@ impl<'c> Linter<'c> {
     }
 
     fn by(live: Option<&'c Connection>, counts: bool) -> rusqlite::Result<Self> {
-        let world = World::new(live)?;
-        // By the copy: a table whose module only the app has cannot be read.
-        let schema = Rc::new(world.schema()?);
-        let known = Known::of(&schema);
+        let scratch = ScratchSchema::new(live)?;
+        // Of the copy: it leaves out what needs modules that only the app has.
+        let schema = Rc::new(scratch.schema()?);
+        let known = RunningCode::of(&schema);
         Ok(Self {
-            world,
-            sizes: Sizes::new(live, counts),
+            scratch,
+            sizes: TableSizes::new(live, counts),
             known,
             refusals: Refusals::new()?,
             schema,
@@ -80,7 +79,8 @@ impl<'c> Linter<'c> {
         })
     }
 
-    /// What is to be said of a file, by line; then it counts as applied.
+    /// The findings of a file, in order of lines. From then on the file counts as
+    /// applied.
     ///
     /// # Errors
     /// The schema in memory cannot be read.
@@ -88,7 +88,7 @@ impl<'c> Linter<'c> {
         let statements = match split(text) {
             Ok(statements) => statements,
             Err(error) => {
-                let (line, what) = place(&error);
+                let (line, what) = line_and_reason(&error);
                 let found = Found::new(NOT_A_MIGRATION, what);
                 return Ok(vec![finding(name, line, String::new(), found, None)]);
             }
@@ -98,29 +98,29 @@ impl<'c> Linter<'c> {
             return Ok(vec![finding(name, 1, String::new(), found, None)]);
         }
         if !self.has_live {
-            self.known = Known::of(&self.schema);
+            self.known = RunningCode::of(&self.schema);
         }
-        let mut course = Course {
+        let mut state = FileState {
             at_start: Rc::clone(&self.schema),
-            carried: Carried::default(),
+            copied_rows: CopiedRows::default(),
             temporary: Vec::new(),
             bodies: Bodies::default(),
         };
         let mut all = Vec::new();
         for (at, statement) in statements.iter().enumerate() {
-            all.push(self.statement(statement, at, &mut course)?);
+            all.push(self.statement(statement, at, &mut state)?);
         }
-        for (what, at) in &course.temporary {
+        for (what, at) in &state.temporary {
             if let Some(judged) = all.get_mut(*at) {
                 let what =
                     format!("leaves the temporary {what} behind; drop it at the end of the file");
                 judged.found.push(Found::new(NOT_A_MIGRATION, what));
             }
         }
-        let end = AtEnd {
+        let end = FileEnd {
             schema: &self.schema,
-            world: &self.world,
-            carried: &course.carried,
+            scratch: &self.scratch,
+            copied_rows: &state.copied_rows,
         };
         for judged in &mut all {
             if let Some(ended) = judged.end.take() {
@@ -128,8 +128,8 @@ impl<'c> Linter<'c> {
                 judged.found.extend(found);
             }
         }
-        undone(&mut all);
-        self.world.forget_temporary();
+        cancel_recreated(&mut all);
+        self.scratch.forget_temporary();
         let mut findings: Vec<Finding> = all
             .into_iter()
             .flat_map(|judged| judged.findings(name))
@@ -138,7 +138,7 @@ impl<'c> Linter<'c> {
         Ok(findings)
     }
 
-    /// Applies a file that is not judged.
+    /// Applies a file without reporting findings.
     ///
     /// # Errors
     /// As [`Linter::file`].
@@ -150,9 +150,9 @@ impl<'c> Linter<'c> {
         &mut self,
         statement: &'s Statement,
         at: usize,
-        course: &mut Course,
+        state: &mut FileState,
     ) -> rusqlite::Result<Judged<'s>> {
-        let op = Op::of(statement);
+        let effect = Effect::of(statement);
         let before = Rc::clone(&self.schema);
         let mut judged = Judged {
             statement,
@@ -164,8 +164,8 @@ impl<'c> Linter<'c> {
             judged.found.push(Found::new(NOT_A_MIGRATION, why));
             return Ok(judged);
         }
-        judged.found.extend(rows::found(
-            &op,
+        judged.found.extend(row_changes::found(
+            &effect,
             &statement.sql,
             &before,
             &self.known,
@@ -173,81 +173,79 @@ impl<'c> Linter<'c> {
         ));
         judged
             .found
-            .extend(work::found(&op, &before, &self.known, &self.sizes));
-        judged.end = self.end(&op, &before, course);
-        let copy = match &op {
-            Op::Insert { from, .. } | Op::CreateTable { from, .. } if !from.is_empty() => {
-                course.carried.copied(from);
-                Copy::of(statement).map(|copy| (self.world.readable(&copy.from), copy))
+            .extend(slow_ops::found(&effect, &before, &self.known, &self.sizes));
+        judged.end = self.end(&effect, &before, state);
+        let copy = match &effect {
+            Effect::Insert { from, .. } | Effect::CreateTable { from, .. } if !from.is_empty() => {
+                state.copied_rows.copied(from);
+                RowCopy::of(statement).map(|copy| (self.scratch.readable(&copy.from), copy))
             }
             _ => None,
         };
-        if let Some(why) = self.world.apply(statement, &op) {
+        if let Some(why) = self.scratch.apply(statement, &effect) {
             judged.found = vec![Found::new(FAILS, why)];
             judged.end = None;
             return Ok(judged);
         }
         if let Some((source, copy)) = copy {
-            course
-                .carried
-                .copy(&copy, &source, &self.world, &self.known);
+            state
+                .copied_rows
+                .copy(&copy, &source, &self.scratch, &self.known);
         }
-        course.follow(&op);
-        // Compiled only, for there are no rows.
-        if op.is_about_rows() {
+        state.follow(&effect);
+        // It was only compiled: the copy has no rows.
+        if effect.is_about_rows() {
             return Ok(judged);
         }
-        self.schema = Rc::new(self.world.schema()?);
+        self.schema = Rc::new(self.scratch.schema()?);
         let after = Rc::clone(&self.schema);
         if !judged.found.iter().any(|found| found.rule == FAILS) {
-            let differences = self.differences(&op, &before, &after);
+            let differences = self.differences(&effect, &before, &after);
             judged.found.extend(differences);
-            let refusing = refusing(&before, &after, course, &self.known);
+            let refusing = refusing(&before, &after, state, &self.known);
             judged.found.extend(refusing);
-            judged.found.extend(not_made(&op, statement, &before));
+            judged.found.extend(not_made(&effect, statement, &before));
         }
-        self.follow(&op, &before, &after);
-        let temporary = self.world.temporary()?;
-        course
-            .temporary
-            .retain(|(what, _)| temporary.contains(what));
+        self.follow(&effect, &before, &after);
+        let temporary = self.scratch.temporary()?;
+        state.temporary.retain(|(what, _)| temporary.contains(what));
         for what in temporary {
-            if !course.temporary.iter().any(|(known, _)| *known == what) {
-                course.temporary.push((what, at));
+            if !state.temporary.iter().any(|(known, _)| *known == what) {
+                state.temporary.push((what, at));
             }
         }
         Ok(judged)
     }
 
-    fn end(&self, op: &Op, before: &Schema, course: &Course) -> Option<End> {
-        let (carried, at_start) = (&course.carried, &course.at_start);
-        Some(match op {
-            Op::DropTable(name) => End::Table(Box::new(Dropped {
+    fn end(&self, effect: &Effect, before: &Schema, state: &FileState) -> Option<Removed> {
+        let (copied_rows, at_start) = (&state.copied_rows, &state.at_start);
+        Some(match effect {
+            Effect::DropTable(name) => Removed::Table(Box::new(Dropped {
                 table: before.table(name)?.clone(),
                 known: self.known.table(name)?.clone(),
                 children: Children::of(name, before, &self.known, &self.sizes),
-                copied: carried.is_partly(name),
+                copied: copied_rows.is_partly(name),
                 schema: before.clone(),
             })),
-            Op::RenameTable { from, to } => End::Renamed {
+            Effect::RenameTable { from, to } => Removed::Renamed {
                 from: from.clone(),
                 to: to.clone(),
                 known: self.known.table(from)?.clone(),
             },
-            Op::DropView(name) => End::View {
-                // One that is new is nobody's loss.
+            Effect::DropView(name) => Removed::View {
+                // Not for one that the running code does not know.
                 name: self.known.view(name)?.to_owned(),
-                columns: self.world.columns(name),
+                columns: self.scratch.columns(name),
                 body: body(&before.view(name)?.sql),
             },
-            Op::DropTrigger(name) => {
+            Effect::DropTrigger(name) => {
                 let is = |one: &&Trigger| same_name(&one.name, name);
                 let trigger = before.triggers.iter().find(is)?;
-                // So is one that the file itself has made.
+                // Not for one that the file itself created.
                 at_start.triggers.iter().find(is)?;
-                // One on what nobody knows yet is nobody's loss.
+                // Nor for one on a table that the running code does not know.
                 self.known.table(&trigger.table)?;
-                End::Trigger {
+                Removed::Trigger {
                     name: trigger.name.clone(),
                     table: trigger.table.clone(),
                     body: body(&trigger.sql),
@@ -257,17 +255,17 @@ impl<'c> Linter<'c> {
         })
     }
 
-    /// Each table that is known, before and after.
-    fn differences(&self, op: &Op, before: &Schema, after: &Schema) -> Vec<Found> {
+    /// How each table that the running code knows changes by this statement.
+    fn differences(&self, effect: &Effect, before: &Schema, after: &Schema) -> Vec<Found> {
         let none: &[(String, String)] = &[];
         let mut found = Vec::new();
         for table in &before.tables {
             let Some(known) = self.known.table(&table.name) else {
                 continue;
             };
-            let (name, renames) = match op {
-                Op::RenameTable { from, to } if same_name(from, &table.name) => (to, none),
-                Op::RenameColumns {
+            let (name, renames) = match effect {
+                Effect::RenameTable { from, to } if same_name(from, &table.name) => (to, none),
+                Effect::RenameColumns {
                     table: of, pairs, ..
                 } if same_name(of, &table.name) => (&table.name, pairs.as_slice()),
                 _ => (&table.name, none),
@@ -275,12 +273,12 @@ impl<'c> Linter<'c> {
             let Some(now) = after.table(name) else {
                 continue;
             };
-            let shape = |schema, table| Shape { schema, table };
-            let table_rename = match op {
-                Op::RenameTable { from, to } => Some((from.as_str(), to.as_str())),
+            let shape = |schema, table| TableIn { schema, table };
+            let table_rename = match effect {
+                Effect::RenameTable { from, to } => Some((from.as_str(), to.as_str())),
                 _ => None,
             };
-            let change = Change {
+            let change = TableChange {
                 known,
                 old: shape(before, table),
                 new: shape(after, now),
@@ -292,16 +290,16 @@ impl<'c> Linter<'c> {
         found
     }
 
-    /// What is known goes by other names now.
-    fn follow(&mut self, op: &Op, before: &Schema, after: &Schema) {
-        match op {
-            Op::RenameTable { from, to } => self.known.rename_table(from, to),
-            Op::RenameColumns { table, pairs, .. } => {
+    /// Renames and removes what the running code knows as the statement does.
+    fn follow(&mut self, effect: &Effect, before: &Schema, after: &Schema) {
+        match effect {
+            Effect::RenameTable { from, to } => self.known.rename_table(from, to),
+            Effect::RenameColumns { table, pairs, .. } => {
                 for (from, to) in pairs {
                     self.known.rename_column(table, from, to);
                 }
             }
-            Op::DropTable(name) => drop(self.known.drop_table(name)),
+            Effect::DropTable(name) => drop(self.known.drop_table(name)),
             _ => {}
         }
         for table in &before.tables {
@@ -317,20 +315,21 @@ impl<'c> Linter<'c> {
     }
 }
 
-/// What is dropped and made again, under whatever name, is neither gone nor new.
-fn undone(all: &mut [Judged<'_>]) {
+/// Removes the findings of objects that are dropped and created again in the same
+/// file, under any name.
+fn cancel_recreated(all: &mut [Judged<'_>]) {
     let about = |rule: &'static Rule, all: &[Judged<'_>]| -> Vec<String> {
         let found = all.iter().flat_map(|judged| &judged.found);
         let found = found.filter(|found| found.rule == rule);
         found.filter_map(|found| found.about.clone()).collect()
     };
     let (gone, new) = (about(DROP_UNIQUE, all), about(NEW_UNIQUE, all));
-    let is_undone = |what: &Option<String>| {
+    let is_recreated = |what: &Option<String>| {
         what.as_ref()
             .is_some_and(|what| gone.contains(what) && new.contains(what))
     };
     for judged in all {
-        judged.found.retain(|found| !is_undone(&found.about));
+        judged.found.retain(|found| !is_recreated(&found.about));
     }
 }
 
@@ -367,5 +366,22 @@ fn finding(
         what: found.what,
         instead: found.rule.instead,
         allowed,
+    }
+}
+
+/// The line of an error, and what is wrong there.
+fn line_and_reason(error: &Error) -> (usize, String) {
+    match error {
+        Error::Token { line, what, .. } => (*line, what.clone()),
+        Error::UnfinishedTrigger { line } => (*line, "this trigger has no END".into()),
+        Error::Expected {
+            line,
+            wanted,
+            position,
+        } => (*line, format!("{wanted} is expected {position}")),
+        Error::Nesting { line, max, .. } => (
+            *line,
+            format!("more than {max} parentheses are open here, which SQLite cannot read"),
+        ),
     }
 }

@@ -1,10 +1,9 @@
-//! What a file of migrations would do to people: to their data, to the code
-//! that still runs while it is applied, and to those who wait for the write
-//! lock.
+//! Lint for migration files: which data they delete, what breaks for the version
+//! of the app that still runs, and how long writers wait.
 //!
-//! Statements are read by SQLite's own grammar and applied, one after another,
-//! to a copy of the schema in memory, so that each is judged by what is there
-//! then. The database itself is only read, and may be missing.
+//! Statements are parsed with SQLite's grammar and applied, one after another,
+//! to an empty copy of the schema in memory, so that each is judged by the schema
+//! at that point. The database itself is only read, and is optional.
 //!
 //! ```
 //! use monolite_migrate::lint::Linter;
@@ -22,28 +21,24 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A finding that is meant is allowed in a comment of its statement, with the
-//! reason: `-- monolite: allow drop-column: replaced by title in 0007`.
+//! A comment at the statement allows a finding, with the reason: `-- monolite: allow drop-column: replaced by title in 0007`.
 
 mod allow;
-mod always;
-mod carried;
 mod children;
-mod constraints;
-mod copy;
-mod course;
-mod ends;
+mod definition_text;
+mod drops;
+mod effect;
+mod file_state;
 mod finding;
-mod known;
 mod linter;
-mod op;
-mod rows;
+mod manual_rebuild;
+mod row_changes;
 mod rules;
-mod shape;
-mod sizes;
-mod texts;
-mod work;
-mod world;
+mod running_code;
+mod scratch_schema;
+mod slow_ops;
+mod table_change;
+mod tautology;
 
 pub use finding::Finding;
 pub use linter::Linter;

@@ -1,27 +1,28 @@
-//! What can be found in a migration, each by its name.
+//! The rules: their names, levels and texts.
 
 use serde::Serialize;
 
-/// How bad it is.
+/// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Good to know.
+    /// For information.
     Note,
-    /// May hurt.
+    /// May lose data or break the running version of the app.
     Warning,
-    /// Will hurt, unless somebody knows better and says so.
+    /// Will lose data or break the running version of the app, unless a comment
+    /// allows it.
     Error,
 }
 
-/// One kind of finding.
+/// One rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Its name, by which it is allowed.
+    /// Its name, as used in `allow` comments.
     pub name: &'static str,
-    /// How bad it is.
+    /// How severe a finding is.
     pub level: Level,
-    /// When it is found.
+    /// What it finds.
     pub when: &'static str,
     /// What to do instead.
     pub instead: &'static str,
@@ -36,13 +37,13 @@ macro_rules! rules {
             instead: $instead,
         };)*
 
-        /// Every rule there is, as `docs/migrations.md` lists them.
+        /// All rules, in the order in which `docs/migrations.md` lists them.
         pub const RULES: &[&Rule] = &[$($constant),*];
     };
 }
 
 rules! {
-    // What is gone afterwards.
+    // Data that is lost.
     DROP_TABLE, "drop-table", Error,
         "a table is dropped, with its rows",
         "first deploy code that does not use it; drop it in a later migration, when nobody misses it";
@@ -68,7 +69,7 @@ rules! {
     ORPHANS, "orphans", Error,
         "a table is dropped that rows of another refer to",
         "drop the foreign key first (REBUILD TABLE of the other), or delete its rows";
-    // What code that still runs cannot live with.
+    // Changes that the running version of the app does not expect.
     RENAME_TABLE, "rename-table", Error,
         "a table is renamed: code that still runs looks for the old name",
         "create a view of the old name, or a new table that both are written to; drop the old one later";
@@ -129,7 +130,7 @@ rules! {
     NOT_MADE, "not-made", Warning,
         "CREATE TABLE IF NOT EXISTS of a table that is there with other columns: nothing is done",
         "REBUILD TABLE, or ALTER TABLE, or another name";
-    // What holds up writers.
+    // Statements for which writers wait.
     SLOW_INDEX, "slow-index", Warning,
         "an index on so many rows that writers wait longer than a second",
         "apply it when few write; `monolite run` holds requests meanwhile, `monolite migrate plan` measures it";
@@ -139,7 +140,7 @@ rules! {
     SLOW_CHANGE, "slow-change", Warning,
         "one statement writes so many rows that writers wait longer than a second",
         "do it from a job, some thousand rows at a time by their keys, each in a transaction of its own";
-    // What is good to know, or will not work.
+    // For information, and statements that fail.
     REBUILDS, "rebuilds", Note,
         "a table is rebuilt: all of its rows are copied",
         "nothing, if it is meant";
@@ -149,7 +150,7 @@ rules! {
     NOT_A_MIGRATION, "not-a-migration", Error,
         "`monolite migrate up` would not run the file: it does not parse, a statement would end the transaction, or something temporary is left behind",
         "mend the statement";
-    // What is wrong with an `allow`.
+    // Errors in `allow` comments.
     ALLOW_UNKNOWN, "allow-unknown", Error,
         "`-- monolite: allow …` names no rule",
         "name one of the rules of docs/migrations.md";

@@ -146,7 +146,7 @@ fn is_whole(plan: &Plan, names: &Names, old: &Table, new: &Table) -> bool {
         if names.by_was(&was.name).is_some_and(|name| same_name(&name.now, &is.name)));
     let same_type = |name: &str, now: &str| {
         matches!((old.column(name), new.column(now)), (Some(was), Some(is))
-            if was.type_.eq_ignore_ascii_case(&is.type_))
+            if was.declared_type.eq_ignore_ascii_case(&is.declared_type))
     };
     (no_rowid || same_rowid)
         && plan.columns.len() == names.len()

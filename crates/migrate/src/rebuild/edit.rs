@@ -41,12 +41,6 @@ impl ColumnEdit {
         self.constraint(Kind::Default, Some(format!("DEFAULT {expression}")))
     }
 
-    /// No default.
-    #[must_use]
-    pub fn no_default(self) -> Self {
-        self.constraint(Kind::Default, None)
-    }
-
     /// How its text is compared: `NOCASE`, `BINARY`, `RTRIM` or the app's own.
     #[must_use]
     pub fn collate(self, collation: &str) -> Self {
@@ -265,18 +259,18 @@ fn order(text: &mut TableText, columns: &[String]) -> bool {
         .map(|(at, (was, mut item))| {
             if was + 1 == count && at != last {
                 // It was last: what stands beside it goes behind its comma.
-                let beside = sql::beside(&item.after);
+                let beside = sql::on_same_line(&item.after);
                 item.trailing = item.after.get(..beside).unwrap_or_default().to_owned();
                 item.after = String::new();
             } else if at == last && was + 1 != count {
                 let end = ends.last().map_or("", String::as_str);
-                let beside = sql::beside(end);
+                let beside = sql::on_same_line(end);
                 item.after.push_str(&std::mem::take(&mut item.trailing));
                 item.after.push_str(end.get(beside..).unwrap_or_default());
             }
             item
         })
         .collect();
-    text.mend();
+    text.end_line_comments();
     true
 }

@@ -1,3 +1,4 @@
+use monolite_platform::failpoint::reached;
 use rusqlite::Connection;
 
 use super::compiled::{About, Compiled};
@@ -9,7 +10,6 @@ use super::session::Session;
 use super::{Error, Rebuild, Result, copy, values};
 use crate::schema::{Orphans, Schema, StandIns};
 use crate::sql::quote_name;
-use crate::steps::reached;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

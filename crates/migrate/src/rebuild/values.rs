@@ -44,8 +44,8 @@ pub(super) fn check(
         if is.is_rowid && !was.is_rowid {
             no_nulls(conn, column, &value, ("", &main_name(moved)), new)?;
         }
-        let from = Affinity::of(&was.type_, old.strict);
-        let to = Affinity::of(&is.type_, new.strict);
+        let from = was.affinity;
+        let to = is.affinity;
         if from == to {
             continue;
         }
@@ -65,7 +65,7 @@ pub(super) fn check(
                 column: column.clone(),
                 count: count.unsigned_abs(),
                 example: format!("{before} to {after}"),
-                type_: is.type_.clone(),
+                type_: is.declared_type.clone(),
             });
         }
     }

@@ -1,16 +1,17 @@
+//! The text of a column's definition, split so that one part can be edited.
+
 use std::ops::Range;
 
 use super::comment::is_open;
 use super::token::{Cursor, TokenType as T, tokens};
 use super::{Constraint, ConstraintKind, Result};
 
-/// The definition of one column, cut into its parts. Whatever is not edited
-/// stays as it is written.
+/// The definition of one column. What is not edited stays as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnText {
     text: String,
     name: String,
-    name_span: Range<usize>,
+    name_end: usize,
     type_span: Option<Range<usize>>,
     constraints: Vec<Constraint>,
 }
@@ -42,7 +43,7 @@ impl ColumnText {
         let open = is_open(text.get(end..).unwrap_or_default());
         Ok(Self {
             name,
-            name_span: token.span(),
+            name_end: token.end,
             type_span,
             constraints,
             text: format!("{text}{}", if open { "\n" } else { "" }),
@@ -79,7 +80,7 @@ impl ColumnText {
         self.part(Some(&constraint.span))
     }
 
-    /// Has it a constraint of this kind?
+    /// Whether it has a constraint of this kind.
     #[must_use]
     pub fn has(&self, kind: ConstraintKind) -> bool {
         self.constraints.iter().any(|one| one.kind == kind)
@@ -90,35 +91,26 @@ impl ColumnText {
             .unwrap_or_default()
     }
 
-    /// Another name; written as SQL, quoted where it must be.
+    /// Replaces the type; empty for none.
     ///
     /// # Errors
-    /// When the result is not a column any more.
-    pub fn set_name(&mut self, name: &str) -> Result<()> {
-        self.replace(self.name_span.clone(), name)
-    }
-
-    /// Another type; empty for none.
-    ///
-    /// # Errors
-    /// When the result is not a column any more.
+    /// When the result is not a valid column.
     pub fn set_type(&mut self, type_: &str) -> Result<()> {
         match self.type_span.clone() {
             Some(span) if type_.is_empty() => self.remove(span),
             Some(span) => self.replace(span, type_),
             None if type_.is_empty() => Ok(()),
             None => {
-                let at = self.name_span.end;
+                let at = self.name_end;
                 self.replace(at..at, &format!(" {type_}"))
             }
         }
     }
 
-    /// The constraint of this kind becomes `text`: in the place of the one
-    /// there is, else last. `None` takes it away.
+    /// Replaces the constraint of this kind, or adds it at the end; `None` removes it.
     ///
     /// # Errors
-    /// When the result is not a column any more.
+    /// When the result is not a valid column.
     pub fn set(&mut self, kind: ConstraintKind, text: Option<&str>) -> Result<()> {
         let mut old: Vec<_> = self
             .constraints
@@ -131,7 +123,7 @@ impl ColumnText {
                 true => self.replace(self.text.len()..self.text.len(), &format!(" {text}"))?,
                 false => self.replace(old.remove(0), text)?,
             }
-            // The places have moved; those after the first one go below.
+            // Spans have moved; those after the first one are removed below.
             old = self
                 .constraints
                 .iter()
@@ -146,17 +138,9 @@ impl ColumnText {
         Ok(())
     }
 
-    /// One more constraint, last.
-    ///
-    /// # Errors
-    /// When the result is not a column any more.
-    pub fn add(&mut self, text: &str) -> Result<()> {
-        self.replace(self.text.len()..self.text.len(), &format!(" {text}"))
-    }
-
     fn remove(&mut self, span: Range<usize>) -> Result<()> {
         let before = self.text.get(..span.start).unwrap_or_default();
-        // A comment to the line's end before it would swallow what follows.
+        // A `--` comment before it would swallow what follows.
         let kept = match before.trim_end().rsplit('\n').next() {
             Some(line) if line.contains("--") => before,
             _ => before.trim_end_matches([' ', '\t']),

@@ -1,11 +1,13 @@
+//! Comments in SQL text.
+
 use std::ops::Range;
 
 use super::token::Token;
 
-/// A comment in a text.
+/// One comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comment {
-    /// What is said, without the marks and the spaces around it.
+    /// Its text, without the marks and the spaces around it.
     pub text: String,
     /// The line it begins on, from 1.
     pub line: usize,
@@ -13,24 +15,24 @@ pub struct Comment {
     pub span: Range<usize>,
 }
 
-/// The comments of `text`, which holds nothing but comments and spaces.
-/// `offset` and `line` say where it begins in the whole.
+/// The comments of `text`, which has nothing but comments and spaces and begins at
+/// byte `offset` on line `line`.
 pub(crate) fn comments_of_gap(text: &str, offset: usize, line: usize) -> Vec<Comment> {
     let mut found = Vec::new();
     let (mut at, mut line) = (0, line);
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let (length, said) = if let Some(comment) = rest.strip_prefix("--") {
-            let said = comment.split('\n').next().unwrap_or_default();
-            (said.len() + 2, Some(said))
+        let (length, inside) = if let Some(comment) = rest.strip_prefix("--") {
+            let inside = comment.split('\n').next().unwrap_or_default();
+            (inside.len() + 2, Some(inside))
         } else if let Some(comment) = rest.strip_prefix("/*") {
-            let said = comment.split("*/").next().unwrap_or_default();
-            ((said.len() + 4).min(rest.len()), Some(said))
+            let inside = comment.split("*/").next().unwrap_or_default();
+            ((inside.len() + 4).min(rest.len()), Some(inside))
         } else {
             (rest.chars().next().map_or(1, char::len_utf8), None)
         };
-        if let Some(said) = said {
+        if let Some(inside) = inside {
             found.push(Comment {
-                text: said.trim().to_owned(),
+                text: inside.trim().to_owned(),
                 line,
                 span: offset + at..offset + at + length,
             });
@@ -66,17 +68,17 @@ pub(crate) fn comments(text: &str, tokens: &[Token]) -> Vec<Comment> {
     found
 }
 
-/// Where the rest of the line ends that `gap` begins in, if nothing but
-/// comments of that line stand there: the comment beside a thing is its own.
-pub(crate) fn beside(gap: &str) -> usize {
+/// The length of the comments at the beginning of `gap` that end on its first line:
+/// they belong to what is before them.
+pub(crate) fn on_same_line(gap: &str) -> usize {
     let mut end = 0;
     for comment in comments_of_gap(gap, 0, 1) {
         let between = gap.get(end..comment.span.start).unwrap_or_default();
         if between.contains('\n') {
             break;
         }
-        let said = gap.get(comment.span.clone()).unwrap_or_default();
-        if said.contains('\n') {
+        let text = gap.get(comment.span.clone()).unwrap_or_default();
+        if text.contains('\n') {
             break;
         }
         end = comment.span.end;
@@ -84,8 +86,7 @@ pub(crate) fn beside(gap: &str) -> usize {
     end
 }
 
-/// Does it end in a comment that ends only with its line? What is put behind it
-/// would be part of it.
+/// Whether it ends with a `--` comment: text after it would become part of that.
 pub(crate) fn is_open(gap: &str) -> bool {
     comments_of_gap(gap, 0, 1).last().is_some_and(|comment| {
         comment.span.end == gap.len()

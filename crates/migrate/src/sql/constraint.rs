@@ -1,16 +1,18 @@
+//! Constraints of columns and tables, as text.
+
 use std::ops::Range;
 
 use super::Result;
 use super::token::{Cursor, TokenType as T, tokens};
 
-/// What a constraint of a column or a table says.
+/// The kind of a constraint of a column or a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConstraintKind {
     /// `PRIMARY KEY`.
     PrimaryKey,
     /// `NOT NULL`.
     NotNull,
-    /// `NULL`, which says nothing.
+    /// `NULL`, which has no effect.
     Null,
     /// `UNIQUE`.
     Unique,
@@ -28,10 +30,10 @@ pub enum ConstraintKind {
     Nothing,
 }
 
-/// One constraint, by its place in the text it was read from.
+/// One constraint, by its bytes in the text it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Constraint {
-    /// What it says.
+    /// Its kind.
     pub kind: ConstraintKind,
     /// The name after `CONSTRAINT`, without quotes.
     pub name: Option<String>,
@@ -41,7 +43,7 @@ pub struct Constraint {
     pub body: Range<usize>,
 }
 
-/// The constraints that one entry of a table is made of: SQLite wants no comma
+/// The constraints in one entry of a table: SQLite allows several without a comma
 /// between them.
 pub(crate) fn constraints_of(text: &str) -> Result<Vec<Constraint>> {
     let tokens = tokens(text)?;
@@ -54,7 +56,7 @@ pub(crate) fn constraints_of(text: &str) -> Result<Vec<Constraint>> {
 }
 
 impl Cursor<'_> {
-    /// Does a constraint begin here?
+    /// Whether a constraint begins here.
     pub(crate) fn at_constraint(&self) -> bool {
         matches!(
             self.kind(),
@@ -76,7 +78,7 @@ impl Cursor<'_> {
         )
     }
 
-    /// Passes one constraint.
+    /// Reads one constraint.
     pub(crate) fn constraint(&mut self) -> Result<Constraint> {
         let start = self.peek().map_or(self.text.len(), |token| token.start);
         let mut name = None;

@@ -1,33 +1,48 @@
+//! Errors of reading SQL text.
+
 use thiserror::Error as ThisError;
 
-/// What is wrong with a text.
+/// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
 pub enum Error {
-    /// Not a token of SQL.
+    /// Bytes that are not a token of SQL.
     #[error("line {line}, column {column}: {what}")]
     Token {
         /// From 1.
         line: usize,
         /// In bytes, from 1.
         column: usize,
-        /// What it is instead.
+        /// What it looks like.
         what: String,
     },
     /// The text ends inside a trigger.
-    #[error("line {line}: this trigger has no END; at its end")]
+    #[error("line {line}: this trigger has no END")]
     UnfinishedTrigger {
-        /// Where its statement begins.
+        /// The first line of its statement.
         line: usize,
     },
-    /// Something else stands where the grammar wants this.
-    #[error("line {line}: {wanted} is expected {place}")]
+    /// Parentheses are nested more deeply than SQLite's parser allows.
+    #[error(
+        "line {line}, column {column}: more than {max} parentheses are open here; SQLite cannot read that"
+    )]
+    Nesting {
+        /// From 1.
+        line: usize,
+        /// In bytes, from 1.
+        column: usize,
+        /// The most that may be open.
+        max: usize,
+    },
+    /// Something else is where the grammar wants this.
+    #[error("line {line}: {wanted} is expected {position}")]
     Expected {
         /// From 1.
         line: usize,
-        /// What should stand there.
+        /// What should be there.
         wanted: String,
-        /// Before what, or at the end.
-        place: String,
+        /// Before which token, or at the end.
+        position: String,
     },
 }
 

@@ -1,3 +1,5 @@
+//! Names of tables and columns, and how SQL writes them.
+
 /// A name as SQL text: always quoted, so that any name is one.
 #[must_use]
 pub fn quote_name(name: &str) -> String {
@@ -21,8 +23,21 @@ pub fn unquote_name(text: &str) -> String {
     text.to_owned()
 }
 
-/// Are they one name to SQLite? It ignores the case of ASCII letters only.
+/// A table of an attached database as SQL text, both names quoted.
+#[must_use]
+pub fn qualified_name(database: &str, table: &str) -> String {
+    format!("{}.{}", quote_name(database), quote_name(table))
+}
+
+/// Whether SQLite takes both for the same name: it ignores the case of ASCII
+/// letters only.
 #[must_use]
 pub fn same_name(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
+}
+
+/// A name as a key of a map: equal for names that are [`same_name`].
+#[must_use]
+pub fn name_key(name: &str) -> String {
+    name.to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-use std::ops::Range;
+//! Tokens of SQL, by SQLite's rules.
 
 use sqlite3_parser::lexer::Scanner;
 use sqlite3_parser::lexer::sql::{Error as LexerError, Tokenizer};
@@ -7,10 +7,10 @@ pub use sqlite3_parser::dialect::TokenType;
 
 use super::{Error, Result};
 
-/// One token, by its place in the text.
+/// One token, by its bytes in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// What it is. A keyword may be a name all the same, as in SQLite.
+    /// Its kind. A keyword may be used as a name, as in SQLite.
     pub kind: TokenType,
     /// Its first byte.
     pub start: usize,
@@ -19,19 +19,13 @@ pub struct Token {
 }
 
 impl Token {
-    /// Its bytes in `text`, which it was made from.
+    /// Its text; `text` is what it was read from.
     #[must_use]
     pub fn text<'t>(&self, text: &'t str) -> &'t str {
         text.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Its bytes.
-    #[must_use]
-    pub fn span(&self) -> Range<usize> {
-        self.start..self.end
-    }
-
-    /// Is it this word, in any case, and not quoted?
+    /// Whether it is this word, unquoted, in any case.
     #[must_use]
     pub fn is_word(&self, text: &str, word: &str) -> bool {
         self.text(text).eq_ignore_ascii_case(word)
@@ -39,7 +33,10 @@ impl Token {
 }
 
 /// The tokens of a text. Spaces and comments are the gaps between them.
-pub(crate) fn tokens(text: &str) -> Result<Vec<Token>> {
+///
+/// # Errors
+/// When a quote or a comment is never closed, or bytes are not a token of SQL.
+pub fn tokens(text: &str) -> Result<Vec<Token>> {
     // SQLite takes a byte order mark for a space.
     let skipped = if text.starts_with('\u{feff}') { 3 } else { 0 };
     let bytes = text.get(skipped..).unwrap_or_default().as_bytes();
@@ -84,7 +81,7 @@ pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// Goes along the tokens of a text.
+/// A position among the tokens of a text.
 #[derive(Clone)]
 pub(crate) struct Cursor<'t> {
     pub(crate) text: &'t str,
@@ -123,13 +120,13 @@ impl<'t> Cursor<'t> {
         Some(token)
     }
 
-    /// Passes a token of this kind, if it is next.
+    /// Takes the next token if it is of this kind.
     pub(crate) fn take(&mut self, kind: TokenType) -> Option<Token> {
         self.kind().filter(|next| *next == kind)?;
         self.next()
     }
 
-    /// Is the next one this word? Also for words that are no keywords.
+    /// Whether the next token is this word, a keyword or not.
     pub(crate) fn is_word(&self, word: &str) -> bool {
         self.peek()
             .is_some_and(|token| token.is_word(self.text, word))
@@ -144,7 +141,7 @@ impl<'t> Cursor<'t> {
         self.take_word(word).ok_or_else(|| self.expected(word))
     }
 
-    /// A name, whatever its quotes; the value is without them.
+    /// Takes a name, with or without quotes; the value is without them.
     pub(crate) fn want_name(&mut self, what: &str) -> Result<(Token, String)> {
         let token = self.peek().filter(|token| is_name(token.kind));
         let token = token.ok_or_else(|| self.expected(what))?;
@@ -152,7 +149,7 @@ impl<'t> Cursor<'t> {
         Ok((token, super::unquote_name(token.text(self.text))))
     }
 
-    /// Passes a group in parentheses, which is next; its closing one is given.
+    /// Takes a group in parentheses, which must be next; returns the closing one.
     pub(crate) fn group(&mut self) -> Result<Token> {
         if self.kind() != Some(TokenType::TK_LP) {
             return Err(self.expected("("));
@@ -172,7 +169,7 @@ impl<'t> Cursor<'t> {
     }
 
     pub(crate) fn expected(&self, wanted: &str) -> Error {
-        let (line, place) = match self.peek() {
+        let (line, position) = match self.peek() {
             Some(token) => (
                 line_of(self.text, token.start),
                 format!("before {:?}", token.text(self.text)),
@@ -182,13 +179,13 @@ impl<'t> Cursor<'t> {
         Error::Expected {
             line,
             wanted: wanted.to_owned(),
-            place,
+            position,
         }
     }
 }
 
-/// May a token of this kind be a name? Keywords may that are one where nothing
-/// else fits; those that never are stand here.
+/// Whether a token of this kind may be a name. SQLite allows most keywords as names;
+/// [`is_reserved`] lists those that it does not.
 pub(crate) fn is_name(kind: TokenType) -> bool {
     use TokenType as T;
     kind == T::TK_ID || kind == T::TK_STRING || (is_keyword(kind) && !is_reserved(kind))

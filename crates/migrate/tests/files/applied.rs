@@ -45,7 +45,7 @@ fn what_each_statement_took_is_told() {
     let done = up(
         &db,
         &migrations,
-        &Options::at(NOW_MS),
+        &Options::new(NOW_MS),
         &mut |event| match event {
             Event::Statement { line, words, .. } => said.push((line, words.to_owned())),
             Event::Applied(done) => said.push((0, done.applied.name.clone())),
@@ -122,17 +122,15 @@ fn up_to_a_number_and_no_further() {
         "CREATE TABLE b (x)",
         "CREATE TABLE c (x)",
     ]);
-    let mut options = Options::at(NOW_MS);
-    options.to = Some(2);
+    let options = Options::new(NOW_MS).up_to(2);
     assert_eq!(
         versions(&up(&db, &all, &options, &mut |_| {}).unwrap()),
         [1, 2]
     );
     assert!(up(&db, &all, &options, &mut |_| {}).unwrap().is_empty());
-    options.to = Some(1);
+    let options = options.up_to(1);
     assert!(up(&db, &all, &options, &mut |_| {}).unwrap().is_empty());
-    options.to = Some(4);
-    let error = up(&db, &all, &options, &mut |_| {}).unwrap_err();
+    let error = up(&db, &all, &options.up_to(4), &mut |_| {}).unwrap_err();
     assert!(
         matches!(
             error,
@@ -150,10 +148,10 @@ fn an_older_app_on_a_newer_database_is_told_or_lives_with_it() {
     let db = Connection::open_in_memory().unwrap();
     apply(&db, &["CREATE TABLE a (x)", "CREATE TABLE b (x)"]).unwrap();
     let older = files(&["CREATE TABLE a (x)"]);
-    let mut options = Options::at(NOW_MS);
+    let options = Options::new(NOW_MS);
     let error = up(&db, &older, &options, &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::Newer { newest: 1, .. }), "{error}");
-    options.accept_newer = true;
+    let options = options.accept_newer(true);
     assert!(up(&db, &older, &options, &mut |_| {}).unwrap().is_empty());
 }
 

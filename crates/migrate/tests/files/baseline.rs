@@ -1,4 +1,4 @@
-use monolite_migrate::files::{Baseline, Error, applied, baseline};
+use monolite_migrate::files::{BaselineOptions, Error, applied, baseline};
 use rusqlite::Connection;
 
 use crate::common::{NOW_MS, apply, files, versions};
@@ -6,10 +6,8 @@ use crate::common::{NOW_MS, apply, files, versions};
 const FIRST: &str = "CREATE TABLE post (id INTEGER PRIMARY KEY, title TEXT NOT NULL); CREATE INDEX by_title ON post (title)";
 const SECOND: &str = "ALTER TABLE post ADD COLUMN body TEXT";
 
-fn how(to: Option<u32>, force: bool) -> Baseline {
-    let mut how = Baseline::default();
-    (how.to, how.force, how.now_ms) = (to, force, NOW_MS);
-    how
+fn how(to: Option<u32>, force: bool) -> BaselineOptions {
+    BaselineOptions::new(NOW_MS).up_to(to).force(force)
 }
 
 #[test]
@@ -42,11 +40,11 @@ fn what_is_not_there_is_said_and_nothing_recorded() {
     assert_eq!(
         differences,
         &[
-            "it has not the column post.body TEXT",
-            "it has not the column post.title TEXT NOT NULL",
-            "it has not the index by_title",
-            "they do not make the column more.x",
-            "they do not make the column post.title TEXT",
+            "the column post.body TEXT is missing",
+            "the column post.title TEXT NOT NULL is missing",
+            "the index by_title is missing",
+            "the column more.x is not from the migrations",
+            "the column post.title TEXT is not from the migrations",
         ]
     );
     assert!(applied(&db).unwrap().is_empty());
@@ -95,12 +93,12 @@ fn what_is_only_called_the_same_is_said() {
         (
             "a TEXT DEFAULT 'x'",
             "a TEXT",
-            "t has not `a TEXT DEFAULT 'x'`",
+            "t lacks `a TEXT DEFAULT 'x'`",
         ),
         (
             "a TEXT",
             "a TEXT DEFAULT 'x'",
-            "they do not make t's `a TEXT DEFAULT 'x'`",
+            "t's `a TEXT DEFAULT 'x'` is not from the migrations",
         ),
         ("a CHECK (a > 0)", "a", "CHECK ( a > 0 )"),
         ("a CHECK (a > 0)", "a CHECK (a > 1)", "CHECK ( a > 0 )"),
@@ -122,27 +120,27 @@ fn what_is_only_called_the_same_is_said() {
         (
             "a); CREATE UNIQUE INDEX i ON t (a); --",
             "a); CREATE INDEX i ON t (a); --",
-            "the index i is another one",
+            "the index i differs",
         ),
         (
             "a); CREATE INDEX i ON t (a) WHERE a > 1; --",
             "a); CREATE INDEX i ON t (a); --",
-            "the index i is another one",
+            "the index i differs",
         ),
         (
             "a, b); CREATE INDEX i ON t (a); --",
             "a, b); CREATE INDEX i ON t (b); --",
-            "the index i is another one",
+            "the index i differs",
         ),
         (
             "a); CREATE TRIGGER r AFTER INSERT ON t BEGIN DELETE FROM t; END; --",
             "a); CREATE TRIGGER r AFTER INSERT ON t BEGIN SELECT 1; END; --",
-            "the trigger r is another one",
+            "the trigger r differs",
         ),
         (
             "a); CREATE VIEW v AS SELECT a FROM t; --",
             "a); CREATE VIEW v AS SELECT a FROM t WHERE a; --",
-            "the view v is another one",
+            "the view v differs",
         ),
     ] {
         let of =

@@ -17,7 +17,7 @@ pub(crate) fn files(texts: &[&str]) -> Migrations {
 }
 
 pub(crate) fn apply(db: &Connection, texts: &[&str]) -> Result<Vec<Done>, Error> {
-    up(db, &files(texts), &Options::at(NOW_MS), &mut |_| {})
+    up(db, &files(texts), &Options::new(NOW_MS), &mut |_| {})
 }
 
 pub(crate) fn versions(done: &[Done]) -> Vec<u32> {

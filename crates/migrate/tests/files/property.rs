@@ -34,7 +34,7 @@ proptest! {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let all = files(&texts);
         let db = Connection::open_in_memory().unwrap();
-        let result = up(&db, &all, &Options::at(NOW_MS), &mut |_| {});
+        let result = up(&db, &all, &Options::new(NOW_MS), &mut |_| {});
         let done = applied(&db).unwrap();
         let numbers: Vec<u32> = done.iter().map(|one| one.version).collect();
         prop_assert_eq!(&numbers, &(1..=u32::try_from(done.len()).unwrap()).collect::<Vec<_>>());
@@ -49,11 +49,11 @@ proptest! {
         let reference = Connection::open_in_memory().unwrap();
         for last in 1..=done.len() {
             let some = files(&texts[..last]);
-            up(&reference, &some, &Options::at(NOW_MS), &mut |_| {}).unwrap();
+            up(&reference, &some, &Options::new(NOW_MS), &mut |_| {}).unwrap();
         }
         prop_assert_eq!(dump(&db), dump(&reference));
         // Again: the same, and nothing more.
-        let again = up(&db, &all, &Options::at(NOW_MS), &mut |_| {});
+        let again = up(&db, &all, &Options::new(NOW_MS), &mut |_| {});
         prop_assert_eq!(again.is_err(), result.is_err());
         prop_assert_eq!(dump(&db), dump(&reference));
     }

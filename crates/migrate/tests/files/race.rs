@@ -23,7 +23,7 @@ fn the_second_waits_and_finds_it_done() {
     let (waits, is_waiting) = mpsc::channel();
     std::thread::scope(|scope| {
         let first = scope.spawn(move || {
-            up(&open(path), all, &Options::at(NOW_MS), &mut |event| {
+            up(&open(path), all, &Options::new(NOW_MS), &mut |event| {
                 if let Event::Statement {
                     line: 1,
                     words: "CREATE TABLE a (x)",
@@ -40,7 +40,7 @@ fn the_second_waits_and_finds_it_done() {
         let second = up(
             &open(path),
             all,
-            &Options::at(NOW_MS),
+            &Options::new(NOW_MS),
             &mut |event| match event {
                 Event::Waiting { .. } => waits.send(()).unwrap(),
                 Event::Elsewhere { file } => elsewhere += file.version(),
@@ -60,8 +60,7 @@ fn patience_ends() {
     let path = dir.path().join("app.sqlite3");
     let holder = open(&path);
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let mut options = Options::at(NOW_MS);
-    options.patience = Duration::from_millis(10);
+    let options = Options::new(NOW_MS).lock_wait(Duration::from_millis(10));
     let error = up(&open(&path), &files(&["SELECT 1"]), &options, &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error}");
 }
@@ -84,7 +83,7 @@ fn a_crowd_applies_each_once() {
                 scope.spawn(move || {
                     let db = open(path);
                     barrier.wait();
-                    versions(&up(&db, all, &Options::at(NOW_MS), &mut |_| {}).unwrap())
+                    versions(&up(&db, all, &Options::new(NOW_MS), &mut |_| {}).unwrap())
                 })
             };
             let crowd: Vec<_> = (0..6).map(|_| one()).collect();
@@ -108,11 +107,11 @@ fn what_another_process_applied_is_compared_again() {
     let theirs = files(&["CREATE TABLE a (x)", "CREATE TABLE other (x)"]);
     let db = open(path);
     let mut went = false;
-    let error = up(&db, &mine, &Options::at(NOW_MS), &mut |event| {
+    let error = up(&db, &mine, &Options::new(NOW_MS), &mut |event| {
         if let Event::Applied(_) = event
             && !std::mem::replace(&mut went, true)
         {
-            up(&open(path), &theirs, &Options::at(NOW_MS), &mut |_| {}).unwrap();
+            up(&open(path), &theirs, &Options::new(NOW_MS), &mut |_| {}).unwrap();
         }
     });
     assert!(matches!(error, Err(Error::Edited { .. })), "{error:?}");
@@ -132,7 +131,7 @@ fn a_reader_is_waited_for_at_the_commit() {
     let all = &files(&["CREATE TABLE a (x)"]);
     // Longer than SQLite's own wait: it is told of after the first try.
     let mut waited = 0;
-    let done = up(&open(path), all, &Options::at(NOW_MS), &mut |event| {
+    let done = up(&open(path), all, &Options::new(NOW_MS), &mut |event| {
         if let Event::Waiting { file } = event {
             waited += file.version();
             reader.execute_batch("COMMIT").unwrap();
@@ -143,8 +142,7 @@ fn a_reader_is_waited_for_at_the_commit() {
     reader.execute_batch("BEGIN").unwrap();
     assert_eq!(one::<i64>(&reader, "SELECT x FROM there"), 1);
     let all = &files(&["CREATE TABLE a (x)", "CREATE TABLE b (x)"]);
-    let mut options = Options::at(NOW_MS);
-    options.patience = Duration::from_millis(10);
+    let options = Options::new(NOW_MS).lock_wait(Duration::from_millis(10));
     let error = up(&open(path), all, &options, &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error}");
     reader.execute_batch("COMMIT").unwrap();
@@ -162,9 +160,9 @@ fn a_commit_that_waits_lets_others_read() {
     let hanging = open(path);
     hanging.execute_batch("BEGIN").unwrap();
     assert_eq!(one::<i64>(&hanging, "SELECT x FROM there"), 1);
-    let mut options = Options::at(NOW_MS);
-    options.patience = Duration::from_secs(30);
-    options.commit_patience = Duration::from_millis(10);
+    let options = Options::new(NOW_MS)
+        .lock_wait(Duration::from_secs(30))
+        .commit_wait(Duration::from_millis(10));
     let (mut begun, mut read) = (0, 0);
     let done = up(
         &open(path),

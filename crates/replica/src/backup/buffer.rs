@@ -43,7 +43,7 @@ impl Buffer {
         self.len = 0;
     }
 
-    /// Takes in as much as there is room for, and says how much that was.
+    /// Takes as many bytes as fit, and returns how many that were.
     pub(super) fn fill(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(Self::CAPACITY - self.len);
         let at = self.start + self.len;

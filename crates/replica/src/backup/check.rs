@@ -7,13 +7,14 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use super::cancel::Cancel;
 use super::compression::{Compression, decoder};
 use super::direct::DirectFile;
 use super::error::{Error, Result};
 use super::source::open_immutable;
-use super::temporary::Temporary;
+use super::temporary::create;
 use crate::Progress;
+use monolite_platform::cancel::Cancel;
+use monolite_platform::durable::Temporary;
 
 /// How thoroughly a finished copy is looked at before it gets its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +98,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// As [`check`], for a copy that is compressed: it is unpacked into a file
-/// beside it, and that is checked.
+/// next to it, and that is checked.
 pub(super) fn check_compressed(
     db: &Path,
     packed: &Temporary,
@@ -108,7 +109,7 @@ pub(super) fn check_compressed(
     cancel: &Cancel,
 ) -> Result<()> {
     let path = packed.path();
-    let plain = Temporary::beside(packed.target(), 0o600)?;
+    let plain = create(packed.target(), 0o600)?;
     progress.begin("unpacking", Some(bytes));
     let unpacked = File::open(path)
         .and_then(|file| decoder(file, compression))

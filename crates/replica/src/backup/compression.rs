@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 /// How a copy is written. The levels are fast ones, since the database is held
-/// still meanwhile, and its pages gain little from others.
+/// still meanwhile, and its pages gain little from other pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
     /// As it is.

@@ -7,12 +7,12 @@ use super::error::Result;
 use super::reader::CopyReader;
 use super::source::Source;
 
-/// How long to wait for a database that another process locks, unless told.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a database that another process locks, by default.
+pub(super) const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// One committed state of a database, held still by a read transaction.
 ///
-/// Writers in WAL mode are not held up, only their WAL cannot begin anew
+/// Writers in WAL mode are not held up, only their WAL cannot be reset
 /// meanwhile; in rollback mode they wait until all has been read, or this is
 /// dropped.
 ///
@@ -39,7 +39,7 @@ impl Copy {
     /// # Errors
     /// There is no database, or it cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_within(path, PATIENCE)
+        Self::open_within(path, LOCK_WAIT_MAX)
     }
 
     /// As [`Copy::open`], waiting for `patience`.

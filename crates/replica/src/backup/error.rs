@@ -1,5 +1,6 @@
 //! Everything that can go wrong with a copy, one clear line each.
 
+use monolite_platform::cancel::Cancelled;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use rusqlite::ErrorCode;
 /// What this module returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it. No error leaves a part of
+/// What was being done, to what, and how to fix it. No error leaves a part of
 /// a copy behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,9 +41,9 @@ pub enum Error {
         /// How long was waited, in milliseconds.
         waited_ms: u128,
     },
-    /// Reading needs SQLite to repair the database, or to create files beside
+    /// Reading needs SQLite to repair the database, or to create files next to
     /// it, and neither is allowed.
-    #[error("{} has a WAL or a journal beside it, and reading it needs to write there; run this as a user who may", .path.display())]
+    #[error("{} has a WAL or a journal, and reading it needs to write there; run this as a user who may", .path.display())]
     NeedsWriting {
         /// The database's path.
         path: PathBuf,
@@ -80,13 +81,13 @@ pub enum Error {
         path: PathBuf,
     },
     /// SQLite would take this file for a part of the copy, and damage it.
-    #[error("{} lies beside the copy's name: a database of that name is in use, or its process was killed. Name another file, or remove it if it is no longer needed", .path.display())]
+    #[error("{} exists next to the copy's name: a database of that name is in use, or its process was killed. Name another file, or remove it if it is no longer needed", .path.display())]
     Beside {
         /// The WAL or the journal.
         path: PathBuf,
     },
     /// Found before anything was written.
-    #[error("a copy of {needed} bytes does not fit in {}: {free} bytes are free{}; free some space, or name another place", .dir.display(), reserve(*.kept))]
+    #[error("a copy of {needed} bytes does not fit in {}: {free} bytes are free{}; free some space, or name another path", .dir.display(), reserve(*.kept))]
     NoRoom {
         /// The directory of the copy.
         dir: PathBuf,
@@ -98,7 +99,7 @@ pub enum Error {
         kept: u64,
     },
     /// Found while writing.
-    #[error("the disk that holds {} is full; the unfinished copy was removed. Free some space, or name another place", .path.display())]
+    #[error("the disk that holds {} is full; the unfinished copy was removed. Free some space, or name another path", .path.display())]
     DiskFull {
         /// The copy's path.
         path: PathBuf,
@@ -149,8 +150,14 @@ fn reserve(kept: u64) -> String {
     }
 }
 
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
 impl Error {
-    /// Names the cases that have a mend of their own.
+    /// Names the cases that have a fix of their own.
     pub(super) fn reading(path: &Path, source: rusqlite::Error, waited_ms: u128) -> Self {
         let path = path.into();
         match source.sqlite_error_code() {

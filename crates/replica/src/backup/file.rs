@@ -5,17 +5,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::cancel::Cancel;
 use super::check::{Check, check, check_compressed};
 use super::compression::Compression;
-use super::copy::{Copy, PATIENCE};
+use super::copy::{Copy, LOCK_WAIT_MAX};
 use super::direct::DirectFile;
 use super::error::{Error, Result};
+use super::free_space;
 use super::pump::{Backup, pump};
-use super::room;
-use super::source::beside;
-use super::temporary::{Temporary, directory};
-use crate::{Progress, steps};
+use super::temporary::{create, publish};
+use crate::Progress;
+use monolite_platform::cancel::Cancel;
+use monolite_platform::durable::Temporary;
+use monolite_platform::failpoint;
+use monolite_platform::path::directory;
+use monolite_sqlite_format::sibling_path;
 
 /// How [`to_file`] works.
 #[derive(Debug, Clone)]
@@ -25,7 +28,7 @@ pub struct BackupOptions {
     /// Replace what is there.
     pub overwrite: bool,
     /// Look at the copy before it gets its name. One that is compressed is
-    /// unpacked beside it for that.
+    /// unpacked next to it for that.
     pub check: Check,
     /// How long to wait for a database that another process locks.
     pub patience: Duration,
@@ -39,7 +42,7 @@ impl Default for BackupOptions {
             compression: None,
             overwrite: false,
             check: Check::None,
-            patience: PATIENCE,
+            patience: LOCK_WAIT_MAX,
             cancel: Cancel::default(),
         }
     }
@@ -82,12 +85,12 @@ pub fn to_file(
     let copy = Copy::open_within(db, options.patience)?;
     let db = copy.source().path().to_owned();
     if compression == Compression::None {
-        room::require(directory(out), copy.bytes(), |_| 0)?;
+        free_space::require(directory(out), copy.bytes(), |_| 0)?;
     }
-    let temporary = Temporary::beside(out, mode_of(&db))?;
-    steps::reached("backup.created");
+    let temporary = create(out, mode_of(&db))?;
+    failpoint::reached("backup.created");
     let backup = fill(copy, &temporary, compression, progress, &options.cancel)?;
-    steps::reached("backup.synced");
+    failpoint::reached("backup.synced");
     match (options.check, compression) {
         (Check::None, _) => {}
         (how, Compression::None) => {
@@ -99,7 +102,7 @@ pub fn to_file(
         }
     }
     options.cancel.check()?;
-    temporary.publish(options.overwrite)?;
+    publish(temporary, options.overwrite)?;
     Ok(backup)
 }
 
@@ -146,7 +149,7 @@ fn may_be_written(db: &Path, out: &Path, overwrite: bool) -> Result<()> {
     if let Err(error) = dir.metadata() {
         return Err(Error::file("write in the directory", dir, error));
     }
-    for path in ["-wal", "-journal"].map(|suffix| beside(out, suffix)) {
+    for path in ["-wal", "-journal"].map(|suffix| sibling_path(out, suffix)) {
         if path.metadata().is_ok_and(|metadata| metadata.len() > 0) {
             return Err(Error::Beside { path });
         }

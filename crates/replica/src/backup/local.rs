@@ -24,17 +24,20 @@ pub use self::extents::same_blocks;
 use self::name::{name_of, taken_of};
 #[cfg(target_os = "linux")]
 pub use self::sync::sync;
-use super::cancel::Cancel;
 use super::check::{Check, check};
 use super::compression::Compression;
-use super::copy::{Copy, PATIENCE};
+use super::copy::{Copy, LOCK_WAIT_MAX};
 use super::error::{Error, Result};
 use super::file::{fill, mode_of};
-use super::room;
-use super::temporary::{Temporary, make_directory, remove, sweep, sync_directory};
-use crate::{Progress, steps};
+use super::free_space;
+use super::temporary::{create, publish, remove, sweep};
+use crate::Progress;
+use monolite_platform::cancel::Cancel;
+use monolite_platform::durable::{self, Temporary};
+use monolite_platform::failpoint;
+use monolite_volume::layout;
 
-/// None: only Linux tells.
+/// `None`: known on Linux only.
 ///
 /// # Errors
 /// Never.
@@ -77,7 +80,7 @@ impl Default for TakeOptions {
     fn default() -> Self {
         Self {
             check: Check::Quick,
-            patience: PATIENCE,
+            patience: LOCK_WAIT_MAX,
             cancel: Cancel::default(),
         }
     }
@@ -97,7 +100,7 @@ pub struct Snapshot {
 /// Where the snapshots of `database`, named by its path relative to `volume`,
 /// are kept.
 pub fn directory(volume: &Path, database: &Path) -> PathBuf {
-    volume.join(".monolite").join("snapshots").join(database)
+    layout::snapshots(volume, database)
 }
 
 /// Takes a snapshot of the database at `db` into `dir`, named after `now_ms`.
@@ -124,23 +127,24 @@ pub fn take(
     let target = dir.join(name);
     let copy = Copy::open_within(db, options.patience)?;
     let db = copy.source().path().to_owned();
-    make_directory(dir)?;
+    durable::make_directories(dir, 0o700)
+        .map_err(|error| Error::file("create the directory", dir, error))?;
     if target.symlink_metadata().is_ok() {
         return Err(Error::Exists { path: target });
     }
-    sweep(dir, |of| taken_of(of).is_some())?;
-    let temporary = Temporary::beside(&target, mode_of(&db))?;
-    steps::reached("snapshot.created");
+    sweep(dir)?;
+    let temporary = create(&target, mode_of(&db))?;
+    failpoint::reached("snapshot.created");
     if let Some(copy) = shared(copy, &temporary, options, progress)? {
-        room::require(dir, copy.bytes(), kept)?;
+        free_space::require(dir, copy.bytes(), kept)?;
         let (how, cancel) = (Compression::None, &options.cancel);
         fill(copy, &temporary, how, progress, cancel)?;
     }
     let bytes = sync_whole(&temporary)?;
-    steps::reached("snapshot.synced");
+    failpoint::reached("snapshot.synced");
     check(&db, &temporary, options.check, progress, &options.cancel)?;
     options.cancel.check()?;
-    temporary.publish(false)?;
+    publish(temporary, false)?;
     Ok(Snapshot {
         path: target,
         taken_ms,
@@ -198,10 +202,11 @@ pub fn prune(dir: &Path, now_ms: i64, days: u32) -> Result<Vec<Snapshot>> {
         }
     }
     if !snapshots.is_empty() {
-        sync_directory(dir)?;
+        durable::sync_directory(dir)
+            .map_err(|error| Error::file("sync the directory", dir, error))?;
     }
     if dir.exists() {
-        sweep(dir, |of| taken_of(of).is_some())?;
+        sweep(dir)?;
     }
     Ok(snapshots)
 }

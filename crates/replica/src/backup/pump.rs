@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::cancel::Cancel;
 use super::compression::{Compression, Encoder};
 use super::copy::Copy;
 use super::error::{Error, Result};
 use crate::Progress;
+use monolite_platform::cancel::Cancel;
 
 /// A copy that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

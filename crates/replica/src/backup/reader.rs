@@ -17,7 +17,7 @@ const BUFFERS: usize = 4;
 ///
 /// The read transaction ends once the last page is read, or when this is
 /// dropped. Take either the pages or the bytes; those of `Read` come from the
-/// same place. An [`Error`] is inside the [`io::Error`] of `Read`.
+/// same position. An [`Error`] is inside the [`io::Error`] of `Read`.
 #[derive(Debug)]
 pub struct CopyReader {
     page_size: u32,
@@ -53,7 +53,7 @@ impl CopyReader {
             .spawn(move || read(source, &from_writer, &to_writer))
             .map_err(|error| Error::file("start a thread to read", &path, error))?;
         for _ in 0..BUFFERS {
-            // There is room, and if the thread is gone, it has told why.
+            // There is space in the buffer, and a thread that is gone has reported why.
             let _ = empty.send(Buffer::new());
         }
         Ok(Self {

@@ -1,6 +1,5 @@
 //! A database as it is now, held still by a read transaction.
 
-use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
 use std::ops::ControlFlow;
@@ -9,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use monolite_sqlite_format::sibling_path;
 use monolite_sqlite_pages::Pages;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -30,7 +30,7 @@ pub(super) struct Source {
 impl Source {
     /// Waits for `patience` if another process keeps readers out.
     pub(super) fn open(path: &Path, patience: Duration) -> Result<Self> {
-        // SQLite follows links, too: what lies beside the file is beside this.
+        // SQLite follows links, too: the WAL of the link's target is next to the target.
         let resolved = path.canonicalize().and_then(|path| {
             let metadata = path.metadata()?;
             Ok((path, metadata))
@@ -57,7 +57,7 @@ impl Source {
     }
 
     fn begin(path: PathBuf, before: Stamp, frozen: bool, patience: Duration) -> Result<Self> {
-        let had_wal = beside(&path, "-wal").exists();
+        let had_wal = sibling_path(&path, "-wal").exists();
         let at = |error| Error::reading(&path, error, patience.as_millis());
         rustix::fs::access(&path, Access::READ_OK)
             .map_err(|error| Error::file("read", &path, error.into()))?;
@@ -164,7 +164,7 @@ impl Source {
 }
 
 /// Opens a database file that nobody writes: without locks, and without making
-/// anything beside it.
+/// anything next to it.
 pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_bytes() {
@@ -184,18 +184,11 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     )
 }
 
-/// The path of what SQLite keeps beside a database.
-pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(database);
-    name.push(suffix);
-    name.into()
-}
-
 /// True if nobody has the database open in WAL mode, and nothing of it is
 /// elsewhere than in its file.
 fn is_alone(database: &Path) -> bool {
     let missing = |suffix| {
-        let metadata = beside(database, suffix).symlink_metadata();
+        let metadata = sibling_path(database, suffix).symlink_metadata();
         metadata.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     missing("-wal") && missing("-shm") && missing("-journal")

@@ -1,5 +1,5 @@
-//! Reads one database: its log while it has one, and tells every destination's
-//! inbox what was committed.
+//! Reads one database: its log while it has one. What was committed is added to
+//! the pending changes of every destination.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,32 +9,32 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::inbox::Inbox;
+use super::pending::Pending;
 use crate::class::ErrorClass;
-use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::wal::{Budget, Slide, Tail};
+use crate::wal::{Advance, Budget, WalReader, checkpoint};
+use monolite_platform::clock::Clock;
 
-/// Requests for a slide that may wait: one of each destination, and a few.
-const REQUESTS: usize = 16;
-/// The pauses between two looks whether frames were committed that were there:
-/// doubled from the first to the last.
-const PENDING: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// No commit takes longer to be synced.
-const PENDING_AT_MOST: Duration = Duration::from_secs(300);
-/// The pause after a slide that found nothing in the log: the first commit
-/// after that is to be met soon.
-const SOON: Duration = Duration::from_millis(2);
-/// Between two tries to have a log reset that somebody still reads.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
+/// Requests for a read that may wait: one of each destination, and a few.
+const REQUESTS_MAX: usize = 16;
+/// The pauses between two reads while the log has frames that are not committed
+/// yet: doubled from the first to the last.
+const UNCOMMITTED_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// After so long, uncommitted frames count as left by a writer that died.
+const UNCOMMITTED_MAX: Duration = Duration::from_secs(300);
+/// The pause after a read that found the whole log in the database: the next
+/// read makes the commits after a reset fast again.
+const AFTER_RESET_PAUSE: Duration = Duration::from_millis(2);
+/// The longest pause between two tries to reset a log that somebody reads.
+const RESET_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Between two tries to read a database that cannot be read: after a transient
 /// error, and after a permanent one. A write to it is met at once.
-const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// What is committed to a database whose file is gone is taken for so long: its
-/// app may have it open.
-const GONE: Duration = Duration::from_secs(60);
+const REOPEN_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// How long a database is still read whose file was deleted: its app may have it
+/// open, and commit to it.
+const DELETED_MAX: Duration = Duration::from_secs(60);
 /// A database without a log is compared page by page, while its writers wait:
-/// not before nobody wrote for so long.
+/// only after this long without writes.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// What the tasks of one volume share.
@@ -61,60 +61,60 @@ impl Handle {
         self.written.notify_one();
     }
 
-    /// Returns once everything that was committed before this is in the
-    /// inboxes.
+    /// Returns once everything that was committed before this call is pending for
+    /// all destinations.
     ///
     /// # Errors
-    /// The database cannot be read now, or is given up.
-    pub(super) async fn slide(&self) -> Result<(), ()> {
+    /// The database cannot be read now, or is no longer followed.
+    pub(super) async fn read_now(&self) -> Result<(), ()> {
         let (done, answer) = oneshot::channel();
         self.requests.send(done).await.map_err(|_| ())?;
         answer.await.map_err(|_| ())
     }
 }
 
-/// Is told why a database cannot be read, and when it can be.
-pub(super) type Tell = Arc<dyn Fn(Option<&Error>) + Send + Sync>;
+/// Called with the reason why a database cannot be read, and with `None` once it
+/// can be.
+pub(super) type OnProblem = Arc<dyn Fn(Option<&Error>) + Send + Sync>;
 
-/// How the database keeps its changes.
-enum Journal {
-    /// In a log, which is followed.
-    Wal(Box<Tail>),
-    /// Otherwise: nobody can follow that, so that all pages are compared.
+/// How the database is read, by its journal mode.
+enum Source {
+    /// WAL: the log is followed.
+    Wal(Box<WalReader>),
+    /// Another mode, which cannot be followed: all pages are compared.
     Rollback,
 }
 
 /// The task.
 pub(super) struct Database {
     path: PathBuf,
-    inboxes: Vec<Arc<Inbox>>,
+    queues: Vec<Arc<Pending>>,
     shared: Arc<Shared>,
-    /// Between two slides.
+    /// Between two reads.
     pause: Duration,
     written: Arc<Notify>,
     requests: mpsc::Receiver<oneshot::Sender<()>>,
-    journal: Option<Journal>,
-    /// Of the file that is open: another one may get its name.
+    source: Option<Source>,
+    /// Of the open file: another file may get its name.
     inode: Option<(u64, u64)>,
-    /// The next look is worth more than its pause.
+    /// The log can be reset: the next read is to come soon.
     soon: bool,
-    /// Size and time of a database without a log, when it was compared last.
+    /// Size and time of a database without a log at its last comparison.
     stamp: Option<(u64, SystemTime)>,
-    /// Since when the file that is open has no name.
-    gone: Option<Instant>,
-    problem: Tell,
+    /// Since when the open file has no name.
+    deleted: Option<Instant>,
+    problem: OnProblem,
 }
 
 impl Database {
-    /// `problem` is told why the database cannot be read, and when it can be.
     pub(super) fn new(
         path: &Path,
-        inboxes: Vec<Arc<Inbox>>,
+        queues: Vec<Arc<Pending>>,
         shared: Arc<Shared>,
         pause: Duration,
-        problem: Tell,
+        problem: OnProblem,
     ) -> (Self, Handle) {
-        let (requests, receiver) = mpsc::channel(REQUESTS);
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let written = Arc::new(Notify::new());
         let handle = Handle {
             written: written.clone(),
@@ -122,15 +122,15 @@ impl Database {
         };
         let database = Self {
             path: path.into(),
-            inboxes,
+            queues,
             shared,
             pause,
             written,
             requests: receiver,
-            journal: None,
+            source: None,
             inode: None,
             soon: false,
-            gone: None,
+            deleted: None,
             stamp: None,
             problem,
         };
@@ -139,11 +139,11 @@ impl Database {
 
     /// Until all handles are gone.
     pub(super) async fn run(mut self) {
-        // When the next look is allowed, and when one is due without a word.
+        // When the next read is allowed, and when one is due without an event.
         let mut next = Instant::now();
         let mut due = Some(next);
-        let mut patience = self.pause;
-        let mut pending = (PENDING.0, Instant::now());
+        let mut reset_pause = self.pause;
+        let mut pending = (UNCOMMITTED_PAUSE.0, Instant::now());
         let mut answers = Vec::new();
         loop {
             let again = async {
@@ -177,101 +177,106 @@ impl Database {
                     true
                 }
             };
-            // All that asked before this look are answered by it.
+            // All requests that came before this read are answered by it.
             while let Ok(request) = self.requests.try_recv() {
                 answers.push(request);
             }
-            let result = self.look(written).await;
-            match (&result, &self.journal) {
+            let result = self.read(written).await;
+            match (&result, &self.source) {
                 (Err(error), _) => (self.problem)(Some(error)),
-                (Ok(_), Some(Journal::Rollback)) => {
+                (Ok(_), Some(Source::Rollback)) => {
                     let path = self.path.clone();
                     (self.problem)(Some(&Error::NotWal { path }));
                 }
                 (Ok(_), _) => (self.problem)(None),
             }
             let now = Instant::now();
-            next = now + if self.soon { SOON } else { self.pause };
-            // Somebody reads for long, so that the log stays long: ask less often.
-            patience = match result {
-                Ok(Looked::Again) => (patience * 2).min(LONGEST_PATIENCE),
+            next = now
+                + if self.soon {
+                    AFTER_RESET_PAUSE
+                } else {
+                    self.pause
+                };
+            // A long reader keeps the log long: try to reset it less often.
+            reset_pause = match result {
+                Ok(Outcome::LongLog) => (reset_pause * 2).min(RESET_PAUSE_MAX),
                 _ => self.pause,
             };
             if written && !again_pending {
-                pending = (PENDING.0, now);
+                pending = (UNCOMMITTED_PAUSE.0, now);
             }
             due = match &result {
-                Ok(Looked::Done) => None,
-                Ok(Looked::Pending) => {
+                Ok(Outcome::Done) => None,
+                Ok(Outcome::Uncommitted) => {
                     let (pause, since) = pending;
-                    pending = ((pause * 2).min(PENDING.1), since);
-                    (since.elapsed() < PENDING_AT_MOST).then(|| now + pause)
+                    pending = ((pause * 2).min(UNCOMMITTED_PAUSE.1), since);
+                    (since.elapsed() < UNCOMMITTED_MAX).then(|| now + pause)
                 }
-                Ok(Looked::Again) => Some(now + patience),
-                // Nobody tells of writes to what has no name.
-                Ok(Looked::Gone) => self.journal.is_some().then_some(next),
-                Err(error) if error.class() == ErrorClass::Permanent => Some(now + REOPEN.1),
-                Err(_) => Some(now + REOPEN.0),
+                Ok(Outcome::LongLog) => Some(now + reset_pause),
+                // No event comes for a file without a name.
+                Ok(Outcome::Deleted) => self.source.is_some().then_some(next),
+                Err(error) if error.class() == ErrorClass::Permanent => Some(now + REOPEN_PAUSE.1),
+                Err(_) => Some(now + REOPEN_PAUSE.0),
             };
-            // Of a file that is gone there is nothing more to take.
-            let well = result.is_ok() && (self.journal.is_some() || self.inode.is_none());
+            // A deleted file that is no longer open cannot be read.
+            let well = result.is_ok() && (self.source.is_some() || self.inode.is_none());
             for answer in answers.drain(..).filter(|_| well) {
                 let _ = answer.send(());
             }
         }
         // SQLite's close may wait for the disk.
-        let journal = self.journal.take();
-        let _ = tokio::task::spawn_blocking(|| drop(journal)).await;
+        let source = self.source.take();
+        let _ = tokio::task::spawn_blocking(|| drop(source)).await;
     }
 
-    /// Takes what there is to take. `written`: somebody may have written.
-    async fn look(&mut self, written: bool) -> Result<Looked> {
+    /// Reads what was committed. `written`: somebody may have written.
+    async fn read(&mut self, written: bool) -> Result<Outcome> {
         self.soon = false;
         let inode = inode(&self.path);
         if inode != self.inode {
-            // Another file, or none. What is open has no name any more, and
-            // may have commits all the same that were not taken yet, or may
-            // get some: its app has it open.
-            if let Some(Journal::Wal(tail)) = self.journal.take() {
-                let slid = self.slide(tail, false).await;
-                let gone = *self.gone.get_or_insert_with(Instant::now);
-                if inode.is_none() && gone.elapsed() < GONE {
-                    return slid.map(|_| Looked::Gone);
+            // Another file, or none. The open one has no name any more. It may
+            // have commits that were not read yet, or get some, as long as its
+            // app has it open.
+            if let Some(Source::Wal(reader)) = self.source.take() {
+                let read = self.advance(reader, false).await;
+                let since = *self.deleted.get_or_insert_with(Instant::now);
+                if inode.is_none() && since.elapsed() < DELETED_MAX {
+                    return read.map(|_| Outcome::Deleted);
                 }
             }
-            self.journal = None;
-            self.gone = None;
+            self.source = None;
+            self.deleted = None;
             self.inode = inode;
         }
         if inode.is_none() {
-            return Ok(Looked::Gone);
+            return Ok(Outcome::Deleted);
         }
-        match self.journal.take() {
+        match self.source.take() {
             None => self.open().await,
-            Some(Journal::Rollback) => self.compare(written).await,
-            Some(Journal::Wal(tail)) => self.slide(tail, true).await,
+            Some(Source::Rollback) => self.compare(written).await,
+            Some(Source::Wal(reader)) => self.advance(reader, true).await,
         }
     }
 
-    async fn open(&mut self) -> Result<Looked> {
+    async fn open(&mut self) -> Result<Outcome> {
         let (path, budget) = (self.path.clone(), self.shared.budget.clone());
         let opened = self.blocking(move || {
             if !is_wal(&path)? {
-                return Ok(Journal::Rollback);
+                return Ok(Source::Rollback);
             }
-            Ok(Journal::Wal(Box::new(Tail::open(&path, &budget)?)))
+            Ok(Source::Wal(Box::new(WalReader::open(&path, &budget)?)))
         });
         self.stamp = stamp(&self.path);
-        self.journal = Some(opened.await?);
+        self.source = Some(opened.await?);
         self.lost();
-        Ok(Looked::Done)
+        Ok(Outcome::Done)
     }
 
-    async fn compare(&mut self, written: bool) -> Result<Looked> {
-        self.journal = Some(Journal::Rollback);
+    async fn compare(&mut self, written: bool) -> Result<Outcome> {
+        self.source = Some(Source::Rollback);
         let now = stamp(&self.path);
         if !written && now == self.stamp {
-            return Ok(Looked::Done);
+            return Ok(Outcome::Done);
         }
         tokio::time::sleep(QUIET).await;
         let path = self.path.clone();
@@ -280,41 +285,43 @@ impl Database {
         }
         self.stamp = now;
         self.lost();
-        Ok(Looked::Done)
+        Ok(Outcome::Done)
     }
 
     /// `named`: the database is where its path says, and may be checkpointed.
-    async fn slide(&mut self, mut tail: Box<Tail>, named: bool) -> Result<Looked> {
-        let slid = self.blocking(move || {
-            let mut slide = tail.slide();
-            if named && slide.is_ok() {
-                let (back, more) = (*tail).checkpoint(true);
-                tail = back.into();
-                slide = slide.and_then(|slide| Ok(slide.worse(more?.unwrap_or(Slide::Nothing))));
+    async fn advance(&mut self, mut reader: Box<WalReader>, named: bool) -> Result<Outcome> {
+        let read = self.blocking(move || {
+            let mut found = reader.advance();
+            if named && found.is_ok() {
+                let (back, more) = checkpoint(*reader, true);
+                reader = back.into();
+                found = found.and_then(|found| Ok(found.and(more?.unwrap_or(Advance::Nothing))));
             }
-            if matches!(slide, Ok(Slide::Lost)) {
-                tail.forget()?;
+            if matches!(found, Ok(Advance::Lost)) {
+                reader.skip_to_end()?;
             }
-            Ok((tail, slide))
+            Ok((reader, found))
         });
-        let (mut tail, slide) = slid.await?;
-        let (changes, long, pending) = (tail.changes(), tail.is_long(), tail.is_pending());
-        self.soon = tail.is_reset() && !pending;
-        // Also after an error: its pin is held, and it goes on where it was.
-        self.journal = Some(Journal::Wal(tail));
+        let (mut reader, found) = read.await?;
+        let (changes, long) = (reader.changes(), reader.is_long());
+        let uncommitted = reader.is_pending();
+        self.soon = reader.is_resettable() && !uncommitted;
+        // Also after an error: its read transaction is held, and it goes on from
+        // where it was.
+        self.source = Some(Source::Wal(reader));
         let now = self.shared.clock.now_ms();
-        if matches!(slide, Ok(Slide::Lost)) {
+        if matches!(found, Ok(Advance::Lost)) {
             self.lost();
         } else {
-            for inbox in &self.inboxes {
-                inbox.add(&changes, now);
+            for pending in &self.queues {
+                pending.add(&changes, now);
             }
         }
-        slide?;
-        Ok(match (pending, long) {
-            (true, _) => Looked::Pending,
-            (false, true) => Looked::Again,
-            (false, false) => Looked::Done,
+        found?;
+        Ok(match (uncommitted, long) {
+            (true, _) => Outcome::Uncommitted,
+            (false, true) => Outcome::LongLog,
+            (false, false) => Outcome::Done,
         })
     }
 
@@ -330,13 +337,13 @@ impl Database {
 
     fn lost(&self) {
         let now = self.shared.clock.now_ms();
-        for inbox in &self.inboxes {
-            inbox.lost(now);
+        for pending in &self.queues {
+            pending.lost(now);
         }
     }
 }
 
-/// Runs `work` where blocking is allowed, when its turn has come.
+/// Runs `work` on a thread where it may block, with a permit of the readers.
 async fn blocking<T: Send + 'static>(
     shared: Arc<Shared>,
     path: PathBuf,
@@ -349,14 +356,14 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-enum Looked {
+enum Outcome {
     Done,
-    /// A commit is about to be, or never will.
-    Pending,
-    /// The log is long still.
-    Again,
+    /// The log has frames that are not committed yet, or never will be.
+    Uncommitted,
+    /// The log is still long.
+    LongLog,
     /// There is no such file.
-    Gone,
+    Deleted,
 }
 
 fn inode(path: &Path) -> Option<(u64, u64)> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use monolite_ltx::{Checksum, DatabaseChecksums, Encoder, Header, Txid, lock_page};
 
-use super::aside::{Paced, UNWRITTEN};
+use super::blocking::{PacedFile, UNWRITTEN_MAX};
 use crate::error::{Error, Result};
 use crate::map::PageMap;
 use crate::wal::{Changes, Snapshot};
@@ -14,9 +14,9 @@ use crate::wal::{Changes, Snapshot};
 /// Which pages have which checksum now.
 pub(super) type Sums = Vec<(u32, Checksum)>;
 
-/// What is the same in all files of one writer.
+/// Who writes a file, and when.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct By {
+pub(super) struct Writer {
     pub(super) node_id: u64,
     pub(super) timestamp_ms: i64,
 }
@@ -29,7 +29,7 @@ pub(super) struct Encoded {
 }
 
 /// The changes since the map's state as its next transaction.
-pub(super) fn changes(changes: &Changes, map: &PageMap, by: By) -> Result<Encoded> {
+pub(super) fn changes(changes: &Changes, map: &PageMap, writer: Writer) -> Result<Encoded> {
     let (page_size, size) = (changes.page_size(), changes.size());
     let empty = vec![0; page_size as usize];
     let lock = lock_page(page_size);
@@ -46,7 +46,7 @@ pub(super) fn changes(changes: &Changes, map: &PageMap, by: By) -> Result<Encode
         .iter()
         .map(|(pgno, data)| (*pgno, Checksum::of_page(*pgno, data)))
         .collect();
-    let header = next(map, &sums, page_size, size, by);
+    let header = next(map, &sums, page_size, size, writer);
     let bytes = all.len() * page_size as usize / 2 + 1024;
     let mut encoder = Encoder::new(Vec::with_capacity(bytes), header).map_err(of(&header))?;
     for (pgno, data) in all {
@@ -56,8 +56,7 @@ pub(super) fn changes(changes: &Changes, map: &PageMap, by: By) -> Result<Encode
     Ok(Encoded { header, body, sums })
 }
 
-/// What of a snapshot is not as the map says. `checked` is called now and then
-/// and says whether to go on.
+/// The pages of a snapshot whose checksum is not the map's.
 pub(super) fn compare(snapshot: &Snapshot, map: &PageMap) -> Result<Sums> {
     let lock = lock_page(snapshot.page_size());
     let mut differ = Vec::new();
@@ -77,10 +76,10 @@ pub(super) fn difference(
     snapshot: &Snapshot,
     map: &PageMap,
     sums: &Sums,
-    by: By,
+    writer: Writer,
     path: &Path,
 ) -> Result<Header> {
-    let header = next(map, sums, snapshot.page_size(), snapshot.pages(), by);
+    let header = next(map, sums, snapshot.page_size(), snapshot.pages(), writer);
     write(path, header, usize::MAX, |encoder| {
         for (pgno, _) in sums {
             snapshot
@@ -92,22 +91,27 @@ pub(super) fn difference(
 }
 
 /// All pages of a snapshot, which is the map's state, to `path`.
-pub(super) fn whole(snapshot: &Snapshot, map: &PageMap, by: By, path: &Path) -> Result<Header> {
+pub(super) fn whole(
+    snapshot: &Snapshot,
+    map: &PageMap,
+    writer: Writer,
+    path: &Path,
+) -> Result<Header> {
     let header = Header {
         page_size: snapshot.page_size(),
         commit: snapshot.pages(),
         min: Txid::FIRST,
         max: map.txid(),
-        timestamp_ms: by.timestamp_ms,
+        timestamp_ms: writer.timestamp_ms,
         checksums: DatabaseChecksums::Reserved {
             pre: None,
             post: map.checksum(),
         },
         wal: None,
-        node_id: by.node_id,
+        node_id: writer.node_id,
     };
     let lock = header.lock_page();
-    write(path, header, UNWRITTEN, |encoder| {
+    write(path, header, UNWRITTEN_MAX, |encoder| {
         let mut result = Ok(());
         snapshot.each(|pgno, data| {
             if pgno != lock {
@@ -119,20 +123,20 @@ pub(super) fn whole(snapshot: &Snapshot, map: &PageMap, by: By, path: &Path) -> 
     })
 }
 
-fn next(map: &PageMap, sums: &Sums, page_size: u32, size: u32, by: By) -> Header {
+fn next(map: &PageMap, sums: &Sums, page_size: u32, size: u32, writer: Writer) -> Header {
     let txid = Txid(map.txid().0 + 1);
     Header {
         page_size,
         commit: size,
         min: txid,
         max: txid,
-        timestamp_ms: by.timestamp_ms,
+        timestamp_ms: writer.timestamp_ms,
         checksums: DatabaseChecksums::Reserved {
             pre: (txid != Txid::FIRST).then(|| map.checksum()),
             post: map.checksum_after(sums, size),
         },
         wal: None,
-        node_id: by.node_id,
+        node_id: writer.node_id,
     }
 }
 
@@ -140,10 +144,10 @@ fn write(
     path: &Path,
     header: Header,
     unwritten: usize,
-    pages: impl FnOnce(&mut Encoder<BufWriter<Paced>>) -> Result<()>,
+    pages: impl FnOnce(&mut Encoder<BufWriter<PacedFile>>) -> Result<()>,
 ) -> Result<Header> {
     let file = File::create(path).map_err(|error| Error::file(path, error))?;
-    let file = BufWriter::with_capacity(1 << 20, Paced::new(file, unwritten));
+    let file = BufWriter::with_capacity(1 << 20, PacedFile::new(file, unwritten));
     let mut encoder = Encoder::new(file, header).map_err(of(&header))?;
     pages(&mut encoder)?;
     let (mut file, ..) = encoder.finish(None).map_err(of(&header))?;

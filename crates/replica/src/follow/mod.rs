@@ -1,31 +1,32 @@
 //! Follows databases: each commit to every destination, for as long as it runs.
 //!
 //! ```text
-//!  watch ── a file was written ──▶ database ── slide: what was committed
+//!  watch ── a file was written ──▶ database ── reads what was committed
 //!                                     │
-//!                    inbox ◀──────────┴──────────▶ inbox      one a destination
+//!                   pending ◀─────────┴─────────▶ pending     one a destination
 //!                      │                             │
-//!                   shipper                       shipper     LTX file, lease, map
+//!                  uploader                      uploader     LTX file, lease, map
 //!                      ▼                             ▼
 //!               s3://bucket/shop              file:///backup
 //! ```
 
-mod aside;
-mod beside;
+mod background;
+mod blocking;
 mod database;
 mod encode;
 mod flusher;
-mod inbox;
-mod intent;
-mod keeper;
+mod leaser;
 mod node;
+mod pending;
 mod restored;
-mod shipper;
-mod start;
+mod resume;
+mod sent_record;
+mod state_files;
 mod status;
+mod uploader;
 mod volume;
 mod watch;
 
-pub use restored::leads_on;
+pub use restored::record_restored;
 pub use status::{Failure, State, Status};
 pub use volume::{Find, FollowOptions, Follower};

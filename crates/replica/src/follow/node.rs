@@ -1,17 +1,14 @@
-//! Which volume this is: a number of its own, kept on it.
+//! The volume's id: a random number that is kept on it.
 
+use std::io;
 use std::path::Path;
+
+use monolite_platform::durable;
 
 use crate::error::{Error, Result};
 
-/// Tells one start of a machine from any other, on Linux.
-pub(super) fn boot() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().chars().take(8).collect()
-}
-
 /// The volume's id, made at the first call. A copy of the volume has the same
-/// one; the lease keeps the two apart while both live.
+/// one; the lease keeps the two apart while both are in use.
 pub(super) fn id(state: &Path) -> Result<u64> {
     let path = state.join("node");
     let at = |error| Error::file(&path, error);
@@ -19,22 +16,13 @@ pub(super) fn id(state: &Path) -> Result<u64> {
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let id = u64::from_str_radix(text.trim(), 16);
-            return id.map_err(|error| at(std::io::Error::other(error)));
+            return id.map_err(|error| at(io::Error::other(error)));
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(at(error)),
     }
-    // Never 0, which means nobody.
+    // Never 0, which means that the writer is not known.
     let id = fastrand::u64(1..);
-    let beside = state.join("node-new");
-    let write = || -> std::io::Result<()> {
-        use std::io::Write;
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(format!("{id:016x}\n").as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, &path)?;
-        std::fs::File::open(state)?.sync_all()
-    };
-    write().map_err(at)?;
+    durable::write(&path, format!("{id:016x}\n").as_bytes()).map_err(at)?;
     Ok(id)
 }

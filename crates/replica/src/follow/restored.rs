@@ -1,18 +1,19 @@
-//! What a restore leaves to the follower that comes after it.
+//! Records which state a database was restored to, for the follower that comes
+//! after the restore.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use monolite_ltx::{Checksum, Txid};
 
-use super::intent::Intent;
-use super::volume::map_file;
+use super::sent_record::SentRecord;
+use super::state_files::StateFiles;
 use crate::error::{Error, Result};
 use crate::map::PageMap;
 use crate::storage::Destination;
 
-/// Says that the database on the volume is the state `txid` of its replica in
-/// `destination`, or leads on from it, so that a [`Follower`](super::Follower)
-/// with the directory `state` sends what comes after it there. To be said
+/// Records that the database on the volume is the state `txid` of its replica in
+/// `destination`, or follows from it, so that a [`Follower`](super::Follower)
+/// with the directory `state` sends what comes after it there. To be called
 /// before anybody writes to the database.
 ///
 /// With `map`, the checksums of that state's pages, the follower need not
@@ -21,7 +22,7 @@ use crate::storage::Destination;
 ///
 /// # Errors
 /// The directory cannot be made or written.
-pub fn leads_on(
+pub fn record_restored(
     state: &Path,
     destination: &Destination,
     database: &str,
@@ -29,19 +30,15 @@ pub fn leads_on(
     map: Option<&PageMap>,
 ) -> Result<()> {
     std::fs::create_dir_all(state).map_err(|error| Error::file(state, error))?;
-    let path = map_file(state, destination.name(), database);
+    let files = StateFiles::new(state, destination.name(), database);
     if let Some(map) = map {
+        let path = files.map();
         map.save(&path).map_err(|error| Error::file(&path, error))?;
     }
-    let path = file(&path);
-    // Files are never overwritten: their number alone tells the state.
+    let path = files.restored();
+    // Files are never overwritten: their number alone identifies the state.
     let point = (txid, map.map_or(Checksum::EMPTY, PageMap::checksum));
-    Intent::new(point)
+    SentRecord::new(point)
         .write(&path)
         .map_err(|error| Error::file(&path, error))
-}
-
-/// Beside the map.
-pub(super) fn file(map: &Path) -> PathBuf {
-    map.with_extension("restored")
 }

@@ -6,24 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use monolite_ltx::Checksum;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::database::{Database, Handle, Shared};
 use super::flusher::Flusher;
-use super::inbox::Inbox;
-use super::keeper::{Keeper, Turn};
+use super::leaser::{Leaser, WritePermit};
 use super::node;
-use super::shipper::{Settings, Shipper};
+use super::pending::Pending;
+use super::state_files::StateFiles;
 use super::status::{Board, Failure, Status};
+use super::uploader::{Settings, Uploader};
 use super::watch::{Event, Watch};
-use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::history::Policy;
 use crate::storage::{Destination, Node};
 use crate::wal::{Budget, check_sqlite};
+use monolite_platform::clock::{Clock, SystemClock};
 
 /// Databases that are followed, at most; each needs about ten descriptors.
 const MAX_DATABASES: usize = 5000;
@@ -31,8 +31,9 @@ const MAX_DATABASES: usize = 5000;
 const READERS: usize = 4;
 /// Databases whose pages are all compared at the same moment.
 const COMPARERS: usize = 2;
-/// The pause between two looks at a log that is written all the time.
-const SLIDE_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// The shortest and the longest pause between two reads of a log that is written
+/// all the time.
+const READ_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// The shortest sync interval.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -52,19 +53,20 @@ pub struct FollowOptions {
     pub policy: Policy,
     /// Old files are merged and deleted so often, while there are changes.
     /// Default: 5 minutes.
-    pub tend_every: Duration,
-    /// What could go on beside a sync (merges, deletions, snapshots) is done
-    /// before it is over: for who comes for one sync only. Default: no.
-    pub finish: bool,
+    pub maintain_every: Duration,
+    /// Whether a sync waits for the work that goes on in the background (merges,
+    /// deletions, snapshots): for a process that ends after one sync. Default:
+    /// no.
+    pub wait_for_background: bool,
     /// Bytes of memory for pages on their way, for all databases together.
     /// Default 32 MiB. What does not fit is read from the database later.
     pub memory: usize,
     /// Send this volume's databases also where the replica holds a state that
     /// is not an older one of theirs. That state stays restorable.
     pub take_over: bool,
-    /// This machine's name, for those who want to write there as well.
+    /// This machine's name, as shown on another machine that wants the lease.
     pub host: String,
-    /// Tells the time.
+    /// The source of time.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -74,8 +76,8 @@ impl Default for FollowOptions {
             sync_interval: Duration::from_secs(1),
             snapshot_every: Duration::from_secs(24 * 3600),
             policy: Policy::default(),
-            tend_every: Duration::from_secs(300),
-            finish: false,
+            maintain_every: Duration::from_secs(300),
+            wait_for_background: false,
             memory: 32 << 20,
             take_over: false,
             host: String::new(),
@@ -97,7 +99,7 @@ struct Inner {
     find: Find,
     options: FollowOptions,
     node_id: u64,
-    destinations: Vec<(Destination, Arc<Keeper>)>,
+    destinations: Vec<(Destination, Arc<Leaser>)>,
     shared: Arc<Shared>,
     followed: Mutex<HashMap<PathBuf, Followed>>,
     names: Notify,
@@ -108,11 +110,11 @@ struct Inner {
 #[derive(Clone)]
 struct Followed {
     handle: Handle,
-    shipped: Vec<Shipped>,
+    uploads: Vec<Upload>,
     problem: Arc<Mutex<Problem>>,
 }
 
-/// What its reader has to say.
+/// What the task that reads it reports.
 #[derive(Default, Clone)]
 struct Problem {
     /// Why it cannot be read.
@@ -121,10 +123,10 @@ struct Problem {
 }
 
 #[derive(Clone)]
-struct Shipped {
+struct Upload {
     flusher: Flusher,
     board: Arc<Board>,
-    inbox: Arc<Inbox>,
+    pending: Arc<Pending>,
 }
 
 impl Follower {
@@ -135,7 +137,7 @@ impl Follower {
     /// # Errors
     /// The program's SQLite is too old, the state directory cannot be written, or
     /// the kernel does not let the volume be watched. Not: a destination that cannot be reached, which is
-    /// tried again for ever and told in [`status`](Self::status).
+    /// tried again for ever and reported by [`status`](Self::status).
     pub fn start(
         volume: &Path,
         state: &Path,
@@ -147,13 +149,13 @@ impl Follower {
         let node_id = node::id(state)?;
         let node = Node {
             // A copy of the volume on another machine has the same number.
-            node: format!("{node_id:016x}-{}", node::boot()),
+            node: format!("{node_id:016x}-{}", boot(&*options.clock)),
             host: options.host.clone(),
             pid: Some(std::process::id()),
         };
         let destinations = destinations
             .into_iter()
-            .map(|d| (d.clone(), Arc::new(Keeper::new(&d, node.clone()))))
+            .map(|d| (d.clone(), Arc::new(Leaser::new(&d, node.clone()))))
             .collect();
         let inner = Arc::new(Inner {
             volume: volume.into(),
@@ -172,8 +174,8 @@ impl Follower {
             names: Notify::new(),
             tasks: Mutex::default(),
         });
-        let told = inner.clone();
-        let watch = Watch::start(volume, move |event| told.tell(&event))
+        let watcher = inner.clone();
+        let watch = Watch::start(volume, move |event| watcher.handle(&event))
             .map_err(|error| Error::file(volume, error.into()))?;
         // After the watch began: what comes meanwhile is not missed.
         let finder = tokio::spawn(find_databases(inner.clone()));
@@ -184,7 +186,7 @@ impl Follower {
         })
     }
 
-    /// How each database does in each destination, by name.
+    /// The status of each database in each destination, by name.
     #[must_use]
     pub fn status(&self) -> Vec<Status> {
         let now = self.inner.shared.clock.now_ms();
@@ -192,9 +194,9 @@ impl Follower {
         for followed in self.inner.followed().values() {
             let problem = followed.problem.lock();
             let problem = problem.unwrap_or_else(PoisonError::into_inner).clone();
-            for shipped in &followed.shipped {
-                let mut status = shipped.board.read();
-                let since = shipped.inbox.since_ms();
+            for upload in &followed.uploads {
+                let mut status = upload.board.read();
+                let since = upload.pending.since_ms();
                 status.lag_ms = since.map_or(0, |ms| u64::try_from(now - ms).unwrap_or(0));
                 status.failure = problem.failure.clone().or(status.failure);
                 status.advice = problem.advice.clone().or(status.advice);
@@ -221,9 +223,9 @@ impl Follower {
             let mut flushes = JoinSet::new();
             for followed in self.inner.followed().values().cloned() {
                 flushes.spawn(async move {
-                    followed.handle.slide().await?;
-                    // Each destination, whatever the others do.
-                    let flushes = followed.shipped.iter().map(|s| s.flusher.flush());
+                    followed.handle.read_now().await?;
+                    // Each destination, even if another one fails.
+                    let flushes = followed.uploads.iter().map(|s| s.flusher.flush());
                     let flushed = join_all(flushes).await;
                     flushed.into_iter().collect::<Result<(), ()>>()
                 });
@@ -251,11 +253,11 @@ impl Follower {
         let Some(followed) = followed else {
             return Err(Error::Closed);
         };
-        let is_it = |shipped: &&Shipped| shipped.board.read().destination == to;
-        let shipped = followed.shipped.iter().find(is_it).ok_or(Error::Closed)?;
+        let is_it = |upload: &&Upload| upload.board.read().destination == to;
+        let upload = followed.uploads.iter().find(is_it).ok_or(Error::Closed)?;
         let all = async {
-            followed.handle.slide().await?;
-            shipped.flusher.flush().await
+            followed.handle.read_now().await?;
+            upload.flusher.flush().await
         };
         match tokio::time::timeout(limit, all).await {
             Ok(Ok(())) => Ok(()),
@@ -263,8 +265,8 @@ impl Follower {
         }
     }
 
-    /// Lets go of a database that is no more. One that gets its name is found
-    /// again.
+    /// Stops following a database that no longer exists. A new file of its name
+    /// is found again.
     pub fn forget(&self, database: &Path) {
         self.inner.followed().remove(database);
     }
@@ -280,21 +282,21 @@ impl Follower {
             })
             .collect();
         if why.is_empty() {
-            why.push("it could not be found out in time".into());
+            why.push("it could not be determined in time".into());
         }
         Error::NotSynced {
             why: why.join("; "),
         }
     }
 
-    /// Stores what is committed, gives the leases back, and ends: all of it
-    /// within `limit`, of which a quarter, and at most 5 s, are for the end.
+    /// Stores what is committed, gives the leases back, and ends, all within
+    /// `limit`. A quarter of it, and at most 5 s, is kept for ending.
     ///
     /// # Errors
     /// As [`sync`](Self::sync); it has ended all the same.
     pub async fn stop(self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
-        let reserve = (limit / 4).min(END);
+        let reserve = (limit / 4).min(END_MAX);
         let synced = self.sync(limit.saturating_sub(reserve)).await;
         self.finder.abort();
         let _ = self.finder.await;
@@ -303,7 +305,7 @@ impl Follower {
         self.inner.followed().clear();
         let mut tasks = std::mem::take(&mut *self.inner.tasks());
         let ended = async { while tasks.join_next().await.is_some() {} };
-        // What hangs in a request that is not answered is not waited for.
+        // A request that gets no answer is not waited for.
         let _ = tokio::time::timeout_at(end - reserve / 2, ended).await;
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
@@ -313,10 +315,19 @@ impl Follower {
     }
 }
 
-/// Between two looks for new databases, however many files come and go.
+/// Characters of the boot's id that are part of the holder's name in a lease.
+const BOOT_CHARS: usize = 8;
+
+/// Identifies one boot of this machine.
+fn boot(clock: &dyn Clock) -> String {
+    clock.boot_id().chars().take(BOOT_CHARS).collect()
+}
+
+/// The pause between two searches for new databases, however many files come and
+/// go.
 const FIND_PAUSE: Duration = Duration::from_millis(250);
-/// The most of a stop's time that is kept for what is under way to end.
-const END: Duration = Duration::from_secs(5);
+/// How much of a stop's time is kept for tasks to end, at most.
+const END_MAX: Duration = Duration::from_secs(5);
 
 async fn find_databases(inner: Arc<Inner>) {
     loop {
@@ -329,13 +340,13 @@ async fn find_databases(inner: Arc<Inner>) {
 }
 
 impl Inner {
-    fn tell(&self, event: &Event) {
+    fn handle(&self, event: &Event) {
         match event {
             Event::Written(path) => {
                 let known = self.followed().get(path).map(|f| f.handle.clone());
                 match known {
                     Some(handle) => handle.written(),
-                    // Its first bytes: a file becomes a database by them.
+                    // Its first bytes: now it may be a database.
                     None => self.names.notify_one(),
                 }
             }
@@ -363,17 +374,17 @@ impl Inner {
     }
 
     fn follow(self: &Arc<Self>, path: &Path) -> Option<Followed> {
-        // Another name cannot be a key everywhere.
+        // A name that is not UTF-8 cannot be a key in every bucket.
         let name = path.strip_prefix(&self.volume).ok()?.to_str()?.to_owned();
         let problem: Arc<Mutex<Problem>> = Arc::default();
-        let told = problem.clone();
-        let inboxes: Vec<_> = (self.destinations.iter())
-            .map(|_| Arc::new(Inbox::new(&self.shared.budget, self.options.memory / 4)))
+        let reported = problem.clone();
+        let queues: Vec<_> = (self.destinations.iter())
+            .map(|_| Arc::new(Pending::new(&self.shared.budget, self.options.memory / 4)))
             .collect();
-        let pause = (self.options.sync_interval / 4).clamp(SLIDE_PAUSE.0, SLIDE_PAUSE.1);
+        let pause = (self.options.sync_interval / 4).clamp(READ_PAUSE.0, READ_PAUSE.1);
         let clock = self.shared.clock.clone();
-        let tell = move |error: Option<&Error>| {
-            let mut problem = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = move |error: Option<&Error>| {
+            let mut problem = reported.lock().unwrap_or_else(PoisonError::into_inner);
             let before = problem.failure.take();
             *problem = match error {
                 None => Problem::default(),
@@ -389,37 +400,37 @@ impl Inner {
         };
         let shared = self.shared.clone();
         let (database, handle) =
-            Database::new(path, inboxes.clone(), shared, pause, Arc::new(tell));
+            Database::new(path, queues.clone(), shared, pause, Arc::new(report));
         let mut tasks = self.tasks();
         tasks.spawn(database.run());
-        let mut shipped = Vec::new();
-        for ((destination, keeper), inbox) in self.destinations.iter().zip(inboxes) {
+        let mut uploads = Vec::new();
+        for ((destination, leaser), pending) in self.destinations.iter().zip(queues) {
             let (flusher, flushes) = Flusher::new();
             let board = Board::new(name.clone(), destination.name().into());
             let board = Arc::new(board);
-            let turn = Arc::new(Turn::new(keeper.clone()));
-            let shipper = Shipper {
+            let permit = Arc::new(WritePermit::new(leaser.clone()));
+            let uploader = Uploader {
                 path: path.into(),
-                replica: destination.replica(&name).with_permit(turn.clone()),
-                turn,
-                inbox: inbox.clone(),
+                replica: destination.replica(&name).with_permit(permit.clone()),
+                permit,
+                pending: pending.clone(),
                 database: handle.clone(),
                 shared: self.shared.clone(),
                 settings: self.settings(),
                 board: board.clone(),
-                map_file: map_file(&self.state, destination.name(), &name),
+                files: StateFiles::new(&self.state, destination.name(), &name),
                 flushes,
             };
-            tasks.spawn(shipper.run());
-            shipped.push(Shipped {
+            tasks.spawn(uploader.run());
+            uploads.push(Upload {
                 flusher,
                 board,
-                inbox,
+                pending,
             });
         }
         Some(Followed {
             handle,
-            shipped,
+            uploads,
             problem,
         })
     }
@@ -429,9 +440,9 @@ impl Inner {
             sync_interval: self.options.sync_interval.max(SHORTEST_INTERVAL),
             snapshot_every: self.options.snapshot_every,
             policy: self.options.policy,
-            tend_every: self.options.tend_every,
+            maintain_every: self.options.maintain_every,
             node_id: self.node_id,
-            finish: self.options.finish,
+            wait_for_background: self.options.wait_for_background,
             take_over: self.options.take_over,
         }
     }
@@ -443,22 +454,4 @@ impl Inner {
     fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Where the map of a database in a destination is saved: a name that people
-/// can read, and a number that tells apart what reads alike.
-pub(crate) fn map_file(state: &Path, destination: &str, database: &str) -> PathBuf {
-    let readable: String = (database.chars())
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '.' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .take(80)
-        .collect();
-    let whole = format!("{destination}\n{database}");
-    let number = Checksum::of_page(0, whole.as_bytes()).get();
-    state.join(format!("{readable}-{number:016x}.map"))
 }

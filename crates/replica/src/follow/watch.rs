@@ -3,7 +3,7 @@
 //! A directory's watch names the file that was written, so that one descriptor
 //! serves any number of databases, and none of them is opened for it. The
 //! kernel joins equal events while they wait; we read at most every
-//! [`AT_MOST_EVERY`], so that hot writers cost no more than slow ones.
+//! [`READ_PAUSE`], so that a busy writer costs no more than a slow one.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -13,17 +13,17 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use monolite_volume::layout;
+use monolite_volume::walk::LEVELS_MAX;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 
-/// Between two looks at the kernel's queue.
-const AT_MOST_EVERY: Duration = Duration::from_millis(10);
-/// Between two looks at all databases while some directory is not watched.
-const BLINDLY: Duration = Duration::from_secs(1);
-/// Levels of directories that are watched: as many as `monolite-volume` looks for
-/// databases in (`walk::LEVELS_MAX`).
-const DEPTH: usize = 32;
+/// The pause between two reads of the kernel's queue.
+const READ_PAUSE: Duration = Duration::from_millis(10);
+/// The pause between two reads of all databases while some directory cannot be
+/// watched.
+const UNWATCHED_PAUSE: Duration = Duration::from_secs(1);
 /// Directories watched, altogether.
 const MAX_DIRECTORIES: usize = 1000;
 
@@ -34,7 +34,7 @@ pub(super) enum Event {
     Written(PathBuf),
     /// Files came or went.
     Names,
-    /// Too much to tell: look at everything.
+    /// Events were lost, or a directory changed: read everything.
     All,
 }
 
@@ -45,25 +45,25 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Calls `tell` for what happens in `volume` and below from now on, from a
+    /// Calls `notify` for what happens in `volume` and below from now on, from a
     /// thread of its own.
     pub(super) fn start(
         volume: &Path,
-        tell: impl Fn(Event) + Send + 'static,
+        notify: impl Fn(Event) + Send + 'static,
     ) -> rustix::io::Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let mut directories = Directories {
             inotify: inotify::init(flags)?,
             volume: volume.into(),
             watched: HashMap::new(),
-            blind: false,
+            incomplete: false,
         };
         directories.find()?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopped = rustix::io::dup(&stop)?;
         let thread = std::thread::Builder::new()
             .name("replica-watch".into())
-            .spawn(move || directories.run(&stopped, &tell))
+            .spawn(move || directories.run(&stopped, &notify))
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
         Ok(Self {
             stop,
@@ -87,7 +87,7 @@ struct Directories {
     volume: PathBuf,
     watched: HashMap<i32, PathBuf>,
     /// Some directory is not watched.
-    blind: bool,
+    incomplete: bool,
 }
 
 impl Directories {
@@ -103,16 +103,16 @@ impl Directories {
         let volume = inotify::add_watch(&self.inotify, &self.volume, what)?;
         self.watched.insert(volume, self.volume.clone());
         let mut level = vec![self.volume.clone()];
-        for _ in 1..DEPTH {
+        for _ in 1..LEVELS_MAX {
             let mut below = Vec::new();
             for dir in level {
                 let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
                 for entry in entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
-                    if entry.file_name() == ".monolite" {
+                    if entry.file_name() == layout::STATE {
                         continue;
                     }
                     if self.watched.len() >= MAX_DIRECTORIES {
-                        self.blind = true;
+                        self.incomplete = true;
                         continue;
                     }
                     match inotify::add_watch(&self.inotify, entry.path(), what) {
@@ -120,7 +120,7 @@ impl Directories {
                         // Gone again, or not ours to read.
                         Err(Errno::NOENT | Errno::ACCESS) => continue,
                         // The system's limit of watches.
-                        Err(_) => self.blind = true,
+                        Err(_) => self.incomplete = true,
                     }
                     below.push(entry.path());
                 }
@@ -130,23 +130,26 @@ impl Directories {
         Ok(())
     }
 
-    fn run(mut self, stop: &OwnedFd, tell: &dyn Fn(Event)) {
-        let pause = Timespec::try_from(AT_MOST_EVERY).ok();
-        let blindly = Timespec::try_from(BLINDLY).ok();
+    fn run(mut self, stop: &OwnedFd, notify: &dyn Fn(Event)) {
+        let pause = Timespec::try_from(READ_PAUSE).ok();
+        let unwatched = Timespec::try_from(UNWATCHED_PAUSE).ok();
         loop {
             let mut fds = [
                 PollFd::from_borrowed_fd(self.inotify.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
             ];
-            let patience = self.blind.then_some(&blindly).and_then(Option::as_ref);
-            let waited = poll(&mut fds, patience);
+            let timeout = self
+                .incomplete
+                .then_some(&unwatched)
+                .and_then(Option::as_ref);
+            let waited = poll(&mut fds, timeout);
             if !fds[1].revents().is_empty() {
                 return;
             }
             match waited {
                 // Some directory could not be watched: look everywhere.
                 Ok(0) => {
-                    tell(Event::All);
+                    notify(Event::All);
                     continue;
                 }
                 Ok(_) => {}
@@ -161,7 +164,7 @@ impl Directories {
             {
                 let _ = self.find();
             }
-            events.into_iter().for_each(tell);
+            events.into_iter().for_each(notify);
             let mut fds = [PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN)];
             if matches!(poll(&mut fds, pause.as_ref()), Ok(1)) {
                 return;
@@ -188,8 +191,8 @@ impl Directories {
                     .file_name()
                     .map(|name| OsStr::from_bytes(name.to_bytes()));
                 if let (Some(name), Some(dir)) = (name, self.watched.get(&event.wd())) {
-                    let database = database(name);
-                    // What lies beside a database comes and goes with its
+                    let database = layout::database_of(name);
+                    // A database's log and journal come and go with its
                     // transactions.
                     if !flags.contains(inotify::ReadFlags::MODIFY) && database == name {
                         events.insert(Event::Names);
@@ -197,24 +200,14 @@ impl Directories {
                     events.insert(Event::Written(dir.join(database)));
                 }
             }
-            // A fast writer makes them faster than they are read: the rest
-            // waits, and becomes less meanwhile, for what is told twice is one.
+            // A fast writer makes them faster than they are read. The rest waits,
+            // and the kernel joins equal events meanwhile.
             if reader.is_buffer_empty() {
                 break;
             }
         }
         events
     }
-}
-
-/// The name of the database whose file or log this is.
-fn database(name: &OsStr) -> &OsStr {
-    let bytes = name.as_bytes();
-    let bytes = [b"-wal".as_slice(), b"-journal", b"-shm"]
-        .iter()
-        .find_map(|suffix| bytes.strip_suffix(*suffix))
-        .unwrap_or(bytes);
-    OsStr::from_bytes(bytes)
 }
 
 #[cfg(test)]
@@ -240,7 +233,7 @@ mod tests {
         std::fs::create_dir(&below).unwrap();
         wait(&Event::All);
         let of_tenant = below.join("one.db");
-        // The new directory is watched before its coming is told.
+        // The new directory is watched before its event is reported.
         std::fs::write(&of_tenant, "1").unwrap();
         wait(&Event::Written(of_tenant));
         drop(watch);

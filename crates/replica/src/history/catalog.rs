@@ -11,10 +11,10 @@ use super::due::{Merge, Timed};
 use super::retention::Policy;
 use super::{merge, times};
 use crate::error::{Error, Result};
-use crate::steps;
 use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
+use monolite_platform::failpoint;
 
-/// How many bytes of small files all catalogs of this process keep in memory,
+/// Bytes of small files that all catalogs of this process keep in memory together,
 /// so that what was just stored need not be fetched to be merged.
 const KEEP_BYTES: usize = 16 << 20;
 /// Larger files are fetched again.
@@ -31,7 +31,7 @@ static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 pub struct Catalog {
     /// By level, first and last transaction.
     files: Vec<FileInfo>,
-    /// The times of some states, by the file's place in order.
+    /// The times of some states, by the file's key.
     times: BTreeMap<Key, i64>,
     kept: Kept,
     scratch: PathBuf,
@@ -43,10 +43,10 @@ fn key(file: &FileInfo) -> Key {
     (file.level, file.min, file.max, file.sealed)
 }
 
-/// What [`Catalog::tend`] has done.
+/// What [`Catalog::maintain`] has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tended {
-    /// How many files were made of others.
+pub struct Maintained {
+    /// How many merged files were made.
     pub merged: usize,
     /// How many files were deleted.
     pub deleted: usize,
@@ -114,8 +114,8 @@ impl Catalog {
         }
     }
 
-    /// Like [`add`](Self::add), for who has the file's content still: it is kept
-    /// in memory until it is merged, if it is small and there is room.
+    /// Like [`add`](Self::add), for a caller that still has the file's content: it is kept
+    /// in memory until it is merged, if it is small and the bound on memory allows it.
     pub fn add_with(&mut self, file: FileInfo, time_ms: i64, body: Bytes) {
         self.kept.add(key(&file), body);
         self.add(file, time_ms);
@@ -127,45 +127,48 @@ impl Catalog {
     ///
     /// # Errors
     /// A file cannot be read, stored or deleted. What was done stays done.
-    pub async fn tend(
+    pub async fn maintain(
         &mut self,
         replica: &Replica,
         policy: &Policy,
         now_ms: i64,
-    ) -> Result<Tended> {
-        let mut tended = Tended::default();
-        let first = self.tend_once(replica, policy, now_ms, &mut tended).await;
+    ) -> Result<Maintained> {
+        let mut maintained = Maintained::default();
+        let first = self
+            .maintain_once(replica, policy, now_ms, &mut maintained)
+            .await;
         match first {
             // Another machine has merged and deleted: look at what it left.
             Err(Error::Storage(error)) if error.is_not_found() => {
                 self.reload(replica).await?;
-                self.tend_once(replica, policy, now_ms, &mut tended).await?;
+                self.maintain_once(replica, policy, now_ms, &mut maintained)
+                    .await?;
             }
             other => other?,
         }
-        Ok(tended)
+        Ok(maintained)
     }
 
-    async fn tend_once(
+    async fn maintain_once(
         &mut self,
         replica: &Replica,
         policy: &Policy,
         now_ms: i64,
-        tended: &mut Tended,
+        maintained: &mut Maintained,
     ) -> Result<()> {
         for level in [1, 2] {
             let known = self.timed(replica, policy, level).await?;
             for merge in policy.due(&known, level, now_ms) {
                 self.merge(replica, &merge, now_ms).await?;
-                tended.merged += 1;
+                maintained.merged += 1;
             }
         }
         let deletable = policy.deletable(&self.files, now_ms);
         if !deletable.is_empty() {
-            steps::reached("retention.deleting");
+            failpoint::reached("retention.deleting");
             replica.delete(&deletable).await?;
-            steps::reached("retention.deleted");
-            tended.deleted += deletable.len();
+            failpoint::reached("retention.deleted");
+            maintained.deleted += deletable.len();
             self.forget(&deletable);
         }
         Ok(())
@@ -239,7 +242,7 @@ impl Kept {
         if body.len() > KEEP_FILE {
             return;
         }
-        // Ours make room; other catalogs' we cannot.
+        // This catalog's oldest are dropped; those of other catalogs cannot be.
         while KEPT_BYTES.load(Ordering::Relaxed) + body.len() > KEEP_BYTES {
             match self.order.front().copied() {
                 Some(oldest) => self.remove(&oldest),

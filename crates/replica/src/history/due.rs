@@ -93,7 +93,7 @@ impl Group {
 }
 
 /// The files below `level` that no other file of `level` or below has inside
-/// it, in order: their places in `files`.
+/// it, in order: their indexes in `files`.
 pub(super) fn candidates(files: &[&FileInfo], level: u8) -> Vec<usize> {
     // Changes before the oldest whole database lead nowhere.
     let whole = files.iter().filter(|file| is_whole(file));

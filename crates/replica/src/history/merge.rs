@@ -9,13 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use monolite_ltx::{Decoder, Header};
+use monolite_platform::durable::{Options, Scratch};
 
 use super::due::Merge;
-use super::scratch;
 use crate::error::{Error, Result};
-use crate::steps;
 use crate::storage::{FileInfo, Replica, StorageError};
+use monolite_platform::failpoint;
 
+/// Temporary files of merging.
+const MERGING: Options = Options::new("merging");
 /// Up to so many bytes are merged in memory.
 const IN_MEMORY: u64 = 16 << 20;
 /// So many inputs are fetched at a time.
@@ -38,11 +40,11 @@ pub(super) async fn merge(
     let name = format!("{} (merging)", replica.name());
     let (stored, time_ms, body) = if total <= IN_MEMORY {
         let inputs = fetch_small(replica, &merge.files, kept).await?;
-        steps::reached("merge.fetched");
+        failpoint::reached("merge.fetched");
         let readers = inputs.into_iter().map(Cursor::new).collect();
         let merged = blocking(scratch_dir, move || into(readers, Vec::new(), &name));
         let (bytes, header) = merged.await?;
-        steps::reached("merge.merged");
+        failpoint::reached("merge.merged");
         let body = Bytes::from(bytes);
         let stored = replica.put(merge.level, &header, body.clone()).await;
         (
@@ -52,11 +54,11 @@ pub(super) async fn merge(
         )
     } else {
         let inputs = fetch_large(replica, &merge.files, scratch_dir).await?;
-        steps::reached("merge.fetched");
+        failpoint::reached("merge.fetched");
         let dir = scratch_dir.to_owned();
         let merged = blocking(scratch_dir, move || {
             let at = |error| Error::file(&dir, error);
-            let outcome = scratch::Named::new(&dir).map_err(at)?;
+            let outcome = Scratch::create(&dir, &MERGING).map_err(at)?;
             let writer = BufWriter::with_capacity(STEP, outcome.file());
             let (writer, header) = into(inputs, writer, &name)?;
             writer
@@ -65,7 +67,7 @@ pub(super) async fn merge(
             Ok((outcome, header))
         });
         let (outcome, header) = merged.await?;
-        steps::reached("merge.merged");
+        failpoint::reached("merge.merged");
         let sent = Arc::new(|_| ());
         let put = replica.put_file(merge.level, &header, outcome.path(), sent);
         let stored = put.await;
@@ -75,7 +77,7 @@ pub(super) async fn merge(
             None,
         )
     };
-    steps::reached("merge.stored");
+    failpoint::reached("merge.stored");
     Ok((stored, time_ms, body))
 }
 
@@ -141,7 +143,10 @@ async fn fetch_large(
     scratch_dir: &Path,
 ) -> Result<Vec<Part>> {
     let dir = scratch_dir.to_owned();
-    let unnamed = move || scratch::unnamed(&dir).map_err(|error| Error::file(&dir, error));
+    let unnamed = move || {
+        let made = Scratch::create(&dir, &MERGING).and_then(Scratch::into_unnamed);
+        made.map_err(|error| Error::file(&dir, error))
+    };
     let all = Arc::new(blocking(scratch_dir, unnamed).await?);
     let mut fetches = Vec::with_capacity(files.len());
     let mut start = 0;
@@ -195,11 +200,11 @@ impl Read for Part {
 
 /// Runs what may block where it may.
 async fn blocking<T: Send + 'static>(
-    place: &Path,
+    path: &Path,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::file(place, std::io::Error::other(error))),
+        Err(error) => Err(Error::file(path, std::io::Error::other(error))),
     }
 }

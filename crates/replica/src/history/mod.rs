@@ -6,14 +6,13 @@ mod due;
 mod merge;
 mod plan;
 mod retention;
-mod scratch;
 mod summary;
 mod times;
 
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, Tended};
+pub use catalog::{Catalog, Maintained};
 pub use due::{Merge, Timed};
 pub(crate) use plan::states;
 pub use plan::{Plan, PlanError, Target, plan};

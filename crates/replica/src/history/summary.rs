@@ -62,7 +62,7 @@ pub struct Snapshot {
 }
 
 /// Looks what can be restored from a replica: lists it, and reads the headers
-/// of a few files to tell the times.
+/// of a few files to find out the times.
 ///
 /// # Errors
 /// It cannot be listed or read. That it is empty is no error.

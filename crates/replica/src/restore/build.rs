@@ -3,22 +3,48 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use monolite_ltx::Header;
+use monolite_ltx::{Checksum, Header, Txid};
 
 use super::check::{Integrity, IntegrityCheck};
 use super::error::RestoreError;
 use super::fetch::{blocking, fetch};
 use super::output::Output;
 use super::pages::Pages;
-use super::{Restored, target};
+use super::target;
 use crate::history::{Plan, Target};
+use crate::map::PageMap;
 use crate::progress::Progress;
-use crate::steps;
 use crate::storage::Replica;
+use monolite_platform::failpoint;
 
 /// No page takes fewer bytes in a file, however well it compresses: its number
 /// and flags, its length, and what the compression adds to it.
 const PAGE_FRAME_MIN: u64 = 11;
+
+/// What was restored.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The state.
+    pub txid: Txid,
+    /// When it was there, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// How many pages the database has.
+    pub pages: u32,
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// How many bytes were fetched.
+    pub bytes: u64,
+    /// Of how many files.
+    pub files: usize,
+    /// The checksum of the whole database that was replicated with the state,
+    /// and that what was restored has; `None`: nothing was replicated to compare
+    /// with, as by Litestream. All files had their own checksums either way.
+    pub checksum: Option<Checksum>,
+    /// The result of SQLite's check.
+    pub integrity: Integrity,
+    /// The checksums of all pages, as replication goes on with.
+    pub map: PageMap,
+}
 
 /// One state of a replica that is being put together.
 pub(super) struct Build<'a> {
@@ -52,7 +78,7 @@ impl<'a> Build<'a> {
                 bytes,
             });
         }
-        steps::reached("restore.planned");
+        failpoint::reached("restore.planned");
         Ok(Self {
             replica,
             plan,

@@ -26,7 +26,7 @@ pub enum Integrity {
     Unchecked,
     /// It found nothing wrong.
     Ok,
-    /// It could not tell, as where an index needs a collation that only the
+    /// Not known, as where an index needs a collation that only the
     /// app has: its words.
     Unknown(String),
 }
@@ -69,7 +69,7 @@ fn ask(path: &Path, pragma: &str) -> rusqlite::Result<Vec<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    // Immutable: no locks, and no `-wal` or `-shm` beside the file.
+    // Immutable: no locks, and no `-wal` or `-shm` next to the file.
     let conn = Connection::open_with_flags(uri(path), flags)?;
     let mut statement = conn.prepare(pragma)?;
     statement.query_map((), |row| row.get(0))?.collect()

@@ -8,7 +8,7 @@ use monolite_ltx::{Checksum, Txid};
 use crate::history::PlanError;
 use crate::storage::StorageError;
 
-/// What was being done, to what, and what mends it. No error leaves a part of a
+/// What was being done, to what, and how to fix it. No error leaves a part of a
 /// database behind, and none touches what was there before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,13 +37,13 @@ pub enum RestoreError {
         /// The oldest state.
         txid: Txid,
     },
-    /// The place of the database is taken.
+    /// There is a file with the database's name.
     #[error("{} exists already; it was left as it is. Name another file, or allow it to be replaced", .path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// The place of the database is a folder or something of the kind.
+    /// What has the database's name is a folder, or another thing that is no file.
     #[error("{} is not the name of a regular file; name a file", .path.display())]
     NotAFile {
         /// What is there.
@@ -55,8 +55,9 @@ pub enum RestoreError {
         /// The database.
         path: PathBuf,
     },
-    /// What is to be replaced has changes beside it that SQLite cannot take in.
-    #[error("cannot make {} ready to be replaced: {source}; it was left as it is. Move it away together with the -wal and -journal files beside it", .path.display())]
+    /// The database to be replaced has a WAL or a journal that SQLite cannot
+    /// recover.
+    #[error("cannot make {} ready to be replaced: {source}; it was left as it is. Move it away together with its -wal and -journal files", .path.display())]
     Replace {
         /// The database.
         path: PathBuf,
@@ -64,7 +65,7 @@ pub enum RestoreError {
         source: rusqlite::Error,
     },
     /// A file of the replica is not what its name says.
-    #[error("{name} holds {found}: it was renamed, or another was put in its place")]
+    #[error("{name} holds {found}: it was renamed, or replaced by another one")]
     Swapped {
         /// The file.
         name: String,
@@ -91,7 +92,7 @@ pub enum RestoreError {
         /// The state.
         txid: Txid,
     },
-    /// A header says more than its file, and all the others, can hold.
+    /// A header claims more pages than all files can hold.
     #[error(
         "{replica} says that its database has {pages} pages, which its {bytes} bytes cannot hold: its newest file was not made by replication"
     )]
@@ -128,7 +129,7 @@ pub enum RestoreError {
         findings: Vec<String>,
     },
     /// The disk is too full.
-    #[error("the disk that holds {} is full: {needed} bytes are needed; what was written was removed. Free some space, or name another place", .path.display())]
+    #[error("the disk that holds {} is full: {needed} bytes are needed; what was written was removed. Free some space, or name another path", .path.display())]
     DiskFull {
         /// Where the database was to be.
         path: PathBuf,

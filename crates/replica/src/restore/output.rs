@@ -38,15 +38,16 @@ pub(super) enum Durability {
 }
 
 impl Output {
-    /// `path` is what the file is to become, of `size` bytes. The room is taken
+    /// `path` is what the file is to become, of `size` bytes. The space is reserved
     /// at once: a disk that is too full is found out now.
     pub(super) fn new(
-        file: &Arc<File>,
+        file: &File,
         path: PathBuf,
         size: u64,
         durability: Durability,
     ) -> Result<Self, RestoreError> {
-        let file = file.clone();
+        let file = file.try_clone();
+        let file = Arc::new(file.map_err(|error| failed(path.clone(), size, error))?);
         let (syncer, wake) = match durability {
             Durability::Fleeting => (None, None),
             Durability::Synced => {
@@ -74,7 +75,7 @@ impl Output {
         let flags = rustix::fs::FallocateFlags::empty();
         if self.size > 0 {
             match rustix::fs::fallocate(&*self.file, flags, 0, self.size) {
-                // The filesystem cannot: the room is taken by writing.
+                // The filesystem cannot: the space is reserved by writing.
                 Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
                 Err(error) => return Err(self.failed(error.into())),
             }
@@ -100,7 +101,7 @@ impl Output {
         drop(self.wake);
         let synced = match self.syncer.map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => self.file.sync_all(),
-            // A write that failed is told once only.
+            // A write error is reported once only.
             Some(Ok(Err(error))) => Err(error),
             Some(Err(_)) => return Err(RestoreError::Ended),
         };

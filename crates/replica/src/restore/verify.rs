@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use monolite_platform::durable::{Options, Scratch};
+
 use super::Restored;
 use super::build::Build;
 use super::check::IntegrityCheck;
 use super::error::RestoreError;
 use super::fetch::blocking;
 use super::output::{Durability, Output};
-use super::temporary::Temporary;
 use crate::history::Target;
 use crate::progress::Progress;
 use crate::storage::Replica;
@@ -26,7 +27,7 @@ pub struct VerifyOptions {
     pub integrity_check: IntegrityCheck,
     /// The folder of that file. Default: the system's for temporary files.
     pub scratch: PathBuf,
-    /// Is told what is going on. Default: nobody.
+    /// Receives the progress. Default: none is reported.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -69,12 +70,15 @@ async fn verify_once(replica: &Replica, options: &VerifyOptions) -> Result<Resto
     build.check(restored, check, temporary.path()).await
 }
 
-async fn temporary(scratch: &Path, size: u64) -> Result<(Temporary, Output), RestoreError> {
-    let path = scratch.join("monolite-verify");
+/// The file that a state is restored into to be checked.
+const VERIFYING: Options = Options::new("verifying");
+
+async fn temporary(scratch: &Path, size: u64) -> Result<(Scratch, Output), RestoreError> {
+    let scratch = scratch.to_owned();
     blocking(move || {
-        let made = Temporary::beside(&path, None);
-        let made = made.map_err(|error| RestoreError::file("write beside", &path, error))?;
-        let output = Output::new(made.file(), path, size, Durability::Fleeting)?;
+        let made = Scratch::create(&scratch, &VERIFYING);
+        let made = made.map_err(|error| RestoreError::file("write in", &scratch, error))?;
+        let output = Output::new(made.file(), scratch, size, Durability::Fleeting)?;
         Ok((made, output))
     })
     .await

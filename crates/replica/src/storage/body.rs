@@ -9,11 +9,11 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::StorageError;
-use super::seal::Opener;
+use super::encryption::Decryptor;
+use super::error::StorageError;
 
-/// The content of one file, decrypted. A connection that breaks is made anew
-/// and goes on where it broke.
+/// The content of one file, decrypted. A broken connection is replaced by
+/// another one, which goes on from the same byte.
 ///
 /// Take it with [`Body::next`], or as an [`AsyncRead`], whose errors hold a
 /// [`StorageError`] (see [`StorageError::from_io`]).
@@ -35,7 +35,7 @@ impl Body {
     }
 
     /// Decrypts what the stored bytes hold.
-    pub(super) fn opened(self, opener: Opener, name: String) -> Self {
+    pub(super) fn opened(self, opener: Decryptor, name: String) -> Self {
         let state = (self.stream, Some(opener), name);
         let stream = futures_util::stream::try_unfold(state, |(mut stored, opener, name)| async {
             let Some(mut opener) = opener else {

@@ -1,59 +1,27 @@
-//! One place that holds replicas.
+//! A bucket or a folder that holds replicas.
 
 use std::fmt;
 use std::path::{Component, Path};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
+use monolite_sqlite_format::SUFFIXES;
+use monolite_volume::layout;
 
+use super::bucket::Bucket;
+use super::context::Context;
+use super::error::Result;
 use super::file_info::{Layout, join};
 use super::folder::Folder;
-use super::key::Key;
 use super::lease::LeaseStore;
-use super::object::Objects;
-use super::place::{Place, Result};
+use super::object::Client;
+use super::options::DestinationOptions;
 use super::replica::Replica;
-use super::retry::RetryPolicy;
 use super::url::{self, Setting};
-use crate::clock::{Clock, SystemClock};
-
-/// What a destination is besides its URL.
-#[derive(Debug, Clone)]
-pub struct DestinationOptions {
-    /// Encrypts what is written, and decrypts what was encrypted.
-    pub key: Option<Key>,
-    /// What is tried again, and how often.
-    pub retry: RetryPolicy,
-    /// How long one request may take, a small one as a whole and a large one
-    /// between two of its bytes. 10 s.
-    pub request_timeout: Duration,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Default for DestinationOptions {
-    fn default() -> Self {
-        Self {
-            key: None,
-            retry: RetryPolicy::default(),
-            request_timeout: Duration::from_secs(10),
-            clock: Arc::new(SystemClock),
-        }
-    }
-}
 
 /// A bucket and a prefix in it, or a folder: a cheap handle.
 #[derive(Clone)]
-pub struct Destination(Arc<Inner>);
-
-pub(super) struct Inner {
-    pub(super) name: String,
-    pub(super) prefix: String,
-    pub(super) place: Place,
-    pub(super) key: Option<Key>,
-    pub(super) clock: Arc<dyn Clock>,
-}
+pub struct Destination(Arc<Context>);
 
 impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +68,7 @@ impl Destination {
     }
 
     /// The bucket that the platform's variables name: `BUCKET_NAME`, as
-    /// Tigris on Fly sets it beside `AWS_ENDPOINT_URL_S3` and the keys. The
+    /// Tigris on Fly sets it together with `AWS_ENDPOINT_URL_S3` and the keys. The
     /// prefix is `monolite`. `None` without that variable.
     ///
     /// # Errors
@@ -117,27 +85,23 @@ impl Destination {
 
     fn of(setting: Setting, options: DestinationOptions) -> Result<Self> {
         let clock = options.clock.clone();
-        let (name, prefix, place) = match setting {
+        let (name, prefix, bucket): (_, _, Box<dyn Bucket>) = match setting {
             Setting::Folder(path) => {
                 // Whatever the process's own folder is later.
                 let path = std::path::absolute(&path).unwrap_or(path);
                 let name = format!("file://{}", path.display());
                 let prefix = path.to_string_lossy().into_owned();
-                (name, prefix, Place::Folder(Folder::new(&path, clock)))
+                (name, prefix, Box::new(Folder::new(&path, clock)))
             }
-            Setting::Objects(setting) => {
+            Setting::Bucket(setting) => {
                 let (name, prefix) = (setting.name(), setting.prefix.clone());
-                (
-                    name,
-                    prefix,
-                    Place::Objects(Objects::new(*setting, &options)?),
-                )
+                (name, prefix, Box::new(Client::new(*setting, &options)?))
             }
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Context {
             name,
             prefix,
-            place,
+            bucket,
             key: options.key,
             clock: options.clock,
         })))
@@ -170,26 +134,26 @@ impl Destination {
 
     /// The databases that have files here, sorted. Found by listing folders, so
     /// that a long history costs nothing. Each name stays inside a volume, and
-    /// is none of a file that SQLite keeps beside a database; the destination
+    /// is not that of a WAL or a journal; the destination
     /// itself has the empty one.
     ///
     /// # Errors
-    /// The place cannot be listed. That there are none is no error.
+    /// The destination cannot be listed. That there are none is no error.
     pub async fn databases(&self) -> Result<Vec<String>> {
-        let place = &self.0.place;
+        let bucket = &self.0.bucket;
         let mut databases = Vec::new();
         let mut folders = vec![String::new()];
         for _ in 0..DEPTH {
             let lists = folders.into_iter().map(async |folder| {
-                let children = place.children(&folder).await?;
+                let children = bucket.folders(&folder).await?;
                 Ok((folder, children))
             });
             let lists = futures_util::stream::iter(lists).buffer_unordered(LISTS);
             let listed: Vec<(String, Vec<String>)> = lists.try_collect().await?;
             folders = Vec::new();
             for (folder, children) in listed {
-                let layout = place.layout();
-                let (levels, others): (Vec<_>, Vec<_>) =
+                let layout = bucket.layout();
+                let (levels, rest): (Vec<_>, Vec<_>) =
                     children.into_iter().partition(|name| match layout {
                         Layout::Objects => layout.parse_level(name).is_some(),
                         Layout::Folder => name == "ltx",
@@ -197,8 +161,8 @@ impl Destination {
                 if !levels.is_empty() {
                     databases.push(folder.clone());
                 }
-                let others = others.iter().filter(|name| *name != super::lease::FOLDER);
-                folders.extend(others.map(|name| join(&folder, name)));
+                let rest = rest.iter().filter(|name| *name != layout::STATE);
+                folders.extend(rest.map(|name| join(&folder, name)));
             }
         }
         databases.retain(|name| name.is_empty() || is_inside(name));
@@ -209,11 +173,11 @@ impl Destination {
 
 /// Whether a name that comes from outside names a database on a volume.
 fn is_inside(name: &str) -> bool {
-    let beside = ["-wal", "-shm", "-journal"];
-    let normal = |part: Component<'_>| matches!(part, Component::Normal(part) if part != super::lease::FOLDER);
+    let normal =
+        |part: Component<'_>| matches!(part, Component::Normal(part) if part != layout::STATE);
     !name.contains('\0')
         && !name.ends_with('/')
-        && !beside.iter().any(|suffix| name.ends_with(suffix))
+        && !SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
         && Path::new(name).components().all(normal)
 }
 

@@ -4,10 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::lease::Holder;
+use super::holder::Holder;
 use crate::class::ErrorClass;
 
-/// What was being done, to what, and what mends it. No message holds a secret.
+/// What the storage modules return.
+pub(super) type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// What was being done, to what, and how to fix it. No message holds a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -48,49 +51,49 @@ pub enum StorageError {
         limit: u64,
     },
     /// There is no such bucket.
-    #[error("{name}: the bucket does not exist; create it, or mend its name")]
+    #[error("{name}: the bucket does not exist; create it, or correct its name")]
     NoBucket {
         /// The destination.
         name: String,
     },
-    /// The provider knows who asks, or does not, and says no.
-    #[error("cannot {doing} {name}: the provider says {said}; {mend}")]
+    /// The provider refuses these credentials, or does not know them.
+    #[error("cannot {doing} {name}: the provider says {answer}; {fix}")]
     Denied {
         /// What was being done.
         doing: &'static str,
         /// To what.
         name: String,
         /// The provider's words.
-        said: String,
+        answer: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
-    /// The provider will not do this, however often it is asked.
-    #[error("cannot {doing} {name}: the provider says {said}")]
+    /// The provider refuses the request, and would refuse it again.
+    #[error("cannot {doing} {name}: the provider says {answer}")]
     Refused {
         /// What was being done.
         doing: &'static str,
         /// To what.
         name: String,
         /// The provider's words.
-        said: String,
+        answer: String,
     },
     /// The provider does not do conditional writes, so that nothing keeps two
-    /// machines apart.
+    /// machines from writing at once.
     #[error(
-        "{name}: this provider has no conditional writes ({said}), so that no lease can keep two \
+        "{name}: this provider has no conditional writes ({answer}), so that no lease can keep two \
          machines from writing one replica"
     )]
     Unconditional {
         /// The destination.
         name: String,
         /// What shows it.
-        said: String,
+        answer: String,
     },
-    /// It did not work for as long as is tried; later it may. A write that was
+    /// No try succeeded in the time there is; a later one may. A write that was
     /// being done may have been done.
     #[error(
-        "cannot {doing} {name} now, tried {attempts} times in {:.1} s: {said}",
+        "cannot {doing} {name} now, tried {attempts} times in {:.1} s: {answer}",
         elapsed.as_secs_f32()
     )]
     Unavailable {
@@ -103,7 +106,7 @@ pub enum StorageError {
         /// For how long.
         elapsed: Duration,
         /// The last answer.
-        said: String,
+        answer: String,
     },
     /// Another machine writes this replica.
     #[error("{name} is written by {holder}; its lease lasts {:.0} s more. Stop that one, or give \
@@ -111,13 +114,13 @@ pub enum StorageError {
     Held {
         /// The destination.
         name: String,
-        /// Who has it.
+        /// Who holds it.
         holder: Box<Holder>,
         /// How long its lease lasts if it is not renewed.
         remaining: Duration,
     },
-    /// The lease was ours and is no more: nothing may be written.
-    #[error("{name}: the lease is ours no more, {}", match holder {
+    /// This process has lost the lease: nothing may be written.
+    #[error("{name}: this process no longer holds the lease, {}", match holder {
         Some(holder) => format!("{holder} writes here now"),
         None => "it was given back or removed".into(),
     })]
@@ -195,7 +198,7 @@ impl StorageError {
             && self.class() == ErrorClass::Transient
     }
 
-    /// Whether a file was not there: plan anew from a new list.
+    /// Whether a file was not there: list the files again, and plan from that.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::Changed { .. })

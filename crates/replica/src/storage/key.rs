@@ -5,7 +5,7 @@ use std::fmt;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 
-use super::StorageError;
+use super::error::StorageError;
 
 /// The key that a destination's files are encrypted with: 32 bytes.
 ///

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use monolite_ltx::{Header, Txid};
 
-use super::StorageError;
 use super::body::Body;
-use super::destination::Inner;
-use super::file_info::{FileInfo, SNAPSHOT_LEVEL, join};
+use super::bucket::{Bucket, Created, OnProgress, Put};
+use super::context::Context;
+use super::encryption::{self, Decryptor, Encryptor, HEAD, Label, SEALED_CHUNK};
+use super::error::{Result, StorageError};
+use super::file_info::{FileInfo, Layout, SNAPSHOT_LEVEL, join};
 use super::key::Key;
-use super::place::{Created, Order, Permit, Place, Result, Sent};
-use super::seal::{self, HEAD, Label, Opener, SEALED_CHUNK, Sealer};
-use super::source::Source;
+use super::permit::Permit;
+use super::upload_body::UploadBody;
 
 /// One database's files in one destination: a cheap handle.
 #[derive(Clone)]
 pub struct Replica {
-    inner: Arc<Inner>,
+    context: Arc<Context>,
     database: String,
     permit: Option<Arc<dyn Permit>>,
 }
@@ -34,9 +35,9 @@ impl std::fmt::Debug for Replica {
 const READ_LIMIT: u64 = 64 << 20;
 
 impl Replica {
-    pub(super) fn new(inner: Arc<Inner>, database: &str) -> Self {
+    pub(super) fn new(context: Arc<Context>, database: &str) -> Self {
         Self {
-            inner,
+            context,
             database: database.into(),
             permit: None,
         }
@@ -54,8 +55,8 @@ impl Replica {
     #[must_use]
     pub fn name(&self) -> String {
         match self.database.as_str() {
-            "" => self.inner.name.clone(),
-            database => format!("{}/{database}", self.inner.name),
+            "" => self.context.name.clone(),
+            database => format!("{}/{database}", self.context.name),
         }
     }
 
@@ -68,18 +69,24 @@ impl Replica {
     /// The files of one level, by what they lead to.
     ///
     /// # Errors
-    /// The place cannot be listed. That there are none is no error.
+    /// The destination cannot be listed. That there are none is no error.
     pub async fn list(&self, level: u8) -> Result<Vec<FileInfo>> {
-        self.place().list(&self.database, Some(level)).await
+        self.listed(Some(level)).await
     }
 
     /// The files of all levels, by level and then by what they lead to: one
     /// request for each thousand.
     ///
     /// # Errors
-    /// The place cannot be listed. That there are none is no error.
+    /// The destination cannot be listed. That there are none is no error.
     pub async fn list_all(&self) -> Result<Vec<FileInfo>> {
-        self.place().list(&self.database, None).await
+        self.listed(None).await
+    }
+
+    async fn listed(&self, level: Option<u8>) -> Result<Vec<FileInfo>> {
+        let mut files = self.bucket().list(&self.database, level).await?;
+        files.sort_unstable_by_key(|file| (file.level, file.min, file.max, file.sealed));
+        Ok(files)
     }
 
     /// Stores a file that is in memory. Nothing is ever overwritten; that the
@@ -89,12 +96,13 @@ impl Replica {
     /// [`StorageError::AlreadyExists`]: there is another file of this name.
     /// After [`StorageError::Unavailable`] the file may be there or not.
     pub async fn put(&self, level: u8, header: &Header, body: Bytes) -> Result<FileInfo> {
-        let source = Source::bytes(body);
-        self.store(level, header, source, Arc::new(|_| ())).await
+        let body = UploadBody::bytes(body);
+        self.store(level, header, body, Arc::new(|_| ())).await
     }
 
     /// Stores a file of this machine's disk, in parts if it is large: a few of
-    /// them are in memory at a time. `sent` is told the bytes sent so far.
+    /// them are in memory at a time. `on_progress` is called with the bytes
+    /// sent so far.
     ///
     /// # Errors
     /// As [`Replica::put`].
@@ -103,44 +111,45 @@ impl Replica {
         level: u8,
         header: &Header,
         path: &Path,
-        sent: Arc<dyn Fn(u64) + Send + Sync>,
+        on_progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Result<FileInfo> {
-        self.store(level, header, Source::file(path)?, sent).await
+        self.store(level, header, UploadBody::file(path)?, on_progress)
+            .await
     }
 
     async fn store(
         &self,
         level: u8,
         header: &Header,
-        source: Source,
-        sent: Sent,
+        body: UploadBody,
+        on_progress: OnProgress,
     ) -> Result<FileInfo> {
         let mut file = FileInfo {
             level,
             min: header.min,
             max: header.max,
-            size: source.size(),
-            stored_ms: self.inner.clock.now_ms(),
-            sealed: self.inner.key.is_some(),
+            size: body.size(),
+            stored_ms: self.context.clock.now_ms(),
+            sealed: self.context.key.is_some(),
         };
-        let trailer = source.trailer()?;
-        let source = match &self.inner.key {
-            Some(key) => source.sealed(Sealer::new(key, self.label(&file))?),
-            None => source,
+        let trailer = body.trailer()?;
+        let body = match &self.context.key {
+            Some(key) => body.sealed(Encryptor::new(key, self.label(&file))?),
+            None => body,
         };
-        file.size = source.size();
+        file.size = body.size();
 
         let key = self.key(&file);
-        let order = Order {
+        let put = Put {
             key: key.clone(),
             timestamp_ms: header.timestamp_ms,
-            sent,
+            on_progress,
             permit: self.permit.clone(),
         };
-        if let Created::Exists = self.place().create(order, source).await? {
+        if let Created::Exists = self.bucket().put(put, body).await? {
             // Most likely ours: a try whose answer was lost, or of before we died.
             file.stored_ms = self.same(&file, &key, &trailer).await?;
-        } else if let Place::Folder(_) = self.place() {
+        } else if self.bucket().layout() == Layout::Folder {
             file.stored_ms = header.timestamp_ms;
         }
         Ok(file)
@@ -148,7 +157,7 @@ impl Replica {
 
     /// When the file that is there was stored, if its content is the same.
     async fn same(&self, file: &FileInfo, key: &str, trailer: &[u8]) -> Result<i64> {
-        let (size, stored_ms) = self.place().stat(key).await?;
+        let (size, stored_ms) = self.bucket().head(key).await?;
         let same = size == file.size && {
             let end = self.end(file, key, size, trailer.len()).await?;
             end.ends_with(trailer)
@@ -164,17 +173,17 @@ impl Replica {
     async fn end(&self, file: &FileInfo, key: &str, size: u64, length: usize) -> Result<Bytes> {
         if !file.sealed {
             let start = size.saturating_sub(length as u64);
-            return self.place().read(key, start..size).await;
+            return self.bucket().get_range(key, start..size).await;
         }
-        let (range, number) = seal::last_chunk(size).ok_or_else(|| self.unsealable(file))?;
-        let head = self.place().read(key, 0..HEAD as u64).await?;
-        let last = self.place().read(key, range).await?;
+        let (range, number) = encryption::last_chunk(size).ok_or_else(|| self.unsealable(file))?;
+        let head = self.bucket().get_range(key, 0..HEAD as u64).await?;
+        let last = self.bucket().get_range(key, range).await?;
         let opened = self.opener(file)?.only(&head, number, &last, true);
         let mut opened = opened.map_err(|_| self.unsealable(file))?;
         if opened.len() < length && number > 0 {
             let start = HEAD + (number as usize - 1) * SEALED_CHUNK;
             let range = start as u64..(start + SEALED_CHUNK) as u64;
-            let chunk = self.place().read(key, range).await?;
+            let chunk = self.bucket().get_range(key, range).await?;
             let before = self.opener(file)?.only(&head, number - 1, &chunk, false);
             let mut before = before.map_err(|_| self.unsealable(file))?;
             before.append(&mut opened);
@@ -183,7 +192,7 @@ impl Replica {
         Ok(opened.into())
     }
 
-    /// A file's content, as it comes. A broken connection is made anew.
+    /// A file's content, as it comes. A broken connection is replaced.
     ///
     /// # Errors
     /// [`StorageError::NotFound`]: it was deleted since it was listed.
@@ -192,7 +201,7 @@ impl Replica {
             true => Some(self.opener(file)?),
             false => None,
         };
-        let body = self.place().open(&self.key(file)).await?;
+        let body = self.bucket().get(&self.key(file)).await?;
         Ok(match opener {
             Some(opener) => body.opened(opener, self.name_of(file)),
             None => body,
@@ -247,7 +256,7 @@ impl Replica {
                 max: txid,
                 size: 0,
                 stored_ms: 0,
-                sealed: self.inner.key.is_some(),
+                sealed: self.context.key.is_some(),
             };
             match self.first(&file, 0..1).await {
                 Ok(_) => return Ok(true),
@@ -259,7 +268,7 @@ impl Replica {
     }
 
     async fn first(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes> {
-        self.place().read(&self.key(file), range).await
+        self.bucket().get_range(&self.key(file), range).await
     }
 
     /// Deletes files. That one is not there is no error.
@@ -271,21 +280,21 @@ impl Replica {
             return Ok(());
         }
         let keys = files.iter().map(|file| self.key(file)).collect();
-        self.place().delete(keys, self.permit.as_deref()).await
+        self.bucket().delete(keys, self.permit.as_deref()).await
     }
 
-    fn place(&self) -> &Place {
-        &self.inner.place
+    fn bucket(&self) -> &dyn Bucket {
+        &*self.context.bucket
     }
 
     fn key(&self, file: &FileInfo) -> String {
-        join(&self.database, &self.place().layout().key(file))
+        join(&self.database, &self.bucket().layout().key(file))
     }
 
     /// A file's name, for people.
     #[must_use]
     pub fn name_of(&self, file: &FileInfo) -> String {
-        format!("{}/{}", self.name(), self.place().layout().key(file))
+        format!("{}/{}", self.name(), self.bucket().layout().key(file))
     }
 
     fn unsealable(&self, file: &FileInfo) -> StorageError {
@@ -297,13 +306,13 @@ impl Replica {
         Label::new(&self.database, file)
     }
 
-    fn opener(&self, file: &FileInfo) -> Result<Opener> {
+    fn opener(&self, file: &FileInfo) -> Result<Decryptor> {
         let name = || self.name_of(file);
         let no_key = || StorageError::NoKey { name: name() };
-        let key: &Key = self.inner.key.as_ref().ok_or_else(no_key)?;
+        let key: &Key = self.context.key.as_ref().ok_or_else(no_key)?;
         let names = self.written_as();
         let labels = names.iter().map(|name| Label::new(name, file)).collect();
-        Ok(Opener::new(key, labels))
+        Ok(Decryptor::new(key, labels))
     }
 
     /// What the database may have been called by whoever wrote it: its name
@@ -312,7 +321,7 @@ impl Replica {
     fn written_as(&self) -> Vec<String> {
         let mut names = vec![self.database.clone()];
         for part in self
-            .inner
+            .context
             .prefix
             .rsplit('/')
             .filter(|part| !part.is_empty())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::StorageError;
+use super::error::StorageError;
 
 /// When a request that failed for a passing reason is tried again.
 ///
@@ -38,16 +38,16 @@ impl Default for RetryPolicy {
 
 /// Why one try failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum AttemptError {
     /// It would fail again.
-    Lasting(StorageError),
+    Permanent(StorageError),
     /// It may go next time. The provider's words.
-    Passing(String),
+    Transient(String),
 }
 
-impl From<StorageError> for Failure {
+impl From<StorageError> for AttemptError {
     fn from(error: StorageError) -> Self {
-        Self::Lasting(error)
+        Self::Permanent(error)
     }
 }
 
@@ -84,19 +84,19 @@ impl Tries {
         *self = Self::new(self.policy);
     }
 
-    pub(super) fn error(&self, doing: &'static str, name: String, said: String) -> StorageError {
+    pub(super) fn error(&self, doing: &'static str, name: String, answer: String) -> StorageError {
         StorageError::Unavailable {
             doing,
             name,
             attempts: self.done,
             elapsed: self.started.elapsed(),
-            said,
+            answer,
         }
     }
 }
 
 /// Tries something until it goes, or cannot go, or was tried enough.
-pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
+pub(super) async fn retry<T, F: Future<Output = Result<T, AttemptError>>>(
     policy: RetryPolicy,
     doing: &'static str,
     name: impl Fn() -> String,
@@ -104,14 +104,14 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
 ) -> Result<T, StorageError> {
     let mut tries = Tries::new(policy);
     loop {
-        let said = match attempt().await {
+        let answer = match attempt().await {
             Ok(done) => return Ok(done),
-            Err(Failure::Lasting(error)) => return Err(error),
-            Err(Failure::Passing(said)) => said,
+            Err(AttemptError::Permanent(error)) => return Err(error),
+            Err(AttemptError::Transient(answer)) => answer,
         };
         match tries.pause() {
             Some(pause) => tokio::time::sleep(pause).await,
-            None => return Err(tries.error(doing, name(), said)),
+            None => return Err(tries.error(doing, name(), answer)),
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
             tried.set(tried.get() + 1);
             match tried.get() {
                 3 => Ok(7),
-                _ => Err(Failure::Passing("503".into())),
+                _ => Err(AttemptError::Transient("503".into())),
             }
         });
         assert_eq!(done.await.unwrap(), 7);
@@ -157,7 +157,7 @@ mod tests {
             policy(8),
             "put",
             || "s3://b".into(),
-            async || Err::<(), _>(Failure::Passing("503 SlowDown".into())),
+            async || Err::<(), _>(AttemptError::Transient("503 SlowDown".into())),
         );
         let error = failed.await.unwrap_err();
         assert!(error.is_transient());
@@ -172,7 +172,7 @@ mod tests {
 
         let start = Instant::now();
         let failed = retry(policy(u32::MAX), "put", String::new, async || {
-            Err::<(), _>(Failure::Passing("503".into()))
+            Err::<(), _>(AttemptError::Transient("503".into()))
         });
         assert!(failed.await.is_err());
         assert!(start.elapsed() < Duration::from_secs(60));

@@ -134,7 +134,7 @@ impl Changes {
         if self.overflowed {
             return;
         }
-        // The old content first: a page written again needs no more room.
+        // The old content first: a page written again needs no more memory.
         self.pages.remove(&pgno);
         if !self.budget.take(data.len()) {
             self.overflow();

@@ -2,15 +2,15 @@
 
 mod changes;
 mod pin;
+mod reader;
 mod scan;
 mod snapshot;
-mod tail;
 
 use crate::error::{Error, Result};
 
 pub(crate) use changes::{Budget, Changes};
+pub(crate) use reader::{Advance, WalReader, checkpoint};
 pub(crate) use snapshot::{Opened, Snapshot};
-pub(crate) use tail::{Slide, Tail};
 
 /// SQLite's first version with `wal_checkpoint(NOOP)`, as a number and as people
 /// write it. An older one takes the unknown word for `PASSIVE`, and copies the
@@ -37,5 +37,5 @@ fn check_version(number: i32, version: &'static str) -> Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#[allow(clippy::print_stdout, reason = "a benchmark prints")]
 mod tests;

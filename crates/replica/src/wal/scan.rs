@@ -11,7 +11,7 @@ use monolite_sqlite_format::wal::{FRAME_HEADER_SIZE, HEADER_SIZE, Header, Salts,
 /// Bytes read at a time, about.
 const CHUNK: usize = 1 << 20;
 
-/// The end of what has been taken from a log: always after a commit.
+/// The end of what was read from a log: always after a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     header: Header,
@@ -92,7 +92,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
 /// Reads from `from` to the frame with number `last`, the last one that SQLite
 /// says is committed.
 ///
-/// The file alone does not tell: a writer puts the frame that ends a
+/// The file alone does not say which: a writer puts the frame that ends a
 /// transaction there, syncs it, and only then commits by the log's index. One
 /// that died in between leaves frames with a sound checksum that were never
 /// committed, and that the next writer overwrites. Beyond that, a frame counts

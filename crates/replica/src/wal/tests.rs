@@ -1,13 +1,14 @@
-//! The tail beside writers in other processes.
+//! The log's reader while other processes write.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use monolite_sqlite_format::{sibling_path, wal_path};
 use rusqlite::Connection;
 
-use super::{Budget, Changes, Slide, Snapshot, Tail};
+use super::{Advance, Budget, Changes, Snapshot, WalReader};
 
 const BUDGET: usize = 64 << 20;
 
@@ -137,9 +138,9 @@ fn writer() {
     }
 }
 
-fn checkpoint(tail: Tail) -> (Tail, Slide) {
-    let (tail, slide) = tail.checkpoint(true);
-    (tail, slide.unwrap().unwrap_or(Slide::Nothing))
+fn checkpoint(reader: WalReader) -> (WalReader, Advance) {
+    let (reader, advance) = super::checkpoint(reader, true);
+    (reader, advance.unwrap().unwrap_or(Advance::Nothing))
 }
 
 /// Follows `writers` for `time`, with `between` called now and then.
@@ -150,29 +151,29 @@ fn follow(
     mut between: impl FnMut(u32),
 ) -> (u64, usize) {
     let budget = Budget::new(BUDGET);
-    let mut tail = Tail::open(path, &budget).unwrap();
+    let mut reader = WalReader::open(path, &budget).unwrap();
     let mut shadow = Shadow::of(&Snapshot::begin(path).unwrap());
     let writers: Vec<_> = pauses.iter().map(|p| Writer::start(path, *p)).collect();
     let (began, mut largest, mut n) = (Instant::now(), 0, 0);
     let mut salts = std::collections::HashSet::new();
     while began.elapsed() < time {
         std::thread::sleep(Duration::from_millis(20));
-        assert_ne!(tail.slide().unwrap(), Slide::Lost);
-        let slide;
-        (tail, slide) = checkpoint(tail);
-        assert_ne!(slide, Slide::Lost);
-        shadow.apply(&tail.changes());
-        let wal = std::fs::metadata(super::tail::beside(path, "-wal")).unwrap();
+        assert_ne!(reader.advance().unwrap(), Advance::Lost);
+        let advance;
+        (reader, advance) = checkpoint(reader);
+        assert_ne!(advance, Advance::Lost);
+        shadow.apply(&reader.changes());
+        let wal = std::fs::metadata(wal_path(path)).unwrap();
         largest = largest.max(wal.len());
-        salts.insert(tail.salts());
+        salts.insert(reader.salts());
         n += 1;
         between(n);
     }
     for writer in writers {
         writer.stop();
     }
-    assert_ne!(tail.slide().unwrap(), Slide::Lost);
-    shadow.apply(&tail.changes());
+    assert_ne!(reader.advance().unwrap(), Advance::Lost);
+    shadow.apply(&reader.changes());
     shadow.assert_is(path);
     (largest, salts.len())
 }
@@ -197,9 +198,9 @@ fn a_large_log_is_cut_and_followed_on() {
     other
         .execute_batch("PRAGMA wal_autocheckpoint = 0")
         .unwrap();
-    let mut tail = Tail::open(&path, &Budget::new(4 * BUDGET)).unwrap();
+    let mut reader = WalReader::open(&path, &Budget::new(4 * BUDGET)).unwrap();
     let mut shadow = Shadow::of(&Snapshot::begin(&path).unwrap());
-    let reader = Connection::open(&path).unwrap();
+    let long_reader = Connection::open(&path).unwrap();
     for n in 0..4200 {
         other
             .execute(
@@ -209,25 +210,25 @@ fn a_large_log_is_cut_and_followed_on() {
             .unwrap();
         if n == 4000 {
             // Until now the log cannot be reset; from now on it must be.
-            reader
+            long_reader
                 .execute_batch("BEGIN; SELECT * FROM t LIMIT 1")
                 .unwrap();
         }
     }
-    reader.execute_batch("COMMIT").unwrap();
-    assert_ne!(tail.slide().unwrap(), Slide::Lost);
-    let wal = super::tail::beside(&path, "-wal");
+    long_reader.execute_batch("COMMIT").unwrap();
+    assert_ne!(reader.advance().unwrap(), Advance::Lost);
+    let wal = wal_path(&path);
     assert!(std::fs::metadata(&wal).unwrap().len() > 64 << 20);
-    // The pin is on the last commit: PASSIVE alone is not enough for a reset.
+    // Our read transaction is of the last commit: PASSIVE alone is not enough for a reset.
     other.execute_batch("UPDATE t SET n = 2").unwrap();
-    let (back, slide) = checkpoint(tail);
-    tail = back;
-    assert_ne!(slide, Slide::Lost);
+    let (back, advance) = checkpoint(reader);
+    reader = back;
+    assert_ne!(advance, Advance::Lost);
     for _ in 0..3 {
         other.execute_batch("UPDATE t SET n = n + 1").unwrap();
-        assert_eq!(tail.slide().unwrap(), Slide::Taken);
+        assert_eq!(reader.advance().unwrap(), Advance::Changes);
     }
-    shadow.apply(&tail.changes());
+    shadow.apply(&reader.changes());
     shadow.assert_is(&path);
 }
 
@@ -270,11 +271,11 @@ fn a_log_whose_resets_were_missed_is_lost_not_guessed() {
     let path = database(dir.path(), "");
     let app = Connection::open(&path).unwrap();
     let budget = Budget::new(BUDGET);
-    let mut tail = Tail::open(&path, &budget).unwrap();
+    let mut reader = WalReader::open(&path, &budget).unwrap();
     app.execute_batch("INSERT INTO t VALUES (1, 1, 1)").unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    assert_eq!(tail.slide().unwrap(), Slide::Nothing);
-    tail.let_go();
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    assert_eq!(reader.advance().unwrap(), Advance::Nothing);
+    reader.let_go();
     for n in 0..3 {
         app.execute_batch(&format!(
             "INSERT INTO t (n) VALUES ({n}); PRAGMA wal_checkpoint(RESTART)"
@@ -282,12 +283,12 @@ fn a_log_whose_resets_were_missed_is_lost_not_guessed() {
         .unwrap();
     }
     app.execute_batch("INSERT INTO t (n) VALUES (9)").unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Lost);
-    tail.forget().unwrap();
+    assert_eq!(reader.advance().unwrap(), Advance::Lost);
+    reader.skip_to_end().unwrap();
     let mut shadow = Shadow::of(&Snapshot::begin(&path).unwrap());
     app.execute_batch("INSERT INTO t (n) VALUES (10)").unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    shadow.apply(&tail.changes());
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    shadow.apply(&reader.changes());
     shadow.assert_is(&path);
 }
 
@@ -295,7 +296,7 @@ fn a_log_whose_resets_were_missed_is_lost_not_guessed() {
 /// and the commit: sound, and not committed.
 fn leave_a_ghost(path: &Path, page: u8) {
     use std::os::unix::fs::FileExt;
-    let wal = super::tail::beside(path, "-wal");
+    let wal = wal_path(path);
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -320,27 +321,27 @@ fn what_was_written_and_not_committed_is_not_taken() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path(), "");
     let app = Connection::open(&path).unwrap();
-    let mut tail = Tail::open(&path, &Budget::new(BUDGET)).unwrap();
+    let mut reader = WalReader::open(&path, &Budget::new(BUDGET)).unwrap();
     let mut shadow = Shadow::of(&Snapshot::begin(&path).unwrap());
     app.execute_batch("INSERT INTO t VALUES (1, 1, 1)").unwrap();
     leave_a_ghost(&path, 7);
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    assert_eq!(tail.slide().unwrap(), Slide::Nothing);
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    assert_eq!(reader.advance().unwrap(), Advance::Nothing);
     // The next writer writes over it.
     for n in 2..60 {
         app.execute("INSERT INTO t VALUES (?1, 1, randomblob(2000))", [n])
             .unwrap();
         leave_a_ghost(&path, 8);
-        assert_eq!(tail.slide().unwrap(), Slide::Taken);
+        assert_eq!(reader.advance().unwrap(), Advance::Changes);
     }
-    shadow.apply(&tail.changes());
+    shadow.apply(&reader.changes());
     shadow.assert_is(&path);
     leave_a_ghost(&path, 9);
-    tail.forget().unwrap();
+    reader.skip_to_end().unwrap();
     app.execute_batch("INSERT INTO t VALUES (100, 1, 1)")
         .unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    shadow.apply(&tail.changes());
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    shadow.apply(&reader.changes());
     shadow.assert_is(&path);
 }
 
@@ -349,15 +350,15 @@ fn what_is_committed_to_a_deleted_database_is_taken() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(dir.path(), "");
     let app = Connection::open(&path).unwrap();
-    let mut tail = Tail::open(&path, &Budget::new(BUDGET)).unwrap();
+    let mut reader = WalReader::open(&path, &Budget::new(BUDGET)).unwrap();
     app.execute_batch("INSERT INTO t VALUES (1, 1, 1)").unwrap();
     for suffix in ["", "-wal", "-shm"] {
-        std::fs::remove_file(super::tail::beside(&path, suffix)).unwrap();
+        std::fs::remove_file(sibling_path(&path, suffix)).unwrap();
     }
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
     app.execute_batch("INSERT INTO t VALUES (2, 1, 1)").unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    assert!(!tail.changes().is_none());
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    assert!(!reader.changes().is_none());
 }
 
 #[test]
@@ -366,20 +367,20 @@ fn what_does_not_fit_is_said_and_given_back() {
     let path = database(dir.path(), "");
     let app = Connection::open(&path).unwrap();
     let budget = Budget::new(20 * 4096);
-    let mut tail = Tail::open(&path, &budget).unwrap();
+    let mut reader = WalReader::open(&path, &budget).unwrap();
     app.execute_batch("INSERT INTO t VALUES (1, 1, randomblob(40960))")
         .unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    let small = tail.changes();
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    let small = reader.changes();
     assert!(!small.overflowed());
     app.execute_batch("INSERT INTO t VALUES (2, 1, randomblob(409600))")
         .unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    let large = tail.changes();
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    let large = reader.changes();
     assert!(large.overflowed() && !large.is_none());
     drop((small, large));
     app.execute_batch("UPDATE t SET b = randomblob(4096) WHERE id = 1")
         .unwrap();
-    assert_eq!(tail.slide().unwrap(), Slide::Taken);
-    assert!(!tail.changes().overflowed());
+    assert_eq!(reader.advance().unwrap(), Advance::Changes);
+    assert!(!reader.changes().overflowed());
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use monolite_platform::failpoint;
 use monolite_replica::backup::{self, BackupOptions, Check, local};
-use monolite_replica::steps;
 use monolite_testkit::Process;
 use rusqlite::Connection;
 use rustix::process::{Signal, getpid, kill_process};
@@ -37,7 +37,7 @@ pub(crate) fn can_write(db: &Path) -> bool {
 pub(crate) fn main() {
     let db = PathBuf::from(std::env::var_os("DB").unwrap());
     let out = || PathBuf::from(std::env::var_os("OUT").unwrap());
-    steps::observe(|step| {
+    failpoint::observe(|step| {
         if std::env::var_os("DIE_AT").is_some_and(|at| at == step) {
             kill_process(getpid(), Signal::KILL).unwrap();
         }

@@ -68,7 +68,7 @@ fn taken_listed_and_pruned(volume: &TempDir) {
 
     // A note of somebody's, and what a killed process left.
     std::fs::write(dir.join("notes.txt"), "").unwrap();
-    let left = dir.join("20261121T143001Z.sqlite3.copying-0123456789abcdef");
+    let left = dir.join(".monolite-copying-0123456789abcdef");
     std::fs::write(&left, "").unwrap();
     let removed = local::prune(&dir, NOW_MS, 5).unwrap();
     let kept = local::list(&dir).unwrap();

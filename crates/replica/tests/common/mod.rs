@@ -28,7 +28,7 @@ pub(crate) fn quick() -> FollowOptions {
 pub(crate) fn busy() -> FollowOptions {
     FollowOptions {
         snapshot_every: Duration::from_millis(700),
-        tend_every: Duration::from_millis(100),
+        maintain_every: Duration::from_millis(100),
         policy: Policy {
             every: Duration::from_millis(300),
             hourly: Duration::from_millis(600),

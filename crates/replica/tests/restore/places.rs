@@ -155,16 +155,16 @@ async fn what_dead_restores_left_is_removed_and_a_living_ones_is_not() {
     let (_source, replica) = replica(dir.path()).await;
     let place = dir.path().join("place");
     for name in [
+        ".monolite-restoring-0000000000000001",
+        ".monolite-restoring-0000000000000099",
         "app.sqlite3.restoring-1",
-        "app.sqlite3.restoring-99-2",
-        "b.sqlite3.restoring-1",
     ] {
         std::fs::write(place.join(name), "part of a database").unwrap();
     }
     // Another process at the same work.
     let mut living = Command::new("flock")
         .args(["--no-fork", "--exclusive"])
-        .arg(place.join("app.sqlite3.restoring-77"))
+        .arg(place.join(".monolite-restoring-0000000000000077"))
         .args(["sh", "-c", "echo locked; cat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -182,9 +182,9 @@ async fn what_dead_restores_left_is_removed_and_a_living_ones_is_not() {
     .await
     .unwrap();
     let left = [
+        ".monolite-restoring-0000000000000077",
         "app.sqlite3",
-        "app.sqlite3.restoring-77",
-        "b.sqlite3.restoring-1",
+        "app.sqlite3.restoring-1",
     ];
     assert_eq!(names(&place), left);
     drop(living.stdin.take());
@@ -192,7 +192,7 @@ async fn what_dead_restores_left_is_removed_and_a_living_ones_is_not() {
     restore(&replica, &place.join("app.sqlite3"), over())
         .await
         .unwrap();
-    assert_eq!(names(&place), ["app.sqlite3", "b.sqlite3.restoring-1"]);
+    assert_eq!(names(&place), ["app.sqlite3", "app.sqlite3.restoring-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,7 +44,7 @@ async fn live(source: &mut Source, replica: &Replica, states: u64, seed: u64) {
         }
         if source.txid().0.is_multiple_of(6) {
             catalog
-                .tend(replica, &quick(), source.time_ms)
+                .maintain(replica, &quick(), source.time_ms)
                 .await
                 .unwrap();
         }

@@ -59,7 +59,7 @@ async fn a_day_goes_by() {
         }
         if minute % 5 == 0 {
             catalog
-                .tend(&replica, &policy, source.time_ms)
+                .maintain(&replica, &policy, source.time_ms)
                 .await
                 .unwrap();
             most = most.max(catalog.files().len());
@@ -146,16 +146,16 @@ async fn two_machines_tend_at_once() {
     let now = source.time_ms + 30 * MINUTE;
     let policy = quick();
     let (a, b) = tokio::join!(
-        one.tend(&replica, &policy, source.time_ms),
-        other.tend(&replica, &policy, source.time_ms),
+        one.maintain(&replica, &policy, source.time_ms),
+        other.maintain(&replica, &policy, source.time_ms),
     );
     assert!(a.unwrap().merged > 20 && b.unwrap().merged > 20);
     assert_eq!(whole(&replica).await, source.txid());
 
     // One that comes late finds the files gone that it would merge.
-    let deleted = one.tend(&replica, &policy, now).await.unwrap().deleted;
+    let deleted = one.maintain(&replica, &policy, now).await.unwrap().deleted;
     assert!(deleted > 80, "{deleted}");
-    third.tend(&replica, &policy, now).await.unwrap();
+    third.maintain(&replica, &policy, now).await.unwrap();
     is_true(&third, &replica).await;
     assert_eq!(whole(&replica).await, source.txid());
 }
@@ -174,7 +174,7 @@ async fn a_tending_that_is_cut_short_is_taken_up_again() {
         // Each life begins with what is there, and ends after some of its
         // requests: a future that is dropped goes no further.
         let mut catalog = Catalog::load(&replica).await.unwrap();
-        let mut tend = Box::pin(catalog.tend(&replica, &policy, now));
+        let mut tend = Box::pin(catalog.maintain(&replica, &policy, now));
         let mut polls = random.u32(0..60);
         let done = std::future::poll_fn(|context| match tend.as_mut().poll(context) {
             std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done)),
@@ -195,7 +195,7 @@ async fn a_tending_that_is_cut_short_is_taken_up_again() {
     assert!(rounds > 3, "never cut short");
     let mut catalog = Catalog::load(&replica).await.unwrap();
     catalog
-        .tend(&replica, &policy, now + 30 * MINUTE)
+        .maintain(&replica, &policy, now + 30 * MINUTE)
         .await
         .unwrap();
     let levels = levels(&replica).await;
@@ -208,7 +208,7 @@ async fn large_files_are_merged_through_the_disk() {
     let scratch = dir.path().join("scratch");
     std::fs::create_dir(&scratch).unwrap();
     std::fs::write(
-        scratch.join("monolite-merging-1-1"),
+        scratch.join(".monolite-merging-0000000000000001"),
         "left by a dead process",
     )
     .unwrap();
@@ -222,7 +222,7 @@ async fn large_files_are_merged_through_the_disk() {
     }
     let mut catalog = Catalog::load(&replica).await.unwrap().scratch_in(&scratch);
     let tended = catalog
-        .tend(&replica, &quick(), source.time_ms + 2 * MINUTE)
+        .maintain(&replica, &quick(), source.time_ms + 2 * MINUTE)
         .await
         .unwrap();
     assert_eq!(tended.merged, 1);
@@ -254,13 +254,13 @@ async fn no_request_is_made_for_what_is_known() {
         let file = replica.put(0, &header, body.clone()).await.unwrap();
         catalog.add_with(file, header.timestamp_ms, body);
         catalog
-            .tend(&replica, &quick(), source.time_ms)
+            .maintain(&replica, &quick(), source.time_ms)
             .await
             .unwrap();
     }
     source.time_ms += 10 * MINUTE;
     catalog
-        .tend(&replica, &quick(), source.time_ms)
+        .maintain(&replica, &quick(), source.time_ms)
         .await
         .unwrap();
     let counts = server.counts();
@@ -275,7 +275,7 @@ async fn no_request_is_made_for_what_is_known() {
     server.reset_counts();
     for _ in 0..5 {
         catalog
-            .tend(&replica, &quick(), source.time_ms)
+            .maintain(&replica, &quick(), source.time_ms)
             .await
             .unwrap();
     }

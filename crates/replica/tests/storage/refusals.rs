@@ -45,10 +45,10 @@ async fn wrong_keys_are_named_and_not_shown() {
     ] {
         server.reset_counts();
         let error = refused(&server, &with(&server, name, value)).await;
-        let StorageError::Denied { mend, .. } = &error else {
+        let StorageError::Denied { fix, .. } = &error else {
             panic!("{error:?}")
         };
-        assert_eq!(mend, "check the access key and its secret");
+        assert_eq!(fix, "check the access key and its secret");
         let text = format!("{error} {error:?}");
         assert!(text.contains("403"), "{text}");
         assert!(!text.contains(value), "{text}");

@@ -43,10 +43,9 @@ pub(crate) fn baseline(arguments: Baseline) -> Result<(), Failure> {
             found.path.display()
         )));
     };
-    let mut how = files::Baseline::default();
-    how.to = arguments.to;
-    how.force = arguments.force;
-    how.now_ms = now_ms();
+    let how = files::BaselineOptions::new(now_ms())
+        .up_to(arguments.to)
+        .force(arguments.force);
     let recorded = match files::baseline(&conn, &migrations, &how) {
         Err(error @ Error::NoSuch { .. }) => return Err(Failure::Usage(error.into())),
         other => other?,

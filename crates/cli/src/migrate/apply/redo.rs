@@ -77,7 +77,7 @@ pub(crate) fn redo(arguments: Redo) -> Result<(), Failure> {
             aside.display()
         )])?;
     }
-    let applied = apply(&conn, &migrations, &Options::at(now_ms()), &found);
+    let applied = apply(&conn, &migrations, &Options::new(now_ms()), &found);
     kept::rename(&copy, &applied.done)?;
     applied.show(&found, &migrations, arguments.json)
 }

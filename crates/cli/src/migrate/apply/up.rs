@@ -58,15 +58,15 @@ pub(crate) fn up(arguments: Up) -> Result<(), Failure> {
     // Before there is a file that was made for nothing.
     migrations.check()?;
     // Before it is opened: that alone may change its file.
-    let mut options = Options::at(now_ms());
-    let wait = arguments.wait.unwrap_or(options.patience);
+    let wait = arguments.wait.unwrap_or(Options::LOCK_WAIT_DEFAULT);
     let _turn = found.turn("monolite migrate up", wait)?;
     let conn = found.open_or_create(arguments.create)?;
-    options.to = arguments.to;
-    options.accept_newer = arguments.accept_newer;
-    options.patience = wait;
-    let waiting = files::pending(&conn, &migrations, options.accept_newer)?;
-    let checked = Checked::of(&conn, up_to(waiting, options.to))?;
+    let options = Options::new(now_ms())
+        .up_to(arguments.to)
+        .accept_newer(arguments.accept_newer)
+        .lock_wait(wait);
+    let waiting = files::pending(&conn, &migrations, arguments.accept_newer)?;
+    let checked = Checked::of(&conn, up_to(waiting, arguments.to))?;
     let copy = match arguments.keep_copy && !waiting.is_empty() {
         true => Some(kept::Copy::take(&found)?),
         false => None,

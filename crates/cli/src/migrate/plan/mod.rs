@@ -80,13 +80,14 @@ pub(crate) fn plan(arguments: Arguments) -> Result<(), Failure> {
     let migrations = found.migrations()?;
     migrations.check()?;
     found.is_there_if_named()?;
-    let mut options = Options::at(now_ms());
-    options.to = arguments.to;
-    options.accept_newer = arguments.accept_newer;
+    let options = Options::new(now_ms())
+        .up_to(arguments.to)
+        .accept_newer(arguments.accept_newer);
+    let accept_newer = arguments.accept_newer;
     let json = arguments.json;
     stoppable(move |stop| {
         let scratch = Scratch::of(&found, &stop)?;
-        let plan = Plan::of(&scratch, &migrations, &options, &found, &stop)?;
+        let plan = Plan::of(&scratch, &migrations, &options, accept_newer, &found, &stop)?;
         plan.show(&scratch, &found, json)
     })
 }
@@ -105,13 +106,14 @@ impl Plan {
         scratch: &Scratch,
         migrations: &Migrations,
         options: &Options,
+        accept_newer: bool,
         found: &Found,
         stop: &Stop,
     ) -> Result<Self, Failure> {
         let conn = scratch.open()?;
         stop.watch(&conn);
         let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        let waiting = files::pending(&conn, migrations, options.accept_newer)?;
+        let waiting = files::pending(&conn, migrations, accept_newer)?;
         let checked = Checked::of(&conn, waiting)?;
         let bar = Bar::new(found.shown());
         let mut planned = Vec::new();

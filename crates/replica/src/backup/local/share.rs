@@ -9,11 +9,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::kept;
 use super::reflink::clone_file;
+use crate::Progress;
 use crate::backup::error::{Error, Result};
-use crate::backup::room;
-use crate::backup::source::{Source, beside};
-use crate::backup::temporary::{Temporary, directory};
-use crate::{Progress, steps};
+use crate::backup::free_space;
+use crate::backup::source::Source;
+use monolite_platform::durable::Temporary;
+use monolite_platform::failpoint;
+use monolite_platform::path::directory;
+use monolite_sqlite_format::wal_path;
 
 /// Has the snapshot share the blocks of the database's file, and puts the WAL
 /// beside it, where it is one. Says no where that cannot be done.
@@ -28,13 +31,13 @@ pub(super) fn share(
     progress: &dyn Progress,
 ) -> Result<bool> {
     progress.begin("cloning", None);
-    let wal = source.is_wal().then(|| beside(source.path(), "-wal"));
+    let wal = source.is_wal().then(|| wal_path(source.path()));
     let wal_bytes = wal
         .as_deref()
         .and_then(|wal| wal.metadata().ok())
         .map_or(0, |metadata| metadata.len());
     // Once as it is, and once for the pages in their places.
-    room::require(directory(temporary.target()), 2 * wal_bytes, kept)?;
+    free_space::require(directory(temporary.target()), 2 * wal_bytes, kept)?;
     match clone_file(source.path(), source.id(), temporary.path()) {
         Ok(()) => {}
         Err(error) => match error.kind() {
@@ -46,12 +49,12 @@ pub(super) fn share(
             _ => return Ok(false),
         },
     }
-    steps::reached("snapshot.cloned");
+    failpoint::reached("snapshot.cloned");
     if let Some(wal) = wal {
-        copy_wal(&wal, &beside(temporary.path(), "-wal"))?;
+        copy_wal(&wal, &wal_path(temporary.path()))?;
         source.is_in_place()?;
     }
-    steps::reached("snapshot.wal-copied");
+    failpoint::reached("snapshot.wal-copied");
     Ok(true)
 }
 
@@ -97,6 +100,6 @@ pub(super) fn absorb_wal(temporary: &Temporary) -> Result<()> {
     }
     // The last to close removes the WAL.
     conn.close().map_err(|(_, error)| at(error))?;
-    steps::reached("snapshot.absorbed");
+    failpoint::reached("snapshot.absorbed");
     Ok(())
 }

@@ -1,20 +1,20 @@
-#![allow(clippy::unwrap_used)]
+//! Temporary files, and what a killed writer leaves.
 
 use std::time::SystemTime;
 
 use super::*;
-use crate::clock::ManualClock;
+use monolite_platform::clock::ManualClock;
 
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     since.as_millis().try_into().unwrap()
 }
 
-fn order(key: &str) -> Order {
-    Order {
+fn put(key: &str) -> Put {
+    Put {
         key: key.into(),
         timestamp_ms: 1_600_000_000_123,
-        sent: Arc::new(|_| ()),
+        on_progress: Arc::new(|_| ()),
         permit: None,
     }
 }
@@ -31,8 +31,8 @@ async fn a_file_appears_whole_with_its_contents_time_and_is_never_replaced() {
     let root = dir.path().join("not/there/yet");
     let folder = Folder::new(&root, Arc::new(ManualClock::at(now_ms())));
     let put = async |bytes: &'static [u8]| {
-        let source = Source::bytes(Bytes::from_static(bytes));
-        folder.create(order("db/ltx/0/name"), source).await.unwrap()
+        let source = UploadBody::bytes(Bytes::from_static(bytes));
+        folder.put(put("db/ltx/0/name"), source).await.unwrap()
     };
     assert_eq!(put(b"first").await, Created::Yes);
     assert_eq!(put(b"second").await, Created::Exists);
@@ -40,48 +40,21 @@ async fn a_file_appears_whole_with_its_contents_time_and_is_never_replaced() {
     assert_eq!(fs::read(path.join("name")).unwrap(), b"first");
     assert_eq!(names(&path), ["name"]);
     assert_eq!(
-        folder.stat("db/ltx/0/name").await.unwrap(),
+        folder.head("db/ltx/0/name").await.unwrap(),
         (5, 1_600_000_000_123)
     );
 }
 
 #[test]
-fn of_two_writers_at_once_one_publishes() {
-    let dir = tempfile::tempdir().unwrap();
-    let target = dir.path().join("name");
-    let make = |bytes: &[u8]| {
-        let mut temporary = Temporary::create(&target).unwrap();
-        temporary.write(bytes).unwrap();
-        temporary.finish(None).unwrap();
-        temporary
-    };
-    let (one, other) = (make(b"one"), make(b"other"));
-    assert_eq!(other.publish_new().unwrap(), Created::Yes);
-    assert_eq!(one.publish_new().unwrap(), Created::Exists);
-    assert_eq!(fs::read(&target).unwrap(), b"other");
-    assert_eq!(names(dir.path()), ["name"]);
-}
-
-#[test]
-fn what_is_not_published_is_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut temporary = Temporary::create(&dir.path().join("name")).unwrap();
-    temporary.write(b"half").unwrap();
-    assert_eq!(names(dir.path()).len(), 1);
-    drop(temporary);
-    assert_eq!(names(dir.path()), [""; 0]);
-}
-
-#[test]
 fn only_what_a_dead_writer_left_long_ago_is_swept() {
     let dir = tempfile::tempdir().unwrap();
-    let left = dir.path().join(".monolite-0000000000000001.tmp");
+    let left = dir.path().join(".monolite-storing-0000000000000001");
     fs::write(&left, b"half").unwrap();
     let others = [".monolite-notes", "0000.ltx.tmp", "name"];
     for name in others {
         fs::write(dir.path().join(name), b"of somebody").unwrap();
     }
-    let writing = Temporary::create(&dir.path().join("other")).unwrap();
+    let writing = Temporary::create(&dir.path().join("other"), &STORING).unwrap();
 
     let clock = Arc::new(ManualClock::at(now_ms()));
     let sweeper = Sweeper::new(clock.clone());
@@ -92,7 +65,11 @@ fn only_what_a_dead_writer_left_long_ago_is_swept() {
     assert!(!left.exists());
     let mut kept: Vec<_> = others.map(str::to_owned).into();
     let own = names(dir.path());
-    kept.extend(own.iter().filter(|name| name.ends_with(".tmp")).cloned());
+    kept.extend(
+        own.iter()
+            .filter(|name| name.starts_with(".monolite-storing-"))
+            .cloned(),
+    );
     kept.sort_unstable();
     kept.dedup();
     assert_eq!(own, kept);
@@ -105,7 +82,7 @@ async fn nothing_outside_the_folder_can_be_named() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::new(dir.path(), Arc::new(ManualClock::at(0)));
     for key in ["../x", "/etc/passwd", "a/../../x", "a\0b"] {
-        let error = folder.stat(key).await.unwrap_err();
+        let error = folder.head(key).await.unwrap_err();
         assert!(
             matches!(error, StorageError::Setting { .. }),
             "{key:?}: {error}"

@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use super::super::{Destination, DestinationOptions};
 use super::*;
-use crate::clock::{Clock, ManualClock};
+use monolite_platform::clock::{Clock, ManualClock};
 
 const TTL: Duration = Duration::from_secs(30);
 
-struct Place {
+struct SharedFolder {
     dir: tempfile::TempDir,
     clock: Arc<ManualClock>,
 }
 
-impl Place {
+impl SharedFolder {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         Self { dir, clock }
     }
 
-    /// The same place, as another process sees it.
+    /// The same folder, as another process sees it.
     fn open(&self) -> LeaseStore {
         self.open_by(self.clock.clone())
     }
@@ -59,14 +59,14 @@ fn holder_of(error: StorageError) -> (Holder, Duration) {
 
 #[tokio::test]
 async fn one_has_it_and_the_other_is_told_who() {
-    let place = Place::new();
-    let lease = place.open().acquire(&node("a"), TTL).await.unwrap();
+    let folder = SharedFolder::new();
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
     assert_eq!(lease.epoch(), 1);
     assert!(lease.valid_for(Duration::from_secs(29)));
     assert!(!lease.valid_for(TTL));
 
-    place.clock.advance(Duration::from_secs(10));
-    let error = place.open().acquire(&node("b"), TTL).await.unwrap_err();
+    folder.clock.advance(Duration::from_secs(10));
+    let error = folder.open().acquire(&node("b"), TTL).await.unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("is written by node a on host-of-a (process 7) since 2023-"),
@@ -80,16 +80,16 @@ async fn one_has_it_and_the_other_is_told_who() {
 
 #[tokio::test]
 async fn it_ends_unless_renewed_and_the_epoch_rises() {
-    let place = Place::new();
-    let first = place.open().acquire(&node("a"), TTL).await.unwrap();
-    place.clock.advance(Duration::from_secs(20));
+    let folder = SharedFolder::new();
+    let first = folder.open().acquire(&node("a"), TTL).await.unwrap();
+    folder.clock.advance(Duration::from_secs(20));
     first.renew().await.unwrap();
-    place.clock.advance(Duration::from_secs(20));
+    folder.clock.advance(Duration::from_secs(20));
     assert!(first.valid_for(Duration::from_secs(9)));
-    let other = place.open();
+    let other = folder.open();
     assert!(other.acquire(&node("b"), TTL).await.is_err());
 
-    place.clock.advance(Duration::from_secs(10));
+    folder.clock.advance(Duration::from_secs(10));
     assert!(!first.valid_for(Duration::ZERO));
     let second = other.acquire(&node("b"), TTL).await.unwrap();
     assert_eq!(second.epoch(), 2);
@@ -102,66 +102,76 @@ async fn it_ends_unless_renewed_and_the_epoch_rises() {
     assert!(first.renew().await.is_err());
     assert!(!first.valid_for(Duration::ZERO));
     assert_eq!(
-        place.open().acquire(&node("c"), TTL).await.unwrap().epoch(),
+        folder
+            .open()
+            .acquire(&node("c"), TTL)
+            .await
+            .unwrap()
+            .epoch(),
         3
     );
 }
 
 #[tokio::test]
 async fn what_was_given_back_is_free_at_once() {
-    let place = Place::new();
-    let lease = place.open().acquire(&node("a"), TTL).await.unwrap();
+    let folder = SharedFolder::new();
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
     lease.release().await.unwrap();
     assert!(!lease.valid_for(Duration::ZERO));
     assert!(matches!(
         lease.renew().await,
         Err(StorageError::Lost { .. })
     ));
-    let holder = place.open().holder().await.unwrap().unwrap();
+    let holder = folder.open().holder().await.unwrap().unwrap();
     assert!(holder.released);
     assert_eq!(
-        place.open().acquire(&node("b"), TTL).await.unwrap().epoch(),
+        folder
+            .open()
+            .acquire(&node("b"), TTL)
+            .await
+            .unwrap()
+            .epoch(),
         2
     );
     // Again, it does not take away what another has.
     lease.release().await.unwrap();
-    assert!(!place.open().holder().await.unwrap().unwrap().released);
+    assert!(!folder.open().holder().await.unwrap().unwrap().released);
 }
 
 #[tokio::test]
 async fn a_restarted_node_need_not_wait_but_a_copy_of_it_elsewhere_must() {
-    let place = Place::new();
-    let before = place.open().acquire(&node("a"), TTL).await.unwrap();
+    let folder = SharedFolder::new();
+    let before = folder.open().acquire(&node("a"), TTL).await.unwrap();
     let again = Node {
         pid: Some(8),
         ..node("a")
     };
-    let after = place.open().acquire(&again, TTL).await.unwrap();
+    let after = folder.open().acquire(&again, TTL).await.unwrap();
     assert_eq!(after.epoch(), 2);
     assert!(before.renew().await.is_err());
     let copy = Node {
         host: "elsewhere".into(),
         ..node("a")
     };
-    assert!(place.open().acquire(&copy, TTL).await.is_err());
+    assert!(folder.open().acquire(&copy, TTL).await.is_err());
 }
 
 #[tokio::test]
 async fn a_wrong_wall_clock_does_not_take_it_from_anybody_for_long() {
-    let place = Place::new();
-    let lease = place.open().acquire(&node("a"), TTL).await.unwrap();
+    let folder = SharedFolder::new();
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
     // Behind: the lease seems to be of the future. It is waited for, once.
-    let behind = Arc::new(ManualClock::at(place.clock.now_ms() - 3_600_000));
-    let store = place.open_by(behind.clone());
+    let behind = Arc::new(ManualClock::at(folder.clock.now_ms() - 3_600_000));
+    let store = folder.open_by(behind.clone());
     let error = store.acquire(&node("b"), TTL).await.unwrap_err();
     assert_eq!(holder_of(error).1, TTL);
     let pass = |time: Duration| {
         behind.advance(time);
-        place.clock.advance(time);
+        folder.clock.advance(time);
     };
     pass(Duration::from_secs(29));
     assert!(store.acquire(&node("b"), TTL).await.is_err());
-    // Renewed, it is waited for anew.
+    // Renewed, it is waited for again.
     lease.renew().await.unwrap();
     pass(Duration::from_secs(2));
     assert!(store.acquire(&node("b"), TTL).await.is_err());
@@ -171,20 +181,20 @@ async fn a_wrong_wall_clock_does_not_take_it_from_anybody_for_long() {
 
 #[tokio::test]
 async fn validity_is_not_by_the_wall_clock() {
-    let place = Place::new();
-    let lease = place.open().acquire(&node("a"), TTL).await.unwrap();
-    place.clock.step(-86_400_000);
+    let folder = SharedFolder::new();
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
+    folder.clock.step(-86_400_000);
     assert!(lease.valid_for(Duration::from_secs(29)));
-    place.clock.step(2 * 86_400_000);
+    folder.clock.step(2 * 86_400_000);
     assert!(lease.valid_for(Duration::from_secs(29)));
 }
 
 #[tokio::test]
 async fn many_race_and_one_wins() {
-    let place = Place::new();
+    let folder = SharedFolder::new();
     for round in 1..=5 {
         let takers = (0..8).map(|name| {
-            let store = place.open();
+            let store = folder.open();
             tokio::spawn(async move { store.acquire(&node(&format!("n{name}")), TTL).await })
         });
         let mut won = Vec::new();
@@ -202,23 +212,23 @@ async fn many_race_and_one_wins() {
 
 #[tokio::test]
 async fn a_permit_renews_when_too_little_is_left() {
-    let place = Place::new();
-    let lease = place.open().acquire(&node("a"), TTL).await.unwrap();
-    let renewed = async || place.open().holder().await.unwrap().unwrap().renewed_ms;
+    let folder = SharedFolder::new();
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
+    let renewed = async || folder.open().holder().await.unwrap().unwrap().renewed_ms;
     let first = renewed().await;
-    place.clock.advance(Duration::from_secs(10));
+    folder.clock.advance(Duration::from_secs(10));
     lease.permit(Duration::from_secs(10)).await.unwrap();
     assert_eq!(renewed().await, first);
-    place.clock.advance(Duration::from_secs(11));
+    folder.clock.advance(Duration::from_secs(11));
     lease.permit(Duration::from_secs(10)).await.unwrap();
     assert_eq!(renewed().await, first + 21_000);
     // More than there is: half of it must do.
-    place.clock.advance(Duration::from_secs(14));
+    folder.clock.advance(Duration::from_secs(14));
     lease.permit(Duration::from_secs(3600)).await.unwrap();
     assert_eq!(renewed().await, first + 21_000);
 
-    place.clock.advance(Duration::from_secs(60));
-    let other = place.open().acquire(&node("b"), TTL).await.unwrap();
+    folder.clock.advance(Duration::from_secs(60));
+    let other = folder.open().acquire(&node("b"), TTL).await.unwrap();
     let error = lease.permit(Duration::ZERO).await.unwrap_err();
     assert!(matches!(error, StorageError::Lost { .. }));
     assert!(other.valid_for(Duration::ZERO));
@@ -226,22 +236,22 @@ async fn a_permit_renews_when_too_little_is_left() {
 
 #[tokio::test]
 async fn fields_of_later_versions_are_passed_over_and_nonsense_is_not() {
-    let place = Place::new();
-    std::fs::create_dir(place.file().parent().unwrap()).unwrap();
+    let folder = SharedFolder::new();
+    std::fs::create_dir(folder.file().parent().unwrap()).unwrap();
     let later = r#"{"epoch": 41, "node": "z", "host": "h", "taken_ms": 1, "renewed_ms": 2,
                     "ttl_ms": 1000, "flavour": {"of": ["later"]}}"#;
-    std::fs::write(place.file(), later).unwrap();
-    let holder = place.open().holder().await.unwrap().unwrap();
+    std::fs::write(folder.file(), later).unwrap();
+    let holder = folder.open().holder().await.unwrap().unwrap();
     assert_eq!(
         (holder.epoch, holder.pid, holder.released),
         (41, None, false)
     );
-    let lease = place.open().acquire(&node("a"), TTL).await.unwrap();
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
     assert_eq!(lease.epoch(), 42);
 
     for wrong in ["", "{}", "nonsense", r#"{"epoch": -1}"#] {
-        std::fs::write(place.file(), wrong).unwrap();
-        let error = place.open().acquire(&node("b"), TTL).await.unwrap_err();
+        std::fs::write(folder.file(), wrong).unwrap();
+        let error = folder.open().acquire(&node("b"), TTL).await.unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("/.monolite/lease: this is no lease"),
@@ -252,8 +262,8 @@ async fn fields_of_later_versions_are_passed_over_and_nonsense_is_not() {
             "{text}"
         );
     }
-    std::fs::write(place.file(), vec![b' '; 17 * 1024]).unwrap();
-    let error = place.open().holder().await.unwrap_err();
+    std::fs::write(folder.file(), vec![b' '; 17 * 1024]).unwrap();
+    let error = folder.open().holder().await.unwrap_err();
     assert!(
         matches!(error, StorageError::TooLarge { limit: 16_384, .. }),
         "{error}"
@@ -262,30 +272,30 @@ async fn fields_of_later_versions_are_passed_over_and_nonsense_is_not() {
 
 #[tokio::test]
 async fn no_lease_lasts_longer_than_a_day() {
-    let place = Place::new();
-    std::fs::create_dir(place.file().parent().unwrap()).unwrap();
+    let folder = SharedFolder::new();
+    std::fs::create_dir(folder.file().parent().unwrap()).unwrap();
     let greedy = format!(
         r#"{{"epoch": 1, "node": "z", "host": "h", "taken_ms": 1, "renewed_ms": {},
             "ttl_ms": {}}}"#,
-        place.clock.now_ms(),
+        folder.clock.now_ms(),
         u64::MAX
     );
-    std::fs::write(place.file(), greedy).unwrap();
-    let error = place.open().acquire(&node("a"), TTL).await.unwrap_err();
+    std::fs::write(folder.file(), greedy).unwrap();
+    let error = folder.open().acquire(&node("a"), TTL).await.unwrap_err();
     assert_eq!(holder_of(error).1, LONGEST);
-    place.clock.advance(LONGEST);
-    assert!(place.open().acquire(&node("a"), TTL).await.is_ok());
+    folder.clock.advance(LONGEST);
+    assert!(folder.open().acquire(&node("a"), TTL).await.is_ok());
 }
 
 #[tokio::test]
 async fn names_of_others_are_shown_without_what_they_could_do_to_a_terminal() {
-    let place = Place::new();
+    let folder = SharedFolder::new();
     let nasty = Node {
         node: format!("\u{1b}[2J\n{}", "x".repeat(1000)),
         ..node("a")
     };
-    let _lease = place.open().acquire(&nasty, TTL).await.unwrap();
-    let text = place
+    let _lease = folder.open().acquire(&nasty, TTL).await.unwrap();
+    let text = folder
         .open()
         .acquire(&node("b"), TTL)
         .await

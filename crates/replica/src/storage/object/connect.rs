@@ -9,10 +9,9 @@ use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use reqwest::header::{HeaderMap, HeaderValue};
 
-use super::super::StorageError;
-use super::super::place::Result;
-use super::super::url::{Bucket, Provider};
-use super::answer::{Listening, said};
+use super::super::error::{Result, StorageError};
+use super::super::url::{BucketUrl, Provider};
+use super::response::{RecordingConnector, in_one_line};
 
 /// All that is asked of a bucket.
 pub(super) trait Store: ObjectStore + PaginatedListStore + MultipartStore {}
@@ -24,7 +23,7 @@ pub(super) struct Connected {
     pub(super) one_by_one: Option<AmazonS3Builder>,
 }
 
-pub(super) fn connect(bucket: &Bucket, timeout: Duration) -> Result<Connected> {
+pub(super) fn connect(bucket: &BucketUrl, timeout: Duration) -> Result<Connected> {
     // Whoever is first in the process decides; another's choice is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
@@ -56,7 +55,7 @@ pub(super) fn connect(bucket: &Bucket, timeout: Duration) -> Result<Connected> {
                 .clone()
                 .with_client_options(options)
                 .with_retry(retry)
-                .with_http_connector(Listening);
+                .with_http_connector(RecordingConnector);
             one_by_one = Some(builder.clone().with_disable_bulk_delete(true));
             builder.build().map(|store| Arc::new(store) as _)
         }
@@ -65,7 +64,7 @@ pub(super) fn connect(bucket: &Bucket, timeout: Duration) -> Result<Connected> {
             .clone()
             .with_client_options(options)
             .with_retry(retry)
-            .with_http_connector(Listening)
+            .with_http_connector(RecordingConnector)
             .build()
             .map(|store| Arc::new(store) as _),
         Provider::Azure(builder) => builder
@@ -73,7 +72,7 @@ pub(super) fn connect(bucket: &Bucket, timeout: Duration) -> Result<Connected> {
             .clone()
             .with_client_options(options)
             .with_retry(retry)
-            .with_http_connector(Listening)
+            .with_http_connector(RecordingConnector)
             .build()
             .map(|store| Arc::new(store) as _),
     };
@@ -88,11 +87,11 @@ fn consistent() -> HeaderMap {
     headers
 }
 
-fn refused(bucket: &Bucket, error: &object_store::Error) -> StorageError {
-    let said = bucket.secrets.redact(&said(error));
-    let why = match said.contains("CA certificates") {
+fn refused(bucket: &BucketUrl, error: &object_store::Error) -> StorageError {
+    let answer = bucket.secrets.redact(&in_one_line(error));
+    let why = match answer.contains("CA certificates") {
         true => "this machine has no CA certificates; install the package ca-certificates".into(),
-        false => said,
+        false => answer,
     };
     StorageError::setting(bucket.name(), why)
 }

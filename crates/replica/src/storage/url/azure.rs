@@ -2,12 +2,13 @@
 
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 
-use super::super::place::Result;
+use super::super::error::Result;
+use super::bucket::{BucketUrl, Provider};
 use super::host::checked;
 use super::parts::Parts;
 use super::query::Query;
+use super::secrets::Secrets;
 use super::variables::{Variables, graphic};
-use super::{Bucket, Provider, Secrets};
 
 const KEYS: [&str; 6] = [
     "account",
@@ -35,7 +36,7 @@ const CLIENT: [(&str, AzureConfigKey); 3] = [
     ("AZURE_CLIENT_SECRET", AzureConfigKey::ClientSecret),
 ];
 
-pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<Bucket> {
+pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<BucketUrl> {
     let query = Query::new(parts, &KEYS)?;
     if parts.host.is_empty() {
         return Err(parts.refuse("the container is missing: az://CONTAINER/PREFIX"));
@@ -67,7 +68,7 @@ pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<Bucket> {
         None => credentials(parts, var, builder, &mut secrets)?,
     };
     let provider = Provider::Azure(Box::new(builder));
-    let mut bucket = Bucket::new("az", &parts.host, parts.path.clone(), provider);
+    let mut bucket = BucketUrl::new("az", &parts.host, parts.path.clone(), provider);
     bucket.secrets = secrets;
     bucket.http.plain = endpoint.is_some_and(|url| url.starts_with("http://"));
     bucket.take_sizes(&query)?;

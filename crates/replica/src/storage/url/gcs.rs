@@ -2,11 +2,12 @@
 
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 
-use super::super::place::Result;
+use super::super::error::Result;
+use super::bucket::{BucketUrl, Provider};
 use super::parts::Parts;
 use super::query::Query;
+use super::secrets::Secrets;
 use super::variables::Variables;
-use super::{Bucket, Provider, Secrets};
 
 const KEYS: [&str; 4] = ["credentials", "storage-class", "part-size", "concurrency"];
 const FILE: [&str; 4] = [
@@ -16,7 +17,7 @@ const FILE: [&str; 4] = [
     "LITESTREAM_GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
-pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<Bucket> {
+pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<BucketUrl> {
     let query = Query::new(parts, &KEYS)?;
     if parts.host.is_empty() {
         return Err(parts.refuse("the bucket is missing: gs://BUCKET/PREFIX"));
@@ -46,7 +47,7 @@ pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<Bucket> {
         }
     };
     let provider = Provider::Gcs(Box::new(builder));
-    let mut bucket = Bucket::new("gs", &parts.host, parts.path.clone(), provider);
+    let mut bucket = BucketUrl::new("gs", &parts.host, parts.path.clone(), provider);
     bucket.secrets = secrets;
     bucket.take_sizes(&query)?;
     Ok(bucket)

@@ -1,6 +1,6 @@
 //! Hosts: which bucket and which provider they mean.
 
-use super::super::place::Result;
+use super::super::error::Result;
 use super::parts::Parts;
 
 /// What the host of the URL says.
@@ -100,12 +100,12 @@ fn with_scheme(endpoint: &str) -> String {
     }
     let host = host_of(endpoint);
     let ip = host.parse::<std::net::Ipv4Addr>();
-    let near = ip.is_ok_and(|ip| ip.is_loopback() || ip.is_private())
+    let is_local = ip.is_ok_and(|ip| ip.is_loopback() || ip.is_private())
         || host == "localhost"
         || [".local", ".localhost", ".internal"]
             .iter()
             .any(|end| host.ends_with(end));
-    let scheme = if near { "http" } else { "https" };
+    let scheme = if is_local { "http" } else { "https" };
     format!("{scheme}://{endpoint}")
 }
 

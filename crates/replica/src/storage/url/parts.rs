@@ -1,7 +1,6 @@
 //! A URL taken apart.
 
-use super::super::StorageError;
-use super::super::place::Result;
+use super::super::error::{Result, StorageError};
 
 /// The parts of `scheme://user:password@host/path?key=value`, decoded.
 pub(super) struct Parts {
@@ -48,13 +47,13 @@ fn split(scheme: &str, rest: &str, shown: &str) -> Result<Parts, String> {
     if rest.contains('#') {
         return Err("a fragment means nothing here; write # as %23".into());
     }
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = location.split_once('/').unwrap_or((location, ""));
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
         None => (None, authority),
     };
-    if user.is_none() && place.contains('@') {
+    if user.is_none() && location.contains('@') {
         return Err("an @ in it must be written %40, and a / in a key %2F".into());
     }
     let decoded = |text: &str| {

@@ -1,6 +1,6 @@
 //! The query of a URL, with its known keys.
 
-use super::super::place::Result;
+use super::super::error::Result;
 use super::parts::Parts;
 
 /// The values of the query, by key: `force-path-style`, `forcePathStyle` and
@@ -11,18 +11,18 @@ pub(super) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Refuses a key that is not among the known ones, and says which is near.
+    /// Refuses a key that is not among the known ones, and names the nearest one.
     pub(super) fn new(parts: &'a Parts, known: &[&'static str]) -> Result<Self> {
         let mut pairs = Vec::new();
         for (key, value) in &parts.query {
             let found = known.iter().find(|known| plain(known) == plain(key));
             let Some(found) = found else {
                 let shown: String = key.chars().filter(|c| !c.is_control()).take(40).collect();
-                let mend = match nearest(&plain(key), known) {
-                    Some(near) => format!("did you mean `{near}`?"),
+                let fix = match nearest(&plain(key), known) {
+                    Some(nearest) => format!("did you mean `{nearest}`?"),
                     None => format!("there are {}", known.join(", ")),
                 };
-                return Err(parts.refuse(format!("there is no key `{shown}`; {mend}")));
+                return Err(parts.refuse(format!("there is no key `{shown}`; {fix}")));
             };
             if pairs.iter().any(|(key, _)| key == found) {
                 return Err(parts.refuse(format!("`{found}` is given twice")));
@@ -75,11 +75,12 @@ fn plain(key: &str) -> String {
 
 /// The one of `known` that was most likely meant.
 pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let near = known.iter().map(|known| {
+    let by_distance = known.iter().map(|known| {
         let distance = strsim::damerau_levenshtein(&plain(word), &plain(known));
         (distance, *known)
     });
-    near.min()
+    by_distance
+        .min()
         .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
         .map(|(_, known)| known)
 }

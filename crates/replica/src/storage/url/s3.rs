@@ -2,12 +2,13 @@
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 
-use super::super::place::Result;
+use super::super::error::Result;
+use super::bucket::{BucketUrl, Http, Provider};
 use super::host::{Host, checked, is_tigris};
 use super::parts::Parts;
 use super::query::Query;
+use super::secrets::Secrets;
 use super::variables::{Variables, graphic};
-use super::{Bucket, Http, Provider, Secrets};
 
 /// Litestream's keys, and ours: `credentials`.
 const KEYS: [&str; 15] = [
@@ -29,7 +30,7 @@ const KEYS: [&str; 15] = [
     "require-content-md5",
 ];
 
-pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<Bucket> {
+pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<BucketUrl> {
     let query = Query::new(parts, &KEYS)?;
     let host = Host::parse(parts)?;
     let endpoint = match query.get("endpoint").map(str::to_owned).or(host.endpoint) {
@@ -61,7 +62,7 @@ pub(super) fn bucket(parts: &Parts, var: &Variables<'_>) -> Result<Bucket> {
     let builder = encryption(parts, &query, builder, &mut secrets)?;
 
     let provider = Provider::S3(Box::new(builder));
-    let mut bucket = Bucket::new("s3", &host.bucket, parts.path.clone(), provider);
+    let mut bucket = BucketUrl::new("s3", &host.bucket, parts.path.clone(), provider);
     bucket.secrets = secrets;
     bucket.http = Http {
         plain: endpoint

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The secrets of one destination, to be taken out of whatever others say.
+/// The secrets of one destination, to be removed from texts of other programs.
 #[derive(Clone, Default)]
 pub(in super::super) struct Secrets(Vec<String>);
 

@@ -1,7 +1,6 @@
 //! The variables that people have.
 
-use super::super::StorageError;
-use super::super::place::Result;
+use super::super::error::{Result, StorageError};
 
 /// Answers variables; one that is set to nothing is not set.
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
@@ -35,6 +34,6 @@ pub(super) fn graphic(name: &str, value: String) -> Result<String> {
     if value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(value);
     }
-    let why = "there is a space, a line break or another odd character in it; copy it anew";
+    let why = "there is a space, a line break or another odd character in it; copy it again";
     Err(StorageError::setting(name, why))
 }

@@ -1,0 +1,152 @@
+//! A migration whose command may run, or has run.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use crate::compare;
+use crate::error::{Error, Result};
+use crate::finalize::finalize;
+use crate::guard::Guard;
+use crate::journal::{Database, Heartbeat, Journal};
+use crate::options::{IfOpen, Options};
+use crate::pages::Checksums;
+use crate::progress::Progress;
+use crate::report::{Kind, Loss, Report};
+use crate::rollback::{NoCopy, roll_back};
+use crate::snapshots::{BEFORE, Keep};
+use crate::steps;
+use crate::verdict::Verdict;
+
+/// A migration that has begun: the snapshots and the journal are there, so its command may run.
+///
+/// Dropped without [`finish`](Self::finish) or [`abandon`](Self::abandon) it counts as interrupted.
+#[derive(Debug)]
+pub struct Active {
+    pub(crate) guard: Guard,
+    pub(crate) journal: Journal,
+    pub(crate) options: Options,
+    /// Of the snapshots that this process wrote, by their paths in the directory of the copies.
+    pub(crate) checksums: HashMap<PathBuf, Checksums>,
+    /// Until the journal is gone: to judge and to roll back takes long, and what is written
+    /// meanwhile is the guard's own work.
+    pub(crate) _heartbeat: Heartbeat,
+}
+
+/// What was taken of the databases before the command.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    pub(crate) databases: Vec<Database>,
+    /// Files that are called like a database and are none.
+    pub(crate) ignored: Vec<PathBuf>,
+    pub(crate) checksums: HashMap<PathBuf, Checksums>,
+}
+
+impl Active {
+    /// How many databases there are that could be lost.
+    #[must_use]
+    pub fn databases(&self) -> usize {
+        self.journal.databases.len()
+    }
+
+    /// The command could not be started, so nothing has happened.
+    ///
+    /// # Errors
+    /// The journal cannot be removed, or the disk fails.
+    pub fn abandon(self) -> Result<()> {
+        finalize(&self.guard.volume, &self.journal, None)
+    }
+
+    /// After the end of the command: compares the databases with their snapshots, and rolls all of
+    /// them back if the command failed, or if something was lost that nobody allowed.
+    ///
+    /// # Errors
+    /// The databases cannot be compared or rolled back. The next guard that enters rolls them back.
+    pub fn finish(self, succeeded: bool) -> Result<Verdict> {
+        let verdict = self.judge(succeeded);
+        self.guard.volume.host.report(Progress::Idle);
+        verdict
+    }
+
+    fn judge(&self, succeeded: bool) -> Result<Verdict> {
+        let (volume, journal) = (&self.guard.volume, &self.journal);
+        steps::reached("guard.command-ended");
+        let (reports, has_changed) = self.compare(succeeded);
+        let is_refused = (reports.iter()).any(|report| report.refused().next().is_some());
+        steps::reached("guard.compared");
+        if succeeded && !is_refused {
+            finalize(volume, journal, None)?;
+            return Ok(Verdict::Accepted { reports });
+        }
+        if !has_changed {
+            finalize(volume, journal, None)?;
+            return Ok(Verdict::Unchanged);
+        }
+        if self.options.if_open == IfOpen::JudgeOnly {
+            finalize(volume, journal, Some(Keep::UntilRemoved))?;
+            let snapshots = journal.copies(volume).join(BEFORE);
+            return Ok(Verdict::Left { reports, snapshots });
+        }
+        let is_open = volume.stays_open(&journal.known_files(volume)).is_some();
+        steps::reached("guard.rolling-back");
+        // Of what others write there must be a copy. One of a migration alone is kept if there is
+        // room: others may have come and gone.
+        let no_copy = match is_open {
+            true => NoCopy::Stops,
+            false => NoCopy::Goes,
+        };
+        let rollback = roll_back(volume, journal, no_copy, !is_open)?;
+        finalize(volume, journal, Some(Keep::Week))?;
+        Ok(Verdict::RolledBack { reports, rollback })
+    }
+
+    /// What the command did to each database, and whether it changed anything at all.
+    fn compare(&self, succeeded: bool) -> (Vec<Report>, bool) {
+        let (volume, journal) = (&self.guard.volume, &self.journal);
+        let dir = journal.copies(volume);
+        let mut reports = Vec::new();
+        let mut has_changed = false;
+        for Database { name, snapshot } in &journal.databases {
+            let file = volume.file(name);
+            let Some(snapshot) = snapshot else {
+                has_changed |= file.metadata().is_ok_and(|file| file.len() > 0);
+                continue;
+            };
+            let database = name.display().to_string();
+            let compared = volume.reporting(&database, |progress| {
+                let checksums = self.checksums.get(snapshot);
+                let snapshot = dir.join(snapshot);
+                compare::compare_or_same(&file, &snapshot, self.options.depth, checksums, progress)
+            });
+            let (mut report, is_same) = match compared {
+                Ok(compared) => compared,
+                // What cannot be read cannot be judged to be well.
+                Err(error) => (unreadable(&error), false),
+            };
+            has_changed |= !is_same;
+            report.database = database;
+            for loss in &mut report.losses {
+                let mut allow = self.options.allow.iter();
+                let by = allow.find(|by| by.covers(&report.database, loss));
+                loss.allowed_by = by.map(|by| by.text().into());
+            }
+            reports.push(report);
+        }
+        for name in volume.names() {
+            if !journal.knows(&name) {
+                has_changed = true;
+                if succeeded && !journal.is_new(&name) {
+                    volume.warn_unguarded(&name);
+                }
+            }
+        }
+        (reports, has_changed)
+    }
+}
+
+fn unreadable(error: &Error) -> Report {
+    let loss = Loss::new(Kind::Unreadable, None, None).saying(error.to_string());
+    Report {
+        losses: vec![loss],
+        ..Report::default()
+    }
+}

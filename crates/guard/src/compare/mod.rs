@@ -1,0 +1,257 @@
+//! Compares a database after a migration with its snapshot from before it.
+//!
+//! One read transaction sees one state of the live file; the snapshot is
+//! attached as it is, since nobody writes it. First all pages are compared; a
+//! table whose tree has no changed page is the same and is not read again.
+
+mod bookkeeping;
+mod broken;
+mod constraints;
+mod contents;
+mod data;
+mod foreign;
+mod indexes;
+mod integrity;
+mod key;
+mod objects;
+mod proof;
+mod rows;
+mod tables;
+mod values;
+mod violations;
+mod virtuals;
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{Error, Result};
+use super::pages::{self, Changed, Checksums, Database};
+use super::progress::DatabaseProgress;
+use super::report::{Kind, Loss, Report};
+use super::tree::{self, Touched};
+use monolite_migrate::schema::stand_in_collations;
+use monolite_migrate::schema::{Schema, TableKind};
+
+/// How thoroughly SQLite looks for damage after a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// Not at all.
+    None,
+    /// `quick_check` of the tables that changed.
+    #[default]
+    Quick,
+    /// `integrity_check` of everything.
+    Full,
+}
+
+/// What a migration did to the database at `live`, whose state before it is
+/// the file `before`: a plain database that nobody writes.
+///
+/// Blocking. The live database is only read, in one transaction; others may
+/// read and, in WAL mode, write it meanwhile.
+///
+/// # Errors
+/// One of the two cannot be read for other reasons than damage. Damage of the
+/// live one is a loss.
+pub fn compare(
+    live: &Path,
+    before: &Path,
+    depth: Depth,
+    progress: &DatabaseProgress<'_>,
+) -> Result<Report> {
+    let (report, _) = compare_or_same(live, before, depth, None, progress)?;
+    Ok(report)
+}
+
+/// As [`compare`], without reading a snapshot whose `checksums` are known; answers as well whether
+/// nothing at all differs.
+pub(super) fn compare_or_same(
+    live: &Path,
+    before: &Path,
+    depth: Depth,
+    checksums: Option<&Checksums>,
+    progress: &DatabaseProgress<'_>,
+) -> Result<(Report, bool)> {
+    let is_there = live
+        .metadata()
+        .is_ok_and(|file| file.len() > 0 || has_log(live));
+    if !is_there {
+        return Ok((one(Loss::new(Kind::Database, None, None)), false));
+    }
+    let compared = open(live, before).and_then(|conn| {
+        let database = begin(&conn, live)?;
+        compared(&database, before, depth, checksums, progress)
+    });
+    match compared {
+        Err(Error::Sqlite { source, .. }) if matches!(Trouble::of(&source), Trouble::Damage) => {
+            let loss = Loss::new(Kind::Unreadable, None, None);
+            Ok((one(loss.saying(source.to_string())), false))
+        }
+        other => other,
+    }
+}
+
+/// What there is in a snapshot.
+pub(super) fn schema(snapshot: &Path) -> Result<Schema> {
+    let at = |error| Error::at("read", snapshot, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(super::files::immutable(snapshot), flags).map_err(at)?;
+    stand_in_collations(&conn).map_err(at)?;
+    Schema::read(&conn).map_err(at)
+}
+
+/// Whether the database at `live` is, byte for byte, what the snapshot is,
+/// except for the counters of its header.
+///
+/// # Errors
+/// One of the two cannot be read.
+pub(super) fn is_same(live: &Path, before: &Path, progress: &DatabaseProgress<'_>) -> Result<bool> {
+    let conn = open(live, before)?;
+    let changed = pages::changed(&begin(&conn, live)?, before, None, progress)?;
+    Ok(changed.is_some_and(|changed| changed.is_same))
+}
+
+fn one(loss: Loss) -> Report {
+    Report {
+        losses: vec![loss],
+        ..Report::default()
+    }
+}
+
+/// All of an empty file's content may be in its log.
+fn has_log(live: &Path) -> bool {
+    let mut log = live.as_os_str().to_owned();
+    log.push("-wal");
+    Path::new(&log).metadata().is_ok_and(|file| file.len() > 0)
+}
+
+/// The read transaction that all of a comparison is in.
+fn begin<'c>(conn: &'c Connection, live: &Path) -> Result<Database<'c>> {
+    Database::begin(conn).map_err(|error| Error::at("read", live, error))
+}
+
+/// The live database as `main`, and the snapshot as `before`.
+fn open(live: &Path, before: &Path) -> Result<Connection> {
+    let at = |error| Error::at("read", live, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let conn = Connection::open_with_flags(live, flags).map_err(at)?;
+    conn.busy_timeout(crate::LOCK_WAIT_MAX).map_err(at)?;
+    conn.execute_batch(
+        "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA cache_size = -16384;
+         PRAGMA wal_autocheckpoint = 0",
+    )
+    .map_err(at)?;
+    let uri = super::files::immutable(before);
+    conn.execute("ATTACH ?1 AS before", [&uri])
+        .map_err(|error| Error::at("read", before, error))?;
+    stand_in_collations(&conn).map_err(at)?;
+    Ok(conn)
+}
+
+/// Why SQLite did not do something.
+enum Trouble {
+    /// The file is damaged.
+    Damage,
+    /// It does not take the statement: the app has functions of its own, say,
+    /// which the database is well without.
+    Statement,
+    Other,
+}
+
+impl Trouble {
+    fn of(error: &rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as Code;
+        // SQLite's own one is behind more than one of rusqlite's.
+        let own = std::error::Error::source(error)
+            .and_then(|own| own.downcast_ref::<rusqlite::ffi::Error>());
+        match own.map(|own| own.code) {
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::Damage,
+            Some(Code::Unknown) => Self::Statement,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// That one table cannot be read.
+fn unreadable(table: &str, error: &rusqlite::Error) -> Loss {
+    Loss::new(Kind::Unreadable, Some(table), None).saying(error.to_string())
+}
+
+fn compared(
+    database: &Database<'_>,
+    before: &Path,
+    depth: Depth,
+    checksums: Option<&Checksums>,
+    progress: &DatabaseProgress<'_>,
+) -> Result<(Report, bool)> {
+    let conn = database.conn();
+    let changed = pages::changed(database, before, checksums, progress)?;
+    if changed.as_ref().is_some_and(|changed| changed.is_same) {
+        return Ok((Report::default(), true));
+    }
+    let at = |error| Error::sqlite("compare", conn, error);
+    let was = Schema::read_from(conn, "before").map_err(at)?;
+    let now = Schema::read(conn).map_err(at)?;
+    let touched = touched(database, changed.as_ref(), &now).map_err(at)?;
+    progress.step("comparing rows", None);
+    let mut report = Report::default();
+    let looked = data::Look {
+        conn,
+        before: &was,
+        after: &now,
+        touched: &touched,
+    };
+    let matches = looked.compare(&mut report)?;
+    let both = objects::Both {
+        before: &was,
+        after: &now,
+        matches: &matches,
+        look: &looked,
+    };
+    objects::compare(both, &mut report);
+    progress.step("checking", None);
+    let of = |error| Error::sqlite("check the foreign keys of", conn, error);
+    violations::new(conn, both, &mut report).map_err(of)?;
+    report.losses.extend(broken::new(conn, both));
+    let mut check = integrity::Check {
+        conn,
+        after: &now,
+        touched: &touched,
+        report: &mut report,
+    };
+    match depth {
+        Depth::None => {}
+        Depth::Quick => check.changed()?,
+        Depth::Full => check.whole(progress)?,
+    }
+    report.notes.sort_by_key(|note| note.about);
+    Ok((report, false))
+}
+
+fn touched(
+    database: &Database<'_>,
+    changed: Option<&Changed>,
+    schema: &Schema,
+) -> rusqlite::Result<Touched> {
+    let Some(changed) = changed else {
+        return Ok(Touched::Any);
+    };
+    let mut all = database
+        .conn()
+        .prepare("SELECT DISTINCT rootpage FROM main.sqlite_schema WHERE rootpage > 0")?;
+    let roots = all.query_map([], |row| row.get(0))?;
+    let roots: Vec<u32> = roots.collect::<rusqlite::Result<_>>()?;
+    let ordinary = schema
+        .tables
+        .iter()
+        .any(|table| table.kind != TableKind::Virtual);
+    match ordinary {
+        true => tree::touched(database, changed, roots),
+        false => Ok(Touched::Any),
+    }
+}

@@ -1,0 +1,49 @@
+//! The end of a guarded migration: its databases are final, and its journal goes.
+//!
+//! Invariant: when the journal goes, everything is on the disk, and the directory of the copies
+//! says how long it is kept. So no power cut takes the databases back to another state, and a death
+//! before that point finds the journal, and does all of it once more.
+
+use crate::error::Result;
+use crate::journal::Journal;
+use crate::snapshots::{self, Keep};
+use crate::steps;
+use crate::volume::Volume;
+
+/// From now on the databases are what they are. Without `keep` the copies are removed.
+pub(crate) fn finalize(volume: &Volume, journal: &Journal, keep: Option<Keep>) -> Result<()> {
+    let dir = journal.copies(volume);
+    // With `synchronous = OFF` or `NORMAL` SQLite has not synced all of it.
+    for name in volume.names() {
+        volume.sync(&volume.file(&name))?;
+    }
+    for known in &journal.databases {
+        volume.sync(&volume.file(&known.name))?;
+    }
+    steps::reached("guard.synced");
+    if let Some(keep) = keep
+        && let Err(error) = snapshots::keep(&dir, keep)
+    {
+        // On a full disk, say. The databases are right all the same.
+        volume.warn(format!(
+            "the copies in {} may be removed by the next migration: {error}",
+            dir.display()
+        ));
+    }
+    steps::reached("guard.finalizing");
+    Journal::remove(volume.dir())?;
+    steps::reached("guard.finalized");
+    let swept = match keep {
+        Some(_) => snapshots::sweep(
+            &volume.own_dir(),
+            Some(&journal.stamp),
+            volume.host.now_ms(),
+        ),
+        None => snapshots::remove(&dir),
+    };
+    if let Err(error) = swept {
+        // The next migration tries again.
+        volume.warn(error.to_string());
+    }
+    Ok(())
+}

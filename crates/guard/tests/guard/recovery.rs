@@ -1,0 +1,150 @@
+//! A migration that was interrupted: what anybody may have written since is not rolled back unasked.
+
+use std::process::{Command, Stdio};
+
+use monolite_guard::{
+    Error, ExclusiveLock, Guard, IfOpen, Interrupted, NoSnapshot, Options, Survivors,
+};
+
+use super::common::{DAY_MS, LOSES, count, died, now_ms, rolled_back, volume};
+use super::volume::Volume;
+
+#[test]
+fn one_that_ran_beside_others_is_never_put_back_unasked() {
+    let (_dir, volume) = volume();
+    let options = Options::new().if_open(IfOpen::JudgeOnly);
+    died(&volume, options.clone(), LOSES);
+    volume.run(
+        "app.sqlite3",
+        "INSERT INTO users (name) VALUES ('meanwhile')",
+    );
+    let now = volume.dump();
+    let left = volume.recover(Interrupted::default()).unwrap().unwrap();
+    assert!(left.is_left && left.databases.is_empty());
+    assert_eq!(volume.dump(), now);
+    assert_eq!(volume.recover(Interrupted::default()).unwrap(), None);
+    let snapshot = left.kept.join("before/app.sqlite3/snapshot.sqlite3");
+    assert_eq!(count(&snapshot, "comments"), 80);
+    // The only copy of what it deleted stays, whatever happens after it.
+    let mut later = volume.clone();
+    later.now_ms = now_ms() + 100 * DAY_MS;
+    rolled_back(
+        later
+            .migrate(Options::new(), "DELETE FROM posts", false)
+            .unwrap(),
+    );
+    later.refuse(1, Some(1));
+    let _ = later.migrate(Options::new(), "", true);
+    assert_eq!(count(&snapshot, "comments"), 80);
+    // Asked for, it is put back, and what is there is kept.
+    died(&volume, options, "DELETE FROM posts");
+    let kept = volume.recover(Interrupted::RollBack).unwrap().unwrap();
+    assert_eq!(volume.dump(), now);
+    assert_eq!(count(&kept.found[0], "posts"), 0);
+}
+
+#[test]
+fn what_is_found_is_kept_or_nothing_is_put_back() {
+    let (_dir, volume) = volume();
+    let before = volume.dump();
+    died(&volume, Options::new(), LOSES);
+    let now = volume.dump();
+    volume.refuse(1, None);
+    let error = volume.recover(Interrupted::default()).unwrap_err();
+    assert!(matches!(error, Error::NoCopy { .. }), "{error}");
+    assert!(
+        error.to_string().contains("--interrupted put-back"),
+        "{error}"
+    );
+    assert_eq!(volume.dump(), now);
+    assert!(volume.journal().exists());
+    // Nobody else begins or writes meanwhile.
+    let active = Guard::enter(volume.host(), "x")
+        .unwrap()
+        .begin(Options::new());
+    assert!(
+        matches!(active, Err(Error::Interrupted { .. })),
+        "{active:?}"
+    );
+    let cancel = volume.cancel.clone();
+    let turn = ExclusiveLock::acquire(&volume.path, "up", &cancel, |_| {}).unwrap_err();
+    assert!(turn.to_string().contains("`the migration`"), "{turn}");
+    // Asked for, it does without.
+    volume.refuse(1, None);
+    let done = volume.recover(Interrupted::RollBack).unwrap().unwrap();
+    assert!(done.found.is_empty());
+    assert_eq!(volume.dump(), before);
+    drop(ExclusiveLock::acquire(&volume.path, "up", &cancel, |_| {}).unwrap());
+}
+
+#[test]
+fn what_was_put_in_place_since_counts_as_used() {
+    let (dir, volume) = volume();
+    died(&volume, Options::new(), LOSES);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let names = ["app.sqlite3", "sub/other.db", "empty.db"].map(|name| volume.path.join(name));
+    for path in names.into_iter().chain([volume.journal()]) {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    // Both were changed a moment ago, as by a `chown -R` of the volume.
+    let recovers = |volume: &Volume| volume.recover(Interrupted::default());
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    // With its old time, but later than the note.
+    let backup = dir.path().join("backup");
+    std::fs::copy(volume.path.join("app.sqlite3"), &backup).unwrap();
+    let file = std::fs::File::options().write(true).open(&backup).unwrap();
+    file.set_modified(old).unwrap();
+    std::fs::rename(&backup, volume.path.join("app.sqlite3")).unwrap();
+    let error = recovers(&volume).unwrap_err();
+    assert!(matches!(error, Error::WrittenSince { .. }), "{error}");
+    // What its own processes wrote until they were ended does not.
+    // … if one had it open; one that was idle changes nothing.
+    let survived = |name: &str| Survivors {
+        ended: vec!["`sh` (pid 7)".into()],
+        written: vec![volume.path.join(name)],
+    };
+    for written in [Vec::new(), survived("sub/other.db").written] {
+        *volume.survivors.lock().unwrap() = Survivors {
+            written,
+            ..survived("app.sqlite3")
+        };
+        let error = recovers(&volume).unwrap_err();
+        assert!(
+            matches!(&error, Error::WrittenSince { database, .. } if database == "app.sqlite3"),
+            "{error}"
+        );
+    }
+    // Not even should we die, or have to wait for somebody, after they have ended.
+    *volume.survivors.lock().unwrap() = survived("app.sqlite3");
+    let mut other = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stderr(
+            std::fs::File::options()
+                .append(true)
+                .open(volume.path.join("app.sqlite3"))
+                .unwrap(),
+        )
+        .spawn()
+        .unwrap();
+    let error = recovers(&volume).unwrap_err();
+    assert!(matches!(error, Error::StillRunning { .. }), "{error}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    recovers(&volume).unwrap();
+    let said = volume.warnings();
+    assert!(
+        said.iter().any(|said| said.contains("`sh` (pid 7)")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_snapshot_that_fails_otherwise_stops_the_recovery_too() {
+    let (_dir, volume) = volume();
+    died(&volume, Options::new(), LOSES);
+    let why = NoSnapshot::Other("it hangs".into());
+    volume.refusals.lock().unwrap().push(why);
+    let error = volume.recover(Interrupted::default()).unwrap_err();
+    assert!(error.to_string().contains("it hangs"), "{error}");
+}
