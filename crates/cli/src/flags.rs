@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use monolite_app::settings::{Default, File, Flag, Group, Kind, SETTINGS, Setting};
+use monolite_app::settings::{Default, File, Flag, Group, Kind, SETTINGS, Setting, setting};
 use monolite_app::{Environment, Settings};
 
 use crate::Failure;
@@ -49,7 +49,7 @@ pub(crate) fn environment() -> Environment {
 
 impl<T: Takes> Args for Flags<T> {
     fn augment_args(mut command: Command) -> Command {
-        for setting in T::keys().iter().filter_map(|key| Setting::of(key)) {
+        for setting in T::keys().into_iter().filter_map(setting) {
             command = command.arg(argument(setting, T::help(setting.key)));
         }
         let config = Arg::new("config").long("config").value_name("FILE");
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn help_names_default_and_variable() {
-        let text = |key| help_text(Setting::of(key).unwrap(), None);
+        let text = |key| help_text(setting(key).unwrap(), None);
         assert!(text("stop_timeout").ends_with("[default: 10s] [env: MONOLITE_STOP_TIMEOUT]"));
         assert!(text("migrate").ends_with("wait meanwhile [env: MONOLITE_MIGRATE]"));
     }

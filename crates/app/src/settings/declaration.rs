@@ -70,11 +70,6 @@ pub enum Source {
 }
 
 impl Setting {
-    /// The setting of this key.
-    pub fn of(key: &str) -> Option<&'static Self> {
-        super::SETTINGS.iter().find(|setting| setting.key == key)
-    }
-
     /// The flag with its dashes, or the key where there is none.
     pub fn name(&self) -> String {
         match self.flag {
@@ -111,7 +106,7 @@ macro_rules! settings {
         pub struct Settings {
             $( $(#[doc = $help])+ pub $key: $type, )+
             /// Those that are not the default, by key.
-            sources: std::collections::BTreeMap<&'static str, Source>,
+            pub(super) sources: std::collections::BTreeMap<&'static str, Source>,
         }
 
         /// All settings, in the order of `--help`.
@@ -143,7 +138,7 @@ macro_rules! settings {
 
         impl Settings {
             /// Takes texts that the setting's `check` accepts.
-            fn put(&mut self, key: &str, texts: &[&str]) -> Result<(), String> {
+            pub(super) fn put(&mut self, key: &str, texts: &[&str]) -> Result<(), String> {
                 match key {
                     $( stringify!($key) => self.$key = value::Value::parse(texts)?, )+
                     _ => {}

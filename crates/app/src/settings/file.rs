@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::resolve::{Error, nearest};
-use super::{Kind, SETTINGS, Setting};
+use super::list::{SETTINGS, setting};
+use super::valid::{Error, nearest};
+use super::value::Kind;
 
 /// The name looked for in the current directory.
 pub const FILE_NAME: &str = "monolite.toml";
@@ -67,7 +68,7 @@ impl File {
         for (key, value) in table.get_ref() {
             let at = key.span().start;
             let key = key.get_ref().as_ref();
-            let setting = Setting::of(key).ok_or_else(|| wrong(at, &unknown(key)))?;
+            let setting = setting(key).ok_or_else(|| wrong(at, &unknown(key)))?;
             let texts = texts(setting.kind, value).map_err(|what| wrong(at, what))?;
             for text in &texts {
                 (setting.check)(text).map_err(|what| wrong(at, &what))?;

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::Environment;
@@ -40,16 +41,16 @@ fn each_default_is_a_value() {
 
 #[test]
 fn keys_flags_and_variables_are_of_one_name() {
-    let port = Setting::of("app_port").unwrap();
+    let port = setting("app_port").unwrap();
     assert_eq!(port.name(), "--app-port");
     assert_eq!(port.variable().as_deref(), Some("MONOLITE_APP_PORT"));
-    let migrations = Setting::of("migrations").unwrap();
+    let migrations = setting("migrations").unwrap();
     assert_eq!(migrations.name(), "--dir");
     assert_eq!(
         migrations.variable().as_deref(),
         Some("MONOLITE_MIGRATIONS")
     );
-    let command = Setting::of("command").unwrap();
+    let command = setting("command").unwrap();
     assert_eq!(
         (command.name().as_str(), command.variable()),
         ("command", None)
@@ -212,7 +213,7 @@ fn mistakes_elsewhere_name_the_variable_or_the_flag() {
 #[test]
 fn every_finding_can_be_allowed_and_nothing_else() {
     let place = monolite_volume::Place::new(std::env::temp_dir());
-    let allow = Setting::of("allow").unwrap();
+    let allow = setting("allow").unwrap();
     for finding in monolite_volume::inspect(&place) {
         assert_eq!((allow.check)(finding.name), Ok(()));
     }

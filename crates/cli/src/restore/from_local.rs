@@ -8,7 +8,8 @@ use anyhow::{Context, anyhow, bail};
 use monolite_replica::backup::{self, BackupOptions, Cancel, local};
 use monolite_replica::{Target, replace_database};
 
-use super::{Done, Line, Orders};
+use super::orders::Orders;
+use super::outcome::{Done, Line};
 use crate::bar::Bar;
 use crate::selection::Selection;
 use crate::{Failure, timestamp};

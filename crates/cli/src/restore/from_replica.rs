@@ -8,7 +8,8 @@ use std::time::Instant;
 use monolite_ltx::Txid;
 use monolite_replica::{Destination, Replica, RestoreOptions, Restored, Target, record_restored};
 
-use super::{Done, Line, Order, Orders};
+use super::orders::{Order, Orders};
+use super::outcome::{Done, Line};
 use crate::bar::Bar;
 use crate::selection::{Found, Search};
 

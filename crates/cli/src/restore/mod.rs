@@ -4,22 +4,23 @@
 mod from_local;
 mod from_replica;
 mod orders;
+mod outcome;
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
 use monolite_ltx::Txid;
-use monolite_replica::{Restored, Target};
-use serde::Serialize;
+use monolite_replica::Target;
 
 pub(crate) use self::from_local::{databases as local_databases, list as local_snapshots};
 use self::from_replica::Home;
-use self::orders::{Order, Orders};
+use self::orders::How;
+use self::outcome::Done;
 use crate::flags::{self, Flags};
 use crate::selection::{Search, Selection};
 use crate::timestamp::Timestamp;
-use crate::{Failure, human, print, replication, task, timestamp};
+use crate::{Failure, replication, task};
 
 #[derive(Args)]
 #[command(
@@ -88,15 +89,6 @@ fn txid(text: &str) -> Result<Txid, String> {
         .map_err(|_| "a transaction is up to 16 hexadecimal digits, as 00000000000001ff".into())
 }
 
-/// What all of it has in common.
-struct How {
-    target: Target,
-    overwrite: bool,
-    if_missing: bool,
-    all: bool,
-    output: Option<PathBuf>,
-}
-
 pub(crate) fn restore(arguments: Arguments) -> Result<(), Failure> {
     let settings = arguments.flags.settings()?;
     let volume = replication::place(&settings).dir;
@@ -158,99 +150,5 @@ fn one_replica(search: &Search) -> Result<(), Failure> {
             found.replicas.len()
         ))),
         None => Ok(()),
-    }
-}
-
-/// What came of it.
-#[derive(Default)]
-struct Done {
-    lines: Vec<Line>,
-    failed: Vec<anyhow::Error>,
-}
-
-/// One database.
-#[derive(Serialize)]
-struct Line {
-    database: String,
-    path: PathBuf,
-    /// It was there, and was left.
-    skipped: bool,
-    from: Option<String>,
-    txid: Option<String>,
-    timestamp: Option<String>,
-    /// Bytes of the database.
-    size: Option<u64>,
-    fetched_bytes: Option<u64>,
-    fetched_files: Option<usize>,
-    seconds: Option<f64>,
-    /// By the checksum of the whole database.
-    proven: Option<bool>,
-}
-
-impl Line {
-    fn skipped(order: Order) -> Self {
-        Self {
-            database: order.database,
-            path: order.out,
-            skipped: true,
-            from: None,
-            txid: None,
-            timestamp: None,
-            size: None,
-            fetched_bytes: None,
-            fetched_files: None,
-            seconds: None,
-            proven: None,
-        }
-    }
-
-    fn restored(order: Order, from: String, restored: &Restored, seconds: f64) -> Self {
-        Self {
-            skipped: false,
-            from: Some(from),
-            txid: Some(restored.txid.to_string()),
-            timestamp: Some(timestamp::show(restored.timestamp_ms)),
-            size: Some(u64::from(restored.pages) * u64::from(restored.page_size)),
-            fetched_bytes: Some(restored.bytes),
-            fetched_files: Some(restored.files),
-            seconds: Some(seconds),
-            proven: Some(restored.checksum.is_some()),
-            ..Self::skipped(order)
-        }
-    }
-
-    fn shown(&self) -> String {
-        let path = self.path.display();
-        if self.skipped {
-            return format!("{path}: it is there, and was left as it is (--overwrite replaces it)");
-        }
-        let size = human::size(self.size.unwrap_or(0));
-        let mut text = format!("{path}: restored, {size}");
-        if let (Some(txid), Some(timestamp)) = (&self.txid, &self.timestamp) {
-            text += &format!(", transaction {txid} of {timestamp}");
-        } else if let Some(timestamp) = &self.timestamp {
-            text += &format!(" of {timestamp}");
-        }
-        if let Some(from) = &self.from {
-            text += &format!(", from {from}");
-        }
-        if let Some(seconds) = self.seconds {
-            text += &format!(" in {seconds:.1} s");
-        }
-        match self.proven {
-            Some(true) => text + "; its checksum is right",
-            Some(false) => text + "; its files are whole, and quick_check found nothing",
-            None => text,
-        }
-    }
-}
-
-impl Done {
-    fn show(self, json: bool) -> Result<(), Failure> {
-        match json {
-            true => print::json(&self.lines)?,
-            false => print::lines(self.lines.iter().map(Line::shown))?,
-        }
-        print::failures(self.failed)
     }
 }

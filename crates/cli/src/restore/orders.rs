@@ -6,12 +6,21 @@ use std::time::Duration;
 use anyhow::anyhow;
 use monolite_guard::ExclusiveLock;
 use monolite_platform::path::with_suffix;
+use monolite_replica::Target;
 use monolite_volume::Lock;
 
-use super::How;
 use crate::migrate::migration_lock;
 use crate::selection::Selection;
 use crate::{Failure, replication};
+
+/// What was asked for, for all databases.
+pub(super) struct How {
+    pub(super) target: Target,
+    pub(super) overwrite: bool,
+    pub(super) if_missing: bool,
+    pub(super) all: bool,
+    pub(super) output: Option<PathBuf>,
+}
 
 /// A database to be restored.
 pub(super) struct Order {
