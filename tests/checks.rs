@@ -48,7 +48,7 @@ fn memory_is_not_fit_and_json_says_why() {
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0]["name"], "persistent");
     assert!(failed[0]["what"].as_str().expect("text").contains("tmpfs"));
-    assert!(!failed[0]["mend"].as_str().expect("text").is_empty());
+    assert!(!failed[0]["remedy"].as_str().expect("text").is_empty());
 
     let output = monolite(&["check", "--data", data, "--allow", "persistent"]);
     assert_eq!(output.status.code(), Some(0), "accepted by name");

@@ -451,7 +451,7 @@ fn what_waiting_does_not_change_is_not_waited_for() {
     let mut command = volume.command(&["replicate", "--once"]);
     command.envs(server.variables());
     command.env("MONOLITE_REPLICA", "s3://test/shop");
-    Said::of(&mut command).is_refused(1, &["app.sqlite3", "allow these credentials"]);
+    Outcome::of(&mut command).is_refused(1, &["app.sqlite3", "allow these credentials"]);
     // A loaded machine's, and far from the minute that a network is given.
     let took = began.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");

@@ -4,14 +4,17 @@
 //! Python packages and Litestream into `target/`), says exactly what to install
 //! where it may not, and runs every test of the workspace, then those against
 //! programs written in Go. Without Go these are left out, and it says so last.
-//! `test workspace` and `test litestream` are the two halves; the second fails
-//! where it cannot run. `test soak` takes half an hour: 500 kills of a
+//! `test workspace`, `test outside` and `test litestream` are the parts; the last
+//! one fails where it cannot run. `test rusqlite` runs the tests of the crates for
+//! apps with the oldest and the newest rusqlite, `test features` checks each of
+//! their features alone. `test soak` takes half an hour: 500 kills of a
 //! replicator, and ten minutes beside a bucket that fails.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod go;
 mod needs;
+mod outside;
 mod shell;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +27,9 @@ use crate::shell::run;
 const USAGE: &str = "\
 usage: cargo xtask test
        cargo xtask test workspace [-- ARGUMENTS OF cargo test]
+       cargo xtask test outside
+       cargo xtask test rusqlite
+       cargo xtask test features
        cargo xtask test litestream
        cargo xtask test soak
        cargo xtask bench store|gate|cache|jobs|pubsub|replica|migrate";
@@ -51,6 +57,9 @@ fn chore() -> Result<()> {
         ["test", "workspace"] => test_workspace(&[]),
         ["test", "--", rest @ ..] | ["test", "workspace", "--", rest @ ..] => test_workspace(rest),
         ["test", "litestream"] => go::test(&go::provide()?),
+        ["test", "outside"] => outside::test(),
+        ["test", "rusqlite"] => outside::test_rusqlite(),
+        ["test", "features"] => outside::check_features(),
         ["test", "soak"] => soak(),
         ["bench", name] if BENCHES.contains(name) => bench(name),
         _ => bail!("{USAGE}"),
@@ -64,7 +73,7 @@ fn root() -> Result<PathBuf> {
 
 fn test() -> Result<()> {
     let litestream = go::provide();
-    let tested = test_workspace(&[]);
+    let tested = test_workspace(&[]).and_then(|()| outside::test());
     match litestream {
         Ok(litestream) => tested.and_then(|()| go::test(&litestream)),
         Err(why) => {

@@ -1,5 +1,6 @@
 //! Runs programs, bounded in time.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,17 @@ const INSTALL_TIME: Duration = Duration::from_secs(600);
 
 /// Runs a program to its end, however long it takes.
 pub(crate) fn run(program: &str, with: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    run_in(program, Path::new("."), with)
+}
+
+/// The same, in a directory.
+pub(crate) fn run_in(
+    program: &str,
+    directory: &Path,
+    with: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<()> {
     let mut command = Command::new(program);
-    let status = with(&mut command)
+    let status = with(command.current_dir(directory))
         .status()
         .with_context(|| format!("cannot start {program}"))?;
     if !status.success() {

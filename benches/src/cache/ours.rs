@@ -28,10 +28,7 @@ impl Place {
             .worker_threads(2)
             .enable_time()
             .build()?;
-        let options = CacheOptions {
-            bound_bytes,
-            ..CacheOptions::default()
-        };
+        let options = CacheOptions::new().bound_bytes(bound_bytes);
         // Some of it runs on the runtime it is opened on.
         let entered = runtime.enter();
         let cache = Cache::open(dir.join("cache.sqlite3"), options)?;
@@ -80,7 +77,7 @@ fn calls(place: &Place, set: bool, load: Load, time: Duration) -> anyhow::Result
             let cache = place.cache.clone();
             place.runtime.spawn(async move {
                 let (keys, value) = (load.keys(), load.value());
-                let options = EntryOptions::NONE;
+                let options = EntryOptions::new();
                 let mut random = Random::new(caller + 1);
                 let mut count = 0_u32;
                 while started.elapsed() < time {

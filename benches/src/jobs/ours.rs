@@ -43,10 +43,7 @@ impl Place {
             .worker_threads(2)
             .enable_time()
             .build()?;
-        let options = Options {
-            synchronous,
-            ..Options::default()
-        };
+        let options = Options::new().synchronous(synchronous);
         let store = Store::open(path, options)?;
         let jobs = runtime.block_on(Jobs::open(&store))?;
         Ok(Self {

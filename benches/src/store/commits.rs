@@ -92,13 +92,7 @@ fn through_store(
     time: Duration,
     way: Way<'_>,
 ) -> anyhow::Result<f64> {
-    let store = Store::open(
-        path,
-        Options {
-            synchronous,
-            ..Options::default()
-        },
-    )?;
+    let store = Store::open(path, Options::new().synchronous(synchronous))?;
     way(&store, time / 10);
     let reached = way(&store, time);
     store.close_blocking();

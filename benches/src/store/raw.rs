@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use monolite_store::{Options, Synchronous};
+use monolite_store::Synchronous;
 use rusqlite::{Connection, OpenFlags};
 
 pub(crate) const NORMAL: Synchronous = Synchronous::Normal;
@@ -12,7 +12,6 @@ pub(crate) fn open(path: &Path, synchronous: Synchronous) -> anyhow::Result<Conn
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
-    let options = Options::default();
     let level = match synchronous {
         Synchronous::Off => 0,
         Synchronous::Normal => 1,
@@ -22,13 +21,11 @@ pub(crate) fn open(path: &Path, synchronous: Synchronous) -> anyhow::Result<Conn
     anyhow::ensure!(mode == "wal", "no WAL: {mode}");
     for (name, value) in [
         ("synchronous", level),
-        ("foreign_keys", i64::from(options.foreign_keys)),
-        (
-            "journal_size_limit",
-            options.journal_size_limit_bytes as i64,
-        ),
-        ("cache_size", -(options.cache_bytes as i64 / 1024)),
-        ("mmap_size", options.mmap_bytes as i64),
+        // The defaults of the store's options.
+        ("foreign_keys", 1),
+        ("journal_size_limit", 64 << 20),
+        ("cache_size", -(8 << 10)),
+        ("mmap_size", 128 << 20),
     ] {
         conn.pragma_update(None, name, value)?;
     }

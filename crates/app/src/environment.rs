@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use monolite_volume::Place;
+use monolite_volume::Volume;
 
 use crate::Settings;
 use crate::settings::Error;
@@ -61,16 +61,16 @@ impl Environment {
 }
 
 /// The data directory of the settings, and what is known of it.
-pub fn volume(settings: &Settings, environment: &Environment) -> Place {
+pub fn volume(settings: &Settings, environment: &Environment) -> Volume {
     let (dir, named) = data_directory(settings.data.as_deref(), environment, Path::new(MOUNT));
     let platform = PLATFORMS
         .iter()
         .find(|(variable, _)| environment.get(variable).is_some());
-    let mut place = Place::new(std::path::absolute(&dir).unwrap_or(dir));
-    place.named = named;
-    place.container = monolite_volume::container_marker();
-    place.ephemeral_platform = platform.map(|(_, name)| (*name).to_owned());
-    place
+    let mut volume = Volume::new(std::path::absolute(&dir).unwrap_or(dir));
+    volume.named = named;
+    volume.container = monolite_volume::container_marker();
+    volume.ephemeral_platform = platform.map(|(_, name)| (*name).to_owned());
+    volume
 }
 
 /// The directory, and whether somebody chose it.

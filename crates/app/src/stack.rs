@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use monolite_gate::{Gate, TrustForwarded};
 use monolite_guard::{Allowance, Depth};
 use monolite_supervisor::{Config, Error, Output, Service};
-use monolite_volume::Place;
+use monolite_volume::Volume;
 use monolite_volume::discover::{self, DiscoverError};
 
 use crate::replication::{Replicated, Replication};
@@ -46,7 +46,7 @@ pub struct Launch {
 pub struct Stack {
     config: Config,
     gate: Gate,
-    place: Place,
+    volume: Volume,
     listen: std::net::SocketAddr,
     allow: Vec<String>,
     replication: Option<Replication>,
@@ -61,19 +61,19 @@ impl Stack {
     /// Settings that no run can have.
     pub fn new(settings: &Settings, launch: Launch) -> Result<Self, ReplicaError> {
         let listen = environment::listen(settings, &launch.environment, launch.bind)?;
-        let place = environment::volume(settings, &launch.environment);
+        let volume = environment::volume(settings, &launch.environment);
         validate(settings, listen.port())?;
-        let guarding = guarding(settings, &launch.environment, &place.dir);
+        let guarding = guarding(settings, &launch.environment, &volume.dir);
         if settings.migrate.is_some() {
-            let guardable = all_guardable(settings, &launch.environment, &place.dir);
+            let guardable = all_guardable(settings, &launch.environment, &volume.dir);
             guardable.map_err(|error| settings::Error::new(error.to_string()))?;
         }
         let destinations = destinations::destinations(settings, &launch.environment)?;
         let replication = match destinations.is_empty() {
             true => None,
-            false => Some(Replication::new(settings, destinations, &place.dir)),
+            false => Some(Replication::new(settings, destinations, &volume.dir)),
         };
-        let mut config = Config::new(launch.command, place.dir.clone());
+        let mut config = Config::new(launch.command, volume.dir.clone());
         config.app_port = settings.app_port;
         config.app_dir = launch.app_dir;
         // What opens the replicas is not for the app to know, or to print.
@@ -89,7 +89,7 @@ impl Stack {
         Ok(Self {
             config,
             gate: Gate::new(gate(settings)),
-            place,
+            volume,
             listen,
             allow: settings.allow.clone(),
             replication,
@@ -100,7 +100,7 @@ impl Stack {
 
     /// The data directory.
     pub fn data(&self) -> &Path {
-        &self.place.dir
+        &self.volume.dir
     }
 
     /// The public address.
@@ -131,7 +131,7 @@ impl Stack {
             None => None,
         };
         let guarded = Arc::new(Guarded {
-            volume: self.place.dir.clone(),
+            volume: self.volume.dir.clone(),
             guarding: self.guarding.clone(),
             command: self.migrate.clone(),
             forget: replicated.as_ref().map(Replicated::forget),
@@ -142,7 +142,7 @@ impl Stack {
                 address: self.listen,
             }),
             Box::new(VolumeService {
-                place: self.place.clone(),
+                volume: self.volume.clone(),
                 allow: self.allow.clone(),
                 port: self.listen.port(),
                 lock: None,
@@ -154,7 +154,7 @@ impl Stack {
         services.push(match replicated {
             Some(replicated) => Box::new(ReplicationService { replicated }),
             None => Box::new(NoReplica {
-                volume: self.place.dir.clone(),
+                volume: self.volume.dir.clone(),
             }),
         });
         services.push(Box::new(Migrations(guarded)));
@@ -163,7 +163,7 @@ impl Stack {
 
     fn replicated(&self, replication: Replication) -> Result<Replicated, Error> {
         let database = self.config.database.clone();
-        let replicated = Replicated::new(replication, self.place.dir.clone(), database);
+        let replicated = Replicated::new(replication, self.volume.dir.clone(), database);
         replicated.map_err(|source| Error::Io {
             what: "start the threads of replication",
             source,

@@ -1,28 +1,29 @@
-//! Values too large for a row: a file of blocks beside the database.
+//! Values too large for a row: a file of blocks next to the database.
 //!
-//! SQLite writes a large value in pages, each with a checksum of its own, to
-//! the WAL and later once more to its file: measured, 100 KB cost 136 µs that
-//! way and 17 µs in one write here.
+//! SQLite writes a large value in pages, each with a checksum of its own, to the
+//! WAL and later once more to its file: 100 KB took 136 µs that way and 17 µs in
+//! one write here.
 //!
-//! The file has no order of its own. Which block belongs to whom stands in the
-//! database (`map.rs`), and changes in the same transaction as the entry: a
-//! transaction that is rolled back, or a process that dies, leaves nothing
-//! behind but blocks with nonsense in them that are free. What a row points
-//! to may be overwritten while it is read, or before the row is gone after
-//! all; so each value has a checksum in its row, and one that does not match
-//! is a miss.
+//! The database records which block belongs to which entry (`block_map.rs`), in
+//! the transaction that changes the entry. So a transaction that is rolled back,
+//! or a process that dies, leaves nothing behind but garbage in free blocks. A
+//! block may be overwritten while it is read, or before the row that points to it
+//! is gone; so each row holds a checksum of its value, and a value that does not
+//! match it is a miss.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use monolite_platform::path::with_suffix;
+
 use crate::{Error, Result};
 
-/// What filesystems count in; a hole can be made of no less.
+/// Bytes of a block: the unit of filesystems, and the smallest hole in a file.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 
-/// Blocks that follow each other.
+/// Consecutive blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) first: u32,
@@ -73,15 +74,11 @@ pub(crate) struct Blobs {
 }
 
 impl Blobs {
-    /// Its path, from the database's.
-    pub(crate) fn path(database: &Path) -> PathBuf {
-        let mut name = database.as_os_str().to_owned();
-        name.push("-blobs");
-        name.into()
-    }
+    /// Its name is the database's with this appended.
+    pub(crate) const SUFFIX: &str = "-blobs";
 
     pub(crate) fn open(database: &Path) -> Result<Self> {
-        let path = Self::path(database);
+        let path = with_suffix(database, Self::SUFFIX);
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         match options.open(&path) {
@@ -110,7 +107,7 @@ impl Blobs {
         }
     }
 
-    /// Writes `value` over `runs`, which have room for it.
+    /// Writes `value` to `runs`, which are large enough.
     pub(crate) fn write(&self, runs: &[Run], value: &[u8]) -> Result<()> {
         let mut rest = value;
         for run in runs {
@@ -125,11 +122,11 @@ impl Blobs {
 
     /// Reads `size` bytes of `runs`; `None` if they are not all there.
     pub(crate) fn read(&self, runs: &[u8], size: usize) -> Result<Option<Vec<u8>>> {
-        // Before the memory is asked for: a damaged row may say any size.
-        let room: u64 = decode(runs)
+        // Before memory is allocated: a damaged row may say any size.
+        let capacity: u64 = decode(runs)
             .map(|run| u64::from(run.count) * BLOCK_BYTES)
             .sum();
-        if room < size as u64 || room - size as u64 >= BLOCK_BYTES {
+        if capacity < size as u64 || capacity - size as u64 >= BLOCK_BYTES {
             return Ok(None);
         }
         let mut value = vec![0; size];
@@ -145,8 +142,8 @@ impl Blobs {
         Ok(rest.is_empty().then_some(value))
     }
 
-    /// Gives the room of free blocks back to the disk. False if this
-    /// filesystem cannot.
+    /// Returns free blocks to the filesystem, as a hole. False if it does not
+    /// support that.
     pub(crate) fn punch(&self, run: Run) -> Result<bool> {
         #[cfg(target_os = "linux")]
         {
@@ -156,7 +153,7 @@ impl Blobs {
             match fallocate(&self.file, flags, run.offset(), length) {
                 Ok(()) => Ok(true),
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
-                Err(error) => Err(self.error("give room back from", error.into())),
+                Err(error) => Err(self.error("return free blocks of", error.into())),
             }
         }
         #[cfg(not(target_os = "linux"))]
@@ -166,7 +163,7 @@ impl Blobs {
         }
     }
 
-    /// Cuts off all from this block on.
+    /// Cuts the file off before this block.
     pub(crate) fn truncate(&self, blocks: u64) -> Result<()> {
         self.file
             .set_len(blocks * BLOCK_BYTES)

@@ -1,27 +1,28 @@
-//! Counters in memory that all processes share: what may be answered from
-//! this process's own memory (`near.rs`) without asking SQLite.
+//! Counters in memory that all processes share. They say what may be returned
+//! from this process's own memory (`local.rs`) without asking SQLite.
 //!
-//! A file of counters stands beside the database, mapped by everyone who has
-//! the cache open. A write raises the counter of its key's group twice: before
-//! its COMMIT, and after it before its caller is answered. What a reader took
-//! from SQLite is good for as long as the counter says what it said *before*
-//! that read:
+//! A file of counters next to the database is mapped by every process that has
+//! the cache open. A write raises the counter of its key's group twice: before its
+//! COMMIT, and after it but before its caller is answered. A value read from
+//! SQLite is valid as long as the counter is what it was *before* that read:
 //! - a value read before the first raise is void from then on;
-//! - one read between the two may be the old one, and is void after the second.
+//! - a value read between the two may be the old one, and is void after the
+//!   second.
 //!
-//! So once a write was answered nobody is told of the value before it. A
-//! process killed between COMMIT and the second raise leaves others with what
-//! they read in between; they keep nothing for longer than
-//! [`NEAR_MS`](crate::near::NEAR_MS).
+//! So once a write was answered nobody gets the value before it. If a process is
+//! killed between COMMIT and the second raise, others may return what they read in
+//! between, for at most [`LOCAL_MAX_AGE_MS`](crate::local::LOCAL_MAX_AGE_MS).
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use monolite_platform::path::with_suffix;
+
 use crate::{Error, Result};
 
-/// Groups of keys; beside them stands one counter for all.
+/// Groups of keys. One more counter is for all of them.
 const GROUPS: usize = 4095;
 const BYTES: usize = (GROUPS + 1) * 8;
 
@@ -30,7 +31,7 @@ pub(crate) struct Changes {
     start: NonNull<AtomicU64>,
 }
 
-/// What the counters said.
+/// The counters of a key: of its group, and of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version(u64, u64);
 
@@ -42,9 +43,9 @@ unsafe impl Send for Changes {}
 #[allow(unsafe_code, reason = "a mapping is a pointer")]
 unsafe impl Sync for Changes {}
 
-/// Gives every byte of the file its place on the disk: to touch one that has
-/// none, once the disk is full, would end the process.
-fn occupy(file: &File) -> std::io::Result<()> {
+/// Allocates every byte of the file on the disk: touching one that is not, once
+/// the disk is full, would end the process.
+fn allocate(file: &File) -> std::io::Result<()> {
     use std::os::unix::fs::FileExt;
 
     let flags = rustix::fs::FallocateFlags::empty();
@@ -53,8 +54,8 @@ fn occupy(file: &File) -> std::io::Result<()> {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
-    // By hand: what is there is put where it was. A counter that is raised in
-    // between may be set back by that; all are raised at every opening.
+    // Not supported: each page is read and written again. That may undo a raise
+    // in between; all counters are raised at every opening.
     let mut page = vec![0; 4096];
     for offset in (0..BYTES).step_by(page.len()) {
         let bytes = page.len().min(BYTES - offset);
@@ -66,30 +67,27 @@ fn occupy(file: &File) -> std::io::Result<()> {
 }
 
 impl Changes {
-    pub(crate) fn path(database: &Path) -> PathBuf {
-        let mut name = database.as_os_str().to_owned();
-        name.push("-changes");
-        name.into()
-    }
+    /// Its name is the database's with this appended.
+    pub(crate) const SUFFIX: &str = "-changes";
 
     #[allow(unsafe_code, reason = "mmap")]
     pub(crate) fn open(database: &Path) -> Result<Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
-        let path = Self::path(database);
+        let path = with_suffix(database, Self::SUFFIX);
         let map = || -> std::io::Result<NonNull<AtomicU64>> {
             let mut options = File::options();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.open(&path)?;
             if file.metadata()?.len() < BYTES as u64 {
-                // Only ever longer: a mapping of less than it maps ends the
-                // process that touches it.
+                // Never shorter: touching a mapping beyond the end of its file
+                // ends the process.
                 file.set_len(BYTES as u64)?;
             }
-            occupy(&file)?;
+            allocate(&file)?;
             let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
             // SAFETY: a new mapping, at an address of the kernel's choice; the
-            // file is as long as it. Who cuts the file short makes us fail, as
-            // with the shared memory of SQLite's own WAL.
+            // file is as long as it. A process that cuts the file short ends this
+            // one, as with the shared memory of SQLite's own WAL.
             let start = unsafe { mmap(std::ptr::null_mut(), BYTES, protection, flags, &file, 0) }?;
             NonNull::new(start.cast()).ok_or_else(|| std::io::ErrorKind::OutOfMemory.into())
         };
@@ -136,7 +134,7 @@ impl Changes {
         }
     }
 
-    /// Any number of them.
+    /// Any number of keys change, or have changed.
     pub(crate) fn raise_all(&self) {
         if let Some(counter) = self.all() {
             counter.fetch_add(1, Ordering::SeqCst);
@@ -157,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_who_map_it_see_each_other() {
+    fn all_who_map_it_see_the_same_counters() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("a.sqlite3");
         let (one, two) = (

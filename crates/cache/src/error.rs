@@ -1,81 +1,81 @@
-//! Everything that can go wrong with a cache, one clear line each.
+//! Everything that can go wrong with a cache.
 
 use std::path::PathBuf;
 
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it.
+/// What was being done, to what, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The key, with its namespace, is over [`crate::KEY_MAX_BYTES`].
     #[error(
-        "a cache key of {bytes} bytes is too long, {} are the most: use a hash of it",
+        "a cache key of {bytes} bytes is over the limit of {}: use a hash of it",
         crate::KEY_MAX_BYTES
     )]
     KeyTooLong {
         /// Its length.
         bytes: usize,
     },
-    /// A namespace may be any text without NUL.
+    /// A namespace is any text without NUL.
     #[error("a cache namespace may not contain NUL")]
     NamespaceHasNul,
-    /// A tag may be any text of at most 255 bytes without NUL, and an entry
-    /// has at most 32 of them.
+    /// A tag is any text of at most 255 bytes without NUL, and an entry has at
+    /// most 32 of them.
     #[error(
-        "the cache tag {tag:?} is refused: 255 bytes without NUL, 32 tags an entry are the most"
+        "the cache tag {tag:?} is refused: a tag has at most 255 bytes and no NUL, an entry at most 32 tags"
     )]
     BadTag {
         /// The tag.
         tag: String,
     },
-    /// One value may take a quarter of the bound at most.
+    /// A value is at most a quarter of the bound.
     #[error(
-        "a value of {bytes} bytes for {key:?} is too large for this cache, {max_bytes} are the most: raise the bound to four times the largest value"
+        "a value of {bytes} bytes for {key:?} is over this cache's limit of {max_bytes}: raise the bound to four times the largest value"
     )]
     TooLarge {
         /// Whose value.
         key: String,
         /// Its length.
         bytes: usize,
-        /// The most that is taken.
+        /// The limit.
         max_bytes: u64,
     },
-    /// [`crate::BOUND_MIN_BYTES`] is the least bound.
+    /// The bound is below [`crate::BOUND_MIN_BYTES`].
     #[error(
-        "a bound of {bytes} bytes is too low for a cache, {} are the least",
+        "a bound of {bytes} bytes is too low for a cache: the lowest is {}",
         crate::BOUND_MIN_BYTES
     )]
     BoundTooLow {
         /// The bound asked for.
         bytes: u64,
     },
-    /// Increment and decrement work on values that are whole numbers in text.
+    /// Increment and decrement need a value that is a whole number in text.
     #[error("the value of {key:?} is not a whole number: delete it, or count under another key")]
     NotANumber {
         /// Whose value.
         key: String,
     },
-    /// The sum does not fit into 64 bits. The value was left as it is.
-    #[error("counting {key:?} by {by} goes beyond 64 bits; it was left as it is")]
+    /// The sum does not fit into 64 bits. The value was not changed.
+    #[error("adding {by} to {key:?} goes beyond 64 bits; the value was not changed")]
     Overflow {
         /// Whose value.
         key: String,
         /// The step.
         by: i64,
     },
-    /// A value could not be turned into JSON.
-    #[error("the value for {key:?} cannot be turned into JSON: {source}")]
+    /// A value could not be written as JSON.
+    #[error("the value for {key:?} cannot be written as JSON: {source}")]
     Encode {
         /// Whose value.
         key: String,
         /// Why.
         source: serde_json::Error,
     },
-    /// What is in the cache is not of the type asked for.
+    /// The stored value is not of the type asked for.
     #[error(
-        "the value of {key:?} is not of the type asked for ({source}): delete it, or name the key anew when the type changes"
+        "the value of {key:?} is not of the type asked for ({source}): delete it, or use another key when the type changes"
     )]
     Decode {
         /// Whose value.
@@ -83,29 +83,29 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
-    /// The disk is full. Nothing of this write was kept; reads go on.
+    /// The disk is full. The value was not kept; reads go on.
     #[error("the disk that holds the cache {} is full: the value was not kept. Free some space, or lower the cache's bound", .path.display())]
     DiskFull {
         /// The cache's file.
         path: PathBuf,
     },
-    /// Something outside of this crate keeps the WAL from being reset, and it
-    /// has taken the cache's room.
-    #[error("the WAL of {} has grown to {wal_bytes} bytes: nothing is cached until whoever holds a long read transaction on it ends it", .path.display())]
+    /// Another program keeps the WAL from being reset, and the WAL has taken the
+    /// space of the cache.
+    #[error("the WAL of {} has grown to {wal_bytes} bytes: nothing is cached until the program that holds a long read transaction on it ends it", .path.display())]
     WalHeld {
         /// The cache's file.
         path: PathBuf,
-        /// What it takes.
+        /// Its size.
         wal_bytes: u64,
     },
-    /// What was evicted cannot be used again: the filesystem does not take
-    /// room back from within a file.
-    #[error("the cache {} has no room left that it may use: its filesystem takes nothing back; move the cache to another, or raise its bound", .path.display())]
-    NoRoom {
+    /// The space of evicted entries cannot be used again: the filesystem does not
+    /// support holes in files.
+    #[error("the cache {} has reached its bound, and its filesystem does not support holes in files (fallocate): move the cache to another filesystem, or raise its bound", .path.display())]
+    CannotShrink {
         /// The cache's file.
         path: PathBuf,
     },
-    /// The blob file beside the database cannot be used.
+    /// A file next to the database cannot be used.
     #[error("cannot {what} {}: {source}", .path.display())]
     Io {
         /// What was being done.
@@ -115,64 +115,30 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// A newer program has made these tables.
+    /// The tables could not be created, or are of a newer program.
     #[error(transparent)]
     Schema(#[from] monolite_component::SchemaError),
     /// SQLite's own answer.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// The store's answer.
+    /// The store's error.
     #[cfg(feature = "handle")]
     #[error(transparent)]
     Store(monolite_store::Error),
+    /// The file could not be opened, locked or replaced.
+    #[cfg(feature = "handle")]
+    #[error(transparent)]
+    File(monolite_component::FileError),
+    /// The system gives no thread.
+    #[cfg(feature = "handle")]
+    #[error("cannot start a thread of the cache: {0}")]
+    Thread(std::io::Error),
     /// The cache was closed.
     #[error("the cache is closed")]
     Closed,
 }
 
-impl Error {
-    /// True if the file is damaged, gone, or not what it should be: made anew, it
-    /// serves again.
-    pub fn is_corruption(&self) -> bool {
-        match self {
-            Self::Sqlite(error) => corrupt(error),
-            Self::Schema(monolite_component::SchemaError::Sqlite { source, .. }) => corrupt(source),
-            Self::Schema(_) => true,
-            #[cfg(feature = "handle")]
-            Self::Store(error) => match error {
-                monolite_store::Error::Sqlite(error) => corrupt(error),
-                monolite_store::Error::Commit(error) => corrupt(error),
-                monolite_store::Error::NotADatabase { .. }
-                | monolite_store::Error::Moved { .. } => true,
-                _ => false,
-            },
-            _ => false,
-        }
-    }
-}
-
-fn corrupt(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch};
-    match error {
-        rusqlite::Error::SqliteFailure(failure, text) => {
-            matches!(failure.code, DatabaseCorrupt | NotADatabase | TypeMismatch)
-                || matches!(
-                    failure.extended_code,
-                    rusqlite::ffi::SQLITE_IOERR_SHORT_READ | rusqlite::ffi::SQLITE_IOERR_CORRUPTFS
-                )
-                || text
-                    .as_ref()
-                    .is_some_and(|text| text.starts_with("no such table"))
-        }
-        rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::QueryReturnedNoRows => true,
-        _ => false,
-    }
-}
-
-/// From the store, with what the operations put into it taken out again.
+/// From the store; an error of this crate that passed through it is taken out.
 #[cfg(feature = "handle")]
 impl From<monolite_store::Error> for Error {
     fn from(error: monolite_store::Error) -> Self {
@@ -188,7 +154,7 @@ impl From<monolite_store::Error> for Error {
     }
 }
 
-/// Into the store: a closure rolls back with it.
+/// For a store's closure, which rolls back with it.
 #[cfg(feature = "handle")]
 impl From<Error> for monolite_store::Error {
     fn from(error: Error) -> Self {
@@ -196,6 +162,30 @@ impl From<Error> for monolite_store::Error {
             Error::Sqlite(error) => Self::Sqlite(error),
             Error::Store(error) => error,
             own => Self::app(own),
+        }
+    }
+}
+
+#[cfg(feature = "handle")]
+impl From<monolite_component::FileError> for Error {
+    fn from(error: monolite_component::FileError) -> Self {
+        match error {
+            monolite_component::FileError::Io { path, source, .. }
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                Self::DiskFull { path }
+            }
+            other => Self::File(other),
+        }
+    }
+}
+
+#[cfg(feature = "handle")]
+impl From<monolite_component::SpawnError> for Error {
+    fn from(error: monolite_component::SpawnError) -> Self {
+        match error {
+            monolite_component::SpawnError::Stopped => Self::Closed,
+            monolite_component::SpawnError::Thread(source) => Self::Thread(source),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Two hashes: one that nobody can aim at, one that is fast.
+//! Two hashes: a keyed one for ids, and a fast checksum for values.
 
-/// The key of [`Secret::id`], random for each file.
+/// The key of the hash [`Secret::id`], random for each file.
 #[derive(Clone, Copy)]
 pub(crate) struct Secret {
     k0: u64,
@@ -16,8 +16,7 @@ impl Secret {
         })
     }
 
-    /// SipHash-1-3: a key made to meet another one's rowid would need the
-    /// secret.
+    /// SipHash-1-3: nobody can make keys collide without the secret.
     pub(crate) fn id(self, key: &[u8]) -> i64 {
         let mut v = [
             self.k0 ^ 0x736f_6d65_7073_6575,
@@ -62,8 +61,8 @@ fn round(v: &mut [u64; 4]) {
     v[2] = v[2].rotate_left(32);
 }
 
-/// Finds out a value that was overwritten, torn or damaged; not meant against
-/// somebody who wants it to fail. A memory's speed: 32 bytes a step.
+/// Detects a value that was overwritten, torn or damaged; not meant against an
+/// attacker. 32 bytes in a step, as fast as memory.
 pub(crate) fn checksum(value: &[u8]) -> i64 {
     const K: [u64; 4] = [
         0x9e37_79b9_7f4a_7c15,
@@ -91,7 +90,7 @@ pub(crate) fn checksum(value: &[u8]) -> i64 {
     sum.cast_signed()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "both halves are meant")]
+#[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
 fn mix(word: u64, by: u64) -> u64 {
     // An odd constant added in: a zero would swallow what comes after it.
     let wide = u128::from(word) * u128::from(by);

@@ -1,4 +1,4 @@
-//! A namespace and a key, as one string of bytes.
+//! A namespace and a key, joined into one string of bytes.
 
 use crate::{Error, Result};
 
@@ -10,7 +10,7 @@ pub const KEY_MAX_BYTES: usize = 1024;
 pub struct Key(Box<[u8]>);
 
 impl Key {
-    /// Joins the two. The namespace `""` is the one of a new handle.
+    /// Joins the two. A new handle has the namespace `""`.
     ///
     /// # Errors
     /// [`Error::KeyTooLong`] over [`KEY_MAX_BYTES`];
@@ -35,7 +35,7 @@ impl Key {
         &self.0
     }
 
-    /// For people to read.
+    /// The key as shown in errors.
     pub(crate) fn show(&self) -> String {
         let text = String::from_utf8_lossy(&self.0);
         match text.split_once('\0') {

@@ -1,40 +1,43 @@
 //! Reads. None of them writes.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 
+use crate::Result;
 use crate::expiry::Expiry;
 use crate::hash::checksum;
-use crate::{Key, Result, Tables};
+use crate::key::Key;
+use crate::row::{blob, deadline};
+use crate::tables::Tables;
 
-/// What a get found.
+/// A value that a get found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Found {
     /// The value.
     pub value: Vec<u8>,
-    /// When it is over, in milliseconds since 1970; `None`: when evicted.
+    /// When it expires, in milliseconds since 1970; `None`: when evicted.
     pub expires_ms: Option<i64>,
-    /// A sliding entry that is due for [`Change::Renew`](crate::Change::Renew).
+    /// True for a sliding entry that is due for [`Change::Renew`](crate::Change::Renew).
     pub renew: bool,
 }
 
 /// The answer of [`Tables::get`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// Not there, or over.
+    /// There is no such entry, or it has expired.
     Miss,
-    /// There.
+    /// The value.
     Hit(Found),
-    /// There, and larger than was asked for.
+    /// The value is larger than `blob_max`, and was not read.
     Large,
 }
 
-/// A value that is overwritten again and again while it is read is given up.
-const TRIES: usize = 3;
+/// Tries to read a value that is overwritten while it is read.
+const TRIES_MAX: usize = 3;
 
 impl Tables {
-    /// Looks a value up, and counts a hit or a miss. A value in the blob file
-    /// of more than `blob_max` bytes is not read.
+    /// Looks a value up, and counts a hit or a miss. A value of more than
+    /// `blob_max` bytes in the blob file is not read.
     ///
     /// # Errors
     /// SQLite's, or the blob file's. A damaged value is a miss.
@@ -54,17 +57,17 @@ impl Tables {
         Ok(found)
     }
 
-    /// Looks a small value up in this process's memory: an answer is as good
-    /// as that of [`Tables::get`], and counts as a hit.
-    pub fn get_near(&self, key: &Key, now_ms: i64) -> Option<Found> {
+    /// Looks a small value up in this process's memory: it is as current as that
+    /// of [`Tables::get`], and counts as a hit. `None`: ask [`Tables::get`].
+    pub fn get_local(&self, key: &Key, now_ms: i64) -> Option<Found> {
         let id = self.id(key);
         let version = self.changes.version(id);
-        let (value, expiry) = self.near.get(id, key, version, now_ms)?;
+        let (value, deadline) = self.local.get(id, key, version, now_ms)?;
         self.hits.add(id);
         Self::count(&self.counts.hits, 1);
         Some(Found {
             value,
-            expires_ms: expiry.expires_ms,
+            expires_ms: deadline.expires_ms,
             renew: false,
         })
     }
@@ -83,13 +86,13 @@ impl Tables {
             "SELECT expires_ms, ttl_ms, key, size, runs, checksum, value
              FROM _monolite_cache_entry WHERE id = ?1",
         )?;
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             let mut rows = select.query([id])?;
             let Some(row) = rows.next()? else {
                 return Ok(Lookup::Miss);
             };
-            let expiry = expiry(row, 0)?;
-            if blob(row, 2)? != Some(key.as_bytes()) || expiry.is_over(now_ms) {
+            let deadline = deadline(row, 0)?;
+            if blob(row, 2)? != Some(key.as_bytes()) || deadline.has_expired(now_ms) {
                 return Ok(Lookup::Miss);
             }
             let value = match blob(row, 4)? {
@@ -106,46 +109,41 @@ impl Tables {
             };
             if let Some(value) = value {
                 self.hits.add(id);
-                // In a transaction of the caller's this may be a value that
-                // others are not to see, or one from before its beginning.
+                // In a transaction of the caller this may be a value that is not
+                // committed, or one from before the transaction began.
                 if conn.is_autocommit() {
-                    self.near.put(id, key, &value, expiry, version, now_ms);
+                    self.local.put(id, key, &value, deadline, version, now_ms);
                 }
                 return Ok(Lookup::Hit(Found {
                     value,
-                    expires_ms: expiry.expires_ms,
-                    renew: expiry.renewed(now_ms).is_some(),
+                    expires_ms: deadline.expires_ms,
+                    renew: deadline.renewed(now_ms).is_some(),
                 }));
             }
-            // Somebody else's value is there now; the row may tell more.
+            // Overwritten meanwhile: the row has changed too.
         }
         Ok(Lookup::Miss)
     }
 
-    /// When an entry is over, in milliseconds since 1970: `Some(None)` for one
-    /// that does not expire, `None` for one that is not there. Counts nothing.
+    /// How long an entry still lives. Counts nothing.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn expires_ms(
-        &self,
-        conn: &Connection,
-        key: &Key,
-        now_ms: i64,
-    ) -> Result<Option<Option<i64>>> {
+    pub fn expiry(&self, conn: &Connection, key: &Key, now_ms: i64) -> Result<Expiry> {
         let mut select = conn.prepare_cached(
             "SELECT expires_ms, ttl_ms FROM _monolite_cache_entry WHERE id = ?1 AND key = ?2",
         )?;
         let found = select
-            .query_row((self.id(key), key.as_bytes()), |row| expiry(row, 0))
+            .query_row((self.id(key), key.as_bytes()), |row| deadline(row, 0))
             .optional()?;
-        Ok(found
-            .filter(|expiry| !expiry.is_over(now_ms))
-            .map(|expiry| expiry.expires_ms))
+        Ok(match found {
+            Some(deadline) if !deadline.has_expired(now_ms) => deadline.left(now_ms),
+            _ => Expiry::Missing,
+        })
     }
 
-    /// Entries in the file, those over but not yet removed among them. Reads
-    /// the whole table: about 50 ms a GiB.
+    /// Entries in the file, including those that have expired. Reads the whole
+    /// table: about 50 ms for each GiB.
     ///
     /// # Errors
     /// SQLite's.
@@ -156,21 +154,4 @@ impl Tables {
             })?;
         Ok(count.unsigned_abs())
     }
-}
-
-pub(crate) fn expiry(row: &Row<'_>, first: usize) -> rusqlite::Result<Expiry> {
-    Ok(Expiry {
-        expires_ms: row.get(first)?,
-        ttl_ms: row.get(first + 1)?,
-    })
-}
-
-/// A column that is a blob or NULL.
-pub(crate) fn blob<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<Option<&'r [u8]>> {
-    Ok(row.get_ref(column)?.as_blob_or_null()?)
-}
-
-/// For the parameters of a statement.
-pub(crate) fn int(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,16 +1,16 @@
--- One row an entry. The rowid is a keyed 64-bit hash of namespace and key, so
+-- One row for each entry. The rowid is a keyed 64-bit hash of namespace and key, so
 -- that a get is one descent of one b-tree and a set dirties one page of it.
--- Two keys of one hash cannot both be kept: the later takes the place of the
--- earlier, as an eviction would (the full key is compared on every read).
+-- Of two keys with the same hash only the later is kept, as after an eviction (the
+-- full key is compared on every read).
 CREATE TABLE _monolite_cache_entry (
     id INTEGER PRIMARY KEY,
-    -- Wall clock, milliseconds since 1970; NULL: does not expire.
+    -- Wall clock, milliseconds since 1970; NULL: it does not expire.
     expires_ms INTEGER,
-    -- What it was given to live; negative: renewed by reads. NULL as above.
+    -- The time to live, in ms; negative: renewed by reads. NULL as above.
     ttl_ms INTEGER,
-    -- How worth keeping it is; see `heat.rs`.
+    -- The LRFU score; see `lrfu.rs`.
     heat INTEGER NOT NULL,
-    -- Bytes of the value, wherever it is.
+    -- Bytes of the value, in the row or in the blob file.
     size INTEGER NOT NULL,
     -- Namespace, NUL, key.
     key BLOB NOT NULL,
@@ -31,23 +31,23 @@ CREATE TABLE _monolite_cache_tag (
     PRIMARY KEY (tag, id)
 ) STRICT, WITHOUT ROWID;
 
--- The blob file's blocks, 8,192 a row; one bit a block. It is part of every
--- transaction that moves a value, and so always agrees with the entries.
+-- The blob file's blocks, 8,192 in a row, one bit for each. Every transaction that
+-- changes where a value is changes this too, so it always agrees with the entries.
 CREATE TABLE _monolite_cache_map (
     segment INTEGER PRIMARY KEY,
     used_count INTEGER NOT NULL,
     held_count INTEGER NOT NULL,
-    -- Belongs to an entry.
+    -- It belongs to an entry.
     used BLOB NOT NULL,
-    -- May take room on the disk: used, or used before and not given back.
+    -- It may take space on the disk: used, or used before and not returned.
     held BLOB NOT NULL
 ) STRICT;
 
--- Who computes a missing value; see `claim.rs`.
+-- Who computes a missing value; see `single_flight.rs`.
 CREATE TABLE _monolite_cache_claim (
     id INTEGER PRIMARY KEY,
     token INTEGER NOT NULL,
-    -- Steady clock of the machine's start `boot`.
+    -- The steady clock of the boot `boot`.
     until_ms INTEGER NOT NULL,
     boot TEXT NOT NULL
 ) STRICT;
@@ -56,10 +56,9 @@ CREATE TABLE _monolite_cache_state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     -- Key of the hash, so that nobody can make keys collide on purpose.
     secret BLOB NOT NULL,
-    -- Bytes ever set, now and then: the clock that heat cools by.
-    written INTEGER NOT NULL,
-    -- The start of the machine in which the file was opened last.
-    boot TEXT NOT NULL
+    -- Bytes set since the file was created, as of the last eviction: the clock of
+    -- the scores.
+    written INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO _monolite_cache_state VALUES (1, randomblob(16), 0, '');
+INSERT INTO _monolite_cache_state VALUES (1, randomblob(16), 0);

@@ -1,5 +1,5 @@
-//! The cache in one file: its tables, the blob file beside them, and what of
-//! both is kept in memory.
+//! A cache: its tables, the files next to the database, and what is kept of both
+//! in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -9,14 +9,15 @@ use monolite_component::Schema;
 use rusqlite::Connection;
 
 use crate::blobs::Blobs;
+use crate::capacity::Slack;
 use crate::changes::Changes;
 use crate::hash::Secret;
-use crate::heat::{Hits, Now};
-use crate::near::Near;
-use crate::room::Slack;
-use crate::{Error, Key, Result};
+use crate::key::Key;
+use crate::local::LocalCache;
+use crate::lrfu::{Hits, LrfuClock};
+use crate::{Error, Result};
 
-/// The least bound: below it the WAL would take more than its share.
+/// The lowest bound, in bytes: below it the WAL would take more than its share.
 pub const BOUND_MIN_BYTES: u64 = 8 << 20;
 
 /// The tables of this component.
@@ -27,31 +28,30 @@ pub const SCHEMA: Schema = Schema {
 
 /// The operations of a cache, over any connection to its file.
 ///
-/// It is neither a connection nor a store: each operation is given the
-/// connection it works on, so that it may be part of a transaction of the
-/// caller's. Those that write must be called inside of a write transaction.
-/// Times are those of the wall clock, in milliseconds since 1970.
+/// Each operation is given the connection it works on, so that it can be part of a
+/// transaction of the caller. Those that write must be called inside a write
+/// transaction. Times are those of the wall clock, in milliseconds since 1970.
 ///
-/// Whoever commits calls [`Tables::committed`], or [`Tables::committed_many`],
-/// before telling anybody: until then, or for a second, other processes may
-/// answer what was before.
+/// After a commit, and before it answers anybody, the caller calls
+/// [`Tables::committed`] or [`Tables::committed_many`]: until then, for a second
+/// at most, other processes may return the old value.
 pub struct Tables {
     pub(crate) path: PathBuf,
     pub(crate) blobs: Blobs,
     pub(crate) changes: Changes,
-    pub(crate) near: Near,
+    pub(crate) local: LocalCache,
     secret: Secret,
     bound: AtomicU64,
     pub(crate) hits: Hits,
     pub(crate) counts: Counts,
-    /// Bytes ever set, as far as this process knows.
+    /// Bytes set since the file was created, as far as this process knows.
     pub(crate) written: AtomicU64,
-    /// Where the search for something to evict goes on.
+    /// Id after which the search for entries to evict continues.
     pub(crate) hand: AtomicI64,
     pub(crate) slack: Mutex<Option<Slack>>,
 }
 
-/// What this process did.
+/// Counts of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) hits: AtomicU64,
@@ -62,9 +62,9 @@ pub(crate) struct Counts {
 }
 
 impl Tables {
-    /// Makes the tables if they are not there, and opens the files beside
-    /// `path`, which is the connection's file. Up to about `near_bytes` of
-    /// memory hold small values that were read lately.
+    /// Creates the tables if they are missing, and opens the files next to
+    /// `path`, the connection's file. Up to about `local_bytes` of memory hold
+    /// small values that were read recently.
     ///
     /// # Errors
     /// [`Error::BoundTooLow`]; [`Error::Schema`]; [`Error::Io`].
@@ -72,7 +72,7 @@ impl Tables {
         conn: &Connection,
         path: &Path,
         bound_bytes: u64,
-        near_bytes: usize,
+        local_bytes: usize,
     ) -> Result<Self> {
         check_bound(bound_bytes)?;
         SCHEMA.install(conn)?;
@@ -85,14 +85,14 @@ impl Tables {
                 Ok((secret, row.get::<_, i64>(1)?))
             },
         )?;
-        // Not always from the same end, or a process that is often started
-        // anew would evict from there only.
+        // A random start: a process that is often started again would otherwise
+        // evict the same entries first.
         let hand: i64 = conn.query_row("SELECT random()", [], |row| row.get(0))?;
         Ok(Self {
             path: path.into(),
             blobs: Blobs::open(path)?,
             changes: Changes::open(path)?,
-            near: Near::new(near_bytes),
+            local: LocalCache::new(local_bytes),
             secret,
             bound: AtomicU64::new(bound_bytes),
             hits: Hits::new(bound_bytes),
@@ -117,13 +117,13 @@ impl Tables {
         self.changes.raise_all();
     }
 
-    /// Bytes on disk that are never exceeded by more than a twentieth.
+    /// Most bytes on disk, never exceeded by more than 5 %.
     pub fn bound_bytes(&self) -> u64 {
         self.bound.load(Ordering::Relaxed)
     }
 
-    /// Sets the bound. What is too much goes with the next writes, or with
-    /// [`Tables::shrink`].
+    /// Sets the bound. The next writes evict what exceeds it, or
+    /// [`Tables::shrink`] does.
     ///
     /// # Errors
     /// [`Error::BoundTooLow`].
@@ -134,13 +134,13 @@ impl Tables {
         Ok(())
     }
 
-    /// The largest value that is taken: a quarter of the bound.
+    /// The largest value that can be set, in bytes: a quarter of the bound.
     pub fn value_max_bytes(&self) -> u64 {
         self.bound_bytes() / 4
     }
 
-    pub(crate) fn now(&self) -> Now {
-        Now::new(self.written.load(Ordering::Relaxed), self.bound_bytes())
+    pub(crate) fn lrfu_clock(&self) -> LrfuClock {
+        LrfuClock::new(self.written.load(Ordering::Relaxed), self.bound_bytes())
     }
 
     pub(crate) fn lock_slack(&self) -> MutexGuard<'_, Option<Slack>> {

@@ -1,18 +1,16 @@
-//! Tags: what many entries can be deleted by at once.
+//! Tags: names by which many entries can be deleted at once.
 
 use rusqlite::Connection;
 
-use crate::map::Map;
-use crate::read::int;
-use crate::write::remove;
-use crate::{Error, Result, Tables};
+use crate::{Error, Result};
 
 /// Most tags of one entry.
 pub const TAGS_MAX: usize = 32;
 /// Longest tag, in bytes.
 pub const TAG_MAX_BYTES: usize = 255;
 
-/// As the row stores them; in order, so that the same tags are the same bytes.
+/// The tags as the row stores them; sorted, so that the same tags are the same
+/// bytes.
 pub(crate) fn encode(tags: &[String]) -> Result<Option<Vec<u8>>> {
     if tags.is_empty() {
         return Ok(None);
@@ -21,8 +19,8 @@ pub(crate) fn encode(tags: &[String]) -> Result<Option<Vec<u8>>> {
     sorted.sort_unstable();
     sorted.dedup();
     let bad = |tag: &&&str| tag.len() > TAG_MAX_BYTES || tag.contains('\0');
-    let over = sorted.get(TAGS_MAX);
-    if let Some(tag) = sorted.iter().find(bad).or(over) {
+    let too_many = sorted.get(TAGS_MAX);
+    if let Some(tag) = sorted.iter().find(bad).or(too_many) {
         return Err(Error::BadTag { tag: (*tag).into() });
     }
     let mut bytes = Vec::new();
@@ -40,7 +38,7 @@ fn decode(bytes: Option<&[u8]>) -> impl Iterator<Item = &str> {
         .filter_map(|tag| std::str::from_utf8(tag.strip_suffix(b"\0")?).ok())
 }
 
-/// Puts the tags `new` of an entry in the place of `old`.
+/// Replaces the tags `old` of an entry by `new`.
 pub(crate) fn replace(
     conn: &Connection,
     id: i64,
@@ -62,32 +60,4 @@ pub(crate) fn replace(
         }
     }
     Ok(())
-}
-
-impl Tables {
-    /// Deletes at most `most` of the entries that have the tag; answers how
-    /// many those were. Fewer than `most`: it was the last of them.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn delete_tagged(&self, conn: &Connection, tag: &str, most: usize) -> Result<usize> {
-        let mut find = conn.prepare_cached(
-            "SELECT e.id, e.runs, e.tags FROM _monolite_cache_tag t
-             JOIN _monolite_cache_entry e ON e.id = t.id WHERE t.tag = ?1 LIMIT ?2",
-        )?;
-        type Row = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
-        let found = find
-            .query_map((tag, int(most)), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?
-            .collect::<rusqlite::Result<Vec<Row>>>()?;
-        Self::void_all_claims(conn)?;
-        self.changes.raise_all();
-        let mut map = Map::new(conn);
-        for (id, runs, tags) in &found {
-            remove(conn, &mut map, *id, runs.as_deref(), tags.as_deref())?;
-        }
-        map.flush()?;
-        Ok(found.len())
-    }
 }

@@ -1,79 +1,82 @@
-//! Writes: what is done to one key.
+//! Writes: changes of one key.
 
 use std::borrow::Borrow;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use crate::blobs;
-use crate::expiry::{Expiry, Ttl};
+use crate::block_map::BlockMap;
+use crate::capacity::Need;
+use crate::expiry::{Deadline, Ttl};
 use crate::hash::checksum;
-use crate::map::Map;
-use crate::read::{blob, expiry, int};
-use crate::room::Need;
-use crate::{Error, Key, Result, Tables, tag};
+use crate::key::Key;
+use crate::removal::remove;
+use crate::row::{blob, deadline, int};
+use crate::tables::Tables;
+use crate::{Error, Result, tag};
 
-/// Key and value up to this many bytes together are kept in the row, which
+/// Up to this many bytes, key and value together, a value is kept in its row, which
 /// then fits into one page.
-pub(crate) const INLINE_MAX: usize = 3900;
+const INLINE_MAX_BYTES: usize = 3900;
 
-/// What is to be done to one key.
+/// A change of one key, prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     key: Key,
     change: Change,
-    /// Of a value that will not be kept in the row.
+    /// Of a value that is kept in the blob file.
     checksum: i64,
 }
 
-/// See [`Write::new`].
+/// What a [`Write`] does to its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Puts a value in. Answers [`Outcome::Done`].
+    /// Sets the value. [`Outcome::Done`]: true unless `if_absent` kept the old one.
     Set {
         /// The value.
         value: Vec<u8>,
-        /// How long it lives.
+        /// Its time to live.
         ttl: Ttl,
-        /// What it can be deleted by.
+        /// The tags it can be deleted by.
         tags: Vec<String>,
-        /// Only if there is none.
+        /// Only if the key has no value.
         if_absent: bool,
     },
-    /// Takes it out. Done: there was one.
+    /// Deletes the key. Done: it had a value.
     Delete,
-    /// Adds to a whole number in text, or to nothing, which is 0. Answers
-    /// [`Outcome::Number`].
+    /// Adds to a whole number in text; a missing one is 0. [`Outcome::Number`].
     Count {
-        /// May be negative.
+        /// The number to add; may be negative.
         by: i64,
-        /// For a number that was not there. One that was keeps its own.
+        /// The time to live of a number that was missing. An existing one keeps its
+        /// own.
         ttl: Ttl,
     },
-    /// Gives it another time to live. Done: there is one.
+    /// Replaces the time to live. Done: the key has a value.
     Touch {
-        /// From now on.
+        /// Beginning now.
         ttl: Ttl,
     },
-    /// A sliding entry was read.
+    /// Renews a sliding entry that was read.
     Renew,
 }
 
-/// The answer to a [`Write`].
+/// The result of a [`Write`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Whether it took place.
+    /// Whether it took effect.
     Done(bool),
     /// The new number.
     Number(i64),
 }
 
 impl Change {
-    /// When what it puts in may be over first, at the latest known.
+    /// When the entry it sets expires, as far as is known here.
     #[cfg(feature = "handle")]
-    pub(crate) fn due_ms(&self, now_ms: i64) -> Option<i64> {
+    pub(crate) fn expires_ms(&self, now_ms: i64) -> Option<i64> {
         match self {
             Self::Set { ttl, .. } | Self::Count { ttl, .. } | Self::Touch { ttl } => {
-                Expiry::new(*ttl, now_ms).expires_ms
+                Deadline::new(*ttl, now_ms).expires_ms
             }
             Self::Delete | Self::Renew => None,
         }
@@ -81,7 +84,7 @@ impl Change {
 }
 
 impl Write {
-    /// Works out here, on the caller's thread, what can be.
+    /// Prepares a change. The checksum is computed here, on the caller's thread.
     pub fn new(key: Key, change: Change) -> Self {
         let checksum = match &change {
             Change::Set { value, .. } if !is_inline(&key, value) => checksum(value),
@@ -128,22 +131,22 @@ impl Write {
 }
 
 fn is_inline(key: &Key, value: &[u8]) -> bool {
-    key.as_bytes().len() + value.len() <= INLINE_MAX
+    key.as_bytes().len() + value.len() <= INLINE_MAX_BYTES
 }
 
-/// What is in the row of a key's hash.
+/// The row with the hash of a key.
 struct Old {
-    /// False: it is another key's, or over, and only in the way.
+    /// False for a row of another key, or an expired one: it is replaced.
     live: bool,
-    expiry: Expiry,
-    heat: i64,
+    deadline: Deadline,
+    score: i64,
     runs: Option<Vec<u8>>,
     tags: Option<Vec<u8>>,
 }
 
 impl Tables {
-    /// Does all of `writes`, in order. A refusal of one is its answer; an
-    /// error of the whole is to be rolled back by the caller.
+    /// Does all of `writes`, in order. If one is refused, that is its own result.
+    /// After an error of the whole the caller rolls back.
     ///
     /// # Errors
     /// SQLite's, or the blob file's.
@@ -154,12 +157,12 @@ impl Tables {
         now_ms: i64,
     ) -> Result<Vec<Result<Outcome>>> {
         self.void_claims(conn, writes.iter().map(|write| &write.borrow().key))?;
-        let mut map = Map::new(conn);
+        let mut map = BlockMap::new(conn);
         let need = writes
             .iter()
             .map(|write| write.borrow().need())
             .fold(Need::default(), Need::plus);
-        self.make_room(conn, &mut map, need, now_ms)?;
+        self.reserve(conn, &mut map, need, now_ms)?;
         let mut rows = Rows::new(self, conn, &mut map, now_ms)?;
         let outcomes = writes
             .iter()
@@ -168,9 +171,7 @@ impl Tables {
         map.flush()?;
         Ok(outcomes)
     }
-}
 
-impl Tables {
     /// Refuses a value that is too large for this cache.
     pub(crate) fn check(&self, write: &Write) -> Result<()> {
         let Change::Set { value, .. } = &write.change else {
@@ -188,11 +189,11 @@ impl Tables {
     }
 }
 
-/// The statements of one batch.
+/// The statements of one batch of writes.
 struct Rows<'a, 'c> {
     tables: &'a Tables,
     conn: &'c Connection,
-    map: &'a mut Map<'c>,
+    map: &'a mut BlockMap<'c>,
     now_ms: i64,
     lookup: CachedStatement<'c>,
     insert: CachedStatement<'c>,
@@ -203,7 +204,7 @@ impl<'a, 'c> Rows<'a, 'c> {
     fn new(
         tables: &'a Tables,
         conn: &'c Connection,
-        map: &'a mut Map<'c>,
+        map: &'a mut BlockMap<'c>,
         now_ms: i64,
     ) -> Result<Self> {
         Ok(Self {
@@ -211,8 +212,8 @@ impl<'a, 'c> Rows<'a, 'c> {
                 "SELECT expires_ms, ttl_ms, heat, key, runs, tags
                  FROM _monolite_cache_entry WHERE id = ?1",
             )?,
-            // Not one statement for both: it would keep a journal of its own,
-            // with a copy of each page, which is a fifth of all.
+            // Not one upsert: it would keep a statement journal with a copy of each
+            // page, a fifth of the cost of a write.
             insert: conn.prepare_cached(
                 "INSERT INTO _monolite_cache_entry VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
             )?,
@@ -247,8 +248,8 @@ impl<'a, 'c> Rows<'a, 'c> {
                     Ok(tags) => tags,
                     Err(refused) => return Ok(Err(refused)),
                 };
-                let expiry = Expiry::new(*ttl, self.now_ms);
-                self.put(id, &write.key, value, write.checksum, expiry, tags, old)?;
+                let deadline = Deadline::new(*ttl, self.now_ms);
+                self.put(id, &write.key, value, write.checksum, deadline, tags, old)?;
                 true
             }
             Change::Delete => {
@@ -262,14 +263,14 @@ impl<'a, 'c> Rows<'a, 'c> {
             Change::Touch { ttl } => {
                 let there = live.is_some();
                 if there {
-                    self.set_expiry(id, Expiry::new(*ttl, self.now_ms))?;
+                    self.set_deadline(id, Deadline::new(*ttl, self.now_ms))?;
                 }
                 there
             }
             Change::Renew => {
-                let renewed = live.and_then(|old| old.expiry.renewed(self.now_ms));
-                if let Some(expiry) = renewed {
-                    self.set_expiry(id, expiry)?;
+                let renewed = live.and_then(|old| old.deadline.renewed(self.now_ms));
+                if let Some(deadline) = renewed {
+                    self.set_deadline(id, deadline)?;
                 }
                 renewed.is_some()
             }
@@ -279,12 +280,12 @@ impl<'a, 'c> Rows<'a, 'c> {
 
     fn old(&mut self, id: i64, key: &Key) -> Result<Option<Old>> {
         let found = self.lookup.query_row([id], |row| {
-            let expiry = expiry(row, 0)?;
+            let deadline = deadline(row, 0)?;
             let same = blob(row, 3)? == Some(key.as_bytes());
             Ok(Old {
-                live: same && !expiry.is_over(self.now_ms),
-                expiry,
-                heat: row.get(2)?,
+                live: same && !deadline.has_expired(self.now_ms),
+                deadline,
+                score: row.get(2)?,
                 runs: row.get(4)?,
                 tags: row.get(5)?,
             })
@@ -299,12 +300,12 @@ impl<'a, 'c> Rows<'a, 'c> {
         key: &Key,
         value: &[u8],
         checksum: i64,
-        expiry: Expiry,
+        deadline: Deadline,
         tags: Option<Vec<u8>>,
         old: Option<Old>,
     ) -> Result<()> {
-        let now = self.tables.now();
-        let mut heat = now.fresh();
+        let now = self.tables.lrfu_clock();
+        let mut score = now.first_use();
         let mut old_tags = None;
         let put = match old {
             None => &mut self.insert,
@@ -313,7 +314,7 @@ impl<'a, 'c> Rows<'a, 'c> {
         if let Some(old) = old {
             if old.live {
                 let hits = self.tables.hits.take(id) + 1;
-                heat = now.warmed(old.heat, hits);
+                score = now.after_hits(old.score, hits);
             }
             if let Some(runs) = &old.runs {
                 self.map.free(blobs::decode(runs))?;
@@ -333,9 +334,9 @@ impl<'a, 'c> Rows<'a, 'c> {
         };
         put.execute((
             id,
-            expiry.expires_ms,
-            expiry.ttl_ms,
-            heat,
+            deadline.expires_ms,
+            deadline.ttl_ms,
+            score,
             int(value.len()),
             key.as_bytes(),
             tags,
@@ -357,16 +358,16 @@ impl<'a, 'c> Rows<'a, 'c> {
         old: Option<Old>,
     ) -> Result<Result<Outcome>> {
         let live = old.as_ref().filter(|old| old.live);
-        let (now, expiry, tags) = match live {
-            None => (Some(0), Expiry::new(ttl, self.now_ms), None),
+        let (now, deadline, tags) = match live {
+            None => (Some(0), Deadline::new(ttl, self.now_ms), None),
             Some(old) => {
                 let mut get = self
                     .conn
                     .prepare_cached("SELECT value FROM _monolite_cache_entry WHERE id = ?1")?;
                 let text: Option<Vec<u8>> = get.query_row([id], |row| row.get(0))?;
                 let number = text.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
-                let expiry = old.expiry.renewed(self.now_ms).unwrap_or(old.expiry);
-                (number, expiry, old.tags.clone())
+                let deadline = old.deadline.renewed(self.now_ms).unwrap_or(old.deadline);
+                (number, deadline, old.tags.clone())
             }
         };
         let Some(now): Option<i64> = now else {
@@ -379,15 +380,15 @@ impl<'a, 'c> Rows<'a, 'c> {
             }));
         };
         let text = sum.to_string();
-        self.put(id, key, text.as_bytes(), 0, expiry, tags, old)?;
+        self.put(id, key, text.as_bytes(), 0, deadline, tags, old)?;
         Ok(Ok(Outcome::Number(sum)))
     }
 
-    fn set_expiry(&self, id: i64, expiry: Expiry) -> Result<()> {
+    fn set_deadline(&self, id: i64, deadline: Deadline) -> Result<()> {
         let mut set = self.conn.prepare_cached(
             "UPDATE _monolite_cache_entry SET expires_ms = ?2, ttl_ms = ?3 WHERE id = ?1",
         )?;
-        set.execute((id, expiry.expires_ms, expiry.ttl_ms))?;
+        set.execute((id, deadline.expires_ms, deadline.ttl_ms))?;
         Ok(())
     }
 
@@ -400,23 +401,4 @@ impl<'a, 'c> Rows<'a, 'c> {
             old.tags.as_deref(),
         )
     }
-}
-
-/// Takes a row out, with all that is its.
-pub(crate) fn remove(
-    conn: &Connection,
-    map: &mut Map<'_>,
-    id: i64,
-    runs: Option<&[u8]>,
-    tags: Option<&[u8]>,
-) -> Result<()> {
-    conn.prepare_cached("DELETE FROM _monolite_cache_entry WHERE id = ?1")?
-        .execute([id])?;
-    if let Some(runs) = runs {
-        map.free(blobs::decode(runs))?;
-    }
-    if tags.is_some() {
-        tag::replace(conn, id, tags, None)?;
-    }
-    Ok(())
 }

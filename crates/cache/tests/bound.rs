@@ -1,7 +1,5 @@
 //! Bytes on disk, and what is kept when there is no room for all.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,11 +11,7 @@ use monolite_cache::{Cache, CacheOptions, EntryOptions, Error};
 const MIB: u64 = 1 << 20;
 
 fn open(path: &Path, bound_bytes: u64) -> Cache {
-    let options = CacheOptions {
-        bound_bytes,
-        ..CacheOptions::default()
-    };
-    Cache::open(path, options).unwrap()
+    Cache::open(path, CacheOptions::new().bound_bytes(bound_bytes)).unwrap()
 }
 
 /// As `ls` counts and as the disk does, whichever is more; of the blob file,

@@ -1,7 +1,5 @@
 //! The conformance suite, on the SQLite engine.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 #[path = "conformance/mod.rs"]
 mod suite;
 
@@ -15,11 +13,9 @@ async fn sqlite_conforms() {
     suite::conforms(|| {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(1_800_000_000_000));
-        let options = CacheOptions {
-            bound_bytes: 16 << 20,
-            clock: Arc::<ManualClock>::clone(&clock),
-            ..CacheOptions::default()
-        };
+        let options = CacheOptions::new()
+            .bound_bytes(16 << 20)
+            .clock(Arc::<ManualClock>::clone(&clock));
         suite::Subject {
             cache: Cache::open(dir.path().join("cache.sqlite3"), options).unwrap(),
             clock,

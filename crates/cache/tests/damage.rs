@@ -1,16 +1,14 @@
 //! A file that is not what it should be is no error, neither when opening nor
 //! later.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use monolite_cache::{Cache, CacheOptions, EntryOptions, Rebuilt};
+use monolite_cache::{Cache, CacheOptions, EntryOptions, Opened};
 
 fn open(path: &Path) -> Cache {
-    Cache::open(path, CacheOptions::default()).unwrap()
+    Cache::open(path, CacheOptions::new()).unwrap()
 }
 
 async fn works(cache: &Cache) {
@@ -29,7 +27,7 @@ async fn works(cache: &Cache) {
 async fn filled(dir: &Path) -> PathBuf {
     let path = dir.join("cache.sqlite3");
     let cache = open(&path);
-    assert_eq!(cache.rebuilt(), Some(&Rebuilt::Missing));
+    assert_eq!(cache.opened(), &Opened::Created);
     let entries = (0..3_000).map(|n| (format!("k{n}"), vec![7; 300]));
     cache
         .set_many_bytes(entries, &EntryOptions::new())
@@ -48,7 +46,7 @@ async fn a_whole_one_is_opened_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = filled(dir.path()).await;
     let cache = open(&path);
-    assert_eq!(cache.rebuilt(), None);
+    assert_eq!(cache.opened(), &Opened::Existing);
     assert_eq!(cache.get_bytes("k7").await.unwrap(), Some(vec![7; 300]));
     assert_eq!(
         cache.get_bytes("large").await.unwrap(),
@@ -62,8 +60,8 @@ async fn garbage_is_set_aside() {
     let path = dir.path().join("cache.sqlite3");
     fs::write(&path, b"my diary".repeat(1000)).unwrap();
     let cache = open(&path);
-    let Some(Rebuilt::Foreign { set_aside }) = cache.rebuilt() else {
-        panic!("{:?}", cache.rebuilt());
+    let Opened::SetAside { path: set_aside } = cache.opened() else {
+        panic!("{:?}", cache.opened());
     };
     assert!(fs::read(set_aside).unwrap().starts_with(b"my diary"));
     works(&cache).await;
@@ -78,8 +76,8 @@ async fn somebody_elses_database_is_set_aside() {
         .unwrap();
     drop(conn);
     let cache = open(&path);
-    let Some(Rebuilt::Foreign { set_aside }) = cache.rebuilt() else {
-        panic!("{:?}", cache.rebuilt());
+    let Opened::SetAside { path: set_aside } = cache.opened() else {
+        panic!("{:?}", cache.opened());
     };
     let conn = rusqlite::Connection::open(set_aside).unwrap();
     let posts: i64 = conn
@@ -106,7 +104,7 @@ async fn a_truncated_one_is_made_anew() {
         cache.get_bytes(format!("k{n}")).await.unwrap();
     }
     works(&cache).await;
-    assert!(cache.rebuilt().is_some() || cache.stats().await.unwrap().rebuilds > 0);
+    assert!(*cache.opened() != Opened::Existing || cache.stats().await.unwrap().rebuilds > 0);
 }
 
 #[tokio::test]
@@ -122,7 +120,7 @@ async fn half_of_it_zeroed_is_noticed_when_it_is_met() {
         cache.get_bytes(format!("k{n}")).await.unwrap();
     }
     works(&cache).await;
-    assert!(cache.rebuilt().is_some() || cache.stats().await.unwrap().rebuilds > 0);
+    assert!(*cache.opened() != Opened::Existing || cache.stats().await.unwrap().rebuilds > 0);
 }
 
 #[tokio::test]
@@ -134,7 +132,7 @@ async fn one_of_a_newer_version_is_made_anew() {
         .unwrap();
     drop(conn);
     let cache = open(&path);
-    assert!(matches!(cache.rebuilt(), Some(Rebuilt::Newer { .. })));
+    assert!(matches!(cache.opened(), Opened::Rebuilt { reason } if reason.contains("99")));
     works(&cache).await;
 }
 
@@ -170,7 +168,7 @@ async fn damage_while_it_is_open_is_a_miss_and_mended() {
         other.close().await;
         cache.close().await;
         let cache = open(&path);
-        assert_eq!(cache.rebuilt(), None);
+        assert_eq!(cache.opened(), &Opened::Existing);
         assert_eq!(
             cache.get_bytes("works").await.unwrap(),
             Some(vec![3; 100_000])

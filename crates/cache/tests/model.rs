@@ -1,12 +1,10 @@
 //! Random changes, compared with a map in memory after each.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monolite_cache::{Cache, CacheOptions, EntryOptions, Error, Ttl};
+use monolite_cache::{Cache, CacheOptions, EntryOptions, Error, Expiry, Opened, Ttl};
 use monolite_component::{Clock, ManualClock};
 use proptest::prelude::*;
 
@@ -133,12 +131,10 @@ struct Both {
 
 impl Both {
     fn open(dir: &tempfile::TempDir, clock: &Arc<ManualClock>) -> Cache {
-        let options = CacheOptions {
-            bound_bytes: 32 << 20,
-            readers: 1,
-            clock: Arc::<ManualClock>::clone(clock),
-            ..CacheOptions::default()
-        };
+        let options = CacheOptions::new()
+            .bound_bytes(32 << 20)
+            .readers(1)
+            .clock(Arc::<ManualClock>::clone(clock));
         Cache::open(dir.path().join("cache.sqlite3"), options).unwrap()
     }
 
@@ -159,19 +155,15 @@ impl Both {
     }
 
     fn drop_over(&mut self) {
-        let now = self.clock.wall_ms();
+        let now = self.clock.now_ms();
         self.model.retain(|_, entry| !entry.over(now));
     }
 
     async fn step(&mut self, number: usize, step: &Step) {
         self.drop_over();
-        let now = self.clock.wall_ms();
+        let now = self.clock.now_ms();
         let options = |life: Life, bits: u8| {
-            let options = match life {
-                Life::Never => EntryOptions::new().forever(),
-                Life::After(s) => EntryOptions::new().ttl(Duration::from_secs(s)),
-                Life::Sliding(s) => EntryOptions::new().sliding(Duration::from_secs(s)),
-            };
+            let options = EntryOptions::new().ttl(life.ttl());
             tags(bits)
                 .iter()
                 .fold(options, |all, tag| all.tag(format!("t{tag}")))
@@ -253,23 +245,23 @@ impl Both {
             Step::Reopen => {
                 self.cache.close().await;
                 self.cache = Self::open(&self.dir, &self.clock);
-                assert_eq!(self.cache.rebuilt(), None);
+                assert_eq!(self.cache.opened(), &Opened::Existing);
             }
         }
     }
 
     async fn compare(&mut self) {
         self.drop_over();
-        let now = self.clock.wall_ms();
+        let now = self.clock.now_ms();
         for key in 0..8 {
             let (cache, name) = self.at(key);
-            let ttl = cache.ttl(&name).await.unwrap();
-            let left = self.model.get(&key).map(|entry| {
-                entry
-                    .expires
-                    .map(|at| Duration::from_millis((at - now) as u64))
-            });
-            assert_eq!(ttl, left, "key {key}");
+            let expiry = cache.expiry(&name).await.unwrap();
+            let expected = match self.model.get(&key).map(|entry| entry.expires) {
+                None => Expiry::Missing,
+                Some(None) => Expiry::Never,
+                Some(Some(at)) => Expiry::In(Duration::from_millis((at - now) as u64)),
+            };
+            assert_eq!(expiry, expected, "key {key}");
             let found = cache.get_bytes(&name).await.unwrap();
             let expected = self.model.get_mut(&key).map(|entry| {
                 entry.used(now);

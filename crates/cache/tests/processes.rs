@@ -1,27 +1,16 @@
 //! What a cache promises across processes. This program starts itself again
 //! as the others; see `child`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use monolite_cache::{Cache, CacheOptions, EntryOptions, Error, Rebuilt};
+use monolite_cache::{Cache, CacheOptions, EntryOptions, Error, Opened};
+use monolite_testkit::child::Child;
 
 fn options() -> CacheOptions {
-    CacheOptions {
-        bound_bytes: 16 << 20,
-        lease: Duration::from_secs(2),
-        ..CacheOptions::default()
-    }
+    CacheOptions::new()
+        .bound_bytes(16 << 20)
+        .lease(Duration::from_secs(2))
 }
 
 /// Runs only when named by a parent test: does what its standard input says.
@@ -32,7 +21,7 @@ fn child() {
     let cache = Cache::open(path, options()).unwrap();
     println!(
         "\n{}",
-        if cache.rebuilt().is_some() {
+        if *cache.opened() != Opened::Existing {
             "made"
         } else {
             "found"
@@ -58,7 +47,7 @@ fn child() {
                         std::future::pending::<Result<String, Error>>().await
                     };
                     cache
-                        .get_or_insert_with(key, &EntryOptions::NONE, hang)
+                        .get_or_insert_with(key, &EntryOptions::new(), hang)
                         .await
                 });
             }
@@ -87,7 +76,7 @@ async fn stampede(cache: &Cache, key: &str) {
                 Ok::<_, Error>(format!("value of {key}"))
             };
             let value: Result<String, Error> = cache
-                .get_or_insert_with(&key, &EntryOptions::NONE, compute)
+                .get_or_insert_with(&key, &EntryOptions::new(), compute)
                 .await;
             assert_eq!(value.unwrap(), format!("value of {key}"));
         });
@@ -117,59 +106,9 @@ async fn write(cache: &Cache) {
     all.join_all().await;
 }
 
-struct Other {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Other {
-    fn start(path: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--ignored", "--nocapture"])
-            .env("CACHE_PATH", path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tx, lines) = mpsc::channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let _ = tx.send(line);
-            }
-        });
-        Self { child, lines }
-    }
-
-    fn say(&mut self, line: &str) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        writeln!(stdin, "{line}").unwrap();
-    }
-
-    /// The lines up to the wanted one.
-    fn until(&self, wanted: &str) -> Vec<String> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let mut seen = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).expect(wanted);
-            if line == wanted {
-                return seen;
-            }
-            seen.push(line);
-        }
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.kill();
-    }
+/// Another process with the cache in `path`.
+fn other(path: &Path) -> Child {
+    Child::start("child", [("CACHE_PATH", path)])
 }
 
 #[test]
@@ -177,21 +116,21 @@ fn those_who_open_at_once_have_one_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.sqlite3");
     std::fs::write(&path, b"no database".repeat(900)).unwrap();
-    let mut all: Vec<_> = (0..6).map(|_| Other::start(&path)).collect();
+    let mut all: Vec<_> = (0..6).map(|_| other(&path)).collect();
     let made = all
         .iter()
-        .flat_map(|other| other.until("ready"))
+        .flat_map(|other| other.lines_until("ready"))
         .filter(|line| line == "made")
         .count();
     assert_eq!(made, 1);
     let cache = Cache::open(&path, options()).unwrap();
-    assert_eq!(cache.rebuilt(), None);
+    assert_eq!(cache.opened(), &Opened::Existing);
     cache
-        .set_bytes_blocking("k", "one", &EntryOptions::NONE)
+        .set_bytes_blocking("k", "one", &EntryOptions::new())
         .unwrap();
     for other in &mut all {
-        other.say("get k");
-        assert_eq!(other.until("done get k"), ["got one"]);
+        other.send("get k");
+        assert_eq!(other.lines_until("done get k"), ["got one"]);
     }
 }
 
@@ -199,18 +138,18 @@ fn those_who_open_at_once_have_one_file() {
 fn a_stampede_computes_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.sqlite3");
-    let mut all: Vec<_> = (0..4).map(|_| Other::start(&path)).collect();
+    let mut all: Vec<_> = (0..4).map(|_| other(&path)).collect();
     for other in &all {
-        other.until("ready");
+        other.lines_until("ready");
     }
     for round in 0..5 {
         let line = format!("stampede k{round}");
         for other in &mut all {
-            other.say(&line);
+            other.send(&line);
         }
         let done = format!("done {line}");
         let computed = format!("computed k{round}");
-        let lines = all.iter().flat_map(|other| other.until(&done));
+        let lines = all.iter().flat_map(|other| other.lines_until(&done));
         assert_eq!(
             lines.filter(|line| *line == computed).count(),
             1,
@@ -223,17 +162,17 @@ fn a_stampede_computes_once() {
 fn who_dies_computing_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.sqlite3");
-    let (mut one, mut two) = (Other::start(&path), Other::start(&path));
-    one.until("ready");
-    two.until("ready");
-    one.say("hang k");
-    one.until("computing");
-    two.say("stampede k");
+    let (mut one, mut two) = (other(&path), other(&path));
+    one.lines_until("ready");
+    two.lines_until("ready");
+    one.send("hang k");
+    one.lines_until("computing");
+    two.send("stampede k");
     // Past its lease, alive and asked for: nobody takes it from it.
     std::thread::sleep(Duration::from_secs(3));
-    assert!(two.lines.try_recv().is_err(), "it is still being computed");
+    assert!(two.received().is_empty(), "it is still being computed");
     one.kill();
-    let lines = two.until("done stampede k");
+    let lines = two.lines_until("done stampede k");
     assert_eq!(lines, ["computed k"]);
 }
 
@@ -242,13 +181,13 @@ fn kill_nine_while_writing_leaves_a_whole_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.sqlite3");
     for round in 0..20 {
-        let mut others = [Other::start(&path), Other::start(&path)];
+        let mut others = [other(&path), other(&path)];
         for other in &mut others {
-            other.until("ready");
-            other.say("write");
+            other.lines_until("ready");
+            other.send("write");
         }
         for other in &others {
-            other.until("writing");
+            other.lines_until("writing");
         }
         std::thread::sleep(Duration::from_millis(20 + round * 7));
         for other in &mut others {
@@ -261,10 +200,9 @@ fn kill_nine_while_writing_leaves_a_whole_file() {
         assert_eq!(check, "ok", "round {round}");
         drop(conn);
         let cache = Cache::open(&path, options()).unwrap();
-        let rebuilt = cache
-            .rebuilt()
-            .filter(|rebuilt| **rebuilt != Rebuilt::Missing);
-        assert_eq!(rebuilt, None, "round {round}");
+        let opened = cache.opened();
+        let kept = matches!(opened, Opened::Existing | Opened::Created);
+        assert!(kept, "round {round}: {opened:?}");
         for number in 0..500 {
             if let Some(value) = cache.get_bytes_blocking(number.to_string()).unwrap() {
                 let word = format!("{number:08}");

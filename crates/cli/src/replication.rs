@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use monolite_app::{ReplicaError, Settings};
 use monolite_replica::Destination;
-use monolite_volume::{Lock, LockInfo, Place};
+use monolite_volume::{Lock, Purpose, Volume};
 
 use crate::Failure;
 use crate::flags::environment;
@@ -41,7 +41,7 @@ pub(crate) fn failure(error: ReplicaError) -> Failure {
 }
 
 /// The data directory, which need not exist, and what is known of it.
-pub(crate) fn place(settings: &Settings) -> Place {
+pub(crate) fn place(settings: &Settings) -> Volume {
     monolite_app::volume(settings, &environment())
 }
 
@@ -60,9 +60,8 @@ pub(crate) fn volume(settings: &Settings) -> Result<PathBuf, Failure> {
 /// Keeps every other `monolite` from the volume while this one, called
 /// `monolite VERB`, changes what is in it.
 pub(crate) fn lock(volume: &Path, verb: &str) -> Result<Lock, Failure> {
-    let info = LockInfo {
-        command: format!("monolite {verb}"),
-        port: None,
-    };
-    Ok(Lock::acquire(volume, &info)?)
+    Ok(Lock::acquire(
+        volume,
+        &Purpose::new(format!("monolite {verb}")),
+    )?)
 }

@@ -24,7 +24,7 @@ pub(crate) fn findings(found: &[Finding], colour: bool, mut to: impl Write) -> i
         )?;
         if finding.level != Level::Pass {
             writeln!(to, "      why   {}", finding.why)?;
-            writeln!(to, "      fix   {}", finding.mend)?;
+            writeln!(to, "      fix   {}", finding.remedy)?;
         }
     }
     Ok(())

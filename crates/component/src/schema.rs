@@ -1,8 +1,8 @@
-//! Tables that know their version.
+//! Tables with a version.
 
 use rusqlite::{Connection, OptionalExtension};
 
-/// The tables of one component, from the first version to the newest.
+/// The tables of one component, and the SQL that upgrades them.
 ///
 /// ```
 /// # use monolite_component::Schema;
@@ -12,22 +12,22 @@ use rusqlite::{Connection, OptionalExtension};
 /// };
 /// let conn = rusqlite::Connection::open_in_memory().unwrap();
 /// VISITS.install(&conn).unwrap();
-/// VISITS.install(&conn).unwrap(); // Nothing left to do.
+/// VISITS.install(&conn).unwrap(); // Nothing to do.
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Schema {
     /// Its name in `_monolite_schema`.
     pub component: &'static str,
-    /// The SQL that leads from each version to the next; the first one starts
-    /// from nothing. What was released is never edited.
+    /// The SQL of each version: the first creates the tables, each later one
+    /// upgrades them. A released version is never edited.
     pub versions: &'static [&'static str],
 }
 
-/// Why the tables could not be made ready.
+/// Why the tables could not be created or upgraded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaError {
-    /// A newer program has been here.
+    /// A newer program has upgraded the tables.
     #[error(
         "the {component} tables are of version {found}, this program knows {known}: run the newer program, or restore a backup from before it"
     )]
@@ -39,8 +39,8 @@ pub enum SchemaError {
         /// The newest this program knows.
         known: i64,
     },
-    /// SQLite's own answer.
-    #[error("cannot make the {component} tables: {source}")]
+    /// SQLite refused.
+    #[error("cannot create or upgrade the {component} tables: {source}")]
     Sqlite {
         /// Whose tables.
         component: &'static str,
@@ -50,22 +50,22 @@ pub enum SchemaError {
 }
 
 impl Schema {
-    /// Brings the tables to the newest version: wholly, or not at all. Works
-    /// inside an open transaction as well as outside of one.
+    /// Brings the tables to the newest version, atomically. Works inside an open
+    /// transaction as well as outside of one.
     ///
     /// # Errors
-    /// [`SchemaError`]; the file is as it was then.
+    /// [`SchemaError`]; nothing was changed.
     pub fn install(&self, conn: &Connection) -> Result<(), SchemaError> {
         let sqlite = |source| SchemaError::Sqlite {
             component: self.component,
             source,
         };
-        // Most often there is nothing to do: no write lock is taken for that.
+        // Most often there is nothing to do, and no write lock is needed.
         if self.version(conn).map_err(sqlite)? == self.newest() {
             return Ok(());
         }
-        // Outside of a transaction: IMMEDIATE, since a read that turns into a
-        // write is refused at once when another process was faster.
+        // IMMEDIATE: a read transaction that begins to write is refused at once
+        // if another process has written meanwhile.
         let (begin, commit, back) = if conn.is_autocommit() {
             ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
         } else {
@@ -80,7 +80,7 @@ impl Schema {
             .upgrade(conn)
             .and_then(|()| conn.execute_batch(commit).map_err(sqlite));
         if result.is_err() {
-            // Refused only where SQLite has rolled back by itself.
+            // It fails only where SQLite has rolled back by itself.
             let _ = conn.execute_batch(back);
         }
         result
@@ -91,7 +91,7 @@ impl Schema {
             component: self.component,
             source,
         };
-        // Looked at again: another process may have been faster.
+        // Read again: another process may have upgraded meanwhile.
         let found = self.version(conn).map_err(sqlite)?;
         let known = self.newest();
         if found > known {
@@ -149,8 +149,6 @@ impl Schema {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     const ONE: &str = "CREATE TABLE _monolite_a (x)";

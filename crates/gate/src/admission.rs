@@ -43,7 +43,7 @@ pub struct Stats {
     pub requests: u64,
     /// Requests that had to wait.
     pub held: u64,
-    /// Requests answered by the gate in the app's place.
+    /// Requests answered by the gate instead of the app.
     pub refused: u64,
     /// Requests sent to the app again after it broke the connection.
     pub replayed: u64,

@@ -1,4 +1,4 @@
-//! Why the gate answers a request in the app's place, and with what page.
+//! Why the gate answers a request instead of the app, and with what page.
 
 use std::time::Duration;
 

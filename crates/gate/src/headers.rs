@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_say_who_he_is() {
+    fn the_headers_of_an_untrusted_peer_are_replaced() {
         let lies = [
             ("host", "shop.example"),
             ("x-forwarded-for", "10.0.0.1"),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platforms_proxy_is_believed() {
+    fn the_headers_of_a_private_proxy_are_kept() {
         let mut map = headers(&[
             ("host", "a"),
             ("x-forwarded-for", "203.0.113.9"),

@@ -161,7 +161,7 @@ impl Health {
         self.parts().into_iter().map(ask).collect()
     }
 
-    /// A copy, so that no part is asked under the lock: it may register others.
+    /// A copy, so that no part is asked under the lock: it may itself register parts.
     fn parts(&self) -> Vec<Part> {
         let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
         parts.clone()

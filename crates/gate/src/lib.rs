@@ -152,7 +152,7 @@ impl Gate {
         self.server.admission.drain(limit).await
     }
 
-    /// Closes the port. Idle connections are closed; the others finish the
+    /// Closes the port. Idle connections are closed; all other ones finish the
     /// request at hand first, endless ones end now.
     pub fn stop_accepting(&self) {
         self.server.admission.stop();

@@ -39,7 +39,7 @@ impl Sqlite {
                     .map_err(|error| Error::from(error).into())
             })
             .await?;
-        let boot: Arc<str> = clock.boot().into();
+        let boot: Arc<str> = clock.boot_id().into();
         let moment = Moment {
             clock: Arc::clone(&clock),
             boot: Arc::clone(&boot),
@@ -100,9 +100,9 @@ struct Moment {
 impl Moment {
     fn now(&self) -> Now {
         loop {
-            let before_ms = self.clock.steady_ms();
-            let wall_ms = self.clock.wall_ms();
-            let steady_ms = self.clock.steady_ms();
+            let before_ms = self.clock.monotonic_ms();
+            let wall_ms = self.clock.now_ms();
+            let steady_ms = self.clock.monotonic_ms();
             // Stopped in between, it would look as if the clock had been set.
             if steady_ms - before_ms < ops::CLOCK_STEP_MS / 10 {
                 return Now {

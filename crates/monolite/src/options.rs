@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// use monolite::{CacheOptions, Options};
 /// let options = Options {
 ///     app: "shop.sqlite3".into(),
-///     cache: CacheOptions { bound_bytes: 512 << 20, ..CacheOptions::default() },
+///     cache: CacheOptions::new().bound_bytes(512 << 20),
 ///     ..Options::default()
 /// };
 /// # let _ = options;

@@ -36,7 +36,6 @@ const READ_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a lock is taken for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Purpose {
     command: String,
     port: Option<u16>,

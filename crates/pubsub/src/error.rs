@@ -1,15 +1,15 @@
-//! Everything that can go wrong, one clear line each.
+//! Everything that can go wrong with pub/sub.
 
 use monolite_component::SchemaError;
 
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it.
+/// What was being done, to what, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A channel, pattern or member that cannot be one.
+    /// Not allowed as the name of a channel or member, or as a pattern.
     #[error("{what} {name:?} is refused: {why}")]
     Name {
         /// `channel`, `pattern` or `member`.
@@ -19,29 +19,29 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The payload is larger than may be.
+    /// The payload is too large.
     #[error(
-        "a payload of {bytes} bytes for {channel:?} is over the bound of {max} bytes: publish a reference to it instead, or raise `max_payload_bytes`"
+        "a payload of {bytes} bytes for {channel:?} is over the limit of {max} bytes: publish a reference to it instead, or raise `max_payload_bytes`"
     )]
     TooLarge {
         /// The channel it was for.
         channel: String,
         /// Its size.
         bytes: usize,
-        /// The bound.
+        /// The limit.
         max: usize,
     },
-    /// More in one call than may be.
-    #[error("{count} {what} in one call are over the bound of {max}: split them")]
+    /// Too many in one call.
+    #[error("{count} {what} in one call are over the limit of {max}: split them")]
     TooMany {
         /// What there are too many of.
         what: &'static str,
         /// How many.
         count: usize,
-        /// The bound.
+        /// The limit.
         max: usize,
     },
-    /// A value could not be turned into JSON or back.
+    /// A value could not be written as JSON or read from it.
     #[error("cannot {what}: {source}")]
     Json {
         /// What was being done.
@@ -49,33 +49,31 @@ pub enum Error {
         /// Serde's answer.
         source: serde_json::Error,
     },
-    /// A resume token that is none.
+    /// A text that is no message id.
     #[error(
         "{0:?} is no message id: expected what `MessageId` prints, as in `7d2f6c01a9e4b358-42`"
     )]
     MessageId(String),
-    /// The tables could not be made ready.
+    /// The tables could not be created or upgraded.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// The outbox tables are missing in the app's file.
+    /// The app's file has no outbox tables.
     #[error(
         "the app's database has no outbox: call `PubSub::relay` with its store, or `outbox::install` with a connection, before publishing in its transactions"
     )]
     NoOutbox,
-    /// The lease of this process ran out, and another process has taken its
-    /// members out.
-    #[error("the presence lease {0} is gone: take a new one and join again")]
-    LeaseLost(i64),
-    /// The file is not whole, and other processes have it open.
-    #[error(
-        "{} cannot be used ({reason}) and other processes have it open: stop them, the next start makes it anew", .path.display()
-    )]
-    InUse {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The lease of this process ran out, and another process has removed its
+    /// members.
+    #[error("the presence lease ran out: take a new one and join again")]
+    LeaseLost,
+    /// The file could not be opened, locked, replaced or closed.
+    #[cfg(feature = "handle")]
+    #[error(transparent)]
+    File(#[from] monolite_component::FileError),
+    /// The system gives no thread.
+    #[cfg(feature = "handle")]
+    #[error("cannot start the thread of pub/sub: {0}")]
+    Thread(std::io::Error),
     /// The handle was closed.
     #[error("the pub/sub handle is closed")]
     Closed,
@@ -90,17 +88,7 @@ pub enum Error {
         /// SQLite's answer.
         source: rusqlite::Error,
     },
-    /// The operating system refused something.
-    #[error("cannot {what} {}: {source}", .path.display())]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// To which file.
-        path: std::path::PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// The store's answer: a full disk, a full queue, a lock held too long.
+    /// The store's error: a full disk, a full queue, a lock held for too long.
     #[cfg(feature = "handle")]
     #[error("cannot {what}: {source}")]
     Store {
@@ -111,15 +99,15 @@ pub enum Error {
     },
 }
 
-/// Names what was being done when SQLite refused.
+/// Adds what was being done to an error of SQLite.
 pub(crate) fn sqlite(what: &'static str) -> impl Fn(rusqlite::Error) -> Error {
     move |source| Error::Sqlite { what, source }
 }
 
 #[cfg(feature = "handle")]
 impl Error {
-    /// Through a store's closure, where only its own errors can pass: those of
-    /// SQLite as such, so that the store names them.
+    /// For a store's closure, which returns the store's errors. Those of SQLite
+    /// stay what they are, so that the store can name them.
     pub(crate) fn into_store(self) -> monolite_store::Error {
         match self {
             Self::Sqlite { source, .. } => monolite_store::Error::Sqlite(source),
@@ -127,7 +115,7 @@ impl Error {
         }
     }
 
-    /// Out of a store's closure again.
+    /// What [`Error::into_store`] wrapped, taken out of the store's error.
     pub(crate) fn from_store(what: &'static str) -> impl Fn(monolite_store::Error) -> Self {
         move |error| match error {
             monolite_store::Error::Closed => Self::Closed,
@@ -140,6 +128,16 @@ impl Error {
                 },
             },
             source => Self::Store { what, source },
+        }
+    }
+}
+
+#[cfg(feature = "handle")]
+impl From<monolite_component::SpawnError> for Error {
+    fn from(error: monolite_component::SpawnError) -> Self {
+        match error {
+            monolite_component::SpawnError::Stopped => Self::Closed,
+            monolite_component::SpawnError::Thread(source) => Self::Thread(source),
         }
     }
 }

@@ -1,80 +1,84 @@
-//! Who is present in a channel, as plain functions over a connection to the
-//! pub/sub file.
+//! Who is present in a channel: plain functions over a connection to the pub/sub
+//! file.
 //!
-//! A member is present in a channel while at least one **place** holds it: a
-//! tab, a connection. Places belong to a **lease** of one process, which says
-//! until when they are believed. Coming and going are told as messages in the
-//! same transaction, on a channel beside the one they are about: a join with
-//! the first place and a leave with the last. So those who watch see exactly
-//! the history of the table, in order.
+//! A member is present in a channel while at least one **slot** holds it: one for
+//! each browser tab or connection. Slots belong to the **lease** of a process,
+//! which says until when they are valid. A change is published as a message in
+//! the same transaction, on a channel of its own: a join with the member's first
+//! slot, a leave with its last. So watchers see exactly the history of the
+//! table, in order.
 //!
-//! A lease is renewed by the machine's steady clock, within one start of the
-//! machine: a stepped wall clock ends none, and one of a former start is over.
-//! What its end takes out of the table is done by whoever comes first
-//! ([`reap`]); until then [`members`] no longer shows it.
+//! A lease runs by the machine's steady clock, within one boot: setting the wall
+//! clock ends none, and a lease of an earlier boot is over. The slots of a lease
+//! that ran out are removed by whichever process comes first ([`reap`]); until
+//! then [`members`] no longer shows them.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::sqlite;
-use crate::operations::Now;
-use crate::publisher::Publisher;
-use crate::{Error, Result, name};
+use crate::message::{RESERVED, check_name, timestamp};
+use crate::operations::{Bounds, Now, Publisher, bounds};
+use crate::{Error, Result};
 
-pub use crate::roster::{members, roster};
-
-/// Places taken out by one call of [`reap`].
+/// Slots removed by one call of [`reap`].
 const REAP_STEP: i64 = 512;
 /// Largest description of a member, as JSON, in bytes.
 pub const META_MAX_BYTES: usize = 16 << 10;
+
+/// The number of a lease; never used twice in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId(pub(crate) i64);
 
 /// One who is present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Member {
     /// Its name, unique in the channel.
-    pub key: String,
-    /// What was said of it, by each of its places, the oldest first.
+    pub name: String,
+    /// Its descriptions, one for each of its slots, the oldest first.
     pub metas: Vec<Value>,
-    /// When its oldest place came, in milliseconds since 1970.
-    pub joined_ms: i64,
+    /// When its oldest slot joined, by that process's wall clock; to the
+    /// millisecond.
+    pub joined_at: Timestamp,
 }
 
-/// What is told to those who watch.
+/// What watchers get, as the payload of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-pub(crate) enum Told {
+pub(crate) enum Change {
     Join { member: String, meta: Value },
     Update { member: String, meta: Value },
     Leave { member: String },
 }
 
-/// One place of a member.
+/// One presence of a member.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Place {
+pub struct Slot {
     /// Unique within its lease.
-    pub place: i64,
-    /// Where.
+    pub number: i64,
+    /// The channel.
     pub channel: String,
-    /// Who.
+    /// The member's name.
     pub member: String,
-    /// What is said of it.
+    /// The member's description, of at most [`META_MAX_BYTES`] as JSON.
     pub meta: Value,
 }
 
-/// The channel on which the members of `channel` are told of.
-pub(crate) fn told_on(channel: &str) -> String {
-    format!("{}presence:{channel}", name::RESERVED)
+/// The channel on which the changes of the members of `channel` are published.
+pub(crate) fn changes_channel(channel: &str) -> String {
+    format!("{}presence:{channel}", RESERVED)
 }
 
-pub(crate) fn check(place: &Place) -> Result<()> {
-    name::check("channel", &place.channel)?;
-    name::check("member", &place.member)?;
-    let bytes = place.meta.to_string().len();
+pub(crate) fn check(slot: &Slot) -> Result<()> {
+    check_name("channel", &slot.channel)?;
+    check_name("member", &slot.member)?;
+    let bytes = slot.meta.to_string().len();
     if bytes > META_MAX_BYTES {
         return Err(Error::TooLarge {
-            channel: place.channel.clone(),
+            channel: slot.channel.clone(),
             bytes,
             max: META_MAX_BYTES,
         });
@@ -82,13 +86,13 @@ pub(crate) fn check(place: &Place) -> Result<()> {
     Ok(())
 }
 
-fn tell(conn: &Connection, now: Now, channel: &str, told: &Told) -> Result<()> {
-    let payload = serde_json::to_vec(told).map_err(|source| Error::Json {
-        what: "tell of a member",
+fn publish_change(conn: &Connection, now: Now, channel: &str, change: &Change) -> Result<()> {
+    let payload = serde_json::to_vec(change).map_err(|source| Error::Json {
+        what: "write the change of a member as JSON",
         source,
     })?;
     let mut publisher = Publisher::new(conn, now)?;
-    publisher.add(&told_on(channel), &payload)?;
+    publisher.add(&changes_channel(channel), &payload)?;
     publisher.finish()
 }
 
@@ -96,20 +100,20 @@ fn tell(conn: &Connection, now: Now, channel: &str, told: &Told) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Sqlite`].
-pub fn lease(conn: &Connection, now: Now, boot: &str, lease_ms: i64) -> Result<i64> {
+pub fn lease(conn: &Connection, now: Now, boot: &str, lease_ms: i64) -> Result<LeaseId> {
     conn.execute(
         "INSERT INTO _monolite_pubsub_lease (boot, until_ms) VALUES (?1, ?2)",
         (boot, now.steady_ms.saturating_add(lease_ms)),
     )
     .map_err(sqlite("take a presence lease"))?;
-    Ok(conn.last_insert_rowid())
+    Ok(LeaseId(conn.last_insert_rowid()))
 }
 
 /// Renews a lease for `lease_ms` from now, if it has not run out.
 ///
 /// # Errors
 /// [`Error::LeaseLost`]: take a new one and join again; [`Error::Sqlite`].
-pub fn beat(conn: &Connection, now: Now, boot: &str, lease: i64, lease_ms: i64) -> Result<()> {
+pub fn beat(conn: &Connection, now: Now, boot: &str, lease: LeaseId, lease_ms: i64) -> Result<()> {
     let renewed = conn
         .prepare_cached(
             "UPDATE _monolite_pubsub_lease SET until_ms = ?1
@@ -118,39 +122,39 @@ pub fn beat(conn: &Connection, now: Now, boot: &str, lease: i64, lease_ms: i64) 
         .and_then(|mut renew| {
             renew.execute((
                 now.steady_ms.saturating_add(lease_ms),
-                lease,
+                lease.0,
                 boot,
                 now.steady_ms,
             ))
         })
         .map_err(sqlite("renew a presence lease"))?;
     match renewed {
-        0 => Err(Error::LeaseLost(lease)),
+        0 => Err(Error::LeaseLost),
         _ => Ok(()),
     }
 }
 
-/// Adds a place. Those who watch are told if it is the member's first.
+/// Adds a slot. Watchers get a join if it is the member's first.
 ///
 /// # Errors
 /// [`Error::LeaseLost`], [`Error::Name`], [`Error::TooLarge`] over
 /// [`META_MAX_BYTES`], [`Error::Sqlite`].
-pub fn join(conn: &Connection, now: Now, boot: &str, lease: i64, place: &Place) -> Result<()> {
-    check(place)?;
+pub fn join(conn: &Connection, now: Now, boot: &str, lease: LeaseId, slot: &Slot) -> Result<()> {
+    check(slot)?;
     let failed = sqlite("join a channel");
     let held = conn
         .prepare_cached(
             "SELECT 1 FROM _monolite_pubsub_lease WHERE id = ?1 AND boot = ?2 AND until_ms >= ?3",
         )
         .and_then(|mut held| {
-            held.query_row((lease, boot, now.steady_ms), |_| Ok(()))
+            held.query_row((lease.0, boot, now.steady_ms), |_| Ok(()))
                 .optional()
         })
         .map_err(&failed)?;
     if held.is_none() {
-        return Err(Error::LeaseLost(lease));
+        return Err(Error::LeaseLost);
     }
-    let known = is_present(conn, &place.channel, &place.member).map_err(&failed)?;
+    let known = is_present(conn, &slot.channel, &slot.member).map_err(&failed)?;
     conn.prepare_cached(
         "INSERT INTO _monolite_pubsub_presence
              (channel, member, lease, place, joined_ms, meta) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -158,23 +162,23 @@ pub fn join(conn: &Connection, now: Now, boot: &str, lease: i64, place: &Place) 
     )
     .and_then(|mut insert| {
         insert.execute((
-            &place.channel,
-            &place.member,
-            lease,
-            place.place,
+            &slot.channel,
+            &slot.member,
+            lease.0,
+            slot.number,
             now.wall_ms,
-            place.meta.to_string(),
+            slot.meta.to_string(),
         ))
     })
     .map_err(failed)?;
     if known {
         return Ok(());
     }
-    let told = Told::Join {
-        member: place.member.clone(),
-        meta: place.meta.clone(),
+    let change = Change::Join {
+        member: slot.member.clone(),
+        meta: slot.meta.clone(),
     };
-    tell(conn, now, &place.channel, &told)
+    publish_change(conn, now, &slot.channel, &change)
 }
 
 fn is_present(conn: &Connection, channel: &str, member: &str) -> rusqlite::Result<bool> {
@@ -185,12 +189,12 @@ fn is_present(conn: &Connection, channel: &str, member: &str) -> rusqlite::Resul
     .query_row((channel, member), |row| row.get(0))
 }
 
-/// Says something else of a place that is there; those who watch are told.
+/// Replaces the description of a slot; watchers get an update.
 ///
 /// # Errors
-/// [`Error::LeaseLost`] if it is not there; otherwise as [`join`].
-pub fn update(conn: &Connection, now: Now, lease: i64, place: &Place) -> Result<()> {
-    check(place)?;
+/// [`Error::LeaseLost`] if there is no such slot; otherwise as [`join`].
+pub fn update(conn: &Connection, now: Now, lease: LeaseId, slot: &Slot) -> Result<()> {
+    check(slot)?;
     let changed = conn
         .prepare_cached(
             "UPDATE _monolite_pubsub_presence SET meta = ?1
@@ -198,30 +202,30 @@ pub fn update(conn: &Connection, now: Now, lease: i64, place: &Place) -> Result<
         )
         .and_then(|mut update| {
             update.execute((
-                place.meta.to_string(),
-                &place.channel,
-                &place.member,
-                lease,
-                place.place,
+                slot.meta.to_string(),
+                &slot.channel,
+                &slot.member,
+                lease.0,
+                slot.number,
             ))
         })
         .map_err(sqlite("update a member"))?;
     if changed == 0 {
-        return Err(Error::LeaseLost(lease));
+        return Err(Error::LeaseLost);
     }
-    let told = Told::Update {
-        member: place.member.clone(),
-        meta: place.meta.clone(),
+    let change = Change::Update {
+        member: slot.member.clone(),
+        meta: slot.meta.clone(),
     };
-    tell(conn, now, &place.channel, &told)
+    publish_change(conn, now, &slot.channel, &change)
 }
 
-/// Takes a place away, if it is there. Those who watch are told if it was the
-/// member's last.
+/// Removes a slot, if there is one. Watchers get a leave if it was the member's
+/// last.
 ///
 /// # Errors
 /// [`Error::Sqlite`].
-pub fn leave(conn: &Connection, now: Now, lease: i64, place: i64) -> Result<()> {
+pub fn leave(conn: &Connection, now: Now, lease: LeaseId, slot: i64) -> Result<()> {
     let failed = sqlite("leave a channel");
     let gone = conn
         .prepare_cached(
@@ -229,29 +233,29 @@ pub fn leave(conn: &Connection, now: Now, lease: i64, place: i64) -> Result<()> 
              RETURNING channel, member",
         )
         .and_then(|mut delete| {
-            let rows = delete.query_map((lease, place), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = delete.query_map((lease.0, slot), |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<(String, String)>>>()
         })
         .map_err(&failed)?;
     for (channel, member) in gone {
         if !is_present(conn, &channel, &member).map_err(&failed)? {
-            tell(conn, now, &channel, &Told::Leave { member })?;
+            publish_change(conn, now, &channel, &Change::Leave { member })?;
         }
     }
     Ok(())
 }
 
-/// Gives a lease back, with all its places.
+/// Ends a lease, and removes all its slots.
 ///
 /// # Errors
 /// [`Error::Sqlite`].
-pub fn release(conn: &Connection, now: Now, lease: i64) -> Result<()> {
-    while leave_some(conn, now, lease)? {}
+pub fn release(conn: &Connection, now: Now, lease: LeaseId) -> Result<()> {
+    while remove_some(conn, now, lease)? {}
     Ok(())
 }
 
-/// Takes the places of leases that ran out away, at most 512 at a time; true
-/// if there is more.
+/// Removes the slots of a lease that ran out, at most 512 at a time; true if
+/// there may be more.
 ///
 /// # Errors
 /// [`Error::Sqlite`].
@@ -267,34 +271,37 @@ pub fn reap(conn: &Connection, now: Now, boot: &str) -> Result<bool> {
         .map_err(sqlite("find the leases that ran out"))?;
     match dead {
         None => Ok(false),
-        Some(lease) => leave_some(conn, now, lease).map(|_| true),
+        Some(lease) => remove_some(conn, now, LeaseId(lease)).map(|_| true),
     }
 }
 
-/// Takes some places of a lease away, or else the lease; true if there may be
-/// more.
-fn leave_some(conn: &Connection, now: Now, lease: i64) -> Result<bool> {
-    let failed = sqlite("take a lease back");
-    let places: Vec<i64> = conn
+/// Removes some slots of a lease, and the lease itself with the last; true if
+/// there may be more.
+fn remove_some(conn: &Connection, now: Now, lease: LeaseId) -> Result<bool> {
+    let failed = sqlite("end a lease");
+    let slots: Vec<i64> = conn
         .prepare_cached("SELECT place FROM _monolite_pubsub_presence WHERE lease = ?1 LIMIT ?2")
         .and_then(|mut some| {
-            let rows = some.query_map((lease, REAP_STEP), |row| row.get(0))?;
+            let rows = some.query_map((lease.0, REAP_STEP), |row| row.get(0))?;
             rows.collect()
         })
         .map_err(&failed)?;
-    for place in &places {
-        leave(conn, now, lease, *place)?;
+    for slot in &slots {
+        leave(conn, now, lease, *slot)?;
     }
-    if i64::try_from(places.len()).is_ok_and(|count| count == REAP_STEP) {
+    if i64::try_from(slots.len()).is_ok_and(|count| count == REAP_STEP) {
         return Ok(true);
     }
-    conn.execute("DELETE FROM _monolite_pubsub_lease WHERE id = ?1", [lease])
-        .map_err(failed)?;
+    conn.execute(
+        "DELETE FROM _monolite_pubsub_lease WHERE id = ?1",
+        [lease.0],
+    )
+    .map_err(failed)?;
     Ok(false)
 }
 
-/// When the first of the leases runs out, in milliseconds from now; none if
-/// there are no leases.
+/// When the first of the leases runs out, in milliseconds from now; `None` if
+/// there is none.
 ///
 /// # Errors
 /// [`Error::Sqlite`].
@@ -303,4 +310,61 @@ pub fn next_expiry_ms(conn: &Connection, now: Now, boot: &str) -> Result<Option<
         .and_then(|mut first| first.query_row([boot], |row| row.get::<_, Option<i64>>(0)))
         .map(|until| until.map(|until| until.saturating_sub(now.steady_ms).max(0)))
         .map_err(sqlite("find the first lease to run out"))
+}
+
+/// Who is present in a channel, in the order of their names.
+///
+/// # Errors
+/// [`Error::Sqlite`], [`Error::Json`].
+pub fn members(conn: &Connection, now: Now, boot: &str, channel: &str) -> Result<Vec<Member>> {
+    list(conn, channel, boot, now.steady_ms)
+}
+
+/// As [`members`], including those whose lease ran out and who were not removed
+/// yet: the sum of all changes published so far, up to the newest `seq`.
+///
+/// # Errors
+/// As [`members`].
+pub fn roster(conn: &Connection, channel: &str) -> Result<(Bounds, Vec<Member>)> {
+    let failed = sqlite("list the members of a channel");
+    let snapshot = conn.unchecked_transaction().map_err(&failed)?;
+    let bounds = bounds(conn)?;
+    let members = list(conn, channel, "", i64::MIN)?;
+    snapshot.finish().map_err(failed)?;
+    Ok((bounds, members))
+}
+
+/// `boot`: that of the leases that count; empty for all.
+fn list(conn: &Connection, channel: &str, boot: &str, since_ms: i64) -> Result<Vec<Member>> {
+    let failed = sqlite("list the members of a channel");
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT member, joined_ms, meta FROM _monolite_pubsub_presence
+             JOIN _monolite_pubsub_lease ON id = lease
+             WHERE channel = ?1 AND (boot = ?2 OR ?2 = '') AND until_ms >= ?3
+             ORDER BY member, joined_ms, lease, place",
+        )
+        .map_err(&failed)?;
+    let mut rows = statement
+        .query((channel, boot, since_ms))
+        .map_err(&failed)?;
+    let mut members: Vec<Member> = Vec::new();
+    while let Some(row) = rows.next().map_err(&failed)? {
+        let name = row.get_ref(0).map_err(&failed)?;
+        let name = name.as_str().unwrap_or_default();
+        let meta: String = row.get(2).map_err(&failed)?;
+        let meta = serde_json::from_str(&meta).map_err(|source| Error::Json {
+            what: "read a member's description",
+            source,
+        })?;
+        match members.last_mut() {
+            Some(last) if last.name == name => last.metas.push(meta),
+            _ => members.push(Member {
+                name: name.into(),
+                metas: vec![meta],
+                joined_at: timestamp(row, 1).map_err(&failed)?,
+            }),
+        }
+    }
+    Ok(members)
 }

@@ -1,13 +1,16 @@
-//! A message, and the id that a subscriber resumes from.
+//! Messages: what is published, what a subscriber gets, the id it resumes from,
+//! and the limits of names and payloads.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::{Error, Result};
 
-/// Where a message stands in the file; prints and parses as a short string,
-/// for `Last-Event-ID` and the like.
+/// The position of a message in the file. It prints and parses as a short
+/// string, for `Last-Event-ID` and the like.
 ///
 /// ```
 /// use monolite_pubsub::MessageId;
@@ -17,10 +20,11 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageId {
-    /// Random, of the file; another one when the file was made anew, so that
-    /// an id of the former file is not taken for one of this.
+    /// A random number of the file. A file that replaces it has another one, so
+    /// that ids of the two are not mixed up.
     pub epoch: u64,
-    /// Goes up by one with every message of the file, in the order of commits.
+    /// Number of the message in the file: one more than that of the message
+    /// before it, in the order of commits.
     pub seq: u64,
 }
 
@@ -51,7 +55,7 @@ impl FromStr for MessageId {
     }
 }
 
-/// One message, as every subscriber of a process shares it.
+/// One message; the subscribers of a process share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
@@ -61,12 +65,13 @@ pub struct Message {
     pub channel: Arc<str>,
     /// What was published.
     pub payload: Vec<u8>,
-    /// When, in milliseconds since 1970 by the publisher's wall clock.
-    pub published_ms: i64,
+    /// When it was published, by the publisher's wall clock; to the
+    /// millisecond.
+    pub published_at: Timestamp,
 }
 
 impl Message {
-    /// The payload as the value that was published as JSON.
+    /// The payload, read as JSON.
     ///
     /// # Errors
     /// [`Error::Json`].
@@ -77,32 +82,39 @@ impl Message {
         })
     }
 
-    /// The payload as text, if it is.
+    /// The payload as text; `None` if it is not UTF-8.
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.payload).ok()
     }
 
-    /// What it counts for in a bound.
+    /// Bytes it counts for in a bound.
     #[cfg(feature = "handle")]
     pub(crate) fn bytes(&self) -> usize {
         self.payload.len() + self.channel.len() + ROW_BYTES
     }
 }
 
-/// What a row costs beside its channel and payload, roughly.
+/// About what a row costs in addition to its channel and payload, in bytes.
 pub(crate) const ROW_BYTES: usize = 64;
+
+/// A column of milliseconds since 1970.
+pub(crate) fn timestamp(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let ms: i64 = row.get(column)?;
+    Timestamp::from_millisecond(ms)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, ms))
+}
 
 /// A message to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {
-    /// To this channel.
+    /// The channel it is for.
     pub channel: String,
     /// Any bytes.
     pub payload: Vec<u8>,
 }
 
 impl NewMessage {
-    /// Bytes for a channel.
+    /// A message of bytes.
     pub fn new(channel: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self {
             channel: channel.into(),
@@ -110,10 +122,10 @@ impl NewMessage {
         }
     }
 
-    /// A value for a channel, as JSON.
+    /// A message of a value, as JSON.
     ///
     /// # Errors
-    /// [`Error::Json`] if it cannot be JSON.
+    /// [`Error::Json`] if it cannot be written as JSON.
     pub fn json(channel: impl Into<String>, value: &impl serde::Serialize) -> Result<Self> {
         let payload = serde_json::to_vec(value).map_err(|source| Error::Json {
             what: "publish a value as JSON",
@@ -123,10 +135,49 @@ impl NewMessage {
     }
 }
 
+/// Longest name of a channel, a member or a pattern, in bytes.
+pub const NAME_MAX_BYTES: usize = 255;
+
+/// Largest payload that can be allowed, in bytes: 16 MiB.
+pub const PAYLOAD_MAX_BYTES: usize = 16 << 20;
+
+/// The prefix of this crate's own channels. No pattern matches them.
+pub(crate) const RESERVED: &str = "_monolite:";
+
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
+    let refuse = |why| {
+        Err(Error::Name {
+            what,
+            name: name.chars().take(64).collect(),
+            why,
+        })
+    };
+    if name.is_empty() {
+        return refuse("it is empty");
+    }
+    if name.len() > NAME_MAX_BYTES {
+        return refuse("it is longer than 255 bytes");
+    }
+    if name.starts_with(RESERVED) {
+        return refuse("the prefix `_monolite:` is reserved");
+    }
+    Ok(())
+}
+
+pub(crate) fn check_message(message: &NewMessage, max: usize) -> Result<()> {
+    check_name("channel", &message.channel)?;
+    if message.payload.len() > max {
+        return Err(Error::TooLarge {
+            channel: message.channel.clone(),
+            bytes: message.payload.len(),
+            max,
+        });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use proptest::prelude::*;
 
     use super::*;

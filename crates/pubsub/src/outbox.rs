@@ -1,29 +1,29 @@
 //! Publishing inside the app's own transaction, in another file.
 //!
-//! A row of the outbox is a message that is to be published. It is in the
-//! app's file, so that it is there exactly if the app's transaction commits. A
-//! relay ([`take_in`], then [`delete`]) moves it:
+//! A row of the outbox is a message to be published. It is in the app's file, so
+//! that it exists exactly if the app's transaction commits. A relay ([`take_in`],
+//! then [`delete`]) moves it:
 //!
-//! 1. in **one** transaction on the pub/sub file, which is begun first: read
-//!    the outbox as it is *now*, publish the rows that are not in
-//!    `_monolite_pubsub_relayed`, and note them there;
+//! 1. in **one** transaction on the pub/sub file, which begins first: read the
+//!    outbox as it is *now*, publish the rows that are not in
+//!    `_monolite_pubsub_relayed`, and record them there;
 //! 2. delete the rows from the outbox, in a transaction on the app's file;
-//! 3. with the next round of 1: forget what the outbox no longer holds.
+//! 3. in the next round of 1: delete the records of rows that the outbox no
+//!    longer has.
 //!
-//! **No loss**: a row leaves the outbox only after the commit that published
-//! it. **No duplicate**: who dies between 1 and 2 leaves rows that are noted;
-//! they are only deleted then. A note is forgotten only inside 1, by one who
-//! sees the outbox without the row: SQLite lets one run 1 at a time, and who
-//! comes next sees the outbox no older. So relays in several processes race
-//! without harm. **Order**: rows are published in the order of their ids, which
-//! is the order of the app's commits, and never one before an older one.
+//! **No loss**: a row leaves the outbox only after the commit that published it.
+//! **No duplicate**: a process that dies between 1 and 2 leaves rows that are
+//! recorded; the next round only deletes them. A record is deleted only inside
+//! 1, by a process that sees the outbox without the row: SQLite runs one such
+//! transaction at a time, and the next one sees the outbox no older. So relays of
+//! several processes can run at once. **Order**: rows are published in the order
+//! of their ids, which is the order of the app's commits.
 //!
-//! A row is known by its id *and* a random token: where the app's file is put
-//! back to an older state, ids come again, tokens do not. What the restored
-//! file holds as not yet published is published, again if its note was
-//! forgotten. Where the pub/sub file was
-//! rebuilt in between, what is still in the outbox is published in the new
-//! file; subscribers that resume are told of a gap in any case.
+//! A row is identified by its id *and* a random token: if the app's file is
+//! restored from a backup, ids repeat, tokens do not. Rows that the restored file
+//! holds as unpublished are published, again if their record was deleted. If the
+//! pub/sub file was rebuilt meanwhile, the rows still in the outbox are published
+//! in the new file; subscribers that resume get a gap in any case.
 
 use std::collections::BTreeSet;
 
@@ -31,9 +31,8 @@ use monolite_component::Schema;
 use rusqlite::Connection;
 
 use crate::error::sqlite;
-use crate::name::{self, PAYLOAD_MAX_BYTES};
-use crate::operations::Now;
-use crate::publisher::Publisher;
+use crate::message::{PAYLOAD_MAX_BYTES, check_message};
+use crate::operations::{Now, Publisher};
 use crate::{Error, NewMessage, Result};
 
 /// The tables in the app's file.
@@ -47,7 +46,7 @@ const ROUND_ROWS: usize = 512;
 /// Payload bytes after which a round ends.
 const ROUND_BYTES: usize = 1 << 20;
 
-/// Makes the outbox in the app's file; [`PubSub::relay`](crate::PubSub::relay)
+/// Creates the outbox in the app's file; [`PubSub::relay`](crate::PubSub::relay)
 /// does it too.
 ///
 /// # Errors
@@ -57,7 +56,7 @@ pub fn install(conn: &Connection) -> Result<()> {
 }
 
 /// Publishes with the transaction that is open on `conn`, a connection to the
-/// app's file: delivered if that commits, soon after; never otherwise.
+/// app's file: it is delivered soon after that commits, and never otherwise.
 ///
 /// ```
 /// # let app = rusqlite::Connection::open_in_memory().unwrap();
@@ -75,7 +74,7 @@ pub fn install(conn: &Connection) -> Result<()> {
 /// [`Error::Name`]; [`Error::TooLarge`] over [`PAYLOAD_MAX_BYTES`];
 /// [`Error::NoOutbox`]; [`Error::Sqlite`].
 pub fn publish(conn: &Connection, message: &NewMessage) -> Result<()> {
-    name::check_message(message, PAYLOAD_MAX_BYTES)?;
+    check_message(message, PAYLOAD_MAX_BYTES)?;
     let mut insert = conn
         .prepare_cached("INSERT INTO _monolite_outbox (channel, payload) VALUES (?1, ?2)")
         .map_err(|source| match exists(conn) {
@@ -96,7 +95,7 @@ fn exists(conn: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// True if there is something to be relayed: one cheap read of the app's file.
+/// True if the outbox has rows: one cheap read of the app's file.
 ///
 /// # Errors
 /// [`Error::Sqlite`].
@@ -108,7 +107,7 @@ pub fn is_pending(app: &Connection) -> Result<bool> {
         .map_err(failed)
 }
 
-/// A row of the outbox.
+/// Identifies a row of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey {
     id: i64,
@@ -116,8 +115,8 @@ pub struct RowKey {
 }
 
 /// Publishes the oldest rows of the outbox of `app`, at most 512 and about
-/// 1 MiB, in the write transaction that is open on `conn`; returns all it
-/// found, which are to be [deleted](delete) once that is committed.
+/// 1 MiB, in the write transaction that is open on `conn`. Returns all it
+/// found: [delete](delete) them once that is committed.
 ///
 /// The transaction on `conn` must have begun before, as IMMEDIATE; `app` must
 /// not be in one.
@@ -132,7 +131,8 @@ pub fn take_in(conn: &Connection, app: &Connection, now: Now) -> Result<Vec<RowK
         .map_err(&failed)?
         .query_row([], |row| row.get(0))
         .map_err(&failed)?;
-    let noted = forget(conn, app, source).map_err(sqlite("forget relayed messages"))?;
+    let recorded = delete_old_records(conn, app, source)
+        .map_err(sqlite("delete the records of relayed messages"))?;
 
     let mut found = Vec::new();
     let mut bytes = 0;
@@ -153,7 +153,7 @@ pub fn take_in(conn: &Connection, app: &Connection, now: Now) -> Result<Vec<RowK
             token: row.get(1).map_err(&failed)?,
         };
         found.push(key);
-        if noted.contains(&key) {
+        if recorded.contains(&key) {
             continue;
         }
         let channel = row.get_ref(2).map_err(&failed)?;
@@ -163,7 +163,7 @@ pub fn take_in(conn: &Connection, app: &Connection, now: Now) -> Result<Vec<RowK
         publisher.add(channel.as_str().unwrap_or_default(), payload)?;
         conn.prepare_cached("INSERT INTO _monolite_pubsub_relayed VALUES (?1, ?2, ?3)")
             .and_then(|mut insert| insert.execute((source, key.id, key.token)))
-            .map_err(sqlite("note a relayed message"))?;
+            .map_err(sqlite("record a relayed message"))?;
     }
     publisher.finish()?;
     drop(rows);
@@ -172,23 +172,27 @@ pub fn take_in(conn: &Connection, app: &Connection, now: Now) -> Result<Vec<RowK
     Ok(found)
 }
 
-/// Forgets the notes whose rows are gone from the outbox; returns the others.
-fn forget(conn: &Connection, app: &Connection, source: i64) -> rusqlite::Result<BTreeSet<RowKey>> {
-    let mut noted = BTreeSet::new();
+/// Deletes the records whose rows are gone from the outbox; returns the rest.
+fn delete_old_records(
+    conn: &Connection,
+    app: &Connection,
+    source: i64,
+) -> rusqlite::Result<BTreeSet<RowKey>> {
+    let mut recorded = BTreeSet::new();
     let mut gone = Vec::new();
     let mut there = app.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM _monolite_outbox WHERE id = ?1 AND token = ?2)",
     )?;
-    let mut notes =
+    let mut records =
         conn.prepare_cached("SELECT id, token FROM _monolite_pubsub_relayed WHERE source = ?1")?;
-    let mut rows = notes.query([source])?;
+    let mut rows = records.query([source])?;
     while let Some(row) = rows.next()? {
         let key = RowKey {
             id: row.get(0)?,
             token: row.get(1)?,
         };
         if there.query_row((key.id, key.token), |row| row.get(0))? {
-            noted.insert(key);
+            recorded.insert(key);
         } else {
             gone.push(key);
         }
@@ -199,7 +203,7 @@ fn forget(conn: &Connection, app: &Connection, source: i64) -> rusqlite::Result<
     for key in gone {
         delete.execute((source, key.id, key.token))?;
     }
-    Ok(noted)
+    Ok(recorded)
 }
 
 /// Deletes rows that were published, from the app's file.

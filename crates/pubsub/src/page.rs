@@ -1,29 +1,30 @@
-//! Reading a stretch of the file for a subscriber.
+//! Reads messages for a subscriber, a page at a time.
 
 use std::sync::Arc;
 
 use rusqlite::{Connection, Rows};
 
 use crate::error::sqlite;
-use crate::operations::{bounds, id};
-use crate::{Bounds, Message, Result};
+use crate::message::timestamp;
+use crate::operations::{Bounds, bounds, id};
+use crate::{Message, Result};
 
-/// Rows looked at by one page.
+/// Most rows that one page looks at.
 const PAGE_ROWS: usize = 512;
 /// Payload bytes after which a page ends.
 const PAGE_BYTES: usize = 1 << 20;
-/// Up to so many channels are found by the index, one after the other.
+/// Up to this many channels are read by the index, one after the other.
 const BY_INDEX: usize = 8;
 
-/// Says whether a message of a channel is wanted.
+/// True for the channels whose messages are wanted.
 pub type Wanted = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// What a reader asks for.
+/// What a subscriber asks for.
 #[derive(Clone)]
 pub struct Ask {
     /// Messages after this `seq`.
     pub after: u64,
-    /// If these are the only channels that can be wanted: their names.
+    /// The names of the only channels that can be wanted, if they are known.
     pub only: Option<Arc<[Arc<str>]>>,
     /// Which messages to return.
     pub wanted: Wanted,
@@ -38,32 +39,31 @@ impl std::fmt::Debug for Ask {
     }
 }
 
-/// A stretch of the file.
+/// A part of the file, in the order of `seq`.
 #[derive(Debug)]
 pub struct Page {
-    /// What the file held when it was read.
+    /// Which messages the file held when this was read.
     pub bounds: Bounds,
-    /// The wanted messages of the stretch, in order.
+    /// The wanted messages of this part, in order.
     pub messages: Vec<Arc<Message>>,
-    /// The stretch ends with this `seq`; ask for what is after it next.
+    /// The last `seq` of this part; ask for what comes after it next.
     pub upto: u64,
 }
 
 impl Page {
-    /// True if there was nothing after it when it was read.
+    /// True if there was nothing after this part when it was read.
     pub fn is_last(&self) -> bool {
         self.upto >= self.bounds.newest
     }
 }
 
-/// Reads on after `ask.after`: at most 512 rows and about 1 MiB. Where the
-/// window begins later it begins there: compare with `bounds.oldest`, which is
-/// of the same snapshot, so that nothing pruned meanwhile is missed in silence.
+/// Reads what comes after `ask.after`: at most 512 rows and about 1 MiB. If older
+/// messages were pruned it begins with the oldest: compare `ask.after` with
+/// `bounds.oldest`, which is of the same snapshot, to see the gap.
 ///
 /// # Errors
 /// [`Error::Sqlite`](crate::Error::Sqlite).
 pub fn page(conn: &Connection, ask: &Ask) -> Result<Page> {
-    // What the tailer finds nearly always: nothing, or the newest few.
     if conn.is_autocommit() {
         let failed = sqlite("read messages");
         let snapshot = conn.unchecked_transaction().map_err(&failed)?;
@@ -109,7 +109,7 @@ impl Found {
     fn add(&mut self, seq: i64, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
         let message = Message {
             id: id(self.epoch, seq),
-            published_ms: row.get(1)?,
+            published_at: timestamp(row, 1)?,
             channel: row.get_ref(2)?.as_str()?.into(),
             payload: row.get_ref(3)?.as_blob()?.to_vec(),
         };
@@ -119,7 +119,7 @@ impl Found {
     }
 }
 
-/// All channels, row by row. A payload nobody wants is not read.
+/// Reads all channels, row by row. A payload nobody wants is not read.
 fn scan(conn: &Connection, after: u64, newest: u64, ask: &Ask, found: &mut Found) -> Result<u64> {
     let failed = sqlite("read messages");
     let mut statement = conn
@@ -148,7 +148,7 @@ fn scan(conn: &Connection, after: u64, newest: u64, ask: &Ask, found: &mut Found
     Ok(upto)
 }
 
-/// A few channels, each by the index; put in order afterwards.
+/// Reads a few channels, each by the index, and sorts the messages.
 fn by_index(
     conn: &Connection,
     after: u64,
@@ -170,8 +170,8 @@ fn by_index(
             .query((
                 channel,
                 after.cast_signed(),
-                // What is after the end of another channel's part would be
-                // dropped again.
+                // What comes after the end of another channel's part is not
+                // returned.
                 upto.cast_signed(),
                 PAGE_ROWS.cast_signed(),
             ))
@@ -187,7 +187,7 @@ fn by_index(
     Ok(upto)
 }
 
-/// Where it ended, if at a bound.
+/// Where it ended, if at a limit.
 fn take(mut rows: Rows<'_>, found: &mut Found, bytes: usize) -> rusqlite::Result<Option<u64>> {
     let mut taken = 0;
     while let Some(row) = rows.next()? {

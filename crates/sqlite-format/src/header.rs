@@ -23,6 +23,8 @@ pub struct Header {
 }
 
 impl Header {
+    /// What every database begins with.
+    pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
     /// Bytes of a header.
     pub const SIZE: usize = 100;
 
@@ -30,7 +32,7 @@ impl Header {
     /// database.
     #[must_use]
     pub fn parse(page: &[u8]) -> Option<Self> {
-        if page.len() < Self::SIZE || !page.starts_with(b"SQLite format 3\0") {
+        if page.len() < Self::SIZE || !page.starts_with(Self::MAGIC) {
             return None;
         }
         let page_size = match u16_at(page, 16)? {

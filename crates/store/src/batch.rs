@@ -1,13 +1,13 @@
 //! Group commit: many callers' closures in one transaction.
 //!
 //! Invariants:
-//! - a caller is told of success only after the COMMIT that holds its writes;
-//! - a closure that fails or panics takes back its own writes and no others;
+//! - a caller gets `Ok` only after the COMMIT that holds its writes;
+//! - a closure that fails or panics rolls back its own writes and no others;
 //! - every job taken is answered exactly once, whatever fails.
 //!
-//! Dying between any two lines loses only unanswered writes: nothing is
-//! answered before COMMIT returns, and SQLite rolls an open transaction back
-//! when the file is opened next.
+//! A crash between any two lines loses only unanswered writes: nothing is answered
+//! before COMMIT returns, and SQLite rolls an open transaction back when the file
+//! is opened next.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -17,42 +17,29 @@ use std::time::Instant;
 
 use rusqlite::{Connection, Statement};
 
-use crate::connection::{self, guarded};
-use crate::queue::Queue;
+use crate::connection::{self, SAVEPOINT, guarded};
+use crate::queue::{Job, Queue};
 use crate::{Error, Options, Result};
 
-/// Name of the savepoint around each closure; closures may not use it.
-pub(crate) const SAVEPOINT: &str = "_monolite_part";
-
-/// What was done since the store was opened.
+/// Counts since the store was opened.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) writes: AtomicU64,
     pub(crate) transactions: AtomicU64,
-    /// What a transaction took of late, in nanoseconds.
-    pub(crate) lately_ns: AtomicU64,
+    /// Moving average of the time of a transaction, in nanoseconds.
+    pub(crate) recent_ns: AtomicU64,
 }
 
 impl Counters {
-    /// Takes in how long a transaction took that began at `started`.
+    /// Counts the time of a transaction that began at `started`.
     fn took(&self, started: Option<Instant>) {
         let took_ns = started.map_or(0, |at| at.elapsed().as_nanos());
         let took_ns = u64::try_from(took_ns).unwrap_or(u64::MAX);
-        let lately_ns = self.lately_ns.load(Ordering::Relaxed);
-        let mean_ns = lately_ns - lately_ns / 8 + took_ns / 8;
+        let recent_ns = self.recent_ns.load(Ordering::Relaxed);
+        let mean_ns = recent_ns - recent_ns / 8 + took_ns / 8;
         // Only the writer's thread stores.
-        self.lately_ns.store(mean_ns, Ordering::Relaxed);
+        self.recent_ns.store(mean_ns, Ordering::Relaxed);
     }
-}
-
-/// One caller's closure, with the way to answer it.
-pub(crate) trait Job: Send {
-    /// Runs the closure once. True: its writes are to be kept.
-    fn run(&mut self, conn: &Connection) -> bool;
-    /// Answers with what the closure returned, or with `failure` in its place.
-    fn answer(self: Box<Self>, failure: Option<Error>);
-    /// What the closure reported, for the callers it took down with it.
-    fn failure_text(&self) -> Option<String>;
 }
 
 pub(crate) struct Batcher<'c> {
@@ -89,21 +76,21 @@ impl<'c> Batcher<'c> {
         })
     }
 
-    /// Runs one transaction over `jobs` and over those that arrive in `queue`
-    /// meanwhile, up to the bounds of the options; answers each. Jobs that
-    /// found no room stay in `jobs` for the next transaction. True if
-    /// something was committed.
+    /// Runs one transaction over `jobs` and those that arrive in `queue`
+    /// meanwhile, up to the limits of the options; answers each. The rest stays in
+    /// `jobs` for the next transaction. True if something was committed.
     pub(crate) fn run(&mut self, jobs: &mut VecDeque<Box<dyn Job>>, queue: &Queue) -> bool {
-        // Begun with the transaction: the wait for other processes is theirs.
+        // Set once the transaction has begun: waiting for other processes does
+        // not count.
         let mut started = None;
-        // Ran well, waiting for the COMMIT.
+        // Ran without error, waiting for the COMMIT.
         let mut kept: Vec<Box<dyn Job>> = Vec::with_capacity(jobs.len());
 
         while let Some(job) = jobs.pop_front() {
             if self.conn.is_autocommit()
                 && let Err(error) = self.begin.execute([])
             {
-                // Nobody holds anything now; all who wait would meet the same.
+                // Nothing is written yet; all who wait would meet the same.
                 queue.answer(job, Some(self.failure(&error)));
                 self.fail_all(queue, jobs.drain(..), &error);
                 return false;
@@ -121,13 +108,13 @@ impl<'c> Batcher<'c> {
             }
         }
         if self.conn.is_autocommit() {
-            // The only closures run were rolled back, and answered.
+            // All closures were rolled back, and answered.
             return false;
         }
         match self.commit.execute([]) {
             Ok(_) => {
                 let writes = kept.len() as u64;
-                // Counted first: who has an answer finds it counted.
+                // Counted first: a caller with an answer finds it counted.
                 self.counters.writes.fetch_add(writes, Ordering::Relaxed);
                 self.counters.transactions.fetch_add(1, Ordering::Relaxed);
                 self.counters.took(started);
@@ -146,7 +133,7 @@ impl<'c> Batcher<'c> {
 
     /// Runs one closure inside the open transaction.
     fn run_one(&mut self, queue: &Queue, mut job: Box<dyn Job>, kept: &mut Vec<Box<dyn Job>>) {
-        // The first one can be undone by rolling the whole transaction back.
+        // The first one needs none: it is undone by rolling everything back.
         let nested = !kept.is_empty();
         if nested && let Err(error) = self.savepoint.execute([]) {
             return queue.answer(job, Some(error.into()));
@@ -155,7 +142,7 @@ impl<'c> Batcher<'c> {
 
         if self.conn.is_autocommit() {
             // SQLite rolled everything back by itself, whatever the closure
-            // says. Those before it have lost their writes too.
+            // returned. Those before it have lost their writes too.
             let cause: Arc<str> = job
                 .failure_text()
                 .unwrap_or_else(|| "ROLLBACK inside a statement".into())
@@ -166,7 +153,7 @@ impl<'c> Batcher<'c> {
             }
             return queue.answer(job, keep.then_some(Error::BatchRolledBack { cause }));
         }
-        // Checked at COMMIT only, where it would fail everybody.
+        // SQLite checks it at COMMIT only, where it would fail everybody.
         let orphans = keep && connection::has_deferred_orphans(self.conn);
         keep = keep && !orphans;
         let settled = match (keep, nested) {
@@ -182,7 +169,7 @@ impl<'c> Batcher<'c> {
             Ok(_) if keep => kept.push(job),
             Ok(_) => queue.answer(job, orphans.then_some(Error::ForeignKey)),
             Err(error) => {
-                // The state of this part is unknown: give up the whole.
+                // The state of this part is unknown: give up the transaction.
                 self.roll_back();
                 kept.push(job);
                 self.fail_all(queue, kept.drain(..), &error);
@@ -192,7 +179,7 @@ impl<'c> Batcher<'c> {
 
     fn roll_back(&mut self) {
         if !self.conn.is_autocommit() {
-            // SQLite refuses this only where it has rolled back already.
+            // It fails only where SQLite has rolled back already.
             let _ = self.rollback.execute([]);
         }
     }

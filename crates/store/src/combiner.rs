@@ -1,12 +1,12 @@
 //! Many callers' writes of one kind, done by one closure.
 //!
-//! A closure of its own costs every write a savepoint, an allocation and a
-//! place in the queue. Writes that are alike and rarely fail can share them.
+//! A closure of its own costs every write a savepoint, an allocation and a slot of
+//! the queue. Writes of one kind that rarely fail can share them.
 //!
 //! Invariants:
 //! - an item is answered after the COMMIT that holds it, like any write;
-//! - an item that fails does so alone: when `run` fails for several, each is
-//!   run again by itself;
+//! - an item that fails does so alone: if `run` fails for several, each is run
+//!   again by itself;
 //! - an item is in exactly one batch, and a batch is run once: it takes items
 //!   until its closure begins, and is then no longer the open one.
 
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::{Error, Inner, Result, Store};
 
-/// Most items of one batch: what a transaction does in about a millisecond.
+/// Most items of one batch: about a millisecond of a transaction.
 const BATCH_MAX: usize = 512;
 
 /// Writes of one kind, by many callers; made by [`Store::combine`]. Cheap to
@@ -90,21 +90,21 @@ impl<I: Send + 'static, O: Send + 'static> Combiner<I, O> {
     }
 
     /// Writes one item, and answers after the commit with what `run` returned
-    /// in its place.
+    /// for it.
     ///
     /// # Errors
     /// As [`Store::write`]. At most as many items wait as the store's
-    /// `write_queue` has places.
+    /// `write_queue` allows.
     pub async fn write(&self, item: I) -> Result<O> {
         self.store.check_process()?;
         let writer = &self.store.inner.writer;
         let _caller = writer.enter();
         let mut answer = self.submit(item)?;
-        let result = match writer.glance(&mut answer) {
+        let result = match writer.spin(&mut answer) {
             Some(result) => result,
             None => answer.await.unwrap_or(Err(Error::Closed)),
         };
-        self.store.named(result)
+        self.store.classify(result)
     }
 
     /// As [`Combiner::write`], blocking this thread. Not for async code.
@@ -119,11 +119,11 @@ impl<I: Send + 'static, O: Send + 'static> Combiner<I, O> {
         }
         let _caller = writer.enter();
         let answer = self.submit(item)?;
-        self.store.named(writer.wait(answer))
+        self.store.classify(writer.wait(answer))
     }
 
     fn submit(&self, item: I) -> Result<oneshot::Receiver<Result<O>>> {
-        let capacity = self.store.inner.write_queue;
+        let capacity = self.store.inner.options.write_queue;
         if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= capacity {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::QueueFull {
@@ -168,7 +168,7 @@ impl<I: Send + 'static, O: Send + 'static> Combiner<I, O> {
                     *open = None;
                 }
             }
-            // Nobody else comes for it now.
+            // Nobody else takes it now.
             let items = lock(&running.items);
             let outputs = (shared.run)(conn, &items.values)?;
             if outputs.len() != items.values.len() {
@@ -208,7 +208,7 @@ impl<I: Send + 'static, O: Send + 'static> Shared<I, O> {
                 }
             }
             Err(error) => match error.of_the_store() {
-                // No item's fault, and no other way with each alone.
+                // No item's fault: it would fail for each alone as well.
                 Some(_) => {
                     for reply in items.replies {
                         let copy = error.of_the_store().unwrap_or(Error::Closed);
@@ -220,7 +220,7 @@ impl<I: Send + 'static, O: Send + 'static> Shared<I, O> {
         }
     }
 
-    /// One of them failed all: each gets a closure of its own.
+    /// One of them made all fail: each gets a closure of its own.
     fn one_by_one(self: &Arc<Self>, items: Items<I, O>, store: &Weak<Inner>) {
         let Some(inner) = store.upgrade() else {
             return; // Dropped replies say that the store is closed.

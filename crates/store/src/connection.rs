@@ -1,10 +1,11 @@
-//! Opens one SQLite connection for production and proves that it is.
+//! Opens one SQLite connection with all settings, and verifies them.
 //!
 //! Every setting is read back: a pragma that did not take is an error, since
-//! SQLite answers an unknown or refused one with silence.
+//! SQLite ignores an unknown or refused one silently.
 
 use std::cell::Cell;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::{Error, Options, Result};
 
-/// 3.51.3 mended a race between WAL resets and checkpoints that lost commits.
+/// 3.51.3 fixed a race between WAL resets and checkpoints that lost commits.
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Name of the savepoint around each closure of a batch; closures may not use it.
+pub(crate) const SAVEPOINT: &str = "_monolite_part";
 
 /// Prepared statements kept by each connection.
 const STATEMENT_CACHE: usize = 128;
@@ -22,20 +26,28 @@ const STATEMENT_CACHE: usize = 128;
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The first one: makes the file, if there is none.
+    /// The first one: creates the file, if there is none.
     Writer,
-    /// Of the file that the writer has open: makes none.
-    Reader(FileId),
+    /// Of the file that the writer has open; creates none.
+    Reader(Option<FileId>),
 }
 
-/// Device and inode of the file with a database's name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileId(Option<(u64, u64)>);
+/// Which file it is that has a name: its device and inode. Another file that
+/// takes the name has another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
 
 impl FileId {
-    pub(crate) fn of(path: &Path) -> Self {
-        let found = std::fs::metadata(path).ok();
-        Self(found.map(|found| (found.dev(), found.ino())))
+    /// The file that `path` names now; `None` if there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+        })
     }
 }
 
@@ -45,8 +57,8 @@ pub(crate) fn open(path: &Path, options: &Options, role: Role) -> Result<Connect
     loop {
         let opened = connect(path, options, role)
             .and_then(|conn| configure(&conn, path, options, role).map(|()| conn));
-        // A reader that is opened later than the writer may find another file
-        // under the name, or none: what it would read is not what is written.
+        // A reader opened later than the writer may find another file under the
+        // name, or none: it would not read what is written.
         if let Role::Reader(writers) = role
             && FileId::of(path) != writers
         {
@@ -56,17 +68,17 @@ pub(crate) fn open(path: &Path, options: &Options, role: Role) -> Result<Connect
             Ok(conn) => return Ok(conn),
             Err(error) => error.classify_open(path, since.elapsed().as_millis()),
         };
-        // While another process makes a new file SQLite answers at once,
-        // without a word to the busy handler.
+        // While another process creates the file SQLite fails at once, without
+        // calling the busy handler.
         if !matches!(error, Error::Busy { .. }) || since.elapsed() >= options.busy_timeout {
             return Err(error);
         }
-        std::thread::sleep(OPEN_PAUSE);
+        std::thread::sleep(OPEN_RETRY_EVERY);
     }
 }
 
-/// Between two tries to open a file that another process is making.
-const OPEN_PAUSE: Duration = Duration::from_millis(2);
+/// Pause between two tries to open a file that another process is creating.
+const OPEN_RETRY_EVERY: Duration = Duration::from_millis(2);
 
 fn check_version(number: i32, text: &str) -> Result<()> {
     if number < OLDEST_SQLITE {
@@ -76,7 +88,7 @@ fn check_version(number: i32, text: &str) -> Result<()> {
 }
 
 fn connect(path: &Path, options: &Options, role: Role) -> Result<Connection> {
-    // Without URI: a file named `file:x?mode=memory` is only a file.
+    // Without URI: `file:x?mode=memory` is the name of a file.
     // NO_MUTEX: each connection is used by one thread at a time.
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, role == Role::Writer);
@@ -91,12 +103,12 @@ fn connect(path: &Path, options: &Options, role: Role) -> Result<Connection> {
 fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> Result<()> {
     let set = |name, value: i64| set_and_verify(conn, path, name, value);
 
-    // First, so that the settings that take locks wait their turn too.
+    // First, so that the settings that take locks wait for them too.
     set("busy_timeout", clamp(options.busy_timeout.as_millis()))?;
     let mode: String = match role {
         Role::Writer => {
-            // Taken by an empty file only, and in silence: before it becomes WAL.
-            // On another one `auto_vacuum` would write.
+            // They take effect on an empty file only, before it is in WAL mode. On
+            // another file `auto_vacuum` would write.
             let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             if pages == 0 {
                 conn.pragma_update(None, "page_size", options.page_bytes)?;
@@ -106,7 +118,7 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
             }
             conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?
         }
-        // Writes nothing: a full disk is no reason not to read.
+        // Only read, so that it works on a full disk too.
         Role::Reader(_) => conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?,
     };
     if mode != "wal" {
@@ -124,8 +136,8 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
     // Negative: in KiB instead of pages.
     set("cache_size", -clamp((options.cache_bytes / 1024).into()))?;
     set("mmap_size", clamp(options.mmap_bytes.into()))?;
-    // The pages a savepoint may have to put back are copied to memory, where
-    // they otherwise spill to a file of their own.
+    // The pages that a savepoint may restore are copied to memory instead of a
+    // temporary file.
     set("temp_store", 2)?;
 
     match role {
@@ -134,7 +146,7 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
             conn.busy_handler(Some(wait_fairly))?;
             conn.authorizer(Some(guard_transaction))?;
             // A closure that goes on after SQLite rolled its transaction back
-            // would commit statement by statement: refused, as true says.
+            // would commit each statement: true refuses that.
             conn.commit_hook(Some(|| IN_CLOSURE.get()))?;
         }
         Role::Reader(_) => {
@@ -143,6 +155,27 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
         }
     }
     Ok(())
+}
+
+/// Copies the WAL into the database and empties it; false if a reader or another
+/// process kept it from that for as long as `wait`.
+pub(crate) fn checkpoint(
+    path: &Path,
+    file: Option<FileId>,
+    options: &Options,
+    wait: Duration,
+) -> Result<bool> {
+    let conn = open(path, options, Role::Reader(file))?;
+    // As the writer waits: SQLite's own pauses grow to 100 ms, and it would find
+    // the write lock taken each time.
+    let outer = BUSY_TIMEOUT.replace(wait);
+    let done = conn.busy_handler(Some(wait_fairly)).and_then(|()| {
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+            row.get::<_, i64>(0)
+        })
+    });
+    BUSY_TIMEOUT.set(outer);
+    Ok(done? == 0)
 }
 
 fn clamp(value: u128) -> i64 {
@@ -176,10 +209,12 @@ thread_local! {
     static IN_CLOSURE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Waits a fixed, short time between tries. SQLite's own back-off grows to
-/// 100 ms, so that the one who has waited longest asks least often.
+/// Waits a fixed, short time between two tries to take a lock. With SQLite's own
+/// handler the pauses grow to 100 ms, so that whoever has waited longest tries least
+/// often. A busy handler also turns off SQLite's blocking locks, where it was compiled
+/// with `SQLITE_ENABLE_SETLK_TIMEOUT`: the wait is the same in every build.
 fn wait_fairly(attempt: i32) -> bool {
-    const PAUSE: Duration = Duration::from_micros(500);
+    const RETRY_EVERY: Duration = Duration::from_micros(500);
     let now = Instant::now();
     if attempt == 0 {
         BUSY_SINCE.set(Some(now));
@@ -188,7 +223,7 @@ fn wait_fairly(attempt: i32) -> bool {
     if waited >= BUSY_TIMEOUT.get() {
         return false;
     }
-    std::thread::sleep(PAUSE);
+    std::thread::sleep(RETRY_EVERY);
     true
 }
 
@@ -210,12 +245,28 @@ pub(crate) fn has_deferred_orphans(conn: &Connection) -> bool {
     code == rusqlite::ffi::SQLITE_OK && now != 0
 }
 
-/// Runs a caller's closure with transaction control refused.
+/// Runs a caller's closure; BEGIN, COMMIT and ROLLBACK are refused in it.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> T {
     IN_CLOSURE.set(true);
     let result = run();
     IN_CLOSURE.set(false);
     result
+}
+
+/// Runs a closure, turning a panic into an error.
+pub(crate) fn run_caught<T>(
+    closure: impl FnOnce(&Connection) -> Result<T>,
+    conn: &Connection,
+) -> Result<T> {
+    // Unwind safety: the caller of this function rolls back whatever the closure
+    // leaves half-done in the database.
+    catch_unwind(AssertUnwindSafe(|| closure(conn))).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Error::Panicked(text.unwrap_or_else(|| "no message".into())))
+    })
 }
 
 fn guard_transaction(context: AuthContext<'_>) -> Authorization {
@@ -225,7 +276,7 @@ fn guard_transaction(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Transaction { .. } => Authorization::Deny,
         AuthAction::Savepoint { savepoint_name, .. }
-            if savepoint_name.eq_ignore_ascii_case(crate::batch::SAVEPOINT) =>
+            if savepoint_name.eq_ignore_ascii_case(SAVEPOINT) =>
         {
             Authorization::Deny
         }
@@ -257,11 +308,8 @@ mod tests {
     #[test]
     fn a_setting_that_does_not_take_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            // Over SQLITE_MAX_MMAP_SIZE: SQLite cuts it down in silence.
-            mmap_bytes: 1 << 40,
-            ..Options::default()
-        };
+        // Over SQLITE_MAX_MMAP_SIZE: SQLite reduces it silently.
+        let options = Options::new().mmap_bytes(1 << 40);
         let error = open(&dir.path().join("a.sqlite3"), &options, Role::Writer).unwrap_err();
         assert!(
             matches!(

@@ -1,4 +1,4 @@
-//! Everything that can go wrong with a store, one clear line each.
+//! Everything that can go wrong with a store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What was being done, to what, and what mends it.
+/// What was being done, to what, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,24 +21,24 @@ pub enum Error {
         /// The version found, for example `3.40.1`.
         found: String,
     },
-    /// The directory that should hold the database is not there.
+    /// The directory of the database does not exist.
     #[error("cannot open {}: its directory does not exist; create it, or mount the volume first", .path.display())]
     MissingDirectory {
         /// The database's path.
         path: PathBuf,
     },
-    /// The path is there, but it is not a SQLite database. It was not touched.
-    #[error("{} is not a SQLite database; it was left as it is. Name another path, or restore the file from a backup", .path.display())]
+    /// The path names something that is no SQLite database. It was not changed.
+    #[error("{} is not a SQLite database; it was not changed. Name another path, or restore the file from a backup", .path.display())]
     NotADatabase {
         /// The file's path.
         path: PathBuf,
     },
     /// The file or its directory cannot be written by this user.
-    #[error("cannot write {} ({reason}): WAL mode needs to write the file and to create files beside it; make both the file and its directory writable by this user", .path.display())]
+    #[error("cannot write {} ({reason}): WAL mode needs to write the file and to create files next to it; make both the file and its directory writable by this user", .path.display())]
     ReadOnly {
         /// The database's path.
         path: PathBuf,
-        /// SQLite's own words.
+        /// SQLite's message.
         reason: String,
     },
     /// The filesystem has no shared memory, which WAL mode needs.
@@ -49,9 +49,8 @@ pub enum Error {
         /// The journal mode SQLite stayed in.
         mode: String,
     },
-    /// The file that the store has open has its name no more: it was deleted,
-    /// or another is in its place.
-    #[error("{} is not the file that was opened any more: it was deleted, moved or replaced; close the store and open it again", .path.display())]
+    /// The store's file was deleted, moved or replaced.
+    #[error("{} is no longer the file that was opened: it was deleted, moved or replaced; close the store and open it again", .path.display())]
     Moved {
         /// The database's path.
         path: PathBuf,
@@ -83,17 +82,16 @@ pub enum Error {
         /// The busy timeout, in milliseconds.
         waited_ms: u128,
     },
-    /// Too many callers are waiting. The answer comes at once and nothing was
-    /// run: shed the load, or try again later.
+    /// Too many callers wait. Nothing was run: shed load, or try again later.
     #[error("{queue} queue is full ({capacity} waiting): nothing was run; try again later")]
     QueueFull {
         /// `write` or `read`.
         queue: &'static str,
-        /// The bound that was met.
+        /// The limit.
         capacity: usize,
     },
-    /// This process was forked from the one that opened the store. The threads
-    /// of the store did not come along, and SQLite's locks do not either.
+    /// This process was forked from the one that opened the store. It has neither the
+    /// store's threads nor SQLite's locks.
     #[error("this store was opened before a fork: open it again in the child process")]
     Forked,
     /// The store was closed.
@@ -114,9 +112,9 @@ pub enum Error {
         "FOREIGN KEY constraint failed: a deferred foreign key did not hold at the end of the closure, its writes were rolled back"
     )]
     ForeignKey,
-    /// The closure tried to begin, commit or roll back by itself.
+    /// The closure ran BEGIN, COMMIT or ROLLBACK.
     #[error(
-        "inside a write the transaction is the store's: BEGIN, COMMIT and ROLLBACK are refused; return an error to roll back, or use a SAVEPOINT"
+        "the store begins and ends the transaction of a write: BEGIN, COMMIT and ROLLBACK are refused in it; return an error to roll back, or use a SAVEPOINT"
     )]
     TransactionControl,
     /// A statement of another caller in the same transaction made SQLite roll
@@ -155,7 +153,7 @@ impl Error {
         Self::App(error.into())
     }
 
-    /// A copy, if it is the store that failed and not what a caller wrote.
+    /// A copy, if the store failed and not the caller's closure.
     pub(crate) fn of_the_store(&self) -> Option<Self> {
         Some(match self {
             Self::DiskFull { path } => Self::DiskFull { path: path.clone() },
@@ -169,7 +167,7 @@ impl Error {
         })
     }
 
-    /// Names the cases a caller of `path` can do something about.
+    /// Names the errors that a caller can do something about.
     pub(crate) fn classify(self, path: &Path, busy_timeout_ms: u128) -> Self {
         let Self::Sqlite(error) = self else {
             return self;

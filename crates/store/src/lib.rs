@@ -2,15 +2,14 @@
 //!
 //! A [`Store`] has **one writer** with group commit: the closures of concurrent
 //! callers run in one transaction, each in a savepoint of its own, and each is
-//! answered only after the commit. Beside it stands a pool of **read-only
-//! readers** that never wait for the writer, and a [`Watch`] that tells of
-//! commits by any process.
+//! answered only after the commit. It also has a pool of **read-only readers** that
+//! never wait for the writer, and a [`Watch`] that wakes at commits of any process.
 //!
 //! ```
 //! use monolite_store::{Error, Options, Store};
 //!
 //! # let dir = tempfile::tempdir().unwrap();
-//! let store = Store::open(dir.path().join("app.sqlite3"), Options::default())?;
+//! let store = Store::open(dir.path().join("app.sqlite3"), Options::new())?;
 //! store.write_blocking(|tx| {
 //!     tx.execute("CREATE TABLE post (title TEXT NOT NULL) STRICT", [])?;
 //!     tx.execute("INSERT INTO post VALUES (?1)", ["Hello"])?;
@@ -23,7 +22,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //! - A write that was answered with `Ok` is committed. At
 //!   [`Synchronous::Full`] it survives a crash of the machine as well.
 //! - A closure that returns an error or panics leaves nothing behind, and does
@@ -31,10 +30,10 @@
 //!   own: a statement that rolls back the whole transaction
 //!   (`ON CONFLICT ROLLBACK`, `RAISE(ROLLBACK)`) fails the callers before it
 //!   with [`Error::BatchRolledBack`]; nothing of theirs was kept or answered.
-//! - Dropping the future of a write never loses or doubles it: before it was
-//!   first polled it does not run at all, afterwards it runs once.
-//! - Every queue is bounded; when it is full the answer comes at once
-//!   ([`Error::QueueFull`]) and nothing was run.
+//! - Dropping the future of a write neither loses nor doubles it: before its first
+//!   poll it does not run at all, afterwards it runs once.
+//! - Every queue is bounded; a full one answers at once ([`Error::QueueFull`]), and
+//!   nothing was run.
 
 mod batch;
 mod combiner;
@@ -50,17 +49,18 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 pub use crate::combiner::Combiner;
+pub use crate::connection::FileId;
 pub use crate::error::{Error, Result};
 pub use crate::options::{Options, Synchronous};
 pub use crate::watch::Watch;
 /// The version of rusqlite whose types appear in this crate's functions.
 pub use rusqlite;
 
-use crate::connection::FileId;
 use crate::readers::Readers;
 use crate::watch::Watches;
 use crate::writer::Writer;
@@ -78,8 +78,8 @@ struct Inner {
     path: PathBuf,
     /// The process whose threads and locks these are.
     pid: u32,
-    busy_timeout_ms: u128,
-    write_queue: usize,
+    file: Option<FileId>,
+    options: Options,
     writer: Writer,
     readers: Readers,
     watches: Watches,
@@ -91,7 +91,7 @@ impl Drop for Inner {
     }
 }
 
-/// What a store has done since it was opened.
+/// Counts since a store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -123,9 +123,9 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 pid: std::process::id(),
-                busy_timeout_ms: options.busy_timeout.as_millis(),
-                write_queue: options.write_queue,
                 watches: Watches::new(&path, file, &options, commits),
+                file,
+                options,
                 writer,
                 readers,
                 path,
@@ -144,8 +144,8 @@ impl Store {
     /// other callers; return an error to roll back its part. Keep it short: no
     /// network, no waiting. Use `prepare_cached` for statements that repeat.
     ///
-    /// A caller that is alone looks for its answer for up to 150 µs before
-    /// it yields: at [`Synchronous::Normal`] a commit is over sooner than that.
+    /// A caller that is alone polls for its answer for up to 150 µs before it
+    /// yields: at [`Synchronous::Normal`] a commit is over sooner than that.
     ///
     /// # Errors
     /// The closure's own; [`Error::QueueFull`], [`Error::Busy`],
@@ -159,11 +159,11 @@ impl Store {
         self.check_process()?;
         let _caller = self.inner.writer.enter();
         let mut answer = self.inner.writer.submit(closure)?;
-        let result = match self.inner.writer.glance(&mut answer) {
+        let result = match self.inner.writer.spin(&mut answer) {
             Some(result) => result,
             None => answer.await.unwrap_or(Err(Error::Closed)),
         };
-        self.named(result)
+        self.classify(result)
     }
 
     /// As [`Store::write`], blocking this thread. Not for async code.
@@ -181,7 +181,7 @@ impl Store {
         }
         let _caller = self.inner.writer.enter();
         let answer = self.inner.writer.submit(closure)?;
-        self.named(self.inner.writer.wait(answer))
+        self.classify(self.inner.writer.wait(answer))
     }
 
     /// Runs `closure` on a read-only connection, on a thread of the pool.
@@ -198,7 +198,7 @@ impl Store {
         T: Send + 'static,
     {
         self.check_process()?;
-        self.named(self.inner.readers.read(closure).await)
+        self.classify(self.inner.readers.read(closure).await)
     }
 
     /// As [`Store::read`], but on this thread if a reader is free: for reads
@@ -217,8 +217,8 @@ impl Store {
     {
         self.check_process()?;
         match self.inner.readers.try_read(closure) {
-            Ok(result) => self.named(result),
-            Err(closure) => self.named(self.inner.readers.read(closure).await),
+            Ok(result) => self.classify(result),
+            Err(closure) => self.classify(self.inner.readers.read(closure).await),
         }
     }
 
@@ -228,7 +228,7 @@ impl Store {
     /// As [`Store::read`].
     pub fn read_blocking<T>(&self, closure: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.check_process()?;
-        self.named(self.inner.readers.read_blocking(closure))
+        self.classify(self.inner.readers.read_blocking(closure))
     }
 
     /// A way for many small writes of one kind: those of concurrent callers
@@ -251,7 +251,24 @@ impl Store {
         self.inner.watches.watch()
     }
 
-    /// Counts of what was done.
+    /// Copies the WAL into the database and empties it (a TRUNCATE checkpoint),
+    /// on a connection of its own; blocks this thread. False if a reader or
+    /// another process kept it from that for as long as `wait`.
+    ///
+    /// # Errors
+    /// Those of opening a connection, and SQLite's.
+    pub fn checkpoint_blocking(&self, wait: Duration) -> Result<bool> {
+        self.check_process()?;
+        let inner = &self.inner;
+        self.classify(connection::checkpoint(
+            &inner.path,
+            inner.file,
+            &inner.options,
+            wait,
+        ))
+    }
+
+    /// Counts since the store was opened.
     pub fn stats(&self) -> Stats {
         let counters = &self.inner.writer.counters;
         Stats {
@@ -294,8 +311,9 @@ impl Store {
         Err(Error::Forked)
     }
 
-    fn named<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| error.classify(&self.inner.path, self.inner.busy_timeout_ms))
+    fn classify<T>(&self, result: Result<T>) -> Result<T> {
+        let waited_ms = self.inner.options.busy_timeout.as_millis();
+        result.map_err(|error| error.classify(&self.inner.path, waited_ms))
     }
 }
 

@@ -6,17 +6,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::batch::Job;
+use rusqlite::Connection;
+
 use crate::{Error, Result};
 
-/// How long the writer looks for the next write before it sleeps. Waking a
-/// sleeping thread costs more than a commit does at `synchronous=NORMAL`.
-const SPIN: Duration = Duration::from_micros(50);
+/// How long the writer polls for the next write before it sleeps. Waking a
+/// sleeping thread costs more than a commit at `synchronous=NORMAL`.
+const SPIN_MAX: Duration = Duration::from_micros(50);
+
+/// One caller's closure, with the way to answer it.
+pub(crate) trait Job: Send {
+    /// Runs the closure once. True if its writes are to be kept.
+    fn run(&mut self, conn: &Connection) -> bool;
+    /// Answers with what the closure returned, or with `failure` instead.
+    fn answer(self: Box<Self>, failure: Option<Error>);
+    /// The closure's error as text, for the callers whose writes it rolled back.
+    fn failure_text(&self) -> Option<String>;
+}
 
 pub(crate) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
-    /// Length of `state.jobs`, to look at without the lock.
+    /// Length of `state.jobs`, readable without the lock.
     len: AtomicUsize,
     /// Writes not yet answered.
     in_flight: AtomicUsize,
@@ -30,7 +41,7 @@ struct State {
     writer_sleeps: bool,
 }
 
-/// What the writer found.
+/// The answer of [`Queue::take`].
 pub(crate) enum Taken {
     /// There is at least one job.
     Jobs,
@@ -52,11 +63,11 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing here panics with the lock held; a poisoned one is whole.
+        // Nothing panics with the lock held: a poisoned one is intact.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a job in, or says at once that there is no room.
+    /// Adds a job, or fails at once if the queue is full.
     pub(crate) fn push(&self, job: Box<dyn Job>) -> Result<()> {
         let mut state = self.lock();
         if state.closed {
@@ -79,7 +90,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves what waits now to `into`, without waiting.
+    /// Moves the waiting jobs to `into`, without waiting.
     pub(crate) fn take_waiting(&self, into: &mut VecDeque<Box<dyn Job>>) {
         if self.len.load(Ordering::Acquire) == 0 {
             return;
@@ -89,13 +100,13 @@ impl Queue {
         self.len.store(0, Ordering::Release);
     }
 
-    /// Waits for a job, for the end, or for `deadline`.
+    /// Waits for a job, for the close, or for `deadline`.
     pub(crate) fn take(
         &self,
         into: &mut VecDeque<Box<dyn Job>>,
         deadline: Option<Instant>,
     ) -> Taken {
-        let spin_until = Instant::now() + SPIN;
+        let spin_until = Instant::now() + SPIN_MAX;
         while self.len.load(Ordering::Acquire) == 0 && Instant::now() < spin_until {
             std::thread::yield_now();
         }
@@ -137,12 +148,12 @@ impl Queue {
     /// caller may be back with its next one before this returns.
     pub(crate) fn answer(&self, job: Box<dyn Job>, failure: Option<Error>) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        // A value nobody waits for is dropped here, and its `drop` is the
-        // caller's code: its panic must not end the writer.
+        // A value nobody waits for is dropped here. Its `drop` is the caller's
+        // code, whose panic must not end the writer.
         let _ = catch_unwind(AssertUnwindSafe(|| job.answer(failure)));
     }
 
-    /// Closes, and drops what nobody will run: its callers are told `Closed`.
+    /// Closes, and drops the waiting jobs: their callers get `Closed`.
     pub(crate) fn abandon(&self) {
         let jobs = {
             let mut state = self.lock();

@@ -4,12 +4,11 @@
 //! async caller's closure runs on one of the pool's threads, so that nothing
 //! blocks the runtime.
 //!
-//! A free connection is taken without a word to anybody: the two threads of a
-//! busy pool must not meet in a shared counter for every read. Only when none
-//! is free does a caller wait, and only then does whoever gives one back say
-//! so. No wake-up is lost: the waiter counts itself *before* it looks again,
-//! the other looks at the count *after* it gave the connection back, and both
-//! put a full fence in between.
+//! A free connection is taken without touching shared state, so that threads do not
+//! contend for a counter at every read. Only when none is free does a caller wait,
+//! and only then does whoever returns one notify. No wake-up is lost: the waiter
+//! counts itself *before* it looks again, the other looks at the count *after* it
+//! returned the connection, and both put a full fence in between.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -20,9 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mps
 use rusqlite::Connection;
 use tokio::sync::{Notify, oneshot};
 
-use crate::connection::{self, FileId, Role};
+use crate::connection::{self, FileId, Role, run_caught};
 use crate::park::block_on;
-use crate::writer::run_caught;
 use crate::{Error, Options, Result};
 
 pub(crate) struct Readers {
@@ -38,7 +36,7 @@ struct Shared {
     freed: Notify,
     closed: AtomicBool,
     path: PathBuf,
-    file: FileId,
+    file: Option<FileId>,
     options: Options,
 }
 
@@ -52,10 +50,10 @@ thread_local! {
 }
 
 impl Readers {
-    pub(crate) fn open(path: &Path, file: FileId, options: &Options) -> Result<Self> {
+    pub(crate) fn open(path: &Path, file: Option<FileId>, options: &Options) -> Result<Self> {
         let count = options.readers.max(1);
         let slots: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
-        // One now, so that a file that cannot be read is known at open.
+        // One is opened now, so that a file that cannot be read fails here.
         if let Some(slot) = slots.first() {
             *lock(slot) = Some(connection::open(path, options, Role::Reader(file))?);
         }
@@ -105,14 +103,14 @@ impl Readers {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let place = Place::take(&self.shared)?;
+        let waiting = Waiting::count(&self.shared)?;
         let (reply, answer) = oneshot::channel();
         self.tasks()?
             .send(Box::new(move |shared| {
-                // Nobody waits for the answer of a read that was dropped.
+                // A read whose caller went away is not run.
                 if !reply.is_closed() {
                     let slot = shared.wait_for_slot();
-                    drop(place);
+                    drop(waiting);
                     let _ = reply.send(shared.run(slot, closure));
                 }
             }))
@@ -120,8 +118,8 @@ impl Readers {
         answer.await.unwrap_or(Err(Error::Closed))
     }
 
-    /// The way to the pool's threads, which are started when first needed.
-    /// It is unbounded, yet holds no more than there may be places.
+    /// The channel to the pool's threads, which are started when first needed. It
+    /// is unbounded, but never holds more than `read_queue` tasks.
     fn tasks(&self) -> Result<&mpsc::Sender<Task>> {
         if let Some(tasks) = self.threads.get() {
             return Ok(tasks);
@@ -133,18 +131,18 @@ impl Readers {
     pub(crate) fn close(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
         for slot in &self.shared.slots {
-            // Waits for the read that has it.
+            // Waits for the read that uses it.
             *lock(slot) = None;
         }
     }
 }
 
-/// One that waits, until dropped.
-struct Place(Arc<Shared>);
+/// Counts a waiting read, until dropped.
+struct Waiting(Arc<Shared>);
 
-impl Place {
-    fn take(shared: &Arc<Shared>) -> Result<Self> {
-        let place = Self(Arc::clone(shared));
+impl Waiting {
+    fn count(shared: &Arc<Shared>) -> Result<Self> {
+        let waiting = Self(Arc::clone(shared));
         let capacity = shared.options.read_queue;
         if shared.waiting.fetch_add(1, Ordering::SeqCst) >= capacity {
             return Err(Error::QueueFull {
@@ -152,11 +150,11 @@ impl Place {
                 capacity,
             });
         }
-        Ok(place)
+        Ok(waiting)
     }
 }
 
-impl Drop for Place {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
@@ -181,13 +179,13 @@ impl Drop for Slot<'_> {
 
 impl Shared {
     fn borrow(self: &Arc<Self>) -> Result<Slot<'_>> {
-        // Who came first is served first, nearly.
+        // Callers that wait come first.
         if self.waiting.load(Ordering::Relaxed) == 0
             && let Some(slot) = self.try_slot()
         {
             return Ok(slot);
         }
-        let _place = Place::take(self)?;
+        let _waiting = Waiting::count(self)?;
         Ok(self.wait_for_slot())
     }
 
@@ -195,8 +193,8 @@ impl Shared {
     fn wait_for_slot(&self) -> Slot<'_> {
         loop {
             let mut freed = pin!(self.freed.notified());
-            // In line before looking: a slot freed from here on is told to us,
-            // or, should we not need it, to the next in line.
+            // Registered before looking: a slot that is freed from now on notifies
+            // this caller, or the next one if it is not needed here.
             freed.as_mut().enable();
             fence(Ordering::SeqCst);
             if let Some(slot) = self.try_slot() {
@@ -249,7 +247,7 @@ impl Shared {
         let result = run_caught(closure, conn);
         READING.set(outer);
         if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
-            // A snapshot left open would hold back checkpoints for ever.
+            // An open snapshot would block checkpoints for ever.
             **guard = None;
         }
         result
@@ -260,7 +258,7 @@ impl Shared {
     }
 }
 
-/// Spreads threads that come for the first time over the slots.
+/// Distributes new threads over the slots.
 fn spread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -1,7 +1,6 @@
 //! The one thread that writes.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -11,16 +10,16 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use crate::batch::{Batcher, Counters, Job};
-use crate::connection::{self, Role};
+use crate::batch::{Batcher, Counters};
+use crate::connection::{self, Role, run_caught};
 use crate::park::block_on;
-use crate::queue::{Queue, Taken};
+use crate::queue::{Job, Queue, Taken};
 use crate::{Error, Options, Result, Synchronous};
 
-/// How long a lone caller looks for its answer before it sleeps or yields: three
-/// times what a transaction takes, within these bounds. Two threads that wake
-/// each other for every write are slower than one that looks a little longer.
-const GLANCE_NS: (u64, u64) = (40_000, 150_000);
+/// Least and longest time, in ns, that a lone caller polls for its answer before it
+/// sleeps or yields; in between, three times what a transaction takes. Two threads
+/// that wake each other for every write are slower than one that polls.
+const SPIN_NS: (u64, u64) = (40_000, 150_000);
 
 /// The caller's side of the writer thread.
 pub(crate) struct Writer {
@@ -29,9 +28,9 @@ pub(crate) struct Writer {
     thread: Mutex<Option<JoinHandle<Option<Connection>>>>,
     id: ThreadId,
     callers: AtomicUsize,
-    /// Worth it only if the writer has a core beside the caller's, and if a
-    /// commit does not wait for the disk.
-    glances: bool,
+    /// Whether polling is worth it: the writer has a core of its own, and a commit
+    /// does not wait for the disk.
+    spins: bool,
 }
 
 impl Drop for Writer {
@@ -57,7 +56,7 @@ impl Writer {
             std::thread::Builder::new()
                 .name("monolite-writer".into())
                 .spawn(move || {
-                    // However this thread ends, nobody waits for it in vain.
+                    // However this thread ends, every caller gets an answer.
                     let _abandon = Abandon(&queue);
                     // Opened here: its busy handler keeps state in this thread.
                     let opened = connection::open(&path, &options, Role::Writer);
@@ -93,7 +92,7 @@ impl Writer {
             id: thread.thread().id(),
             callers: AtomicUsize::new(0),
             thread: Mutex::new(Some(thread)),
-            glances: options.synchronous != Synchronous::Full
+            spins: options.synchronous != Synchronous::Full
                 && std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
         })
     }
@@ -106,7 +105,7 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         self.submit_then(closure, move |result| {
-            // A caller that went away has lost its interest, not its write.
+            // A caller that went away does not undo its write.
             let _ = reply.send(result);
         })?;
         Ok(answer)
@@ -133,22 +132,22 @@ impl Writer {
 
     /// Waits for an answer on this thread.
     pub(crate) fn wait<T>(&self, mut answer: oneshot::Receiver<Result<T>>) -> Result<T> {
-        match self.glance(&mut answer) {
+        match self.spin(&mut answer) {
             Some(result) => result,
             None => block_on(answer).unwrap_or(Err(Error::Closed)),
         }
     }
 
-    /// Looks for the answer for a moment, if there is no other caller: at
-    /// `synchronous=NORMAL` a commit is over sooner than a thread is asleep.
-    /// With others about it would keep one of their threads from its work.
-    pub(crate) fn glance<T>(&self, answer: &mut oneshot::Receiver<Result<T>>) -> Option<Result<T>> {
-        if !self.glances || self.callers.load(Ordering::Relaxed) != 1 {
+    /// Polls for the answer for a moment, if there is no other caller: at
+    /// `synchronous=NORMAL` a commit is over sooner than a thread is asleep. With
+    /// other callers it would take a core from their threads.
+    pub(crate) fn spin<T>(&self, answer: &mut oneshot::Receiver<Result<T>>) -> Option<Result<T>> {
+        if !self.spins || self.callers.load(Ordering::Relaxed) != 1 {
             return None;
         }
-        let lately_ns = self.counters.lately_ns.load(Ordering::Relaxed);
-        let glance_ns = lately_ns.saturating_mul(3).clamp(GLANCE_NS.0, GLANCE_NS.1);
-        let until = Instant::now() + Duration::from_nanos(glance_ns);
+        let recent_ns = self.counters.recent_ns.load(Ordering::Relaxed);
+        let spin_ns = recent_ns.saturating_mul(3).clamp(SPIN_NS.0, SPIN_NS.1);
+        let until = Instant::now() + Duration::from_nanos(spin_ns);
         while Instant::now() < until {
             match answer.try_recv() {
                 Ok(result) => return Some(result),
@@ -159,8 +158,7 @@ impl Writer {
         None
     }
 
-    /// Counts a caller from before its write is queued until it has seen the
-    /// answer.
+    /// Counts a caller from before its write is queued until it has its answer.
     pub(crate) fn enter(&self) -> impl Drop + '_ {
         struct Caller<'w>(&'w AtomicUsize);
         impl Drop for Caller<'_> {
@@ -181,15 +179,14 @@ impl Writer {
         self.queue.close();
     }
 
-    /// Closes, and waits until the file is closed too. Connections that are
-    /// closed at the same moment leave the WAL to each other: close the others
-    /// before.
+    /// Closes, and waits until the file is closed too. Close all other connections
+    /// before: of those that close at the same moment, none may checkpoint.
     pub(crate) fn join(&self) {
         self.close();
-        // Held while joining: a second caller waits for the first.
+        // Locked while joining: a second caller waits for the first.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take() {
-            // Only here the connection is closed, if there was one.
+            // The connection, if there is one, is closed by this drop.
             drop(thread.join());
         }
     }
@@ -211,13 +208,13 @@ fn serve(
     options: &Options,
     committed: &watch::Sender<u64>,
 ) {
-    // A hint that must not fail anything: the statistics are only older.
+    // It may fail: the statistics are then only older.
     let optimize = |what: &str| {
         if options.optimize_every.is_some() {
             let _ = conn.execute_batch(what);
         }
     };
-    // 0x10: looks at no more than a sample, however large the tables are.
+    // 0x10: reads a sample, however large the tables are.
     optimize("PRAGMA optimize = 0x10012");
     let mut optimize_due: Option<Instant> = None;
     let mut jobs: VecDeque<Box<dyn Job>> = VecDeque::new();
@@ -284,20 +281,4 @@ where
             _ => None,
         }
     }
-}
-
-/// Runs a closure, turning a panic into an error.
-pub(crate) fn run_caught<T>(
-    closure: impl FnOnce(&Connection) -> Result<T>,
-    conn: &Connection,
-) -> Result<T> {
-    // Unwind safety: whatever the closure leaves half-done in the database is
-    // rolled back by the caller of this function.
-    catch_unwind(AssertUnwindSafe(|| closure(conn))).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(ToString::to_string)
-            .or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Error::Panicked(text.unwrap_or_else(|| "no message".into())))
-    })
 }

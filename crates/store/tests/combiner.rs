@@ -1,7 +1,5 @@
 //! What a combined write promises to its callers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +7,7 @@ use monolite_store::{Combiner, Error, Options, Store};
 
 /// A table, and a way into it that counts how often it was run.
 fn numbers(dir: &std::path::Path) -> (Store, Combiner<i64, i64>, Arc<AtomicUsize>) {
-    let store = Store::open(dir.join("a.sqlite3"), Options::default()).unwrap();
+    let store = Store::open(dir.join("a.sqlite3"), Options::new()).unwrap();
     store
         .write_blocking(|tx| Ok(tx.execute_batch("CREATE TABLE t (n INTEGER UNIQUE NOT NULL)")?))
         .unwrap();
@@ -144,10 +142,7 @@ fn blocking_callers_are_answered_and_a_closed_store_says_so() {
 #[tokio::test]
 async fn items_that_wait_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        write_queue: 10,
-        ..Options::default()
-    };
+    let options = Options::new().write_queue(10);
     let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
     let echo = store.combine(|_, items: &[i64]| Ok(items.to_vec()));
     let answers = together(&store, &echo, &(0..20).collect::<Vec<_>>()).await;

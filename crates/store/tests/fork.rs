@@ -1,6 +1,6 @@
 //! A store in a process that was forked from the one that opened it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unsafe_code)]
+#![allow(unsafe_code)]
 
 use monolite_store::{Error, Options, Store};
 
@@ -8,7 +8,7 @@ use monolite_store::{Error, Options, Store};
 fn a_forked_child_is_told_instead_of_waiting_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sqlite3");
-    let store = Store::open(&path, Options::default()).unwrap();
+    let store = Store::open(&path, Options::new()).unwrap();
     store
         .write_blocking(|tx| Ok(tx.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1)")?))
         .unwrap();

@@ -1,31 +1,19 @@
 //! What a store promises across processes. This program starts itself again as
 //! the other process; see `child`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use monolite_store::rusqlite::Connection;
 use monolite_store::{Error, Options, Store};
+use monolite_testkit::child::Child;
 
 /// Runs only when named by a parent test: does what its standard input says.
 #[test]
 #[ignore = "the other process of the tests below"]
 fn child() {
     let path = std::env::var("STORE_PATH").unwrap();
-    let options = Options {
-        optimize_every: None, // it commits on its own account
-        ..Options::default()
-    };
+    let options = Options::new().optimize_every(None);
     let store = Store::open(path, options).unwrap();
     println!("\nready");
     loop {
@@ -56,54 +44,11 @@ fn child() {
     }
 }
 
-struct Other {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Other {
-    fn start(path: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--ignored", "--nocapture"])
-            .env("STORE_PATH", path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tx, lines) = mpsc::channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let _ = tx.send(line);
-            }
-        });
-        let other = Self { child, lines };
-        other.expect("ready");
-        other
-    }
-
-    fn say(&mut self, line: &str) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        writeln!(stdin, "{line}").unwrap();
-    }
-
-    fn expect(&self, wanted: &str) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).expect(wanted);
-            if line == wanted {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Another process with the file open.
+fn other(path: &Path) -> Child {
+    let child = Child::start("child", [("STORE_PATH", path)]);
+    child.line("ready");
+    child
 }
 
 fn open(path: &Path, options: Options) -> Store {
@@ -126,12 +71,12 @@ fn count(store: &Store) -> i64 {
 fn a_commit_of_another_process_wakes_the_watch() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sqlite3");
-    let store = open(&path, Options::default());
-    let mut other = Other::start(&path);
+    let store = open(&path, Options::new());
+    let mut other = other(&path);
     let mut watch = store.watch().unwrap();
     assert!(!watch.changed_blocking(Duration::from_millis(50)).unwrap());
     for n in 1..=200 {
-        other.say("write 1");
+        other.send("write 1");
         // Whatever wakes came early or twice, the row must come to be seen.
         while count(&store) < n {
             let woken = watch.changed_blocking(Duration::from_secs(10)).unwrap();
@@ -143,7 +88,7 @@ fn a_commit_of_another_process_wakes_the_watch() {
 #[test]
 fn this_process_commits_wake_the_watch_too() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir.path().join("a.sqlite3"), Options::default());
+    let store = open(&dir.path().join("a.sqlite3"), Options::new());
     let mut watch = store.watch().unwrap();
     store
         .write_blocking(|tx| Ok(tx.execute("INSERT INTO t DEFAULT VALUES", [])?))
@@ -155,22 +100,19 @@ fn this_process_commits_wake_the_watch_too() {
 fn a_write_waits_for_another_process_and_says_so_when_it_is_too_long() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sqlite3");
-    let options = Options {
-        busy_timeout: Duration::from_millis(300),
-        ..Options::default()
-    };
+    let options = Options::new().busy_timeout(Duration::from_millis(300));
     let store = open(&path, options);
-    let mut other = Other::start(&path);
-    other.say("hold");
-    other.expect("holding");
+    let mut other = other(&path);
+    other.send("hold");
+    other.line("holding");
     let answer = store.write_blocking(|_| Ok(()));
     assert!(
         matches!(answer, Err(Error::Busy { waited_ms: 300, .. })),
         "{answer:?}"
     );
-    other.say("go on");
-    other.say("write 1");
-    other.expect("wrote");
+    other.send("go on");
+    other.send("write 1");
+    other.line("wrote");
     store.write_blocking(|_| Ok(())).unwrap();
 }
 
@@ -178,18 +120,16 @@ fn a_write_waits_for_another_process_and_says_so_when_it_is_too_long() {
 fn kill_nine_loses_no_answered_write() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sqlite3");
-    open(&path, Options::default()).close_blocking();
+    open(&path, Options::new()).close_blocking();
     let mut answered = 0;
     for round in 0..8 {
-        let mut other = Other::start(&path);
-        other.say("write 100000");
+        let mut other = other(&path);
+        other.send("write 100000");
         for _ in 0..(50 + round * 37) {
-            other.expect("wrote");
+            other.line("wrote");
         }
-        other.child.kill().unwrap();
-        other.child.wait().unwrap();
         answered += 50 + round * 37;
-        answered += other.lines.iter().filter(|line| line == "wrote").count() as i64;
+        answered += other.kill().iter().filter(|line| *line == "wrote").count() as i64;
         let conn = Connection::open(&path).unwrap();
         let check: String = conn
             .query_row("PRAGMA integrity_check", [], |r| r.get(0))

@@ -1,12 +1,5 @@
 //! What a store promises to the callers of one process.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +9,7 @@ use monolite_store::rusqlite::Connection;
 use monolite_store::{Error, Options, Result, Store, Synchronous};
 
 fn open(dir: &Path) -> Store {
-    let options = Options {
-        batch_time: Duration::from_secs(60), // `together` decides what meets
-        ..Options::default()
-    };
+    let options = Options::new().batch_time(Duration::from_secs(60));
     let store = Store::open(dir.join("app.sqlite3"), options).unwrap();
     store
         .write_blocking(|tx| Ok(tx.execute_batch("CREATE TABLE t (n INTEGER UNIQUE NOT NULL)")?))
@@ -245,10 +235,7 @@ fn readers_see_commits_never_wait_and_cannot_write() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_readers_share_few_connections() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        readers: 2,
-        ..Options::default()
-    };
+    let options = Options::new().readers(2);
     let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
     let one = |conn: &Connection| Ok(conn.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?);
     let threads: Vec<_> = (0..8)
@@ -282,10 +269,7 @@ async fn many_readers_share_few_connections() {
 #[test]
 fn a_full_queue_answers_at_once_and_runs_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        write_queue: 4, // the one that runs and three that wait
-        ..Options::default()
-    };
+    let options = Options::new().write_queue(4);
     let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
     let (gate, holder) = Gate::close(&store);
     let mut waiting = Vec::new();
@@ -418,21 +402,18 @@ fn what_cannot_be_opened_is_named_and_left_alone() {
     let text = dir.path().join("notes.txt");
     let content = "not a database, but long enough to be looked at ".repeat(40);
     std::fs::write(&text, &content).unwrap();
-    let error = Store::open(&text, Options::default()).unwrap_err();
+    let error = Store::open(&text, Options::new()).unwrap_err();
     assert!(matches!(error, Error::NotADatabase { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&text).unwrap(), content);
 
-    let error = Store::open(dir.path().join("no/such/a.sqlite3"), Options::default()).unwrap_err();
+    let error = Store::open(dir.path().join("no/such/a.sqlite3"), Options::new()).unwrap_err();
     assert!(matches!(error, Error::MissingDirectory { .. }), "{error}");
 
-    let error = Store::open(dir.path(), Options::default()).unwrap_err();
+    let error = Store::open(dir.path(), Options::new()).unwrap_err();
     assert!(matches!(error, Error::NotADatabase { .. }), "{error}");
 
     // A VFS without shared memory, as a filesystem without it would be.
-    let options = Options {
-        vfs: Some("unix-dotfile".into()),
-        ..Options::default()
-    };
+    let options = Options::new().vfs("unix-dotfile");
     let error = Store::open(dir.path().join("w.sqlite3"), options).unwrap_err();
     assert!(matches!(error, Error::NoWal { .. }), "{error}");
 }
@@ -440,10 +421,7 @@ fn what_cannot_be_opened_is_named_and_left_alone() {
 #[test]
 fn a_connection_opened_later_meets_the_same_file_or_says_that_it_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        readers: 2,
-        ..Options::default()
-    };
+    let options = Options::new().readers(2);
     let path = dir.path().join("app.sqlite3");
     let remove_all = || {
         for suffix in ["", "-wal", "-shm"] {
@@ -478,14 +456,12 @@ fn a_connection_opened_later_meets_the_same_file_or_says_that_it_is_gone() {
 #[test]
 fn every_setting_is_in_force() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        synchronous: Synchronous::Full,
-        foreign_keys: false,
-        mmap_bytes: 1 << 20,
-        journal_size_limit_bytes: 12345,
-        cache_bytes: 1 << 20,
-        ..Options::default()
-    };
+    let options = Options::new()
+        .synchronous(Synchronous::Full)
+        .foreign_keys(false)
+        .mmap_bytes(1 << 20)
+        .journal_size_limit_bytes(12345)
+        .cache_bytes(1 << 20);
     let store = Store::open(dir.path().join("a.sqlite3"), options).unwrap();
     let ask = |name: &'static str| {
         store
@@ -510,7 +486,7 @@ fn a_call_that_would_wait_for_itself_is_refused() {
     let nested = store.read_blocking(|_| store.read_blocking(|_| Ok(())));
     assert!(matches!(nested, Err(Error::Nested("read"))), "{nested:?}");
     // Another store's closure is no danger.
-    let other = Store::open(dir.path().join("b.sqlite3"), Options::default()).unwrap();
+    let other = Store::open(dir.path().join("b.sqlite3"), Options::new()).unwrap();
     other
         .read_blocking(|_| store.read_blocking(|_| Ok(())))
         .unwrap();
@@ -615,7 +591,7 @@ fn a_new_file_is_opened_by_many_at_once() {
         let path = dir.path().join("new.sqlite3");
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| Store::open(&path, Options::default()).unwrap());
+                scope.spawn(|| Store::open(&path, Options::new()).unwrap());
             }
         });
     }

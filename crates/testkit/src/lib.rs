@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod browser;
+pub mod child;
 mod process;
 #[cfg(feature = "s3")]
 pub mod s3;

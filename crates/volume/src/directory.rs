@@ -31,8 +31,8 @@ pub(crate) fn inspect(dir: &Path) -> (Finding, Option<Target>) {
         Ok(dir) => dir,
         Err(error) => {
             let what = format!("cannot make {} an absolute path: {error}", quote(dir));
-            let mend = "name the data directory by its full path, for example /data";
-            return (CHECK.fail(what, mend), None);
+            let remedy = "name the data directory by its full path, for example /data";
+            return (CHECK.fail(what, remedy), None);
         }
     };
     match std::fs::metadata(&dir) {
@@ -56,16 +56,16 @@ pub(crate) fn inspect(dir: &Path) -> (Finding, Option<Target>) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => missing(dir),
         Err(error) => {
             let what = format!("cannot look at {}: {error}", dir.display());
-            let mend = match error.kind() {
+            let remedy = match error.kind() {
                 io::ErrorKind::PermissionDenied => {
                     format!(
                         "let this user (uid {}) pass the directories above it",
                         uid()
                     )
                 }
-                _ => "name another directory, or mend the path or its disk".to_owned(),
+                _ => "name another directory, or repair the path or its disk".to_owned(),
             };
-            (CHECK.fail(what, mend), None)
+            (CHECK.fail(what, remedy), None)
         }
     }
 }
@@ -80,7 +80,7 @@ fn missing(dir: PathBuf) -> (Finding, Option<Target>) {
         return (
             CHECK.fail(
                 what,
-                "mount the volume the link points to, or mend the link",
+                "mount the volume the link points to, or repair the link",
             ),
             None,
         );
@@ -96,11 +96,11 @@ fn missing(dir: PathBuf) -> (Finding, Option<Target>) {
                 "neither {} nor the directory above it exists: is the volume mounted?",
                 dir.display()
             );
-            let mend = format!(
+            let remedy = format!(
                 "mount the volume, or create the directory: mkdir -p {}",
                 quote(&dir)
             );
-            (CHECK.fail(what, mend), None)
+            (CHECK.fail(what, remedy), None)
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
             let (finding, target) = inspect(&path);
             assert_eq!(finding.level, Level::Fail);
             assert!(finding.what.contains(text), "{finding:?}");
-            assert!(target.is_none() && !finding.mend.is_empty());
+            assert!(target.is_none() && !finding.remedy.is_empty());
         }
     }
 }

@@ -170,8 +170,6 @@ pub fn check_named(named: &Path) -> Result<(), DiscoverError> {
 mod tests {
     use super::*;
 
-    const HEADER: &[u8] = b"SQLite format 3\0";
-
     fn write(root: &Path, name: &str, bytes: &[u8]) {
         let path = root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -179,7 +177,7 @@ mod tests {
     }
 
     fn database() -> Vec<u8> {
-        let mut bytes = HEADER.to_vec();
+        let mut bytes = monolite_sqlite_format::Header::MAGIC.to_vec();
         bytes.resize(1024, 0);
         bytes
     }

@@ -26,7 +26,7 @@ pub struct Finding {
     /// Why it matters, one line.
     pub why: &'static str,
     /// What to do about it; empty on [`Level::Pass`].
-    pub mend: String,
+    pub remedy: String,
 }
 
 /// The constant part of a check's findings.
@@ -40,21 +40,21 @@ impl Check {
         self.finding(Level::Pass, what, "")
     }
 
-    pub(crate) fn warn(&self, what: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.finding(Level::Warn, what, mend)
+    pub(crate) fn warn(&self, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        self.finding(Level::Warn, what, remedy)
     }
 
-    pub(crate) fn fail(&self, what: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.finding(Level::Fail, what, mend)
+    pub(crate) fn fail(&self, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        self.finding(Level::Fail, what, remedy)
     }
 
-    fn finding(&self, level: Level, what: impl Into<String>, mend: impl Into<String>) -> Finding {
+    fn finding(&self, level: Level, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding {
             name: self.name,
             level,
             what: what.into(),
             why: self.why,
-            mend: mend.into(),
+            remedy: remedy.into(),
         }
     }
 }

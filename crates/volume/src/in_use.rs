@@ -2,7 +2,7 @@
 
 use crate::directory::Target;
 use crate::finding::{Check, Finding};
-use crate::holder::holder;
+use crate::lock::{holder, remedy};
 
 const CHECK: Check = Check {
     name: "in-use",
@@ -15,7 +15,7 @@ pub(crate) fn inspect(target: &Target) -> Finding {
         Ok(None) => CHECK.pass(format!("no other monolite uses {dir}")),
         Ok(Some(holder)) => CHECK.fail(
             format!("{dir} is in use by {holder}"),
-            holder.mend(&target.dir),
+            remedy(&holder, &target.dir),
         ),
         Err(error) => CHECK.warn(
             format!("cannot tell whether {dir} is in use: {error}"),
@@ -39,6 +39,6 @@ mod tests {
         };
         let finding = inspect(&target);
         assert_eq!(finding.level, Level::Warn);
-        assert!(!finding.mend.is_empty());
+        assert!(!finding.remedy.is_empty());
     }
 }

@@ -28,7 +28,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use monolite_platform::durable;
-use monolite_platform::path::with_suffix;
+use monolite_sqlite_format::{SUFFIXES, sibling_path};
 
 /// The app's database, unless the configuration names another.
 pub const APP: &str = "app.sqlite3";
@@ -47,11 +47,6 @@ pub const REBUILT: [&str; 3] = [CACHE, PUBSUB, METRICS];
 
 /// The directory of our own files, at the top of the volume.
 pub const STATE: &str = ".monolite";
-
-/// What SQLite puts next to a database, by what is appended to its name: the
-/// write-ahead log, the rollback journal and the index of the log, the files that
-/// hold committed data first.
-pub const COMPANIONS: [&str; 3] = ["-wal", "-journal", "-shm"];
 
 /// What the cache and publish/subscribe put next to their files.
 const SIDE_FILES: [&str; 5] = ["-blobs", "-changes", "-lock", "-opening", "-use"];
@@ -84,7 +79,7 @@ pub fn role(name: &Path) -> Role {
         return Role::Temporary;
     }
     let text = name.to_str().unwrap_or_default();
-    let suffixes = || COMPANIONS.iter().chain(&SIDE_FILES);
+    let suffixes = || SUFFIXES.iter().chain(&SIDE_FILES);
     let base = suffixes().find_map(|suffix| text.strip_suffix(suffix));
     match REBUILT.contains(&base.unwrap_or(text)) {
         true => Role::Rebuilt,
@@ -99,12 +94,12 @@ pub fn is_companion(name: &OsStr) -> bool {
 }
 
 /// The name of the database that a file of this name belongs to: itself, or what
-/// is before a suffix of [`COMPANIONS`].
+/// is before one of SQLite's [`SUFFIXES`].
 #[must_use]
 pub fn database_of(name: &OsStr) -> &OsStr {
     use std::os::unix::ffi::OsStrExt;
     let bytes = name.as_bytes();
-    let base = COMPANIONS
+    let base = SUFFIXES
         .iter()
         .find_map(|suffix| bytes.strip_suffix(suffix.as_bytes()));
     OsStr::from_bytes(base.filter(|base| !base.is_empty()).unwrap_or(bytes))
@@ -112,9 +107,7 @@ pub fn database_of(name: &OsStr) -> &OsStr {
 
 /// The paths SQLite may use next to `database`, whether they exist or not.
 pub fn companions(database: &Path) -> impl Iterator<Item = PathBuf> {
-    COMPANIONS
-        .iter()
-        .map(|suffix| with_suffix(database, suffix))
+    SUFFIXES.iter().map(|suffix| sibling_path(database, suffix))
 }
 
 /// Our own directory.
@@ -237,7 +230,7 @@ mod tests {
     #[test]
     fn companions_keep_the_whole_name() {
         let all: Vec<_> = companions(Path::new("/d/a.db")).collect();
-        let wanted = ["/d/a.db-wal", "/d/a.db-journal", "/d/a.db-shm"];
+        let wanted = ["/d/a.db-wal", "/d/a.db-shm", "/d/a.db-journal"];
         assert_eq!(all, wanted.map(PathBuf::from));
         for companion in &all {
             let name = companion.file_name().unwrap();

@@ -16,7 +16,7 @@ const CHECK: Check = Check {
     why: "a file one user creates (SQLite's WAL, too) another may be unable to write: the app then fails at some later start",
 };
 
-/// A database or a file beside it.
+/// A database, or a file of SQLite's next to it.
 struct Owned {
     path: PathBuf,
     uid: u32,
@@ -74,14 +74,14 @@ fn judge(dir: &Path, files: &[Owned], euid: u32) -> Finding {
             format!("run as that user (uid {owner}), or give the files to root: {chown}"),
         );
     }
-    let mend = format!("sudo {chown}");
+    let remedy = format!("sudo {chown}");
     let what = format!("{which} to {whose}, but this is uid {euid}");
     match foreign.iter().find(|file| !file.is_writable) {
         Some(file) => CHECK.fail(
             format!("{what}, which may not write {}", file.path.display()),
-            mend,
+            remedy,
         ),
-        None => CHECK.warn(what, mend),
+        None => CHECK.warn(what, remedy),
     }
 }
 
@@ -120,21 +120,21 @@ mod tests {
         let found = finding(&[owned("/data/a.db", 1000, true)], 0);
         assert_eq!(found.level, Level::Warn);
         assert!(found.what.contains("uid 1000") && found.what.contains("root"));
-        assert!(found.mend.contains("chown 0 '/data/a.db'"), "{found:?}");
+        assert!(found.remedy.contains("chown 0 '/data/a.db'"), "{found:?}");
     }
 
     #[test]
     fn another_user_fails_only_if_it_cannot_write() {
         let found = finding(&[owned("/data/a b.db", 33, true)], 1000);
         assert_eq!(found.level, Level::Warn);
-        assert_eq!(found.mend, "sudo chown 1000 '/data/a b.db'");
+        assert_eq!(found.remedy, "sudo chown 1000 '/data/a b.db'");
         let found = finding(&[owned("/data/a b.db", 33, false)], 1000);
         assert_eq!(found.level, Level::Fail);
         assert!(found.what.contains("may not write /data/a b.db"));
     }
 
     #[test]
-    fn mixed_owners_are_told_and_only_foreign_files_mended() {
+    fn mixed_owners_are_named_and_only_foreign_files_given_away() {
         let files = [
             owned("/data/a.db", 1000, true),
             owned("/data/a.db-wal", 0, false),
@@ -145,7 +145,7 @@ mod tests {
             found.what.contains("different users (uid 0, 1000)"),
             "{found:?}"
         );
-        assert_eq!(found.mend, "sudo chown 1000 '/data/a.db-wal'");
+        assert_eq!(found.remedy, "sudo chown 1000 '/data/a.db-wal'");
     }
 
     #[test]

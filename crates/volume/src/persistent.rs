@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::Place;
+use crate::Volume;
 use crate::directory::Target;
 use crate::filesystem::Kind;
 use crate::finding::{Check, Finding};
@@ -14,9 +14,9 @@ const CHECK: Check = Check {
     why: "a database that is not on a volume is lost at the next deploy or restart",
 };
 
-pub(crate) fn inspect(place: &Place, target: &Target, mount: Option<&Mount>) -> Finding {
+pub(crate) fn inspect(volume: &Volume, target: &Target, mount: Option<&Mount>) -> Finding {
     let dir = target.dir.display();
-    let volume = format!("mount a volume at {}", quote(&target.dir));
+    let mount_it = format!("mount a volume at {}", quote(&target.dir));
     let Some(mount) = mount else {
         let what = format!(
             "cannot tell what {dir} is mounted from: this system has no /proc/self/mountinfo"
@@ -27,14 +27,14 @@ pub(crate) fn inspect(place: &Place, target: &Target, mount: Option<&Mount>) -> 
     match Kind::of(filesystem) {
         Kind::Memory => {
             let what = format!("{dir} is on {filesystem}, which is memory, not a disk");
-            return CHECK.fail(what, format!("{volume}, or name a directory on a disk"));
+            return CHECK.fail(what, format!("{mount_it}, or name a directory on a disk"));
         }
         Kind::Layer => {
             let what = format!("{dir} is on {filesystem}: the container's own layer, not a volume");
             return CHECK.fail(
                 what,
                 format!(
-                    "{volume}, for example: docker run -v data:{}",
+                    "{mount_it}, for example: docker run -v data:{}",
                     quote(&target.dir)
                 ),
             );
@@ -42,7 +42,7 @@ pub(crate) fn inspect(place: &Place, target: &Target, mount: Option<&Mount>) -> 
         Kind::Remote | Kind::Disk | Kind::Unknown => {}
     }
     if mount.point == Path::new("/") {
-        if let Some(platform) = &place.ephemeral_platform {
+        if let Some(platform) = &volume.ephemeral_platform {
             let what =
                 format!("{dir} is on the root disk, which {platform} replaces at each deploy");
             return CHECK.fail(
@@ -53,16 +53,19 @@ pub(crate) fn inspect(place: &Place, target: &Target, mount: Option<&Mount>) -> 
                 ),
             );
         }
-        if let Some(container) = &place.container {
+        if let Some(container) = &volume.container {
             let what = format!(
                 "{dir} is on this container's own root disk, not on a mounted volume (container: {container})"
             );
-            return match place.named {
-                true => CHECK.warn(what, format!("make sure it survives a deploy, or {volume}")),
+            return match volume.named {
+                true => CHECK.warn(
+                    what,
+                    format!("make sure it survives a deploy, or {mount_it}"),
+                ),
                 false => CHECK.fail(
                     what,
                     format!(
-                        "{volume}, or name the directory yourself if this disk survives a deploy"
+                        "{mount_it}, or name the directory yourself if this disk survives a deploy"
                     ),
                 ),
             };
@@ -79,10 +82,10 @@ mod tests {
     use super::*;
     use crate::Level;
 
-    fn judge(place: &Place, filesystem: &str, point: &str) -> Finding {
+    fn judge(volume: &Volume, filesystem: &str, point: &str) -> Finding {
         let target = Target {
-            dir: place.dir.clone(),
-            existing: place.dir.clone(),
+            dir: volume.dir.clone(),
+            existing: volume.dir.clone(),
         };
         let mount = Mount {
             id: 1,
@@ -90,12 +93,12 @@ mod tests {
             filesystem: filesystem.into(),
             source: "/dev/vda".into(),
         };
-        inspect(place, &target, Some(&mount))
+        inspect(volume, &target, Some(&mount))
     }
 
     #[test]
     fn memory_and_layers_fail_wherever_they_are_mounted() {
-        let place = Place::new("/data");
+        let volume = Volume::new("/data");
         for filesystem in [
             "tmpfs",
             "ramfs",
@@ -105,7 +108,7 @@ mod tests {
             "fuse.fuse-overlayfs",
         ] {
             for point in ["/", "/data"] {
-                let finding = judge(&place, filesystem, point);
+                let finding = judge(&volume, filesystem, point);
                 assert_eq!(finding.level, Level::Fail, "{finding:?}");
                 assert!(finding.what.contains(filesystem));
             }
@@ -114,39 +117,39 @@ mod tests {
 
     #[test]
     fn the_root_disk_depends_on_who_owns_it() {
-        let mut place = Place::new("/data");
-        assert_eq!(judge(&place, "ext4", "/").level, Level::Pass);
-        place.named = false;
-        assert_eq!(judge(&place, "ext4", "/").level, Level::Pass);
-        place.container = Some("/.dockerenv".into());
-        assert_eq!(judge(&place, "ext4", "/").level, Level::Fail);
-        place.named = true;
-        let finding = judge(&place, "ext4", "/");
+        let mut volume = Volume::new("/data");
+        assert_eq!(judge(&volume, "ext4", "/").level, Level::Pass);
+        volume.named = false;
+        assert_eq!(judge(&volume, "ext4", "/").level, Level::Pass);
+        volume.container = Some("/.dockerenv".into());
+        assert_eq!(judge(&volume, "ext4", "/").level, Level::Fail);
+        volume.named = true;
+        let finding = judge(&volume, "ext4", "/");
         assert_eq!(finding.level, Level::Warn);
-        assert!(finding.mend.contains("survives a deploy"));
-        place.ephemeral_platform = Some("Fly.io".into());
-        let finding = judge(&place, "ext4", "/");
+        assert!(finding.remedy.contains("survives a deploy"));
+        volume.ephemeral_platform = Some("Fly.io".into());
+        let finding = judge(&volume, "ext4", "/");
         assert_eq!(finding.level, Level::Fail);
         assert!(finding.what.contains("Fly.io"));
     }
 
     #[test]
     fn a_mounted_volume_passes_even_there() {
-        let mut place = Place::new("/data");
-        place.named = false;
-        place.container = Some("/.dockerenv".into());
-        place.ephemeral_platform = Some("Render".into());
-        assert_eq!(judge(&place, "ext4", "/data").level, Level::Pass);
-        assert_eq!(judge(&place, "nfs4", "/data").level, Level::Pass);
+        let mut volume = Volume::new("/data");
+        volume.named = false;
+        volume.container = Some("/.dockerenv".into());
+        volume.ephemeral_platform = Some("Render".into());
+        assert_eq!(judge(&volume, "ext4", "/data").level, Level::Pass);
+        assert_eq!(judge(&volume, "nfs4", "/data").level, Level::Pass);
     }
 
     #[test]
     fn without_a_mount_table_it_cannot_tell() {
-        let place = Place::new("/data");
+        let volume = Volume::new("/data");
         let target = Target {
             dir: "/data".into(),
             existing: "/data".into(),
         };
-        assert_eq!(inspect(&place, &target, None).level, Level::Warn);
+        assert_eq!(inspect(&volume, &target, None).level, Level::Warn);
     }
 }

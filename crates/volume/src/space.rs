@@ -1,8 +1,8 @@
-//! Is there room for the databases to grow.
+//! Is there space for the databases to grow.
 
 use std::path::{Path, PathBuf};
 
-use crate::Place;
+use crate::Volume;
 use crate::directory::Target;
 use crate::finding::{Check, Finding};
 use crate::layout::companions;
@@ -10,11 +10,11 @@ use crate::text::size;
 
 const CHECK: Check = Check {
     name: "free-space",
-    why: "on a full disk every write fails, and a WAL, a snapshot or a restore needs room beside the data",
+    why: "on a full disk every write fails, and a WAL, a snapshot or a restore needs space next to the data",
 };
 
 /// SQLite's WAL before its first checkpoint: 1,000 pages of 4 KiB, rounded up.
-const FLOOR_BYTES: u64 = 4 << 20;
+const NEEDED_BYTES_MIN: u64 = 4 << 20;
 
 /// What a filesystem has, for users other than root.
 struct Space {
@@ -24,7 +24,7 @@ struct Space {
     free_inodes: Option<u64>,
 }
 
-pub(crate) fn inspect(place: &Place, target: &Target, databases: &[PathBuf]) -> Finding {
+pub(crate) fn inspect(volume: &Volume, target: &Target, databases: &[PathBuf]) -> Finding {
     let stat = match rustix::fs::statvfs(&target.existing) {
         Ok(stat) => stat,
         Err(error) => {
@@ -48,12 +48,12 @@ pub(crate) fn inspect(place: &Place, target: &Target, databases: &[PathBuf]) -> 
     judge(
         &target.dir,
         &space,
-        place.min_free_bytes,
+        volume.min_free_bytes,
         data_bytes(databases),
     )
 }
 
-/// The databases with what lies beside them.
+/// Bytes of the databases and of SQLite's own files next to them.
 fn data_bytes(databases: &[PathBuf]) -> u64 {
     let bytes = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
     databases
@@ -65,8 +65,8 @@ fn data_bytes(databases: &[PathBuf]) -> u64 {
 }
 
 fn judge(dir: &Path, space: &Space, min_free_bytes: u64, data_bytes: u64) -> Finding {
-    const MEND: &str = "free some space, or grow the volume";
-    let needed = min_free_bytes.max(FLOOR_BYTES);
+    const REMEDY: &str = "free some space, or grow the volume";
+    let needed = min_free_bytes.max(NEEDED_BYTES_MIN);
     let free = space.free_bytes;
     let has = format!(
         "{} has {} free of {}",
@@ -75,7 +75,10 @@ fn judge(dir: &Path, space: &Space, min_free_bytes: u64, data_bytes: u64) -> Fin
         size(space.total_bytes)
     );
     if free < needed {
-        return CHECK.fail(format!("{has}; at least {} are needed", size(needed)), MEND);
+        return CHECK.fail(
+            format!("{has}; at least {} are needed", size(needed)),
+            REMEDY,
+        );
     }
     if space.free_inodes == Some(0) {
         let what = format!("{has}, but no free inodes: no file can be created there");
@@ -83,13 +86,13 @@ fn judge(dir: &Path, space: &Space, min_free_bytes: u64, data_bytes: u64) -> Fin
     }
     if free < data_bytes {
         let what = format!(
-            "{has}, less than the {} its databases take: no room for a snapshot, or a WAL as large as the data",
+            "{has}, less than the {} its databases take: no space for a snapshot, or a WAL as large as the data",
             size(data_bytes)
         );
-        return CHECK.warn(what, MEND);
+        return CHECK.warn(what, REMEDY);
     }
     if free.saturating_mul(10) < space.total_bytes {
-        return CHECK.warn(format!("{has}: less than 10 %"), MEND);
+        return CHECK.warn(format!("{has}: less than 10 %"), REMEDY);
     }
     CHECK.pass(has)
 }
@@ -126,25 +129,25 @@ mod tests {
         assert_eq!(level(GIB, None, 64 << 20, 0), Level::Pass);
         assert_eq!(level(GIB, None, GIB + 1, 0), Level::Fail);
         assert_eq!(level(5 * GIB, Some(0), 64 << 20, 0), Level::Fail);
-        assert_eq!(level(FLOOR_BYTES - 1, None, 0, 0), Level::Fail);
-        assert_eq!(level(FLOOR_BYTES, None, 0, 0), Level::Warn);
+        assert_eq!(level(NEEDED_BYTES_MIN - 1, None, 0, 0), Level::Fail);
+        assert_eq!(level(NEEDED_BYTES_MIN, None, 0, 0), Level::Warn);
     }
 
     #[test]
     fn the_real_disk_is_asked() {
         let dir = tempfile::tempdir().unwrap();
-        let mut place = Place::new(dir.path());
-        place.min_free_bytes = u64::MAX;
+        let mut volume = Volume::new(dir.path());
+        volume.min_free_bytes = u64::MAX;
         let target = Target {
             dir: dir.path().to_owned(),
             existing: dir.path().to_owned(),
         };
-        let finding = inspect(&place, &target, &[]);
+        let finding = inspect(&volume, &target, &[]);
         assert_eq!(finding.level, Level::Fail, "{finding:?}");
     }
 
     #[test]
-    fn data_counts_what_lies_beside() {
+    fn data_counts_the_wal_too() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("a.db");
         std::fs::write(&database, [0; 10]).unwrap();

@@ -41,6 +41,7 @@ use std::path::{Path, PathBuf};
 
 use monolite_platform::durable;
 use monolite_platform::process::{self, Access, Inode};
+use monolite_sqlite_format::{Header, PAGE_SIZE_MIN};
 use rustix::fs::OFlags;
 
 use crate::layout::{self, database_of, is_companion};
@@ -56,9 +57,6 @@ pub const ENTRIES_ROUTINE: usize = 10_000;
 pub const ENTRIES_THOROUGH: usize = 5_000_000;
 
 const EXTENSIONS: [&str; 4] = ["sqlite3", "sqlite", "db", "db3"];
-const HEADER: &[u8; 16] = b"SQLite format 3\0";
-/// A database is made of pages; none is smaller, and each a multiple of it.
-const SMALLEST_PAGE: u64 = 512;
 
 /// A walk over a directory and what is below it.
 ///
@@ -327,7 +325,8 @@ fn has_extension(name: &OsStr) -> bool {
 }
 
 fn has_length(path: &Path) -> bool {
-    let is_of_pages = |len: u64| len > 0 && len.is_multiple_of(SMALLEST_PAGE);
+    // It is made of pages, of which each is a multiple of the smallest.
+    let is_of_pages = |len: u64| len > 0 && len.is_multiple_of(u64::from(PAGE_SIZE_MIN));
     std::fs::symlink_metadata(path).is_ok_and(|of| of.is_file() && is_of_pages(of.len()))
 }
 
@@ -351,13 +350,13 @@ fn begins_as_database(path: &Path, flags: OFlags) -> bool {
     }
     // A pipe that came in its place would be waited for.
     let flags = flags | OFlags::NONBLOCK;
-    let mut header = [0; HEADER.len()];
+    let mut magic = [0; Header::MAGIC.len()];
     let read = File::options()
         .read(true)
         .custom_flags(flags.bits().cast_signed())
         .open(path)
-        .and_then(|mut file| file.read_exact(&mut header));
-    read.is_ok() && header == *HEADER
+        .and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *Header::MAGIC
 }
 
 #[cfg(test)]
@@ -371,7 +370,7 @@ mod tests {
     }
 
     fn database() -> Vec<u8> {
-        let mut bytes = HEADER.to_vec();
+        let mut bytes = Header::MAGIC.to_vec();
         bytes.resize(1024, 0);
         bytes
     }

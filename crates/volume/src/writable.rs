@@ -1,25 +1,25 @@
 //! Can this user write the directory and the databases in it.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use monolite_platform::durable::{self, Options, Scratch};
+use monolite_platform::path::with_suffix;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use crate::directory::Target;
+use crate::discover::Found;
 use crate::finding::{Check, Finding};
-use crate::layout::companions;
+use crate::layout::{self, companions};
 use crate::text::{command, quote};
 
 const CHECK: Check = Check {
     name: "writable",
-    why: "SQLite writes the database and creates its WAL beside it: without that every write of the app fails",
+    why: "SQLite writes the database and creates its WAL next to it: without that every write of the app fails",
 };
 
-pub(crate) fn inspect(target: &Target, databases: &io::Result<Vec<PathBuf>>) -> Finding {
+pub(crate) fn inspect(target: &Target, found: &io::Result<Found>) -> Finding {
     let dir = &target.existing;
     let euid = geteuid().as_raw();
     if let Err(refused) = probe(dir) {
@@ -29,17 +29,17 @@ pub(crate) fn inspect(target: &Target, databases: &io::Result<Vec<PathBuf>>) -> 
             dir.display(),
             refused.source
         );
-        return CHECK.fail(what, mend(&refused.source, dir, euid));
+        return CHECK.fail(what, remedy(&refused.source, dir, euid));
     }
-    match databases {
+    match found {
         Err(source) => {
             let what = format!("cannot list {}: {source}", dir.display());
-            CHECK.fail(what, mend(source, dir, euid))
+            CHECK.fail(what, remedy(source, dir, euid))
         }
-        Ok(databases) => judge(
+        Ok(found) => judge(
             &target.dir,
             target.is_missing(),
-            &refused(&target.dir, databases),
+            &refused(&target.dir, &found.databases),
             euid,
         ),
     }
@@ -52,16 +52,16 @@ fn judge(dir: &Path, is_missing: bool, refused: &[(PathBuf, io::Error)], euid: u
             false => format!("{} and the databases in it can be written", dir.display()),
         });
     };
-    let others = match refused.len() - 1 {
+    let more = match refused.len() - 1 {
         0 => String::new(),
-        others => format!(" (and {others} more)"),
+        more => format!(" (and {more} more)"),
     };
     let what = format!(
-        "this user (uid {euid}) may not write {}{others}: {source}",
+        "this user (uid {euid}) may not write {}{more}: {source}",
         path.display()
     );
-    let mend = match euid {
-        0 => mend(source, path, euid),
+    let remedy = match euid {
+        0 => remedy(source, path, euid),
         _ => {
             let paths = || refused.iter().map(|(path, _)| path.as_path());
             let chown = command("sudo chown", &euid.to_string(), dir, paths());
@@ -69,10 +69,10 @@ fn judge(dir: &Path, is_missing: bool, refused: &[(PathBuf, io::Error)], euid: u
             format!("{chown} && {chmod}")
         }
     };
-    CHECK.fail(what, mend)
+    CHECK.fail(what, remedy)
 }
 
-fn mend(error: &io::Error, path: &Path, euid: u32) -> String {
+fn remedy(error: &io::Error, path: &Path, euid: u32) -> String {
     let quoted = quote(path);
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
@@ -108,37 +108,16 @@ fn refuse(doing: &'static str) -> impl FnOnce(io::Error) -> Refused {
 
 /// Does to a small file what is done to every file we write.
 fn probe(dir: &Path) -> Result<(), Refused> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    // The PID alone does not tell apart two containers on one volume.
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!(".monolite-check-{}-{nanos}-{count}", std::process::id());
-    let first = dir.join(&name);
-    let second = dir.join(name + "-renamed");
-
-    let mut file = File::create_new(&first).map_err(refuse("create a file"))?;
-    let _cleanup = Cleanup([&first, &second]);
-    file.write_all(b"written by monolite to see whether it can; safe to delete\n")
-        .map_err(refuse("write a file"))?;
+    const PROBE: Options = Options::new("checking").companions(&["-renamed"]);
+    const TEXT: &[u8] = b"written by monolite to see whether it can; safe to delete\n";
+    let probe = Scratch::create(dir, &PROBE).map_err(refuse("create a file"))?;
+    let renamed = with_suffix(probe.path(), "-renamed");
+    let mut file = probe.file();
+    file.write_all(TEXT).map_err(refuse("write a file"))?;
     file.sync_all().map_err(refuse("sync a file"))?;
-    std::fs::rename(&first, &second).map_err(refuse("rename a file"))?;
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(refuse("sync the directory after renaming a file"))?;
-    std::fs::remove_file(&second).map_err(refuse("remove a file"))
-}
-
-struct Cleanup<'a>([&'a Path; 2]);
-
-impl Drop for Cleanup<'_> {
-    fn drop(&mut self) {
-        for path in self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    std::fs::rename(probe.path(), &renamed).map_err(refuse("rename a file"))?;
+    durable::sync_directory(dir).map_err(refuse("sync the directory after renaming a file"))?;
+    std::fs::remove_file(&renamed).map_err(refuse("remove a file"))
 }
 
 /// The files and directories that writing needs and this user may not write.
@@ -156,8 +135,7 @@ fn refused(dir: &Path, databases: &[PathBuf]) -> Vec<(PathBuf, io::Error)> {
         wanted.push((database.clone(), file));
         wanted.extend(companions(database).map(|companion| (companion, file)));
     }
-    let own = dir.join(".monolite");
-    wanted.extend([(own.join("lock"), file), (own, directory)]);
+    wanted.extend([(layout::lock(dir), file), (layout::state(dir), directory)]);
     let refusal = |(path, access): (PathBuf, Access)| {
         let error = may(&path, access).err()?;
         // Most have not every companion, and some vanish meanwhile.
@@ -195,26 +173,17 @@ mod tests {
     fn a_plain_directory_passes_and_stays_clean() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.db"), b"x").unwrap();
-        let databases = crate::discover::by_name(dir.path()).map(|found| found.databases);
+        let databases = crate::discover::by_name(dir.path());
         let finding = inspect(&target(dir.path()), &databases);
         assert_eq!(finding.level, Level::Pass, "{finding:?}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(std::fs::read(dir.path().join("a.db")).unwrap(), b"x");
     }
 
-    #[test]
-    fn a_failed_probe_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        std::fs::write(&path, b"").unwrap();
-        drop(Cleanup([&path, &dir.path().join("not-there")]));
-        assert!(!path.exists());
-    }
-
     #[cfg(target_os = "linux")]
     #[test]
     fn proc_refuses_even_root() {
-        let finding = inspect(&target(Path::new("/proc")), &Ok(Vec::new()));
+        let finding = inspect(&target(Path::new("/proc")), &Ok(Found::default()));
         assert_eq!(finding.level, Level::Fail);
         assert!(
             finding.what.contains("cannot create a file in /proc"),
@@ -243,20 +212,20 @@ mod tests {
         assert!(finding.what.contains("uid 1000") && finding.what.contains("and 1 more"));
         let words = r"'/data/it'\''s.db' '/data/b.db'";
         assert_eq!(
-            finding.mend,
+            finding.remedy,
             format!("sudo chown 1000 {words} && sudo chmod u+rwX {words}")
         );
         let finding = judge(Path::new("/data"), false, &refused, 0);
-        assert!(finding.mend.contains("lsattr"));
+        assert!(finding.remedy.contains("lsattr"));
     }
 
     #[test]
-    fn the_mend_depends_on_the_error() {
-        let mend = |kind: io::ErrorKind| mend(&kind.into(), Path::new("/data"), 1000);
-        assert!(mend(io::ErrorKind::ReadOnlyFilesystem).contains("read-write"));
-        assert!(mend(io::ErrorKind::StorageFull).contains("free some space"));
-        assert!(mend(io::ErrorKind::PermissionDenied).contains("chown 1000 '/data'"));
-        assert!(mend(io::ErrorKind::InvalidInput).contains("ordinary disk"));
+    fn the_remedy_depends_on_the_error() {
+        let remedy = |kind: io::ErrorKind| remedy(&kind.into(), Path::new("/data"), 1000);
+        assert!(remedy(io::ErrorKind::ReadOnlyFilesystem).contains("read-write"));
+        assert!(remedy(io::ErrorKind::StorageFull).contains("free some space"));
+        assert!(remedy(io::ErrorKind::PermissionDenied).contains("chown 1000 '/data'"));
+        assert!(remedy(io::ErrorKind::InvalidInput).contains("ordinary disk"));
     }
 
     #[test]

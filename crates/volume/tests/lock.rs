@@ -9,13 +9,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use monolite_volume::{Level, Lock, LockError, LockInfo, Place, holder, inspect};
+use monolite_volume::{Level, Lock, LockError, Purpose, Volume, holder, inspect};
 
-fn info(command: &str) -> LockInfo {
-    LockInfo {
-        command: command.into(),
-        port: Some(8080),
-    }
+fn purpose(command: &str) -> Purpose {
+    Purpose::new(command).port(Some(8080))
 }
 
 /// Runs only when named by a parent test: holds the lock until it is killed.
@@ -23,7 +20,7 @@ fn info(command: &str) -> LockInfo {
 #[ignore = "the other process of the tests below"]
 fn child() {
     let dir = std::env::var("LOCK_DIR").unwrap();
-    let _lock = Lock::acquire(Path::new(&dir), &info("monolite run")).unwrap();
+    let _lock = Lock::acquire(Path::new(&dir), &purpose("monolite run")).unwrap();
     // A child of its own outlives it, and must not have inherited the lock.
     let mut grandchild = Command::new("sleep").arg("3").spawn().unwrap();
     println!("\nlocked");
@@ -76,12 +73,12 @@ fn the_loser_learns_who_holds_it() {
     assert_eq!(seen.pid, other.child.id());
     assert_eq!(seen.command, "monolite run");
 
-    let error = Lock::acquire(dir.path(), &info("monolite restore")).unwrap_err();
-    assert!(matches!(&error, LockError::Held { holder: Some(h), .. } if *h == seen));
+    let error = Lock::acquire(dir.path(), &purpose("monolite restore")).unwrap_err();
+    assert!(matches!(&error, LockError::Held { holder, .. } if **holder == seen));
     let wanted = format!("in use by `monolite run` (pid {}, port 8080)", seen.pid);
     assert!(error.to_string().contains(&wanted), "{error}");
 
-    let findings = inspect(&Place::new(dir.path()));
+    let findings = inspect(&Volume::new(dir.path()));
     let finding = findings.last().unwrap();
     assert_eq!((finding.name, finding.level), ("in-use", Level::Fail));
     assert!(finding.what.contains(&wanted), "{finding:?}");
@@ -96,7 +93,7 @@ fn kill_nine_releases_it() {
         other.kill();
         // At once, while the file still names the dead.
         assert_eq!(holder(dir.path()).unwrap(), None);
-        let _lock = Lock::acquire(dir.path(), &info("monolite run")).unwrap();
+        let _lock = Lock::acquire(dir.path(), &purpose("monolite run")).unwrap();
         let seen = holder(dir.path()).unwrap().unwrap();
         assert_eq!(seen.pid, std::process::id());
     }

@@ -225,3 +225,67 @@ fn held(context: &Context, answers: &[Option<Answer>]) -> BTreeMap<String, Vec<H
     }
     held
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use monolite_replica::DestinationOptions;
+
+    use super::*;
+    use crate::Settings;
+    use crate::replication::Replication;
+
+    fn context(volume: &Path, url: &str) -> Context {
+        let variable = |_: &str| Some("x".to_owned());
+        let options = DestinationOptions::default();
+        let destination = Destination::parse(url, &variable, options).unwrap();
+        let mut options = Replication::new(&Settings::default(), vec![destination], volume);
+        // One round of asking.
+        options.restore_time = Duration::ZERO;
+        Context {
+            options,
+            volume: volume.into(),
+            main: "app.db".into(),
+        }
+    }
+
+    /// Nobody listens there.
+    const AWAY: &str = "s3://bucket/shop?endpoint=http://127.0.0.1:1";
+
+    #[tokio::test]
+    async fn a_missing_database_that_a_replica_may_have_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = Record::default();
+        let found = missing(&context(dir.path(), AWAY), &mut record).await;
+        let error = found.unwrap_err().to_string();
+        assert!(
+            error.starts_with("app.db is not on the volume, and what its replica"),
+            "{error}"
+        );
+        assert!(error.ends_with("--replica none"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_missing_where_all_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("app.db"), "x").unwrap();
+        let mut record = Record::default();
+        let found = missing(&context(dir.path(), AWAY), &mut record)
+            .await
+            .unwrap();
+        assert!(found.is_empty());
+        assert!(record.here.contains("app.db"));
+        let saved = Record::load(&dir.path().join(".monolite/replica")).unwrap();
+        assert_eq!(saved, record);
+    }
+
+    #[tokio::test]
+    async fn a_new_volume_with_an_empty_replica_has_nothing_to_restore() {
+        let (dir, replica) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut context = context(dir.path(), replica.path().to_str().unwrap());
+        context.options.restore_time = Duration::from_secs(60);
+        let found = missing(&context, &mut Record::default()).await.unwrap();
+        assert!(found.is_empty());
+    }
+}

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use monolite_supervisor::{Error, Run, Service, Started};
-use monolite_volume::{Finding, Level, Lock, LockError, LockInfo, Place};
+use monolite_volume::{Finding, Level, Lock, LockError, Purpose, Volume};
 
 pub(crate) struct VolumeService {
-    pub(crate) place: Place,
+    pub(crate) volume: Volume,
     /// Checks that may fail.
     pub(crate) allow: Vec<String>,
     /// The public port, for whoever finds the volume locked.
@@ -38,13 +38,16 @@ impl Service for VolumeService {
     }
 
     async fn start(&mut self, _: &mut Run) -> Result<Started, Error> {
-        let place = self.place.clone();
-        let found = blocking("check the volume", move || monolite_volume::inspect(&place)).await?;
+        let volume = self.volume.clone();
+        let found = blocking("check the volume", move || {
+            monolite_volume::inspect(&volume)
+        })
+        .await?;
         let refused = judge(found, &self.allow);
         if !refused.is_empty() {
             return Err(Error::service("volume", NotFit(refused)));
         }
-        let (dir, port) = (self.place.dir.clone(), self.port);
+        let (dir, port) = (self.volume.dir.clone(), self.port);
         let taken = blocking("lock the volume", move || take(&dir, port)).await?;
         self.lock = Some(taken.map_err(|error| Error::service("volume", error))?);
         Ok(Started::Yes)
@@ -60,10 +63,10 @@ fn judge(found: Vec<Finding>, allow: &[String]) -> Vec<Finding> {
     let mut refused = Vec::new();
     for finding in found {
         let is_allowed = allow.iter().any(|name| name == finding.name);
-        let (check, mend, what) = (finding.name, &finding.mend, &finding.what);
+        let (check, fix, what) = (finding.name, &finding.remedy, &finding.what);
         match finding.level {
             Level::Pass => {}
-            Level::Warn => tracing::warn!(check, mend, "{what}"),
+            Level::Warn => tracing::warn!(check, fix, "{what}"),
             Level::Fail if is_allowed => tracing::warn!(check, "allowed: {what}"),
             Level::Fail => refused.push(finding),
         }
@@ -76,11 +79,8 @@ fn take(dir: &Path, port: u16) -> Result<Lock, TakeError> {
         path: dir.into(),
         source,
     })?;
-    let info = LockInfo {
-        command: "monolite run".into(),
-        port: Some(port),
-    };
-    Ok(Lock::acquire(dir, &info)?)
+    let purpose = Purpose::new("monolite run").port(Some(port));
+    Ok(Lock::acquire(dir, &purpose)?)
 }
 
 /// Work on disks does not block the supervisor's thread.
@@ -103,11 +103,11 @@ mod tests {
     fn only_failures_that_are_not_allowed_stop_the_run() {
         let found = |allow: &[&str]| {
             let dir = tempfile::tempdir().unwrap();
-            let mut place = Place::new(dir.path());
+            let mut volume = Volume::new(dir.path());
             // Nothing has so much free.
-            place.min_free_bytes = u64::MAX;
+            volume.min_free_bytes = u64::MAX;
             let allow: Vec<String> = allow.iter().map(|name| (*name).into()).collect();
-            let refused = judge(monolite_volume::inspect(&place), &allow);
+            let refused = judge(monolite_volume::inspect(&volume), &allow);
             refused
                 .iter()
                 .map(|finding| finding.name)

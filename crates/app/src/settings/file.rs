@@ -56,8 +56,8 @@ impl File {
     /// As for [`File::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let wrong = |at: usize, what: &str| {
-            let place = place(text, at);
-            Error::new(format!("{}, {place}: {what}", path.display()))
+            let position = position(text, at);
+            Error::new(format!("{}, {position}: {what}", path.display()))
         };
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
@@ -125,7 +125,7 @@ fn line_number(text: &str, at: usize) -> usize {
 }
 
 /// Which line, and which key; not the value, which may be a secret.
-fn place(text: &str, at: usize) -> String {
+fn position(text: &str, at: usize) -> String {
     let number = line_number(text, at);
     let line = text.lines().nth(number - 1).unwrap_or_default();
     let key = line.split('=').next().unwrap_or_default().trim();

@@ -212,9 +212,9 @@ fn mistakes_elsewhere_name_the_variable_or_the_flag() {
 
 #[test]
 fn every_finding_can_be_allowed_and_nothing_else() {
-    let place = monolite_volume::Place::new(std::env::temp_dir());
+    let volume = monolite_volume::Volume::new(std::env::temp_dir());
     let allow = setting("allow").unwrap();
-    for finding in monolite_volume::inspect(&place) {
+    for finding in monolite_volume::inspect(&volume) {
         assert_eq!((allow.check)(finding.name), Ok(()));
     }
     let error = (allow.check)("persistant").unwrap_err();

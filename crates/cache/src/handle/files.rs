@@ -1,276 +1,222 @@
-//! The files of a cache: opened, or made anew.
+//! The files of a cache, open; and opened again when they are damaged or when
+//! another process has replaced them.
 //!
-//! Invariants:
-//! - one process at a time opens or makes anew (a lock on `…-lock`), so that
-//!   nobody takes away what another has just made;
-//! - files are only taken away while they are the ones found damaged: who
-//!   comes second finds others at their place, and opens those;
-//! - what was never a cache is not deleted but set aside.
-//!
-//! A process that still has the old files open goes on with them until it
-//! notices that others are at their place; see `sqlite.rs`.
+//! A process that has replaced files open goes on with them until it sees, now
+//! and then, that the name belongs to another file.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use monolite_store::rusqlite::Connection;
-use monolite_store::{Combiner, Options, Store, Synchronous};
+use monolite_component::{AfterCrash, FileRules, OpenError, Opened, OwnFile, WhileInUse, file};
+use monolite_store::{Combiner, FileId, Options, Store, Synchronous};
+use tokio::sync::Mutex;
 
+use super::options::CacheOptions;
 use crate::blobs::Blobs;
+use crate::capacity::wal_bytes;
 use crate::changes::Changes;
-use crate::room::wal_bytes;
-use crate::{CacheOptions, Error, Outcome, Result, Tables, Write};
+use crate::{Error, Moment, Outcome, Result, Tables, Write};
 
-/// Why the file was made anew. What was in it is gone: it was a cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Rebuilt {
-    /// There was none.
-    Missing,
-    /// It was damaged.
-    Damaged {
-        /// How that was found out.
-        reason: String,
-    },
-    /// It was of a newer version of this program.
-    Newer {
-        /// In words.
-        reason: String,
-    },
-    /// It was something else. It was not deleted.
-    Foreign {
-        /// Where it is now.
-        set_aside: PathBuf,
-    },
-    /// Another process did it.
-    Elsewhere,
-}
+const RULES: FileRules = FileRules {
+    table_prefix: "_monolite_cache_",
+    side_files: &[Blobs::SUFFIX, Changes::SUFFIX],
+    after_crash: AfterCrash::Check,
+    while_in_use: WhileInUse::Replace,
+};
+/// After this many gets, or a sixteenth as many writes, the files' name is
+/// looked at.
+pub(crate) const NAME_CHECK_EVERY: u64 = 256;
+/// What a write counts for.
+pub(crate) const WRITE_WEIGHT: u64 = NAME_CHECK_EVERY / 16;
 
-/// Device and inode: which file it is that has the name.
-pub(crate) type Identity = (u64, u64);
-
-pub(crate) fn identity(path: &Path) -> Option<Identity> {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
+impl OpenError for Error {
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => file::is_damage(error),
+            Self::Schema(error) => file::is_schema_damage(error),
+            Self::Store(error) => file::is_store_damage(error),
+            _ => false,
+        }
+    }
 }
 
 /// One set of files, open.
 pub(crate) struct Files {
     pub(crate) store: Store,
     pub(crate) tables: Arc<Tables>,
+    /// Writes to single keys; those of concurrent callers share a transaction.
     pub(crate) writes: Combiner<Arc<Write>, Result<Outcome>>,
-    pub(crate) identity: Option<Identity>,
-    pub(crate) rebuilt: Option<Rebuilt>,
+    id: Option<FileId>,
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+/// The current files, and what opens them again.
+pub(crate) struct Shared {
+    pub(crate) own: OwnFile,
+    pub(crate) options: CacheOptions,
+    boot: String,
+    /// `None` once closed.
+    current: RwLock<Option<Arc<Files>>>,
+    /// Locked while the files are opened again.
+    reopening: Mutex<()>,
+    pub(crate) rebuilds: AtomicU64,
+    /// Gets and weighted writes so far.
+    ops: AtomicU64,
 }
 
-/// All that may be there, the database first.
-pub(crate) fn all(path: &Path) -> [PathBuf; 5] {
-    [
-        path.to_path_buf(),
-        beside(path, "-wal"),
-        beside(path, "-shm"),
-        Blobs::path(path),
-        Changes::path(path),
-    ]
-}
-
-/// Bytes on the disk.
-pub(crate) fn disk_bytes(path: &Path) -> u64 {
-    all(path)
-        .iter()
-        .filter_map(|path| std::fs::metadata(path).ok())
-        .map(|found| found.blocks() * 512)
-        .sum()
-}
-
-/// Opens the files, and makes them anew if they are missing, damaged, foreign
-/// or newer, or if they are still those of `suspect`. Blocks.
-pub(crate) fn open(
-    path: &Path,
+/// Opens the files; blocks. `suspect`: see [`OwnFile::open`].
+fn open(
+    own: &OwnFile,
     options: &CacheOptions,
-    suspect: Option<(Identity, String)>,
-) -> Result<Files> {
-    let io = |what, path: &Path, source: io::Error| {
-        if matches!(source.kind(), io::ErrorKind::StorageFull) {
-            return Error::DiskFull { path: path.into() };
-        }
-        Error::Io {
-            what,
-            path: path.into(),
-            source,
-        }
+    suspect: Option<(FileId, String)>,
+) -> Result<(Files, Opened)> {
+    let opened = own.open(suspect, || attempt(own, options))?;
+    let (store, tables) = opened.value;
+    let tables = Arc::new(tables);
+    let (writer, clock) = (Arc::clone(&tables), Arc::clone(&options.clock));
+    let writes = store.combine(move |conn, writes: &[Arc<Write>]| {
+        Ok(writer.apply(conn, writes, clock.now_ms())?)
+    });
+    let files = Files {
+        id: opened.id,
+        store,
+        tables,
+        writes,
     };
-    let lock_path = beside(path, "-lock");
-    let lock = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock_path)
-        .map_err(|source| io("open", &lock_path, source))?;
-    // Until the end of this function.
-    lock.lock()
-        .map_err(|source| io("lock", &lock_path, source))?;
-
-    let found = identity(path);
-    let mut rebuilt = None;
-    if found.is_none() {
-        // Whatever is left beside it belongs to nothing.
-        take_away(path).map_err(|source| io("remove", path, source))?;
-        rebuilt = Some(Rebuilt::Missing);
-    } else if let Some((suspect, reason)) = suspect {
-        if found == Some(suspect) {
-            take_away(path).map_err(|source| io("remove", path, source))?;
-            rebuilt = Some(Rebuilt::Damaged { reason });
-        } else {
-            rebuilt = Some(Rebuilt::Elsewhere);
-        }
-    } else if is_foreign(path) {
-        let set_aside = set_aside(path).map_err(|source| io("set aside", path, source))?;
-        rebuilt = Some(Rebuilt::Foreign { set_aside });
-    }
-    match attempt(path, options) {
-        Ok(files) => Ok(Files { rebuilt, ..files }),
-        Err(error) if error.is_corruption() => {
-            take_away(path).map_err(|source| io("remove", path, source))?;
-            let reason = error.to_string();
-            let rebuilt = match error {
-                Error::Schema(monolite_component::SchemaError::Newer { .. }) => {
-                    Rebuilt::Newer { reason }
-                }
-                _ => Rebuilt::Damaged { reason },
-            };
-            let files = attempt(path, options)?;
-            Ok(Files {
-                rebuilt: Some(rebuilt),
-                ..files
-            })
-        }
-        Err(error) => Err(error),
-    }
+    Ok((files, opened.opened))
 }
 
-fn attempt(path: &Path, options: &CacheOptions) -> Result<Files> {
+fn attempt(own: &OwnFile, options: &CacheOptions) -> Result<(Store, Tables)> {
     let bound = options.bound_bytes;
-    let store = Store::open(
-        path,
-        Options {
-            synchronous: Synchronous::Off,
-            incremental_vacuum: true,
-            foreign_keys: false,
-            journal_size_limit_bytes: wal_bytes(bound),
-            mmap_bytes: bound.min(1 << 30),
-            readers: options.readers,
-            // The writes that count are combined before they come here. Two
-            // closures in one transaction would need a savepoint, for which
-            // SQLite copies each page: a fifth of all.
-            batch_max: 1,
-            optimize_every: None,
-            ..Options::default()
-        },
-    )?;
-    let path: PathBuf = store.path().into();
-    let (boot, near) = (options.clock.boot(), options.near_bytes);
+    let mut store_options = Options::new()
+        .synchronous(Synchronous::Off)
+        .incremental_vacuum(true)
+        .foreign_keys(false)
+        .journal_size_limit_bytes(wal_bytes(bound))
+        .mmap_bytes(bound.min(1 << 30))
+        // Most writes are combined before they come here. A second closure in a
+        // transaction would need a savepoint, for which SQLite copies each page:
+        // a fifth of the cost of a write.
+        .batch_max(1)
+        .optimize_every(None);
+    if let Some(readers) = options.readers {
+        store_options = store_options.readers(readers);
+    }
+    let store = Store::open(own.path(), store_options)?;
+    let path: PathBuf = own.path().into();
+    let local_bytes = options.local_bytes;
     let tables = store.write_blocking(move |conn| {
         let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let pages = i64::try_from(wal_bytes(bound) / 8 * 5).unwrap_or(0) / page.max(512);
         conn.pragma_update(None, "wal_autocheckpoint", pages)?;
-        // What a statement or savepoint may have to take back: no files for that.
-        conn.pragma_update(None, "temp_store", 2)?;
-        let tables = Tables::attach(conn, &path, bound, near)?;
-        check_after_boot(conn, &boot)?;
-        Ok(tables)
+        Ok(Tables::attach(conn, &path, bound, local_bytes)?)
     })?;
-    let tables = Arc::new(tables);
-    let (writer, clock) = (Arc::clone(&tables), Arc::clone(&options.clock));
-    let writes = store.combine(move |conn, writes: &[Arc<Write>]| {
-        Ok(writer.apply(conn, writes, clock.wall_ms())?)
-    });
-    Ok(Files {
-        identity: identity(store.path()),
-        rebuilt: None,
-        store,
-        tables,
-        writes,
-    })
+    Ok((store, tables))
 }
 
-/// The file is not synced, so that after a crash of the machine its pages may
-/// be of different moments: once after each start it is looked at as a whole.
-fn check_after_boot(conn: &Connection, boot: &str) -> Result<()> {
-    let last: String = conn.query_row("SELECT boot FROM _monolite_cache_state", [], |row| {
-        row.get(0)
-    })?;
-    if last == boot {
-        return Ok(());
+impl Shared {
+    pub(crate) fn open(path: &std::path::Path, options: CacheOptions) -> Result<(Self, Opened)> {
+        let own = OwnFile::new(path, RULES, &*options.clock)?;
+        let (files, opened) = open(&own, &options, None)?;
+        let shared = Self {
+            own,
+            boot: options.clock.boot_id(),
+            options,
+            current: RwLock::new(Some(Arc::new(files))),
+            reopening: Mutex::default(),
+            rebuilds: AtomicU64::new(0),
+            ops: AtomicU64::new(0),
+        };
+        Ok((shared, opened))
     }
-    if !last.is_empty() {
-        let check: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if check != "ok" {
-            return Err(Error::Sqlite(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-                Some(check),
-            )));
-        }
-    }
-    conn.execute("UPDATE _monolite_cache_state SET boot = ?1", [boot])?;
-    Ok(())
-}
 
-/// True for what somebody may want to have back: a file that is no SQLite
-/// database, or one with tables of its own and none of a cache.
-fn is_foreign(path: &Path) -> bool {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let Ok(conn) = Connection::open_with_flags(path, flags) else {
-        return false;
-    };
-    let tables = conn.query_row(
-        "SELECT count(*), coalesce(sum(name LIKE '\\_monolite\\_cache\\_%' ESCAPE '\\'), 0)
-         FROM sqlite_schema",
-        [],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
-    );
-    match tables {
-        Ok((all, ours)) => all > 0 && ours == 0,
-        Err(rusqlite::Error::SqliteFailure(error, _)) => {
-            error.code == rusqlite::ErrorCode::NotADatabase
-        }
-        Err(_) => false,
+    /// The files as they are.
+    pub(crate) fn files(&self) -> Result<Arc<Files>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone().ok_or(Error::Closed)
     }
-}
 
-/// Puts what is there under another name, in the place of what was put there
-/// before.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let aside = beside(path, "-set-aside");
-    std::fs::rename(path, &aside)?;
-    for suffix in ["-wal", "-shm"] {
-        let from = beside(path, suffix);
-        if from.exists() {
-            std::fs::rename(&from, beside(&aside, suffix))?;
-        }
+    /// Takes the files out: every later call finds the cache closed.
+    pub(crate) fn take(&self) -> Option<Arc<Files>> {
+        let current = self.current.write();
+        current.unwrap_or_else(PoisonError::into_inner).take()
     }
-    take_away(path)?;
-    Ok(aside)
-}
 
-fn take_away(path: &Path) -> io::Result<()> {
-    // The database first: who dies on the way leaves files that belong to
-    // nothing, which the next one to open removes. A database without its WAL
-    // would pass for a whole one.
-    for path in &all(path) {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.options.clock.now_ms()
+    }
+
+    pub(crate) fn lease_ms(&self) -> i64 {
+        i64::try_from(self.options.lease.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn moment(&self) -> Moment<'_> {
+        Moment {
+            wall_ms: self.options.clock.now_ms(),
+            steady_ms: self.options.clock.monotonic_ms(),
+            boot: &self.boot,
         }
     }
-    Ok(())
+
+    /// The files for an operation of this weight. Now and then it looks whether
+    /// another process has replaced them, and opens the new ones.
+    pub(crate) async fn current(self: &Arc<Self>, weight: u64) -> Result<Arc<Files>> {
+        let files = self.files()?;
+        let before = self.ops.fetch_add(weight, Ordering::Relaxed);
+        if before / NAME_CHECK_EVERY != (before + weight) / NAME_CHECK_EVERY
+            && files.id.is_some()
+            && self.own.id() != files.id
+        {
+            self.reopen(&files, None).await?;
+            return self.files();
+        }
+        Ok(files)
+    }
+
+    /// Opens the files again, once for all who meet the same error; `damage`
+    /// says what is wrong with those that are open.
+    pub(crate) async fn reopen(
+        self: &Arc<Self>,
+        old: &Arc<Files>,
+        damage: Option<String>,
+    ) -> Result<()> {
+        let _only = self.reopening.lock().await;
+        if !Arc::ptr_eq(old, &self.files()?) {
+            return Ok(()); // Another task has done it.
+        }
+        let (done, answer) = tokio::sync::oneshot::channel();
+        let shared = Arc::clone(self);
+        let suspect = old.id.zip(damage);
+        // It blocks: not on the runtime.
+        std::thread::Builder::new()
+            .name("monolite-cache-reopen".into())
+            .spawn(move || {
+                let _ = done.send(open(&shared.own, &shared.options, suspect));
+            })
+            .map_err(Error::Thread)?;
+        let (opened, _) = answer.await.unwrap_or(Err(Error::Closed))?;
+        self.rebuilds.fetch_add(1, Ordering::Relaxed);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.is_some() {
+            *current = Some(Arc::new(opened));
+        }
+        Ok(())
+    }
+
+    /// The result of a read, or `empty` if the files were damaged: they are
+    /// replaced then.
+    pub(crate) async fn or_empty<T>(
+        self: &Arc<Self>,
+        files: &Arc<Files>,
+        result: Result<T>,
+        empty: T,
+    ) -> Result<T> {
+        match result {
+            Err(error) if error.is_damage() => {
+                self.reopen(files, Some(error.to_string())).await?;
+                Ok(empty)
+            }
+            other => other,
+        }
+    }
 }

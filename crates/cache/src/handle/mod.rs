@@ -1,23 +1,15 @@
-//! The async handle.
+//! The async handle, and what runs behind it.
 
-mod blocking;
 mod cache;
-mod chores;
-mod compute;
-pub(crate) mod engine;
+mod claims;
+mod engine;
 mod files;
-mod flight;
-mod janitor;
-pub(crate) mod options;
-mod shared;
+mod maintenance;
+mod options;
+mod single_flight;
 mod sqlite;
-mod sqlite_engine;
-pub(crate) mod stats;
-mod typed;
-mod wait;
+mod stats;
 
 pub use cache::Cache;
-pub use engine::{Engine, Reply};
-pub use files::Rebuilt;
 pub use options::{CacheOptions, EntryOptions};
 pub use stats::Stats;

@@ -1,4 +1,4 @@
-//! How a cache is opened, and how an entry is put in.
+//! The settings of a cache, and those of an entry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,31 +11,18 @@ use crate::Ttl;
 ///
 /// ```
 /// use monolite_cache::CacheOptions;
-/// let options = CacheOptions {
-///     bound_bytes: 512 << 20,
-///     ..CacheOptions::default()
-/// };
+/// let options = CacheOptions::new().bound_bytes(512 << 20);
 /// # let _ = options;
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct CacheOptions {
-    /// Bytes on disk, all files together; never exceeded by more than a
-    /// twentieth. Default 128 MiB, at least 8 MiB. Each process brings its
-    /// own; give all the same.
-    pub bound_bytes: u64,
-    /// For entries that bring none. Default [`Ttl::Never`]: until evicted.
-    pub ttl: Ttl,
-    /// How long others wait for a process that computes a value and gives no
-    /// sign of life. Default 10 s; it gives one every third of it.
-    pub lease: Duration,
-    /// Read-only connections. Default: one per core, at least 2, at most 8.
-    pub readers: usize,
-    /// Memory for small values that were read lately, in bytes; taken as
-    /// needed. They are answered several times faster, and never after
-    /// anybody was told of a change. Default 16 MiB; 0 turns it off.
-    pub near_bytes: usize,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) bound_bytes: u64,
+    pub(crate) ttl: Ttl,
+    pub(crate) lease: Duration,
+    pub(crate) readers: Option<usize>,
+    pub(crate) local_bytes: usize,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for CacheOptions {
@@ -44,23 +31,74 @@ impl Default for CacheOptions {
             bound_bytes: 128 << 20,
             ttl: Ttl::Never,
             lease: Duration::from_secs(10),
-            readers: monolite_store::Options::default().readers,
-            near_bytes: 16 << 20,
+            readers: None,
+            local_bytes: 16 << 20,
             clock: Arc::new(SystemClock),
         }
     }
 }
 
-/// How one entry is put in.
+impl CacheOptions {
+    /// The defaults, each named at its setter.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Most bytes on disk, all files together; never exceeded by more than 5 %.
+    /// At least [`BOUND_MIN_BYTES`](crate::BOUND_MIN_BYTES). Each process has
+    /// its own bound: give all of them the same. Default 128 MiB.
+    pub fn bound_bytes(mut self, bytes: u64) -> Self {
+        self.bound_bytes = bytes;
+        self
+    }
+
+    /// The time to live of entries that are set without one. Default
+    /// [`Ttl::Never`]: until evicted.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = ttl.into();
+        self
+    }
+
+    /// How long other processes wait for one that computes a value and was
+    /// killed. A living one renews this lease every third of it. Default 10 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Read-only connections. Default: one per core, at least 2, at most 8.
+    pub fn readers(mut self, readers: usize) -> Self {
+        self.readers = Some(readers);
+        self
+    }
+
+    /// Memory of this process for small values that were read recently, in
+    /// bytes; taken as needed. Reading them is several times faster, and never
+    /// returns a value from before an answered write. Default 16 MiB; 0 turns it
+    /// off.
+    pub fn local_bytes(mut self, bytes: usize) -> Self {
+        self.local_bytes = bytes;
+        self
+    }
+
+    /// The source of time; for tests. Default [`SystemClock`].
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+/// The settings of one entry.
 ///
 /// ```
-/// use monolite_cache::EntryOptions;
+/// use monolite_cache::{EntryOptions, Ttl};
 /// use std::time::Duration;
-/// let options = EntryOptions::new()
+/// let minute = EntryOptions::new()
 ///     .ttl(Duration::from_secs(60))
 ///     .tag("posts")
 ///     .tag("author:7");
-/// # let _ = options;
+/// let session = EntryOptions::new().ttl(Ttl::Sliding(Duration::from_secs(1800)));
+/// # let _ = (minute, session);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
@@ -70,37 +108,23 @@ pub struct EntryOptions {
 }
 
 impl EntryOptions {
-    /// What [`EntryOptions::new`] answers.
-    pub const NONE: Self = Self {
-        ttl: None,
-        tags: Vec::new(),
-    };
-
-    /// With the time to live of [`CacheOptions::ttl`], and no tags.
-    pub fn new() -> Self {
-        Self::default()
+    /// The time to live of [`CacheOptions::ttl`], and no tags.
+    pub const fn new() -> Self {
+        Self {
+            ttl: None,
+            tags: Vec::new(),
+        }
     }
 
-    /// Over so long after it was set.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(Ttl::After(ttl));
+    /// The time to live: a `Duration` from when the entry is set, or a [`Ttl`].
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = Some(ttl.into());
         self
     }
 
-    /// Over so long after it was set or read last; see [`Ttl::Sliding`].
-    pub fn sliding(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(Ttl::Sliding(ttl));
-        self
-    }
-
-    /// Kept until evicted, whatever the cache's own time to live.
-    pub fn forever(mut self) -> Self {
-        self.ttl = Some(Ttl::Never);
-        self
-    }
-
-    /// Can be deleted by this tag too. At most [`crate::TAGS_MAX`] of them, of
-    /// at most [`crate::TAG_MAX_BYTES`] bytes each.
+    /// Adds a tag that the entry can be deleted by. At most
+    /// [`TAGS_MAX`](crate::TAGS_MAX) of them, of at most
+    /// [`TAG_MAX_BYTES`](crate::TAG_MAX_BYTES) bytes each.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self

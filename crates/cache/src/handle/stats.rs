@@ -1,34 +1,34 @@
 //! What a cache did, and what it holds.
 
 /// Counts of this process since it opened the cache, and the size of the files
-/// that all share.
+/// that all processes share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Gets that found something.
+    /// Gets that found a value.
     pub hits: u64,
     /// Gets that did not.
     pub misses: u64,
-    /// Values put in.
+    /// Values set.
     pub sets: u64,
-    /// Entries that had to make room.
+    /// Entries evicted to keep the bound.
     pub evictions: u64,
-    /// Entries removed because they were over.
+    /// Entries removed because they had expired.
     pub expirations: u64,
-    /// How often a damaged file was made anew.
+    /// How often a damaged or replaced file was opened again.
     pub rebuilds: u64,
-    /// Entries in the file, some of them over.
+    /// Entries in the file, including those that have expired.
     pub entries: u64,
-    /// Bytes of the entries, with what is kept about them.
+    /// Bytes of the entries and their metadata.
     pub live_bytes: u64,
     /// Bytes that the files take on the disk.
     pub disk_bytes: u64,
-    /// What `disk_bytes` is bound by.
+    /// The bound of `disk_bytes`.
     pub bound_bytes: u64,
 }
 
 impl Stats {
-    /// The share of gets that found something, 0 to 1; 0 before the first.
+    /// The share of gets that found a value, 0 to 1; 0 before the first get.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub fn hit_rate(&self) -> f64 {
         match self.hits + self.misses {

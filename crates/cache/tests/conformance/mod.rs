@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use monolite_cache::{Cache, EntryOptions, Error, KEY_MAX_BYTES, Ttl};
+use monolite_cache::{Cache, EntryOptions, Error, Expiry, KEY_MAX_BYTES, Ttl};
 use monolite_component::ManualClock;
 
 /// An empty cache, its clock, and whatever has to live as long.
@@ -16,7 +16,7 @@ pub(crate) struct Subject {
     pub(crate) _keep: Box<dyn std::any::Any>,
 }
 
-const PLAIN: EntryOptions = EntryOptions::NONE;
+const PLAIN: EntryOptions = EntryOptions::new();
 
 fn seconds(n: u64) -> EntryOptions {
     EntryOptions::new().ttl(Duration::from_secs(n))
@@ -138,7 +138,7 @@ async fn numbers(Subject { cache, clock, .. }: Subject) {
     // It kept its first time to live.
     clock.advance(Duration::from_secs(4));
     assert_eq!(cache.increment("n", 1, &PLAIN).await.unwrap(), 1);
-    assert_eq!(cache.ttl("n").await.unwrap(), Some(None));
+    assert_eq!(cache.expiry("n").await.unwrap(), Expiry::Never);
 
     cache.set("max", &i64::MAX, &PLAIN).await.unwrap();
     let error = cache.increment("max", 1, &PLAIN).await.unwrap_err();
@@ -163,10 +163,10 @@ async fn expiry(Subject { cache, clock, .. }: Subject) {
     cache.set_bytes("a", "1", &seconds(10)).await.unwrap();
     cache.set_bytes("b", "1", &PLAIN).await.unwrap();
     clock.advance(Duration::from_secs(4));
-    let left = cache.ttl("a").await.unwrap();
-    assert_eq!(left, Some(Some(Duration::from_secs(6))));
-    assert_eq!(cache.ttl("b").await.unwrap(), Some(None));
-    assert_eq!(cache.ttl("c").await.unwrap(), None);
+    let left = cache.expiry("a").await.unwrap();
+    assert_eq!(left, Expiry::In(Duration::from_secs(6)));
+    assert_eq!(cache.expiry("b").await.unwrap(), Expiry::Never);
+    assert_eq!(cache.expiry("c").await.unwrap(), Expiry::Missing);
     clock.advance(Duration::from_millis(5_999));
     assert!(cache.get_bytes("a").await.unwrap().is_some());
     clock.advance(Duration::from_millis(1));
@@ -178,12 +178,7 @@ async fn expiry(Subject { cache, clock, .. }: Subject) {
 
     cache.set_bytes("d", "1", &seconds(10)).await.unwrap();
     clock.advance(Duration::from_secs(9));
-    assert!(
-        cache
-            .touch("d", Ttl::After(Duration::from_secs(20)))
-            .await
-            .unwrap()
-    );
+    assert!(cache.touch("d", Duration::from_secs(20)).await.unwrap());
     clock.advance(Duration::from_secs(19));
     assert!(cache.add_bytes("e", "1", &seconds(1)).await.unwrap());
     assert!(!cache.add_bytes("d", "2", &PLAIN).await.unwrap());
@@ -201,7 +196,7 @@ async fn expiry(Subject { cache, clock, .. }: Subject) {
 }
 
 async fn sliding(Subject { cache, clock, .. }: Subject) {
-    let options = EntryOptions::new().sliding(Duration::from_secs(8));
+    let options = EntryOptions::new().ttl(Ttl::Sliding(Duration::from_secs(8)));
     cache.set_bytes("a", "1", &options).await.unwrap();
     cache.set_bytes("b", "1", &options).await.unwrap();
     for _ in 0..5 {

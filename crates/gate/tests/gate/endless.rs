@@ -63,7 +63,7 @@ async fn an_upgrade_to_h2c_is_passed_as_a_plain_request() {
 }
 
 #[tokio::test]
-async fn event_streams_are_cut_at_a_restart_and_the_others_waited_for() {
+async fn a_restart_ends_event_streams_and_waits_for_other_requests() {
     let (release, _) = tokio::sync::broadcast::channel::<()>(1);
     let released = release.clone();
     let app = app(move |mut request| {

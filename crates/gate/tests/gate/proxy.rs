@@ -1,4 +1,4 @@
-//! What reaches the app, how often, and in what words.
+//! What reaches the app, how often, and with what head.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -63,7 +63,7 @@ async fn the_lane_lets_one_write_in_at_a_time_in_order_and_reads_pass_by() {
     for write in writes {
         assert!(write.await.unwrap().ends_with("written"));
     }
-    // One whose client leaves keeps its place until the app is done with it.
+    // One whose client leaves keeps its permit until the app is done with it.
     slow.write_all(b"llo").await.unwrap();
     assert_eq!(order.recv().await.unwrap(), "hello");
     drop(slow);
@@ -71,7 +71,7 @@ async fn the_lane_lets_one_write_in_at_a_time_in_order_and_reads_pass_by() {
     until("in line", || gate.stats().held_now == 1).await;
     assert!(
         order.try_recv().is_err(),
-        "entered beside the abandoned one"
+        "entered while the abandoned one is inside"
     );
     go.send(()).unwrap();
     assert_eq!(order.recv().await.unwrap(), "next");

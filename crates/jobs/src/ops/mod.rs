@@ -73,9 +73,9 @@ impl Now {
     /// Reads a clock.
     pub fn of(clock: &dyn Clock) -> Self {
         Self {
-            wall_ms: clock.wall_ms(),
-            steady_ms: clock.steady_ms(),
-            boot: clock.boot().into(),
+            wall_ms: clock.now_ms(),
+            steady_ms: clock.monotonic_ms(),
+            boot: clock.boot_id().into(),
         }
     }
 }

@@ -41,7 +41,7 @@ impl Stepped {
     }
 
     fn wall_ms(&self) -> i64 {
-        SystemClock.wall_ms() + self.offset_ms
+        SystemClock.now_ms() + self.offset_ms
     }
 
     fn workers(&self, cron: bool) -> [Process; 2] {

@@ -95,18 +95,22 @@ impl FileClock {
 }
 
 impl Clock for FileClock {
-    fn wall_ms(&self) -> i64 {
+    fn now_ms(&self) -> i64 {
         let mut bytes = [0; 8];
         File::open(&self.0).unwrap().read_exact(&mut bytes).unwrap();
-        SystemClock.wall_ms() + i64::from_le_bytes(bytes)
+        SystemClock.now_ms() + i64::from_le_bytes(bytes)
     }
 
-    fn steady_ms(&self) -> i64 {
-        SystemClock.steady_ms()
+    fn monotonic(&self) -> std::time::Duration {
+        SystemClock.monotonic()
     }
 
-    fn boot(&self) -> String {
-        SystemClock.boot()
+    fn boottime(&self) -> std::time::Duration {
+        SystemClock.boottime()
+    }
+
+    fn boot_id(&self) -> String {
+        SystemClock.boot_id()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{LONG, event, message, nothing_before_the_end, open, texts};
 
 #[tokio::test]
 async fn a_message_reaches_every_subscriber_of_its_channel_and_no_other() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut a = pubsub.subscribe("a").await.unwrap();
     let mut again = pubsub.subscribe("a").await.unwrap();
     let mut b = pubsub.subscribe("b").await.unwrap();
@@ -16,14 +16,14 @@ async fn a_message_reaches_every_subscriber_of_its_channel_and_no_other() {
         assert_eq!(message.id, id);
         assert_eq!(&*message.channel, "a");
         assert_eq!(message.payload, b"1");
-        assert!(message.published_ms > 1_700_000_000_000);
+        assert!(message.published_at.as_millisecond() > 1_700_000_000_000);
     }
     nothing_before_the_end(&pubsub, &mut b, "b").await;
 }
 
 #[tokio::test]
 async fn patterns_and_channels_together_bring_each_message_once() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut subscriber = pubsub
         .subscribe("room:1")
         .channel("news")
@@ -41,7 +41,7 @@ async fn patterns_and_channels_together_bring_each_message_once() {
 
 #[tokio::test]
 async fn many_callers_messages_come_in_one_order_everywhere() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut one = pubsub.subscribe("a").await.unwrap();
     let mut two = pubsub.subscribe_pattern("*").await.unwrap();
     let mut callers = tokio::task::JoinSet::new();
@@ -68,7 +68,7 @@ async fn many_callers_messages_come_in_one_order_everywhere() {
 
 #[tokio::test]
 async fn many_in_one_call_are_published_together_or_not_at_all() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut subscriber = pubsub.subscribe("a").await.unwrap();
     let messages = (0..100).map(|n| NewMessage::json("a", &n).unwrap());
     let ids = pubsub.publish_many(messages.collect()).await.unwrap();
@@ -85,11 +85,8 @@ async fn many_in_one_call_are_published_together_or_not_at_all() {
 
 #[tokio::test]
 async fn names_and_payloads_are_bounded() {
-    let place = crate::Place::new();
-    let pubsub = place.open(PubSubOptions {
-        max_payload_bytes: 10,
-        ..PubSubOptions::default()
-    });
+    let dir = crate::Dir::new();
+    let pubsub = dir.open(PubSubOptions::new().max_payload_bytes(10));
     let long = "x".repeat(256);
     for name in ["", "_monolite:presence:a", long.as_str()] {
         let answer = pubsub.publish(name, "x").await;
@@ -112,7 +109,7 @@ async fn names_and_payloads_are_bounded() {
 
 #[tokio::test]
 async fn a_subscriber_that_is_dropped_is_forgotten() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let first = pubsub.subscribe("a").await.unwrap();
     let mut second = pubsub.subscribe("a").pattern("b*").await.unwrap();
     assert_eq!(pubsub.subscribers(), 2);
@@ -128,7 +125,7 @@ async fn a_subscriber_that_is_dropped_is_forgotten() {
 
 #[tokio::test]
 async fn a_wait_that_is_given_up_loses_nothing() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut subscriber = pubsub.subscribe("a").await.unwrap();
     let mut got = Vec::new();
     for n in 0..200_u64 {
@@ -147,7 +144,7 @@ async fn a_wait_that_is_given_up_loses_nothing() {
 
 #[tokio::test]
 async fn a_closed_handle_says_so_to_all() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut subscriber = pubsub.subscribe("a").await.unwrap();
     let waiting = tokio::spawn(async move { subscriber.next().await });
     tokio::task::yield_now().await;
@@ -160,7 +157,7 @@ async fn a_closed_handle_says_so_to_all() {
 
 #[test]
 fn blocking_callers_need_no_runtime() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut subscriber = pubsub.subscribe("a").blocking().unwrap();
     let none = subscriber.next_blocking(std::time::Duration::from_millis(20));
     assert!(none.unwrap().is_none());

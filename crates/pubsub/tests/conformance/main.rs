@@ -1,8 +1,6 @@
 //! What every engine keeps to, seen through the handle alone. To run it on
 //! another engine, make `open` open that.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod channels;
 mod model;
 mod presence;
@@ -17,11 +15,11 @@ use monolite_pubsub::{Event, Message, MessageId, PubSub, PubSubOptions, Subscrib
 /// Liveness only: how long anything may take.
 const LONG: Duration = Duration::from_secs(20);
 
-struct Place {
+struct Dir {
     dir: tempfile::TempDir,
 }
 
-impl Place {
+impl Dir {
     fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -33,20 +31,14 @@ impl Place {
     }
 }
 
-fn open() -> (Place, PubSub) {
-    let place = Place::new();
-    let pubsub = place.open(PubSubOptions::default());
-    (place, pubsub)
+fn open() -> (Dir, PubSub) {
+    let dir = Dir::new();
+    let pubsub = dir.open(PubSubOptions::new());
+    (dir, pubsub)
 }
 
 fn keeping(messages: u64) -> PubSubOptions {
-    PubSubOptions {
-        window: Window {
-            messages,
-            ..Window::default()
-        },
-        ..PubSubOptions::default()
-    }
+    PubSubOptions::new().window(Window::new().messages(messages))
 }
 
 async fn event(subscriber: &mut Subscriber) -> Event {

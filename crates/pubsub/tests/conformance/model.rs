@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use monolite_pubsub::{Event, MessageId, NewMessage, Pattern, PubSub, Subscriber};
 use proptest::prelude::*;
 
-use crate::{Place, event, keeping};
+use crate::{Dir, event, keeping};
 
 const KEEP: u64 = 70;
 const CHANNELS: [&str; 3] = ["a", "ab", "b"];
@@ -110,8 +110,8 @@ impl Reader {
 }
 
 async fn run(steps: Vec<Step>) {
-    let place = Place::new();
-    let mut pubsub = place.open(keeping(KEEP));
+    let dir = Dir::new();
+    let mut pubsub = dir.open(keeping(KEEP));
     let mut log: Log = Vec::new();
     let mut readers: Vec<Reader> = Vec::new();
     let mut epoch = None;
@@ -164,7 +164,7 @@ async fn run(steps: Vec<Step>) {
                     .enumerate()
                     .collect();
                 pubsub.close().await;
-                pubsub = place.open(keeping(KEEP));
+                pubsub = dir.open(keeping(KEEP));
                 for (place, reader) in readers.iter_mut().enumerate() {
                     let id = positions[&place];
                     reader.after = id.seq;

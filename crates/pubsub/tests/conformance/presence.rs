@@ -5,7 +5,7 @@ use std::time::Duration;
 use monolite_pubsub::{Error, PresenceEvent, PresenceWatch, PubSub, PubSubOptions};
 use serde_json::json;
 
-use crate::{LONG, Place, open};
+use crate::{Dir, LONG, open};
 
 async fn next(watch: &mut PresenceWatch) -> PresenceEvent {
     tokio::time::timeout(LONG, watch.next())
@@ -16,12 +16,12 @@ async fn next(watch: &mut PresenceWatch) -> PresenceEvent {
 
 async fn keys(pubsub: &PubSub) -> Vec<String> {
     let members = pubsub.members("room").await.unwrap();
-    members.into_iter().map(|member| member.key).collect()
+    members.into_iter().map(|member| member.name).collect()
 }
 
 #[tokio::test]
 async fn members_come_change_and_go_and_those_who_watch_are_told() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let ann = pubsub
         .join("room", "ann", json!({"color": "red"}))
         .await
@@ -31,7 +31,7 @@ async fn members_come_change_and_go_and_those_who_watch_are_told() {
         panic!("no members first");
     };
     assert_eq!(members.len(), 1);
-    assert_eq!(members[0].key, "ann");
+    assert_eq!(members[0].name, "ann");
     assert_eq!(members[0].metas, [json!({"color": "red"})]);
 
     let mut bob = pubsub.join("room", "bob", ()).await.unwrap();
@@ -63,8 +63,8 @@ async fn members_come_change_and_go_and_those_who_watch_are_told() {
 
 #[tokio::test]
 async fn a_member_in_two_places_leaves_with_the_last() {
-    let (place, pubsub) = open();
-    let other = place.open(PubSubOptions::default());
+    let (dir, pubsub) = open();
+    let other = dir.open(PubSubOptions::new());
     let mut watch = other.watch_members("room").unwrap();
     next(&mut watch).await;
     let tab = pubsub.join("room", "ann", 1).await.unwrap();
@@ -85,13 +85,10 @@ async fn a_member_in_two_places_leaves_with_the_last() {
 
 #[tokio::test]
 async fn a_present_member_stays_beyond_its_lease_and_closing_takes_it_out() {
-    let place = Place::new();
-    let options = || PubSubOptions {
-        presence_lease: Duration::from_millis(200),
-        ..PubSubOptions::default()
-    };
-    let pubsub = place.open(options());
-    let other = place.open(options());
+    let dir = Dir::new();
+    let options = || PubSubOptions::new().presence_lease(Duration::from_millis(200));
+    let pubsub = dir.open(options());
+    let other = dir.open(options());
     let mut watch = other.watch_members("room").unwrap();
     next(&mut watch).await;
     let _ann = pubsub.join("room", "ann", ()).await.unwrap();
@@ -108,7 +105,7 @@ async fn a_present_member_stays_beyond_its_lease_and_closing_takes_it_out() {
 
 #[tokio::test]
 async fn many_join_and_leave_at_once() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut joins = tokio::task::JoinSet::new();
     for n in 0..50 {
         let pubsub = pubsub.clone();
@@ -133,7 +130,7 @@ async fn many_join_and_leave_at_once() {
 
 #[tokio::test]
 async fn what_is_said_of_a_member_is_bounded() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let answer = pubsub.join("room", "ann", "x".repeat(20_000)).await;
     assert!(matches!(answer, Err(Error::TooLarge { .. })));
     assert!(pubsub.join("", "ann", ()).await.is_err());

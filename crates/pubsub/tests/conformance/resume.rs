@@ -2,11 +2,11 @@
 
 use monolite_pubsub::{Event, MessageId, PubSubOptions};
 
-use crate::{Place, event, keeping, nothing_before_the_end, open, publish_numbers, texts};
+use crate::{Dir, event, keeping, nothing_before_the_end, open, publish_numbers, texts};
 
 #[tokio::test]
 async fn a_resume_brings_all_that_came_since_then_what_comes() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut first = pubsub.subscribe("a").await.unwrap();
     let last = publish_numbers(&pubsub, "a", 0..5).await;
     texts(&mut first, 5).await;
@@ -33,7 +33,7 @@ async fn a_resume_brings_all_that_came_since_then_what_comes() {
 
 #[tokio::test]
 async fn two_channels_are_resumed_in_the_order_of_commits() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let start = pubsub.publish("a", "start").await.unwrap();
     for n in 0..1500 {
         let channel = if n % 3 == 0 { "a" } else { "b" };
@@ -51,7 +51,7 @@ async fn two_channels_are_resumed_in_the_order_of_commits() {
 
 #[tokio::test]
 async fn resuming_while_others_publish_leaves_no_gap_and_doubles_nothing() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let start = pubsub.publish("a", "start").await.unwrap();
     let publisher = tokio::spawn({
         let pubsub = pubsub.clone();
@@ -75,8 +75,8 @@ async fn resuming_while_others_publish_leaves_no_gap_and_doubles_nothing() {
 
 #[tokio::test]
 async fn what_was_pruned_is_announced_as_a_gap() {
-    let place = Place::new();
-    let pubsub = place.open(keeping(100));
+    let dir = Dir::new();
+    let pubsub = dir.open(keeping(100));
     let early = pubsub.publish("a", "early").await.unwrap();
     publish_numbers(&pubsub, "a", 0..1000).await;
     let bounds = pubsub.bounds().await.unwrap();
@@ -103,7 +103,7 @@ async fn what_was_pruned_is_announced_as_a_gap() {
 
 #[tokio::test]
 async fn an_id_of_another_file_or_of_the_future_is_a_gap() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let id = publish_numbers(&pubsub, "a", 0..3).await;
     let foreign = MessageId {
         epoch: id.epoch ^ 1,
@@ -122,12 +122,12 @@ async fn an_id_of_another_file_or_of_the_future_is_a_gap() {
 
 #[tokio::test]
 async fn a_restart_leaves_no_gap() {
-    let place = Place::new();
-    let pubsub = place.open(PubSubOptions::default());
+    let dir = Dir::new();
+    let pubsub = dir.open(PubSubOptions::new());
     let last = publish_numbers(&pubsub, "a", 0..3).await;
     publish_numbers(&pubsub, "a", 3..5).await;
     pubsub.close().await;
-    let pubsub = place.open(PubSubOptions::default());
+    let pubsub = dir.open(PubSubOptions::new());
     let token: MessageId = last.to_string().parse().unwrap();
     let mut subscriber = pubsub.subscribe("a").from(token).await.unwrap();
     assert_eq!(texts(&mut subscriber, 2).await, ["3", "4"]);
@@ -136,8 +136,8 @@ async fn a_restart_leaves_no_gap() {
 
 #[tokio::test]
 async fn the_position_of_a_quiet_channel_goes_on_with_the_file() {
-    let place = Place::new();
-    let pubsub = place.open(keeping(100));
+    let dir = Dir::new();
+    let pubsub = dir.open(keeping(100));
     let mut quiet = pubsub.subscribe("quiet").await.unwrap();
     pubsub.publish("quiet", "hello").await.unwrap();
     texts(&mut quiet, 1).await;

@@ -2,11 +2,11 @@
 
 use monolite_pubsub::Event;
 
-use crate::{Place, event, keeping, nothing_before_the_end, open, publish_numbers, texts};
+use crate::{Dir, event, keeping, nothing_before_the_end, open, publish_numbers, texts};
 
 #[tokio::test]
 async fn a_slow_subscriber_is_told_once_and_loses_nothing_the_window_holds() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut slow = pubsub.subscribe("a").queue(10, 1 << 20).await.unwrap();
     let mut quick = pubsub.subscribe("a").await.unwrap();
     // Live, so that its queue is what messages go to.
@@ -39,7 +39,7 @@ async fn a_slow_subscriber_is_told_once_and_loses_nothing_the_window_holds() {
 
 #[tokio::test]
 async fn the_bytes_that_wait_are_bounded_too() {
-    let (_place, pubsub) = open();
+    let (_dir, pubsub) = open();
     let mut slow = pubsub.subscribe("a").queue(1000, 10_000).await.unwrap();
     let mut quick = pubsub.subscribe("a").await.unwrap();
     nothing_before_the_end(&pubsub, &mut slow, "a").await;
@@ -63,8 +63,8 @@ async fn the_bytes_that_wait_are_bounded_too() {
 
 #[tokio::test]
 async fn who_is_slower_than_the_window_is_told_what_is_lost() {
-    let place = Place::new();
-    let pubsub = place.open(keeping(100));
+    let dir = Dir::new();
+    let pubsub = dir.open(keeping(100));
     let mut slow = pubsub.subscribe("a").queue(10, 1 << 20).await.unwrap();
     let mut quick = pubsub.subscribe("a").await.unwrap();
     nothing_before_the_end(&pubsub, &mut slow, "a").await;

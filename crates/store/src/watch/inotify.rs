@@ -1,14 +1,27 @@
-//! Follows the `-wal` file through inotify.
+//! Waits for writes to the `-wal` file with inotify.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use monolite_sqlite_format::wal_path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 
-use super::{AT_MOST_EVERY, FIRST_RECHECK, GIVE_UP, POLL, SYNC_TIME, Stop, Version};
+use super::stop::Stop;
+use super::version::Version;
+
+/// First pause before the version is read again after an event.
+const FIRST_RECHECK: Duration = Duration::from_micros(20);
+/// Most disks sync a commit in this time.
+const SYNC_TIME: Duration = Duration::from_millis(100);
+/// A commit whose sync takes longer than this may be noticed only at the next one.
+const SYNC_TIME_MAX: Duration = Duration::from_secs(30);
+/// Least time between two wake-ups while commits follow each other.
+const WAKE_EVERY: Duration = Duration::from_micros(500);
+/// Pause before the WAL is looked for again after it was deleted.
+const REWATCH_EVERY: Duration = Duration::from_millis(5);
 
 pub(super) struct Events {
     inotify: OwnedFd,
@@ -17,7 +30,7 @@ pub(super) struct Events {
 
 enum Event {
     Written,
-    /// The watched file is gone: watch its successor.
+    /// The watched file is gone: watch the next one.
     Gone,
     Stop,
     Timeout,
@@ -25,13 +38,11 @@ enum Event {
 
 impl Events {
     pub(super) fn new(database: &Path) -> rustix::io::Result<Self> {
-        let mut wal = database.as_os_str().to_owned();
-        wal.push("-wal");
         let inotify =
             inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let events = Self {
             inotify,
-            wal: wal.into(),
+            wal: wal_path(database),
         };
         events.watch()?;
         Ok(events)
@@ -55,8 +66,8 @@ impl Events {
             Ok(0) => return Event::Timeout,
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => {
-                // Cannot happen with two good descriptors; never spin.
-                std::thread::sleep(POLL);
+                // Not possible with two open descriptors; never spin.
+                std::thread::sleep(REWATCH_EVERY);
                 return Event::Written;
             }
         }
@@ -88,13 +99,13 @@ impl Events {
 
 pub(super) fn follow(events: &Events, version: &mut Version, stop: &Stop, raise: impl Fn()) {
     let mut raised: Option<Instant> = None;
-    // While a write was seen whose commit was not: when, and the next wait.
-    // At first: one may have been made before the watch was.
+    // A write was seen and its commit was not: since when, and the next pause.
+    // Also at first: a write may have come before the watch.
     let mut pending = Some((Instant::now(), FIRST_RECHECK));
     let mut unwatched = false;
     loop {
         let timeout = match (unwatched, pending) {
-            (true, _) => Some(POLL),
+            (true, _) => Some(REWATCH_EVERY),
             (false, Some((_, wait))) => Some(wait),
             (false, None) => None,
         };
@@ -106,31 +117,31 @@ pub(super) fn follow(events: &Events, version: &mut Version, stop: &Stop, raise:
         }
         if unwatched {
             unwatched = events.watch().is_err();
-            // What was written before the new watch made no event.
+            // Writes before the new watch made no event.
             pending = Some((Instant::now(), FIRST_RECHECK));
         }
         if let Some(since) = raised.map(|at| at.elapsed())
-            && since < AT_MOST_EVERY
-            && stop.wait(AT_MOST_EVERY - since)
+            && since < WAKE_EVERY
+            && stop.wait(WAKE_EVERY - since)
         {
             return;
         }
         if version.moved() {
             raise();
             raised = Some(Instant::now());
-            // A write may have followed the commit just seen; look again.
+            // A write may have followed the commit; look again.
             pending = Some((Instant::now(), FIRST_RECHECK));
         } else if let Some((since, wait)) = pending {
             let passed = since.elapsed();
-            pending = (passed < GIVE_UP).then_some((since, next_wait(wait, passed)));
+            pending = (passed < SYNC_TIME_MAX).then_some((since, next_wait(wait, passed)));
         }
     }
 }
 
-/// The pause before the version is asked for again, `passed` after the write.
+/// The next pause before the version is read again, `passed` after the write.
 fn next_wait(wait: Duration, passed: Duration) -> Duration {
     if passed < SYNC_TIME {
-        (wait * 2).min(AT_MOST_EVERY)
+        (wait * 2).min(WAKE_EVERY)
     } else {
         wait * 2
     }
