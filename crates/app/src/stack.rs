@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn the_app_gets_no_key_of_the_replicas() {
         let dir = tempfile::tempdir().unwrap();
-        let variables = [("HOME", "/home"), ("MONOLITE_REPLICA_KEY", "hunter2")];
+        let key = "0f".repeat(32);
+        let variables = [("HOME", "/home"), ("MONOLITE_REPLICA_KEY", &*key)];
         let mut stack = Stack::new(&settings(dir.path()), launch(&variables)).unwrap();
         stack.add_variable("MORE", "more");
         let expected = [("HOME", "/home"), ("MORE", "more")];

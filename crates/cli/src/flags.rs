@@ -86,7 +86,7 @@ impl<T: Takes> FromArgMatches for Flags<T> {
 
 fn argument(setting: &'static Setting, help: Option<&'static str>) -> Arg {
     let mut argument = Arg::new(setting.key)
-        .long(setting.flag.unwrap_or(setting.key).replace('_', "-"))
+        .long(setting.name().trim_start_matches('-').to_owned())
         .value_name(setting.value)
         .help(help_text(setting, help));
     argument = match setting.group {

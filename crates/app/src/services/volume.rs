@@ -114,11 +114,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert!(
-            found(&["persistent"]).contains(&"space"),
+            found(&["persistent"]).contains(&"free-space"),
             "{:?}",
             found(&[])
         );
-        assert!(!found(&["persistent", "space"]).contains(&"space"));
+        assert!(!found(&["persistent", "free-space"]).contains(&"free-space"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::value::Kind;
 pub struct Setting {
     /// The key in `monolite.toml`.
     pub key: &'static str,
-    /// The flag without its dashes: the key with `-` for `_`, with few exceptions.
+    /// The name of the flag, with `_` for `-`: the key, with few exceptions.
     pub flag: Option<&'static str>,
     /// How its value is written.
     pub kind: Kind,
@@ -73,7 +73,7 @@ impl Setting {
     /// The flag with its dashes, or the key where there is none.
     pub fn name(&self) -> String {
         match self.flag {
-            Some(flag) => format!("--{flag}"),
+            Some(flag) => format!("--{}", flag.replace('_', "-")),
             None => self.key.into(),
         }
     }
