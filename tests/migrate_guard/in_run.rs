@@ -149,7 +149,7 @@ fn a_run_that_was_killed_is_put_back_by_the_next_with_or_without_a_command() {
         run.line("app healthy");
         has(
             &run.output(),
-            &["a migration was interrupted: the databases were put back"],
+            &["was interrupted; put back as it was before: app.sqlite3"],
         );
         let answer = Browser::new(port).get("/").unwrap();
         assert_eq!(answer.body, "3");

@@ -174,7 +174,7 @@ impl Guarded {
             self.forget(rollback)?;
             if is_stopped {
                 let databases = rollback.databases.join(", ");
-                tracing::warn!(databases, "restored as it was before the migration");
+                tracing::warn!(databases, "put back as it was before the migration");
             }
         }
         if is_stopped {
