@@ -265,19 +265,19 @@ fn what_leaves_the_process_group_is_stopped_too() {
 }
 
 #[test]
-fn a_keeper_that_is_killed_is_replaced() {
+fn a_watchdog_that_is_killed_is_replaced() {
     let (dir, port) = (disk_dir(), free_port());
     let run = python(dir.path(), port, &[], &[]);
     let app = field(&run.line("app started"), "pid").to_owned();
     run.line("app healthy");
     let children = format!("/proc/{0}/task/{0}/children", run.pid());
     let children = std::fs::read_to_string(children).expect("the kernel tells");
-    let keeper = children
+    let watchdog = children
         .split_whitespace()
         .find(|pid| *pid != app)
-        .expect("a keeper");
+        .expect("a watchdog");
     let killed = std::process::Command::new("kill")
-        .args(["-9", keeper])
+        .args(["-9", watchdog])
         .status();
     assert!(killed.expect("kill").success());
     run.line("another was started");

@@ -74,6 +74,12 @@ impl Machine {
         assert_eq!(answer.status, 303, "{}", answer.body);
     }
 
+    /// The health page.
+    fn health(&self) -> String {
+        let answer = Browser::new(self.port).get("/_monolite/health");
+        answer.expect("an answer").body
+    }
+
     fn said(&self) -> Vec<String> {
         let conn = Connection::open(self.database()).expect("the database");
         let sql = "SELECT body FROM comment WHERE name = 'Ada' ORDER BY id";
@@ -210,6 +216,11 @@ fn a_replica_that_is_away_keeps_no_app_from_starting() {
     let run = machine.run(&[], |_| {});
     run.line("app healthy");
     machine.say("not replicated yet");
+    assert!(
+        machine.health().contains("\"replica\":\"none\""),
+        "{}",
+        machine.health()
+    );
     let output = end(run);
     assert!(!output.contains("replica"), "{output}");
     assert!(!machine.path("data/.monolite/replica").exists());
@@ -219,7 +230,18 @@ fn a_replica_that_is_away_keeps_no_app_from_starting() {
     run.line("cannot ask a replica what it holds; nothing is missing");
     run.line("app healthy");
     machine.say("while it is away");
+    // People and machines can see that the replica holds nothing.
+    run.line("NOTHING is stored in the replica yet, trying again");
+    let health = machine.health();
+    assert!(health.contains("\"status\":\"degraded\""), "{health}");
+    assert!(
+        health.contains("replica: nothing is stored yet of app.sqlite3 in s3://"),
+        "{health}"
+    );
     server.up();
+    wait_until("it is stored", || {
+        machine.health().contains("\"status\":\"ok\"")
+    });
     assert!(end(run).contains("all commits are stored"));
     drop(machine);
 
@@ -338,7 +360,7 @@ fn a_database_that_goes_while_its_replica_is_away_comes_back_whole() {
         let file = machine.path(&format!("data/app.sqlite3{suffix}"));
         std::fs::remove_file(file).expect("deleted");
     }
-    run.line("cannot restore it, trying on; requests wait");
+    run.line("cannot restore it, trying again; requests wait");
     assert!(!machine.database().exists());
     server.up();
     run.nth_line("app healthy", 2);
@@ -356,12 +378,12 @@ fn a_stop_is_a_stop_also_while_a_database_cannot_be_restored() {
     wait_until("it is stored", || snapshots(&server) > 0);
     server.down();
     std::fs::remove_file(machine.database()).expect("deleted");
-    run.line("cannot restore it, trying on; requests wait");
+    run.line("cannot restore it, trying again; requests wait");
     run.signal(Signal::TERM);
     let (status, output) = run.end();
     assert_eq!(status.code(), Some(0), "{output}");
     assert!(
-        output.contains("stopped before all databases were there"),
+        output.contains("stopped before the app could be started"),
         "{output}"
     );
     assert!(!machine.database().exists());

@@ -412,7 +412,7 @@ fn what_is_wrong_with_a_bucket_is_one_line_without_a_secret() {
         (
             &[("MONOLITE_SYNC_INTERVAL", "1ms")],
             2,
-            &["sync_interval", "50ms"],
+            &["MONOLITE_SYNC_INTERVAL", "50ms"],
         ),
     ] {
         run(once, variables).is_refused(code, words);

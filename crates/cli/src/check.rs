@@ -1,38 +1,23 @@
 //! `monolite check`: is this volume fit for production?
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use monolite_volume::{Finding, Level};
 use serde::Serialize;
 
-use crate::settings::Settings;
-use crate::{Failure, report, surroundings};
+use crate::flags::{self, Flags};
+use crate::{Failure, replication, report};
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  monolite check --data /data\n\nExit code: 0 fit, 3 not fit.")]
 pub(crate) struct Arguments {
-    /// The data directory [default: $LITESTACK_DATA_PATH, else /data, else ./data]
-    #[arg(long, env = "MONOLITE_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// Do not fail because of the check of this name (repeat, or separate with commas)
-    #[arg(
-        long,
-        env = "MONOLITE_ALLOW",
-        value_name = "CHECK",
-        value_delimiter = ','
-    )]
-    allow: Vec<String>,
+    #[command(flatten)]
+    flags: Flags<flags::Check>,
 
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-
-    /// Read this file instead of ./monolite.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -43,16 +28,8 @@ struct Report<'f> {
 }
 
 pub(crate) fn check(arguments: &Arguments) -> Result<(), Failure> {
-    let flags = Settings {
-        data: arguments.data.clone(),
-        allow: arguments.allow.clone(),
-        ..Settings::default()
-    };
-    let (settings, _) = flags
-        .with_file(arguments.config.as_deref())
-        .map_err(Failure::Usage)?;
-    settings.check_allowed().map_err(Failure::Usage)?;
-    let place = surroundings::place(&settings);
+    let settings = arguments.flags.settings()?;
+    let place = replication::place(&settings);
     let findings = monolite_volume::inspect(&place);
     let fit = findings.iter().all(|finding| {
         finding.level != Level::Fail || settings.allow.iter().any(|name| name == finding.name)
@@ -81,7 +58,7 @@ fn print(report: &Report<'_>, json: bool) -> std::io::Result<()> {
     let verdict = if report.fit {
         "fit for production"
     } else {
-        "not fit for production: mend what failed, or accept it with --allow NAME"
+        "not fit for production: repair what failed, or accept it with --allow NAME"
     };
     writeln!(out, "{verdict}")
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use monolite_app::Settings;
+use monolite_app::settings::LogFormat;
 
-use crate::run::{config, replicated, serve, this_program};
-use crate::settings::{Following, LogFormat, Settings};
-use crate::{Failure, surroundings};
+use crate::flags::environment;
+use crate::run::{serve, stack, this_program};
+use crate::{Failure, replication};
 
-/// Tells the app where its replica is.
+/// The variable in which the app gets the path of its replica.
 const REPLICA: &str = "MONOLITE_DEMO_REPLICA";
-/// There is nothing between the two but a disk.
+/// Between a commit and its copy on the same disk.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
@@ -27,14 +29,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "IP", default_value_t = Ipv4Addr::LOCALHOST.into())]
     bind: std::net::IpAddr,
 
-    /// Keep the data in this directory, and its replica beside, in DIR-replica [default: temporary
+    /// Keep the data in this directory, and its replica in DIR-replica [default: temporary
     /// ones, removed at the end]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
     /// Monolite's own log lines, on standard error
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log: LogFormat,
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    log: String,
 }
 
 pub(crate) fn demo(arguments: Arguments) -> Result<(), Failure> {
@@ -47,42 +49,40 @@ pub(crate) fn demo(arguments: Arguments) -> Result<(), Failure> {
                 .context("cannot make a temporary directory")?,
         ),
     };
-    let mut settings = Settings {
-        port: Some(arguments.port),
-        bind: Some(arguments.bind),
-        health_path: Some("/up".into()),
-        log: Some(arguments.log),
-        data: arguments.data,
-        following: Following {
-            sync_interval: Some(SYNC_INTERVAL),
-            ..Following::default()
-        },
-        ..Settings::default()
-    };
+    let mut settings = Settings::default();
+    settings.port = Some(arguments.port);
+    settings.bind = Some(arguments.bind);
+    settings.health_path = Some("/up".into());
+    settings.data = arguments.data;
+    settings.sync_interval = SYNC_INTERVAL;
     if let Some(dir) = &temporary {
         settings.data = Some(dir.path().join("data"));
         // It is meant to be lost.
         settings.allow = vec!["persistent".into()];
     }
+    let replica = replica(&replication::place(&settings).dir);
+    settings.replica = vec![replica.display().to_string()];
     let command = vec![this_program()?.into(), "demo-app".into()];
-    let mut config = config(&settings, command, Ipv4Addr::LOCALHOST)?;
-    let replica = replica(&config.place.dir);
-    settings.replicas.replica = vec![replica.display().to_string()];
-    config.replication = replicated::replication(&settings, &config.place.dir)?;
-    // The app shows where it is, and has a button to need it.
-    let told = (REPLICA.into(), replica.clone().into());
-    config.environment.push(told);
-    let shown = match config.listen {
+    let mut stack = stack(&settings, command, Ipv4Addr::LOCALHOST)?;
+    // The app shows where its replica is, and has a button that needs it.
+    stack.add_variable(REPLICA, &replica);
+    let shown = match stack.listen() {
         address if address.ip().is_unspecified() => {
             SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
         }
         address => address,
     };
     println!("A live blog on one SQLite file: http://{shown}");
-    println!("Its data: {}", config.place.dir.display());
+    println!("Its data: {}", stack.data().display());
     println!("Its replica: {}", replica.display());
     println!("Ctrl-C ends it.");
-    let result = serve(config, &settings);
+    let result = serve(
+        stack,
+        match arguments.log.as_str() {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        },
+    );
     if let Some(dir) = temporary {
         dir.close()
             .context("cannot remove the temporary directory")?;
@@ -90,7 +90,7 @@ pub(crate) fn demo(arguments: Arguments) -> Result<(), Failure> {
     result
 }
 
-/// Beside the data: what is lost with it is no replica.
+/// In the same directory as the data, which may be removed alone.
 fn replica(data: &Path) -> PathBuf {
     // Without a slash at the end.
     let mut name = data.components().collect::<PathBuf>().into_os_string();
@@ -98,20 +98,19 @@ fn replica(data: &Path) -> PathBuf {
     name.into()
 }
 
-/// The app itself, told its port and directory as any app is.
+/// The app itself; it gets its port and directory as any app does.
 pub(crate) fn app() -> Result<(), Failure> {
-    let settings = Settings {
-        data: std::env::var_os("MONOLITE_DATA").map(PathBuf::from),
-        ..Settings::default()
-    };
-    let address = surroundings::listen(&settings, Ipv4Addr::LOCALHOST)?;
-    let data = surroundings::place(&settings).dir;
+    let environment = environment();
+    let mut settings = Settings::default();
+    settings.data = environment.get("MONOLITE_DATA").map(PathBuf::from);
+    let address = monolite_app::listen(&settings, &environment, Ipv4Addr::LOCALHOST)?;
+    let data = replication::place(&settings).dir;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let mut config = monolite_demo::Config::new(data);
-        config.replica = std::env::var_os(REPLICA).map(PathBuf::from);
+        config.replica = environment.get(REPLICA).map(PathBuf::from);
         let app = monolite_demo::app(config).await?;
         let listener = tokio::net::TcpListener::bind(address).await?;
         let mut terminate =

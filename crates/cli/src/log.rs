@@ -8,9 +8,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
+use monolite_app::settings::LogFormat;
 use tracing_subscriber::filter::LevelFilter;
-
-use crate::settings::LogFormat;
 
 /// Begins to log. `MONOLITE_LOG_LEVEL` may be error, warn, info, debug, trace.
 pub(crate) fn start(format: LogFormat) -> anyhow::Result<()> {
@@ -64,7 +63,7 @@ impl Write for Stderr {
     }
 }
 
-/// Says something at the end of a run, and waits a little until it is said.
+/// Writes `text` at the end of a run, and waits a little until it is written.
 pub(crate) fn last_words(text: &str) {
     let _ = Stderr.write(text.as_bytes());
     let (done, written) = mpsc::sync_channel(1);

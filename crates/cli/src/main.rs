@@ -10,22 +10,21 @@ mod bar;
 mod check;
 mod demo;
 mod descriptors;
-mod heartbeat;
+mod flags;
 mod human;
 mod log;
 mod migrate;
-mod moment;
 mod print;
 mod replicate;
 mod replication;
 mod report;
 mod restore;
 mod run;
-mod settings;
+mod selection;
 mod snapshots;
-mod subject;
-mod surroundings;
+mod store_once;
 mod task;
+mod timestamp;
 mod verify;
 
 use std::process::ExitCode;
@@ -46,7 +45,7 @@ enum Verb {
     Demo(demo::Arguments),
     /// Run an app for real users: check the volume, migrate, start, serve.
     Run(Box<run::Arguments>),
-    /// Is this volume fit for production? Each finding with its mend.
+    /// Is this volume fit for production? Each finding with its remedy.
     Check(check::Arguments),
     /// Store every commit of a volume elsewhere, for as long as it runs.
     Replicate(Box<replicate::Arguments>),
@@ -60,9 +59,9 @@ enum Verb {
     Migrate(Box<migrate::Arguments>),
     /// Prove that a replica can be restored, before it has to be.
     Verify(Box<verify::Arguments>),
-    /// Kills the app should monolite itself be killed.
+    /// Kills the app if monolite itself is killed.
     #[command(hide = true)]
-    Keeper,
+    Watchdog,
     /// The bundled app alone, as `run` starts it.
     #[command(hide = true)]
     DemoApp,
@@ -96,7 +95,9 @@ fn main() -> ExitCode {
         Verb::Snapshots(arguments) => snapshots::snapshots(*arguments),
         Verb::Migrate(arguments) => migrate::migrate(*arguments),
         Verb::Verify(arguments) => verify::verify(*arguments),
-        Verb::Keeper => monolite_supervisor::keep(std::io::stdin().lock()).map_err(Into::into),
+        Verb::Watchdog => {
+            monolite_supervisor::watch_parent(std::io::stdin().lock()).map_err(Into::into)
+        }
         Verb::DemoApp => demo::app(),
     };
     match result {
@@ -108,6 +109,6 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
-    log::last_words(&format!("monolite: {}\n", print::said(error)));
+    log::last_words(&format!("monolite: {}\n", print::with_causes(error)));
     ExitCode::from(code)
 }

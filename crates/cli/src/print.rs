@@ -29,7 +29,7 @@ pub(crate) fn in_colour(out: &impl IsTerminal) -> bool {
     out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Says all errors, the last one as the verb's own; none is success.
+/// Prints all errors, the last one as the verb's own; none is success.
 pub(crate) fn failures(mut errors: Vec<anyhow::Error>) -> Result<(), Failure> {
     let Some(last) = errors.pop() else {
         return Ok(());
@@ -42,11 +42,11 @@ pub(crate) fn failures(mut errors: Vec<anyhow::Error>) -> Result<(), Failure> {
 
 /// What does not end the verb, on standard error.
 pub(crate) fn warning(error: &anyhow::Error) {
-    eprintln!("monolite: {}", said(error));
+    eprintln!("monolite: {}", with_causes(error));
 }
 
 /// An error with its causes, each that is not in the words before it.
-pub(crate) fn said(error: &anyhow::Error) -> String {
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
@@ -62,10 +62,10 @@ mod tests {
     use anyhow::anyhow;
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn nothing_is_repeated() {
         let error = anyhow!("disk full").context("cannot write x: disk full");
-        assert_eq!(super::said(&error), "cannot write x: disk full");
+        assert_eq!(super::with_causes(&error), "cannot write x: disk full");
         let error = anyhow!("disk full").context("cannot write x");
-        assert_eq!(super::said(&error), "cannot write x: disk full");
+        assert_eq!(super::with_causes(&error), "cannot write x: disk full");
     }
 }

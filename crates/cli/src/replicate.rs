@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use monolite_app::replication::{Heartbeat, watch};
 use monolite_replica::{Destination, Find, FollowOptions, Follower, Status};
 use serde::Serialize;
 
 use crate::bar::Bar;
-use crate::heartbeat::Heartbeat;
-use crate::replication::{self, once, report};
-use crate::settings::{Following, LogFormat, Settings};
-use crate::subject::Where;
-use crate::{Failure, descriptors, human, log, moment, print, task};
+use crate::flags::{self, Flags};
+use crate::{Failure, descriptors, human, log, print, replication, store_once, task, timestamp};
 
 #[derive(Args)]
 #[command(
@@ -26,9 +24,6 @@ use crate::{Failure, descriptors, human, log, moment, print, task};
         Exit code: 0 everything is stored, 1 not everything, 2 wrong usage."
 )]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    place: Where,
-
     /// Store everything that is committed now, and exit
     #[arg(long)]
     once: bool,
@@ -37,32 +32,22 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "once")]
     json: bool,
 
-    /// Log lines, on standard error [default: text]
-    #[arg(long, env = "MONOLITE_LOG", value_name = "FORMAT")]
-    log: Option<LogFormat>,
-
     #[command(flatten)]
-    following: Following,
+    flags: Flags<flags::Replicate>,
 }
 
-/// For the last sync, unless told.
-pub(crate) const LAST_SYNC: Duration = Duration::from_secs(10);
-/// To write down what is known for the next time, and to give the lease back.
-const WAY_OUT: Duration = Duration::from_secs(5);
+/// Longest time to write down what the next run needs, and to give the lease back.
+const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
-    let settings = arguments.place.settings_over(Settings {
-        following: arguments.following,
-        log: arguments.log,
-        ..Settings::default()
-    })?;
-    let destinations = replication::required(&settings.replicas)?;
+    let settings = arguments.flags.settings()?;
+    let destinations = replication::required(&settings)?;
     let volume = replication::volume(&settings)?;
     let _lock = replication::lock(&volume, "replicate")?;
     let start = Start {
-        state: replication::state(&volume),
-        find: replication::find(&volume, &settings.following),
-        options: replication::follow_options(&settings.following),
+        state: monolite_app::state(&volume),
+        find: monolite_app::find(&volume, &settings.replica_exclude),
+        options: monolite_app::follow_options(&settings),
         volume,
         destinations,
     };
@@ -70,10 +55,10 @@ pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
     if arguments.once {
         return task::block_on(start.once(arguments.json));
     }
-    log::start(settings.log.unwrap_or_default()).map_err(Failure::Usage)?;
-    let heartbeat = settings.following.heartbeat_url.as_deref();
-    let heartbeat = heartbeat.map(Heartbeat::new).transpose()?;
-    let limit = settings.following.sync_timeout.unwrap_or(LAST_SYNC);
+    log::start(settings.log).map_err(Failure::Usage)?;
+    let heartbeat = settings.heartbeat_url.as_deref().map(Heartbeat::new);
+    let heartbeat = heartbeat.transpose().map_err(|error| anyhow!(error))?;
+    let limit = settings.sync_timeout;
     let runtime = task::runtime()?;
     let result = runtime.block_on(start.follow(heartbeat, limit));
     runtime.shutdown_background();
@@ -112,7 +97,7 @@ impl Start {
         };
         let signal = tokio::select! {
             signal = stop => signal,
-            () = report::watch(&follower) => return Ok(()),
+            () = watch(&follower) => return Ok(()),
             () = beat => return Ok(()),
         };
         let again = task::asked_to_stop()?;
@@ -145,15 +130,15 @@ impl Start {
         for destination in &self.destinations {
             let (to, encrypted) = (destination.name(), destination.is_sealed());
             tracing::info!(%volume, to, encrypted, databases = found, "replication begins");
-            if replication::is_beside(destination, &self.volume) {
+            if monolite_app::is_on_disk_of(destination, &self.volume) {
                 tracing::warn!(
                     to,
-                    "this folder is on the volume's own disk, and lost with it"
+                    "this folder is on the volume's own disk, and is lost with it"
                 );
             }
         }
         if found == 0 {
-            tracing::warn!(%volume, "no database there yet: it is replicated once it is");
+            tracing::warn!(%volume, "there is no database yet; each is replicated as soon as it exists");
         }
     }
 
@@ -162,7 +147,7 @@ impl Start {
         bar.say("asking the replica");
         let (mut reached, mut failed) = (Vec::new(), Vec::new());
         for destination in &self.destinations {
-            // What cannot work is better said now than tried for a minute.
+            // What cannot work fails now, and is not tried for a minute.
             match destination.databases().await {
                 Ok(_) => reached.push(destination.clone()),
                 Err(error) => failed.push(error.into()),
@@ -181,12 +166,12 @@ impl Start {
                 },
             };
             let follower = start.follower()?;
-            if let Err(errors) = once::sync(&follower, bar).await {
+            if let Err(errors) = store_once::sync(&follower, bar).await {
                 failed.extend(errors);
             }
             status = follower.status();
             // All is stored, or it cannot be.
-            let _ = follower.stop(WAY_OUT).await;
+            let _ = follower.stop(RELEASE_TIME_MAX).await;
         }
         Ok(Stored { status, failed })
     }
@@ -264,7 +249,7 @@ fn line(status: &Status) -> Line<'_> {
         destination: &status.destination,
         stored: status.failure.is_none(),
         txid: status.txid.to_string(),
-        timestamp: status.stored_ms.map(moment::show),
+        timestamp: status.stored_ms.map(timestamp::show),
         sent_bytes: status.sent_bytes,
         sent_files: status.sent_files,
         error: status.error(),

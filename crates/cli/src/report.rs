@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use monolite_volume::{Finding, Level};
 
-/// Writes findings, one line each, with why and mend below those not passed.
+/// Writes findings, one line each, with the reason and what to do below those that did not pass.
 pub(crate) fn findings(found: &[Finding], colour: bool, mut to: impl Write) -> io::Result<()> {
     for finding in found {
         let (mark, paint) = match finding.level {
@@ -24,7 +24,7 @@ pub(crate) fn findings(found: &[Finding], colour: bool, mut to: impl Write) -> i
         )?;
         if finding.level != Level::Pass {
             writeln!(to, "      why   {}", finding.why)?;
-            writeln!(to, "      mend  {}", finding.remedy)?;
+            writeln!(to, "      fix   {}", finding.remedy)?;
         }
     }
     Ok(())

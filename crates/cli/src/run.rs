@@ -1,7 +1,5 @@
 //! `monolite run`: serve an app.
 
-pub(crate) mod replicated;
-
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -9,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use monolite_gate::TrustForwarded;
-use monolite_supervisor::{Config, Error, Guarding, Stream};
-use monolite_volume::{Finding, Level};
+use monolite_app::settings::LogFormat;
+use monolite_app::{Guarding, Launch, MigrationError, NotFit, Settings, Stack, exit_code};
+use monolite_supervisor::{Error, Stream};
 
-use crate::settings::{Settings, Trust};
-use crate::{Failure, descriptors, log, replication, report, surroundings};
+use crate::flags::{self, Flags, environment};
+use crate::{Failure, descriptors, log, replication, report};
 
 #[derive(Args)]
 #[command(
@@ -22,7 +20,7 @@ use crate::{Failure, descriptors, log, replication, report, surroundings};
     after_help = "Examples:\n  monolite run -- bin/rails server\n  \
         monolite run --data /data --migrate 'python manage.py migrate' -- \\\n    \
         gunicorn --bind '127.0.0.1:$PORT' shop.wsgi\n\n\
-        The app is told PORT, and where its database is in the variable its framework reads.\n\
+        The app gets PORT, and the path of its database in the variable its framework reads.\n\
         SIGTERM or Ctrl-C stops it all, a second one at once; SIGUSR2 restarts the app while\n\
         requests wait. GET /_monolite/health answers 200 while requests pass.\n\n\
         With --replica, every commit is stored there too; what is missing on the volume comes\n\
@@ -33,11 +31,7 @@ use crate::{Failure, descriptors, log, replication, report, surroundings};
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    settings: Settings,
-
-    /// Read this file instead of ./monolite.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    flags: Flags<flags::Run>,
 
     /// The app's command; `$PORT` in it becomes the app's port
     #[arg(last = true, value_name = "COMMAND")]
@@ -45,14 +39,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let (settings, from_file) = arguments
-        .settings
-        .with_file(arguments.config.as_deref())
-        .map_err(Failure::Usage)?;
-    let command = if arguments.command.is_empty() {
-        from_file.into_iter().map(OsString::from).collect()
-    } else {
-        arguments.command
+    let settings = arguments.flags.settings()?;
+    let command = match arguments.command.is_empty() {
+        true => settings.command.iter().map(OsString::from).collect(),
+        false => arguments.command,
     };
     if command.is_empty() {
         let error = anyhow::anyhow!(
@@ -60,141 +50,58 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         );
         return Err(Failure::Usage(error));
     }
-    let mut config = config(&settings, command, Ipv4Addr::UNSPECIFIED).map_err(Failure::Usage)?;
-    config.replication = replicated::replication(&settings, &config.place.dir)?;
-    serve(config, &settings)
+    serve(
+        stack(&settings, command, Ipv4Addr::UNSPECIFIED)?,
+        settings.log,
+    )
 }
 
-/// The supervisor's configuration for `settings`.
-pub(crate) fn config(
+/// All that serves `command`.
+pub(crate) fn stack(
     settings: &Settings,
     command: Vec<OsString>,
     bind: Ipv4Addr,
-) -> anyhow::Result<Config> {
-    let listen = surroundings::listen(settings, bind)?;
-    let place = surroundings::place(settings);
-    let mut config = Config::new(command, listen, place.dir.clone());
-    config.place = place;
-    config.migrate = settings.migrate.clone().map(OsString::from);
-    if settings.migrate.is_some() {
-        all_guardable(settings, &config.place.dir)?;
-    }
-    config.guard = Some(guarding(settings, &config.place.dir));
-    config.app_port = settings.app_port;
-    config.allow = settings.allow.clone();
-    config.app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
-    // What opens the replicas is not for the app to know, or to print.
-    let environment = std::env::vars_os().filter(|(name, _)| name != replication::KEY_VARIABLE);
-    config.environment = environment.collect();
-    config.health.path = settings.health_path.clone();
-    config.health.host = settings.health_host.clone();
-    if let Some(name) = &settings.database {
-        config.database.clone_from(name);
-    }
-    validate(settings, listen.port())?;
-    let set = |to: &mut std::time::Duration, from: Option<std::time::Duration>| {
-        if let Some(from) = from {
-            *to = from;
-        }
+) -> Result<Stack, Failure> {
+    let launch = Launch {
+        command,
+        bind,
+        app_dir: std::env::current_dir().unwrap_or_else(|_| ".".into()),
+        environment: environment(),
+        watchdog: vec![this_program()?.into(), "watchdog".into()],
+        output: Arc::new(pass_on),
     };
-    set(&mut config.start_time, settings.start_timeout);
-    set(&mut config.stop_time, settings.stop_timeout);
-    set(&mut config.drain_time, settings.drain_timeout);
-    set(&mut config.gate.hold_time, settings.hold_timeout);
-    set(&mut config.gate.response_time, settings.response_timeout);
-    if let Some(requests) = settings.hold_requests {
-        config.gate.hold_requests = requests;
-    }
-    if let Some(mib) = settings.hold_mib {
-        config.gate.hold_bytes = mib.saturating_mul(1 << 20);
-    }
-    config.gate.write_concurrency = settings.write_concurrency.map(Into::into);
-    config.gate.trust_forwarded = match settings.trust_forwarded {
-        None | Some(Trust::Private) => TrustForwarded::Private,
-        Some(Trust::All) => TrustForwarded::All,
-        Some(Trust::None) => TrustForwarded::None,
-    };
-    config.keeper = vec![this_program()?.into(), "keeper".into()];
-    config.output = Arc::new(pass_on);
-    Ok(config)
+    Stack::new(settings, launch).map_err(replication::failure)
 }
 
-/// How migrations are guarded: what replicas leave out holds data all the same.
+/// How migrations are guarded.
 pub(crate) fn guarding(settings: &Settings, volume: &Path) -> Guarding {
-    Guarding {
-        find: replication::find_guarded(volume, named(settings, volume)),
-        allow: settings.guarding.allowances(),
-        depth: settings.guarding.depth(),
-    }
+    monolite_app::guarding(settings, &environment(), volume)
 }
 
-/// A guard that passes a database over guards nothing.
+/// A guard that passes over a database guards nothing.
 ///
 /// # Errors
-/// Not every database can be found, or be put back.
+/// Not every database can be found, or could be restored.
 pub(crate) fn all_guardable(settings: &Settings, volume: &Path) -> anyhow::Result<()> {
-    let named = named(settings, volume);
-    replication::guarded(volume, &named)?;
-    for named in named {
-        monolite_volume::discover::check_named(&named)?;
-    }
-    Ok(())
-}
-
-/// The databases that a migrate command is told of.
-fn named(settings: &Settings, volume: &Path) -> Vec<PathBuf> {
-    let name = settings.database.as_deref().unwrap_or("app.sqlite3");
-    // What is set already, the command is not told otherwise.
-    let elsewhere = std::env::var_os("DATABASE_PATH").filter(|path| !path.is_empty());
-    let mut named = vec![volume.join(name)];
-    named.extend(elsewhere.map(PathBuf::from));
-    named
-}
-
-/// What each setting allows but no run can do.
-fn validate(settings: &Settings, port: u16) -> anyhow::Result<()> {
-    if let Some(path) = &settings.health_path {
-        if !path.starts_with('/') {
-            anyhow::bail!("the health path is `{path}`; it must begin with /");
-        }
-        if path.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            anyhow::bail!("the health path {path:?} holds a space; write it as %20");
-        }
-    }
-    if let Some(host) = &settings.health_host
-        && host.chars().any(|c| c.is_whitespace() || c.is_control())
-    {
-        anyhow::bail!("the health host {host:?} is not a host name");
-    }
-    if settings.app_port == Some(port) {
-        anyhow::bail!(
-            "the app's port is the public port, {port}; leave --app-port out, or choose another"
-        );
-    }
-    if let Some(name) = &settings.database
-        && (name.is_empty() || name.contains('/') || name == "." || name == "..")
-    {
-        anyhow::bail!(
-            "the database is {name:?}; it must be a plain file name in the data directory"
-        );
-    }
-    settings.following.validate()?;
-    settings.check_allowed()
+    Ok(monolite_app::all_guardable(
+        settings,
+        &environment(),
+        volume,
+    )?)
 }
 
 /// This binary, also if its file was replaced or removed meanwhile.
 pub(crate) fn this_program() -> anyhow::Result<PathBuf> {
     let named = std::env::current_exe()?;
-    Ok(if named.exists() {
-        named
-    } else {
-        "/proc/self/exe".into()
+    Ok(match named.exists() {
+        true => named,
+        false => "/proc/self/exe".into(),
     })
 }
 
 /// The app's output, as it came.
 fn pass_on(stream: Stream, bytes: &[u8]) {
-    // Nobody reads any more: that is no reason to disturb the app.
+    // If nobody reads it any more, the app still runs on.
     let _ = match stream {
         Stream::Stdout => {
             let mut out = std::io::stdout().lock();
@@ -204,22 +111,19 @@ fn pass_on(stream: Stream, bytes: &[u8]) {
     };
 }
 
-pub(crate) fn serve(config: Config, settings: &Settings) -> Result<(), Failure> {
-    log::start(settings.log.unwrap_or_default()).map_err(Failure::Usage)?;
+pub(crate) fn serve(stack: Stack, format: LogFormat) -> Result<(), Failure> {
+    log::start(format).map_err(Failure::Usage)?;
     descriptors::raise_limit();
-    // Only the supervisor lives here; the gate has threads of its own.
+    // Only the supervisor is on this runtime; the gate and replication have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let allow = config.allow.clone();
-    let result = runtime.block_on(monolite_supervisor::run(config, |found| {
-        warn(found, &allow)
-    }));
-    // Threads that still pass on the output of an orphan do not keep us.
+    let result = runtime.block_on(stack.run());
+    // Threads that still pass on the output of an orphan are not waited for.
     runtime.shutdown_background();
     let (code, text) = match result {
         Ok(code) => (code, String::new()),
-        Err(error) => (error.code(), obituary(&error)),
+        Err(error) => (exit_code(&error), failure_text(&error)),
     };
     log::last_words(&text);
     match code {
@@ -228,45 +132,34 @@ pub(crate) fn serve(config: Config, settings: &Settings) -> Result<(), Failure> 
     }
 }
 
-/// What is said of a run that failed.
-fn obituary(error: &Error) -> String {
+/// What is printed about a run that failed.
+fn failure_text(error: &Error) -> String {
     let mut text = Vec::new();
-    if let Error::NotFit(findings) = error {
+    let not_fit = error.of_service::<NotFit>();
+    if let Some(NotFit(findings)) = not_fit {
         let colour = crate::print::in_colour(&std::io::stderr());
         let _ = report::findings(findings, colour, &mut text);
     }
     if let Some(tail) = error.tail().filter(|tail| !tail.is_empty()) {
         let _ = writeln!(text, "--- the end of the app's output ---\n{tail}\n---");
     }
-    if let Some(verdict) = error.verdict() {
+    let migration = error.of_service::<MigrationError>();
+    if let Some(verdict) = migration.and_then(MigrationError::verdict) {
         for line in monolite_guard::messages::refused(verdict) {
             let _ = writeln!(text, "{line}");
         }
     }
-    let _ = writeln!(text, "monolite: {error}{}", hint(error));
+    let _ = writeln!(text, "monolite: {error}{}", hint(not_fit));
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn hint(error: &Error) -> String {
-    let Error::NotFit(findings) = error else {
+fn hint(not_fit: Option<&NotFit>) -> String {
+    let Some(NotFit(findings)) = not_fit else {
         return String::new();
     };
     let names: Vec<_> = findings.iter().map(|finding| finding.name).collect();
     format!(
-        ": mend what failed, or accept it with --allow {}",
+        ": repair what failed, or accept it with --allow {}",
         names.join(",")
     )
-}
-
-/// Logs what is not as it should be but does not stop the run.
-fn warn(found: &[Finding], allowed: &[String]) {
-    for finding in found {
-        let allowed = allowed.iter().any(|name| name == finding.name);
-        let (check, mend, what) = (finding.name, &finding.remedy, &finding.what);
-        match finding.level {
-            Level::Warn => tracing::warn!(check, mend, "{what}"),
-            Level::Fail if allowed => tracing::warn!(check, "allowed: {what}"),
-            Level::Pass | Level::Fail => {}
-        }
-    }
 }

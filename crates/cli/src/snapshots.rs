@@ -7,8 +7,9 @@ use monolite_replica::backup::local;
 use monolite_replica::history::{self, History, Point};
 use serde::Serialize;
 
-use crate::subject::{Search, Subject, Where};
-use crate::{Failure, human, moment, print, replication, restore, surroundings, task};
+use crate::flags::{self, Flags};
+use crate::selection::{Search, Selection};
+use crate::{Failure, human, print, replication, restore, task, timestamp};
 
 #[derive(Args)]
 #[command(
@@ -28,24 +29,24 @@ pub(crate) struct Arguments {
     json: bool,
 
     #[command(flatten)]
-    place: Where,
+    flags: Flags<flags::Volume>,
 }
 
 pub(crate) fn snapshots(arguments: Arguments) -> Result<(), Failure> {
-    let settings = arguments.place.settings()?;
-    let volume = surroundings::place(&settings).dir;
-    let subject = Subject::parse(arguments.what.as_deref(), &volume)?;
-    let mut all = local_ones(&subject, &volume)?;
-    let is_configured = !replication::destinations(&settings.replicas)?.is_empty();
+    let settings = arguments.flags.settings()?;
+    let volume = replication::place(&settings).dir;
+    let selection = Selection::parse(arguments.what.as_deref(), &volume)?;
+    let mut all = local_ones(&selection, &volume)?;
+    let is_configured = !replication::destinations(&settings)?.is_empty();
     // Without a replica there may still be snapshots on the volume.
-    let wanted = matches!(subject, Subject::Url(_)) || is_configured || all.is_empty();
+    let wanted = matches!(selection, Selection::Url(_)) || is_configured || all.is_empty();
     let mut failed = Vec::new();
     if wanted {
         task::block_on(async {
-            let mut search = Search::of(&subject, &settings.replicas).await?;
+            let mut search = Search::of(&selection, &settings).await?;
             failed = std::mem::take(&mut search.failed);
             if search.found.is_empty() && failed.is_empty() && all.is_empty() {
-                return Err(Failure::Error(search.nothing(&subject)));
+                return Err(Failure::Error(search.nothing(&selection)));
             }
             for found in &search.found {
                 for replica in &found.replicas {
@@ -64,7 +65,7 @@ pub(crate) fn snapshots(arguments: Arguments) -> Result<(), Failure> {
     if arguments.json {
         print::json(&all)?;
     } else {
-        let details = subject != Subject::All;
+        let details = selection != Selection::All;
         print::lines([overview(&all).trim_end().to_owned()])?;
         if details {
             print::lines(all.iter().map(Kept::details))?;
@@ -117,7 +118,7 @@ impl State {
     fn of(point: &Point) -> Self {
         Self {
             txid: Some(point.txid.to_string()),
-            timestamp: moment::show(point.time_ms),
+            timestamp: timestamp::show(point.time_ms),
         }
     }
 }
@@ -154,7 +155,7 @@ impl Kept {
     fn local(database: String, volume: &Path, taken: Vec<local::Snapshot>) -> Self {
         let state = |one: &local::Snapshot| State {
             txid: None,
-            timestamp: moment::show(one.taken_ms),
+            timestamp: timestamp::show(one.taken_ms),
         };
         let place = local::directory(volume, Path::new(&database));
         Self {
@@ -234,11 +235,11 @@ impl Kept {
     }
 }
 
-fn local_ones(subject: &Subject, volume: &Path) -> Result<Vec<Kept>, Failure> {
-    let names = match subject {
-        Subject::Url(_) => return Ok(Vec::new()),
-        Subject::Database(name) => vec![name.clone()],
-        Subject::All => restore::local_databases(volume)?,
+fn local_ones(selection: &Selection, volume: &Path) -> Result<Vec<Kept>, Failure> {
+    let names = match selection {
+        Selection::Url(_) => return Ok(Vec::new()),
+        Selection::Database(name) => vec![name.clone()],
+        Selection::All => restore::local_databases(volume)?,
     };
     let mut kept = Vec::new();
     for name in names {

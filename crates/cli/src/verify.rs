@@ -11,9 +11,10 @@ use monolite_replica::{
 use serde::Serialize;
 
 use crate::bar::Bar;
-use crate::moment::Moment;
-use crate::subject::{Search, Subject, Where};
-use crate::{Failure, human, moment, print, surroundings, task};
+use crate::flags::{self, Flags};
+use crate::selection::{Search, Selection};
+use crate::timestamp::Timestamp;
+use crate::{Failure, human, print, replication, task, timestamp};
 
 #[derive(Args)]
 #[command(
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
 
     /// As it was at this moment, as for `monolite restore` [default: the newest state]
     #[arg(long, value_name = "TIME")]
-    timestamp: Option<Moment>,
+    timestamp: Option<Timestamp>,
 
     /// The checksums alone: nothing is written to the disk
     #[arg(long)]
@@ -46,16 +47,16 @@ pub(crate) struct Arguments {
     json: bool,
 
     #[command(flatten)]
-    place: Where,
+    flags: Flags<flags::Volume>,
 }
 
 pub(crate) fn verify(arguments: Arguments) -> Result<(), Failure> {
-    let settings = arguments.place.settings()?;
-    let volume = surroundings::place(&settings).dir;
-    let subject = Subject::parse(arguments.what.as_deref(), &volume)?;
+    let settings = arguments.flags.settings()?;
+    let volume = replication::place(&settings).dir;
+    let selection = Selection::parse(arguments.what.as_deref(), &volume)?;
     let options = |name: &str| VerifyOptions {
         target: match arguments.timestamp {
-            Some(Moment(time_ms)) => Target::Time(time_ms),
+            Some(Timestamp(time_ms)) => Target::Time(time_ms),
             None => Target::Latest,
         },
         integrity_check: match arguments.quick {
@@ -68,10 +69,10 @@ pub(crate) fn verify(arguments: Arguments) -> Result<(), Failure> {
     };
     let json = arguments.json;
     task::block_on(async {
-        let mut search = Search::of(&subject, &settings.replicas).await?;
+        let mut search = Search::of(&selection, &settings).await?;
         let failed = std::mem::take(&mut search.failed);
         if search.found.is_empty() && failed.is_empty() {
-            return Err(Failure::Error(search.nothing(&subject)));
+            return Err(Failure::Error(search.nothing(&selection)));
         }
         let mut lines = Vec::new();
         for found in &search.found {
@@ -110,7 +111,7 @@ struct Line {
     fetched_files: Option<usize>,
     /// By the checksum of the whole database.
     proven: bool,
-    /// What integrity_check said: `ok`, or why it could not tell.
+    /// The answer of integrity_check: `ok`, or why there is none.
     integrity: Option<String>,
     seconds: f64,
 }
@@ -140,7 +141,7 @@ impl Line {
             Err(error) => line.error = Some(error.to_string()),
             Ok(restored) => {
                 line.txid = Some(restored.txid.to_string());
-                line.timestamp = Some(moment::show(restored.timestamp_ms));
+                line.timestamp = Some(timestamp::show(restored.timestamp_ms));
                 line.size = Some(u64::from(restored.pages) * u64::from(restored.page_size));
                 line.fetched_bytes = Some(restored.bytes);
                 line.fetched_files = Some(restored.files);
@@ -164,11 +165,11 @@ impl Line {
         if self.proven {
             proof.push("that of the whole database");
         }
-        let told = self.integrity.as_deref().filter(|said| *said != "ok");
-        if self.integrity.is_some() && told.is_none() {
+        let failed = self.integrity.as_deref().filter(|answer| *answer != "ok");
+        if self.integrity.is_some() && failed.is_none() {
             proof.push("integrity_check");
         }
-        let untold = told.map(|said| format!("; integrity_check could not tell: {said}"));
+        let no_answer = failed.map(|why| format!("; integrity_check gave no answer: {why}"));
         format!(
             "ok    {}  {}, transaction {} of {}, {} in {:.1} s: {}{}",
             self.database,
@@ -178,7 +179,7 @@ impl Line {
             human::size(self.size.unwrap_or(0)),
             self.seconds,
             proof.join(", "),
-            untold.unwrap_or_default(),
+            no_answer.unwrap_or_default(),
         )
     }
 }

@@ -1,6 +1,6 @@
 //! One life of the app: its process group, its port, its output.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -16,13 +16,16 @@ use crate::children::{Children, Process};
 use crate::config::{Config, Stream};
 use crate::environment::{Framework, expand_port};
 use crate::exit::Exit;
-use crate::keeper::Keeper;
 use crate::tail::Tail;
+use crate::watchdog::Watchdog;
 
-/// Between looks at whether a process group is empty.
-const LOOK: Duration = Duration::from_millis(10);
-/// SIGKILL cannot be refused, but a process in a disk wait takes its time.
-const KILL_TIME: Duration = Duration::from_secs(5);
+/// How often it is looked whether a process group is empty.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a process is waited for after SIGKILL: one that waits for a disk does not end at once.
+const KILL_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A shell command to run in the app's place, and variables that it gets besides the app's.
+pub(crate) type Shell<'s> = (&'s OsStr, &'s [(&'s str, &'s OsStr)]);
 
 /// A process that leads a group of its own.
 pub(crate) struct App {
@@ -33,13 +36,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Starts the app's command, or with `shell` another in its place, told
-    /// the same things.
+    /// Starts the app's command, or `shell` in its place with the same environment.
     pub(crate) fn start(
         config: &Config,
         children: &Children,
-        keeper: Option<&mut Keeper>,
-        shell: Option<&OsString>,
+        watchdog: Option<&mut Watchdog>,
+        shell: Option<Shell<'_>>,
     ) -> Result<Self, Error> {
         let port = match config.app_port {
             Some(port) => port,
@@ -49,7 +51,7 @@ impl App {
             })?,
         };
         let mut command = match (shell, config.command.split_first()) {
-            (Some(shell), _) => {
+            (Some((shell, _)), _) => {
                 let mut command = Command::new("/bin/sh");
                 command.arg("-c").arg(shell);
                 command
@@ -67,8 +69,8 @@ impl App {
             }
         };
         set_environment(&mut command, config, port);
-        if shell.is_some() {
-            command.envs(config.guarded());
+        if let Some((_, variables)) = shell {
+            command.envs(variables.iter().copied());
         }
         command
             .stdin(Stdio::null())
@@ -92,10 +94,10 @@ impl App {
             tail,
             started: Instant::now(),
         };
-        if let Some(keeper) = keeper
-            && let Err(error) = keeper.mind(Some(app.group()))
+        if let Some(watchdog) = watchdog
+            && let Err(error) = watchdog.watch(Some(app.group()))
         {
-            tracing::warn!(%error, "the keeper is gone: if monolite is killed, the app may go on");
+            tracing::warn!(%error, "the watchdog is gone: if monolite is killed, the app may go on");
         }
         Ok(app)
     }
@@ -134,7 +136,7 @@ impl App {
                 let _ = kill_process(stray, Signal::TERM);
             }
             while is_left(group, children) {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             exit
         };
@@ -152,7 +154,7 @@ impl App {
     /// Kills what is left of the app, and waits until it is gone.
     pub(crate) async fn kill(&mut self, children: &Children) -> Exit {
         let group = self.group();
-        let deadline = Instant::now() + KILL_TIME;
+        let deadline = Instant::now() + KILL_TIME_MAX;
         loop {
             let _ = kill_process_group(group, Signal::KILL);
             // The children of a stray become strays when it dies.
@@ -163,7 +165,7 @@ impl App {
             if gone || Instant::now() >= deadline {
                 break;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         if !self.process.has_exited() {
             tracing::error!(
@@ -182,7 +184,7 @@ fn is_left(group: Pid, children: &Children) -> bool {
 }
 
 fn set_environment(command: &mut Command, config: &Config, port: u16) {
-    let data = &config.place.dir;
+    let data = &config.data;
     let database = data.join(&config.database);
     command.env_clear();
     command.envs(Framework::detect(&config.app_dir).variables(data, &database));

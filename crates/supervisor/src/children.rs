@@ -1,16 +1,16 @@
 //! Starts processes and reaps them, orphans of theirs included.
 //!
-//! As PID 1 of a container, and as subreaper elsewhere, this process inherits
-//! the orphans of its children and must wait for them. It waits for *any*
-//! child, in one place, so nothing else in this process may wait for one:
-//! [`std::process::Child::wait`] would find it gone.
+//! As PID 1 of a container, and as subreaper elsewhere, this process inherits the orphans of its
+//! children and must wait for them. It waits for *any* child, in one place, so nothing else in this
+//! process may wait for one: [`std::process::Child::wait`] would find it gone.
 
 use std::collections::HashMap;
 use std::io;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, WaitOptions};
+use monolite_platform::process::{self, Pid};
+use rustix::process::WaitOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -19,7 +19,7 @@ use crate::exit::Exit;
 #[derive(Default)]
 pub(crate) struct Children {
     awaited: Mutex<HashMap<Pid, oneshot::Sender<Exit>>>,
-    /// Children this process had before it was us (`sh -c 'x & exec monolite'`).
+    /// Children that this process had before it became `monolite` (`sh -c 'x & exec monolite'`).
     before: Vec<Pid>,
 }
 
@@ -51,7 +51,7 @@ impl Process {
 }
 
 impl Children {
-    /// Begins to reap.
+    /// Reaps children from now on.
     pub(crate) fn reap() -> io::Result<Arc<Self>> {
         // Orphans come to us also when we are not PID 1.
         #[cfg(target_os = "linux")]
@@ -70,8 +70,8 @@ impl Children {
         Ok(children)
     }
 
-    /// Processes that became ours when their parents ended: what an app has
-    /// left behind outside its process group.
+    /// Orphans that this process has inherited: what an app has left behind outside its process
+    /// group.
     pub(crate) fn strays(&self) -> Vec<Pid> {
         let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = all_children();
@@ -112,33 +112,21 @@ impl Children {
     }
 }
 
-/// The children of this process, dead ones not yet reaped left out. None
-/// where the system does not tell.
+/// The living children of this process. None where the system does not say.
 fn all_children() -> Vec<Pid> {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };
+    // Far fewer files than a look at all processes.
     let lists = threads.flatten().filter_map(|thread| {
         let list = thread.path().join("children");
         std::fs::read_to_string(list).ok()
     });
+    let lists: Vec<String> = lists.collect();
     lists
-        .flat_map(|list| {
-            list.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
+        .iter()
+        .flat_map(|list| list.split_whitespace())
         .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-        .filter(|pid| !is_zombie(*pid))
+        .filter(|pid| process::Process::of(*pid).is_some_and(|one| !one.is_zombie))
         .collect()
-}
-
-fn is_zombie(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    // The name in brackets may hold anything; the state follows its end.
-    stat.is_ok_and(|stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.starts_with(" Z"))
-    })
 }

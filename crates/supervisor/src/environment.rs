@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-/// What the app seems to be written with, told from the files beside it.
+/// What the app seems to be written with, recognized by the files in its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framework {
     Rails,
@@ -66,6 +66,16 @@ impl Framework {
             ],
         }
     }
+}
+
+/// The variables in which the framework of the app in `app_dir` looks for its data directory and its
+/// database, which has the path `database`.
+pub fn database_variables(
+    app_dir: &Path,
+    data: &Path,
+    database: &Path,
+) -> Vec<(&'static str, OsString)> {
+    Framework::detect(app_dir).variables(data, database)
 }
 
 /// Puts the port where an argument says `$PORT` or `${PORT}`: a command in a

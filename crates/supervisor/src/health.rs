@@ -3,23 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use monolite_gate::{StatusCode, probe};
 
-use crate::config::Health;
+use crate::config::HealthCheck;
 
-/// One question waits this long for its answer.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// Between questions: quick at first, since a start should cost no more than
-/// the app's own, then patient.
+/// Longest wait for an answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Pause between two requests: short at first, so that a run starts hardly later than its app.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-impl Health {
+impl HealthCheck {
     pub(crate) fn path(&self) -> &str {
         self.path.as_deref().unwrap_or("/")
     }
@@ -31,41 +25,73 @@ impl Health {
         }
     }
 
-    /// Asks until the app is healthy. `last` is told each answer that was not
-    /// good enough.
+    /// Asks until the app is healthy. `last` is the last answer that was
+    /// not good enough.
     pub(crate) async fn wait(&self, address: SocketAddr, last: &mut String) {
         let mut pause = FIRST_PAUSE;
         loop {
-            *last = match tokio::time::timeout(ANSWER_TIME, self.ask(address)).await {
+            let answer = probe(address, self.path(), &self.host);
+            *last = match tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
                 Ok(Ok(status)) if self.accepts(status) => return,
                 Ok(Ok(status)) => format!("answered {status}"),
-                Ok(Err(error)) => error,
-                Err(_) => format!("no answer within {} s", ANSWER_TIME.as_secs()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", ANSWER_TIME_MAX.as_secs()),
             };
             tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            pause = (pause * 3 / 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An app that answers each connection with the next of `statuses`, and then no more.
+    async fn app(statuses: &'static [&'static str]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for status in statuses {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                let _ = stream.read(&mut head).await.unwrap();
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+        address
+    }
+
+    fn check(path: Option<&str>) -> HealthCheck {
+        HealthCheck {
+            path: path.map(str::to_owned),
+            host: "localhost".into(),
         }
     }
 
-    async fn ask(&self, address: SocketAddr) -> Result<StatusCode, String> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|_| format!("nothing listens on port {}", address.port()))?;
-        let broken = |error: hyper::Error| format!("not HTTP: {error}");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        let connection = tokio::spawn(connection);
-        let request = Request::get(self.path())
-            .header("host", self.host.as_deref().unwrap_or("localhost"))
-            .header("user-agent", "monolite-health")
-            .header("connection", "close")
-            // An app that sends plain HTTP elsewhere is asked as if by HTTPS.
-            .header("x-forwarded-proto", "https")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| format!("not a path: {error}"))?;
-        let status = sender.send_request(request).await.map(|r| r.status());
-        connection.abort();
-        status.map_err(broken)
+    #[tokio::test]
+    async fn an_app_is_asked_until_it_is_healthy() {
+        let address = app(&["500 Broken", "503 Not Yet", "404 Not Found", "204 Up"]).await;
+        let mut last = String::new();
+        check(Some("/up")).wait(address, &mut last).await;
+        assert_eq!(last, "answered 404 Not Found");
+    }
+
+    #[test]
+    fn a_path_that_is_named_must_answer_well() {
+        for (status, unnamed, named) in [
+            (StatusCode::OK, true, true),
+            (StatusCode::FOUND, true, true),
+            (StatusCode::NOT_FOUND, true, false),
+            (StatusCode::INTERNAL_SERVER_ERROR, false, false),
+        ] {
+            assert_eq!(check(None).accepts(status), unnamed, "{status}");
+            assert_eq!(check(Some("/up")).accepts(status), named, "{status}");
+        }
     }
 }

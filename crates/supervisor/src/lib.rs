@@ -1,30 +1,29 @@
-//! The life of `monolite run`: checks and locks the volume, restores what is
-//! missing on it, replicates it, migrates, starts the app in a process group of its own, opens the gate when the app is
-//! healthy, starts it again when it dies, and ends with it.
+//! Runs an app and the services around it: starts the services, then the app in a process group of
+//! its own, opens the gate when the app is healthy, starts the app again when it dies, and stops all
+//! in the opposite order.
 //!
-//! [`run()`] is the whole of it; [`Config`] is what it is told.
+//! [`run()`] is the whole of it; [`Config`] is about the processes, a [`Service`] is any other part.
 
 mod app;
 mod backoff;
-mod begin;
 mod children;
 mod config;
 mod environment;
 mod error;
 mod exit;
-mod guarded;
 mod health;
-mod keeper;
-mod mend;
-mod replication;
+mod lifecycle;
 mod run;
+mod service;
 mod signals;
 mod tail;
+mod watchdog;
 
-pub use crate::config::{Config, Health, Output, Stream};
+pub use crate::config::{Config, HealthCheck, Output, Stream};
+pub use crate::environment::database_variables;
 pub use crate::error::Error;
 pub use crate::exit::Exit;
-pub use crate::guarded::{Guarding, migration_environment};
-pub use crate::keeper::keep;
-pub use crate::replication::{Beside, Replication, Wanted};
-pub use crate::run::run;
+pub use crate::lifecycle::run;
+pub use crate::run::{Ended, Run};
+pub use crate::service::{Service, Started};
+pub use crate::watchdog::watch_parent;

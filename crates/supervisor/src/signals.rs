@@ -1,11 +1,13 @@
 //! What this process is asked to do from outside.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-/// A wish of whoever runs us.
+/// A request of whoever runs this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     /// SIGTERM, SIGINT or SIGHUP.
@@ -14,46 +16,90 @@ pub(crate) enum Request {
     Restart,
 }
 
+pub(crate) type Sender = mpsc::UnboundedSender<Request>;
+
 pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    restart: Signal,
+    requests: mpsc::UnboundedReceiver<Request>,
+    /// When the last request to stop came.
     stopped: Option<Instant>,
 }
 
-/// A second wish to stop this soon is the first one, told twice: a wrapper and
-/// the terminal both pass it on.
-const ECHO: Duration = Duration::from_millis(500);
+/// A second request to stop within this time is the same one, sent twice: a wrapper and the
+/// terminal both pass it on.
+const ECHO_TIME: Duration = Duration::from_millis(500);
 
 impl Signals {
+    /// Handles the signals of this process from now on.
     pub(crate) fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            restart: signal(SignalKind::user_defined2())?,
-            stopped: None,
-        })
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut restart = signal(SignalKind::user_defined2())?;
+        let (sender, signals) = Self::channel();
+        tokio::spawn(async move {
+            loop {
+                let request = tokio::select! {
+                    _ = terminate.recv() => Request::Stop,
+                    _ = interrupt.recv() => Request::Stop,
+                    _ = hang_up.recv() => Request::Stop,
+                    _ = restart.recv() => Request::Restart,
+                };
+                if sender.send(request).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(signals)
     }
 
+    /// Requests that come from the sender.
+    pub(crate) fn channel() -> (Sender, Self) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let stopped = None;
+        (sender, Self { requests, stopped })
+    }
+
+    /// The next request.
     pub(crate) async fn next(&mut self) -> Request {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-                _ = self.hang_up.recv() => {}
-                _ = self.restart.recv() => return Request::Restart,
-            }
-            if self.stopped.is_none_or(|at| at.elapsed() >= ECHO) {
-                self.stopped = Some(Instant::now());
-                return Request::Stop;
+            match self.requests.recv().await {
+                Some(Request::Restart) => return Request::Restart,
+                Some(Request::Stop) => {
+                    if self.stopped.is_none_or(|at| at.elapsed() >= ECHO_TIME) {
+                        self.stopped = Some(Instant::now());
+                        return Request::Stop;
+                    }
+                }
+                None => std::future::pending().await,
             }
         }
     }
 
-    /// The next wish to stop; wishes to restart are past caring.
+    /// The next request to stop; those to restart come too late.
     pub(crate) async fn stop(&mut self) {
         while self.next().await != Request::Stop {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_echo_of_a_stop_is_none() {
+        let (sender, mut signals) = Signals::channel();
+        let is_pending = async |signals: &mut Signals| {
+            let next = tokio::time::timeout(Duration::ZERO, signals.next());
+            next.await.is_err()
+        };
+        sender.send(Request::Stop).unwrap();
+        sender.send(Request::Stop).unwrap();
+        assert_eq!(signals.next().await, Request::Stop);
+        assert!(is_pending(&mut signals).await);
+        tokio::time::advance(ECHO_TIME).await;
+        sender.send(Request::Restart).unwrap();
+        sender.send(Request::Stop).unwrap();
+        signals.stop().await;
+        assert!(is_pending(&mut signals).await);
     }
 }

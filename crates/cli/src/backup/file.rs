@@ -6,7 +6,7 @@ use monolite_replica::backup::{self, BackupOptions, Cancel, Check, Compression, 
 
 use super::{Batch, Made, Source, now};
 use crate::bar::Bar;
-use crate::{Failure, moment, task};
+use crate::{Failure, task, timestamp};
 
 pub(super) struct How {
     pub(super) overwrite: bool,
@@ -33,7 +33,7 @@ pub(super) fn copy(sources: &[Source], targets: &[PathBuf], how: &How) -> Batch 
             path: target.clone(),
             size: copied.bytes(),
             written: copied.written,
-            timestamp: moment::show(now_ms),
+            timestamp: timestamp::show(now_ms),
             removed: Vec::new(),
         })
     })

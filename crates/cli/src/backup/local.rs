@@ -4,17 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
+use monolite_app::Settings;
 use monolite_replica::backup::{Check, local};
 
 use super::file::cancellable;
 use super::{Batch, Made, Source, now};
 use crate::bar::Bar;
-use crate::settings::Settings;
-use crate::{Failure, moment, replication};
+use crate::{Failure, replication, timestamp};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How long snapshots are kept, unless told.
-const DAYS: u32 = 5;
 
 pub(super) fn take(sources: &[Source], settings: &Settings, full: bool) -> Result<Batch, Failure> {
     let volume = replication::volume(settings)?;
@@ -49,15 +47,13 @@ pub(super) fn take(sources: &[Source], settings: &Settings, full: bool) -> Resul
             path: taken.path,
             size: taken.bytes,
             written: taken.bytes,
-            timestamp: moment::show(taken.taken_ms),
+            timestamp: timestamp::show(taken.taken_ms),
             removed: removed.into_iter().map(|old| old.path).collect(),
         })
     }))
 }
 
 fn days(settings: &Settings) -> u32 {
-    let Some(time) = settings.following.keep_daily else {
-        return DAYS;
-    };
-    u32::try_from(time.as_secs().div_ceil(DAY.as_secs())).unwrap_or(u32::MAX)
+    let seconds = settings.keep_daily.as_secs();
+    u32::try_from(seconds.div_ceil(DAY.as_secs())).unwrap_or(u32::MAX)
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
+use monolite_app::Settings;
 
 use super::{Source, now, only, usage};
-use crate::Failure;
-use crate::settings::Settings;
+use crate::{Failure, replication};
 
 /// What a volume is searched for.
 const DATABASES: [&str; 4] = ["sqlite3", "sqlite", "db", "db3"];
@@ -28,7 +28,7 @@ pub(super) fn targets(
         only(sources)?;
         vec![output.into()]
     };
-    let volume = crate::surroundings::place(settings).dir;
+    let volume = replication::place(settings).dir;
     for target in &targets {
         let whole = std::path::absolute(target).unwrap_or_else(|_| target.clone());
         let known = |extension: &std::ffi::OsStr| DATABASES.iter().any(|one| *one == extension);
@@ -87,10 +87,8 @@ mod tests {
     #[test]
     fn no_copy_is_taken_for_a_database_of_the_app() {
         let volume = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            data: Some(volume.path().into()),
-            ..Settings::default()
-        };
+        let mut settings = Settings::default();
+        settings.data = Some(volume.path().into());
         let source = Source {
             path: volume.path().join("app.sqlite3"),
             name: Some("app.sqlite3".into()),

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use monolite_app::Settings;
 use monolite_replica::Find;
+use monolite_volume::layout;
 
 use super::Source;
 use crate::bar::Bar;
 use crate::replicate::Start;
-use crate::settings::Settings;
 use crate::{Failure, print, replication, task};
 
 pub(super) fn store(
@@ -21,9 +22,9 @@ pub(super) fn store(
     settings: &Settings,
     json: bool,
 ) -> Result<(), Failure> {
-    let destination = replication::destination(url, &settings.replicas)?;
+    let destination = replication::destination(url, settings)?;
     let volume = replication::volume(settings)?;
-    let known = replication::destinations(&settings.replicas)?;
+    let known = replication::destinations(settings)?;
     if known.iter().any(|known| known.name() == destination.name()) {
         return Err(Failure::Usage(anyhow!(
             "{} is the volume's replica; `monolite replicate --once` brings it up to date",
@@ -37,7 +38,7 @@ pub(super) fn store(
         )));
     }
     // A writer of its own: to the replica of another volume it is a stranger.
-    let state = volume.join(".monolite").join("backup");
+    let state = layout::backup_state(&volume);
     std::fs::create_dir_all(&state).map_err(|error| {
         anyhow::Error::from(error).context(format!("cannot make {}", state.display()))
     })?;
@@ -48,7 +49,7 @@ pub(super) fn store(
     let start = Start {
         state,
         find,
-        options: replication::follow_options(&settings.following),
+        options: monolite_app::follow_options(settings),
         volume,
         destinations: vec![destination],
     };

@@ -11,7 +11,7 @@ use monolite_migrate::lint::{Finding, Level, Linter};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::place::{Found, Place};
+use super::target::{Found, Target};
 use crate::{Failure, human, print};
 
 #[derive(Args)]
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     json: bool,
 
     #[command(flatten)]
-    place: Place,
+    target: Target,
 }
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ struct Report<'r> {
 }
 
 /// A file to be judged.
-struct Target {
+struct Input {
     name: String,
     text: String,
     /// Its place among the migrations, if it is one.
@@ -64,9 +64,9 @@ struct Target {
 
 pub(crate) fn check(arguments: Arguments) -> Result<(), Failure> {
     let (found, dir) = match arguments.no_database {
-        true => (None, arguments.place.dir()?),
+        true => (None, arguments.target.dir()?),
         false => {
-            let found = arguments.place.find()?;
+            let found = arguments.target.find()?;
             let dir = found.dir.clone();
             (Some(found), dir)
         }
@@ -138,11 +138,11 @@ fn applied(conn: Option<&Connection>, migrations: &Migrations) -> Result<BTreeSe
     Ok(applied.map(|entry| entry.version).collect())
 }
 
-fn waiting(migrations: &Migrations, applied: &BTreeSet<u32>) -> Vec<Target> {
+fn waiting(migrations: &Migrations, applied: &BTreeSet<u32>) -> Vec<Input> {
     let waiting = migrations.files().iter();
     waiting
         .filter(|file| !applied.contains(&file.version()))
-        .map(|file| Target {
+        .map(|file| Input {
             name: file.file_name(),
             text: file.text().into(),
             version: Some(file.version()),
@@ -150,7 +150,7 @@ fn waiting(migrations: &Migrations, applied: &BTreeSet<u32>) -> Vec<Target> {
         .collect()
 }
 
-fn named(paths: &[PathBuf], dir: &Path, migrations: &Migrations) -> Result<Vec<Target>, Failure> {
+fn named(paths: &[PathBuf], dir: &Path, migrations: &Migrations) -> Result<Vec<Input>, Failure> {
     let whole = |path: &Path| path.canonicalize().ok();
     let mut targets = Vec::new();
     for path in paths {
@@ -167,12 +167,12 @@ fn named(paths: &[PathBuf], dir: &Path, migrations: &Migrations) -> Result<Vec<T
             .iter()
             .find(|file| is_here && file.file_name() == name);
         targets.push(match file {
-            Some(file) => Target {
+            Some(file) => Input {
                 name: name.into_owned(),
                 text: file.text().into(),
                 version: Some(file.version()),
             },
-            None => Target {
+            None => Input {
                 name: path.display().to_string(),
                 text,
                 version: None,
@@ -196,7 +196,7 @@ fn judge(
     conn: Option<&Connection>,
     migrations: &Migrations,
     applied: &BTreeSet<u32>,
-    targets: &[Target],
+    targets: &[Input],
 ) -> Result<Vec<Finding>, Failure> {
     let is_applied = |version: u32| applied.contains(&version);
     let of = |version: u32| {

@@ -12,7 +12,7 @@ use monolite_migrate::files;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::place::{Found, Place};
+use super::target::{Found, Target};
 use crate::{Failure, human, print};
 
 #[derive(Args)]
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     json: bool,
 
     #[command(flatten)]
-    place: Place,
+    target: Target,
 }
 
 #[derive(Serialize)]
@@ -61,7 +61,7 @@ struct Report<'r> {
 
 pub(crate) fn diff(arguments: Arguments) -> Result<(), Failure> {
     let wanted = read(&arguments.schema)?;
-    let found = arguments.place.find()?;
+    let found = arguments.target.find()?;
     let live = match found.open()? {
         Some(conn) => conn,
         None => Connection::open_in_memory()?,

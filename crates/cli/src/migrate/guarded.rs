@@ -8,36 +8,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::anyhow;
 use clap::ValueEnum;
+use monolite_app::{Settings, migration_environment};
 use monolite_guard::migration::{self, Migrated};
 use monolite_guard::{
     Cancel, CommandStatus, Error, GUARDED, Host, IfOpen, Interrupted, Options, Progress,
     command_name, messages, run_command, shell_command_name,
 };
 use monolite_replica::Find;
-use monolite_supervisor::migration_environment;
 
 use self::migration_lock::is_guarded;
 pub(crate) use self::migration_lock::migration_lock;
 use crate::bar::Bar;
-use crate::settings::{Guarding, Settings};
+use crate::flags::{self, Flags};
 use crate::{Failure, human, print, replication, run, task};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The data directory [default: $LITESTACK_DATA_PATH, else /data, else ./data]
-    #[arg(long, env = "MONOLITE_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// File name of the app's database in the data directory [default: app.sqlite3]
-    #[arg(long, env = "MONOLITE_DATABASE", value_name = "NAME")]
-    database: Option<String>,
-
-    /// Read this file instead of ./monolite.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
-    guarding: Guarding,
+    flags: Flags<flags::Guarded>,
 
     /// Run it though others have the databases open: it is judged, and nothing is put back
     #[arg(long)]
@@ -67,15 +55,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(How::PutBack) => Interrupted::RollBack,
         Some(How::Keep) => Interrupted::Keep,
     };
-    let flags = Settings {
-        data: arguments.data,
-        database: arguments.database,
-        guarding: arguments.guarding,
-        ..Settings::default()
-    };
-    let (settings, _) = flags
-        .with_file(arguments.config.as_deref())
-        .map_err(Failure::Usage)?;
+    let settings = arguments.flags.settings()?;
     let command = match (arguments.command.is_empty(), &settings.migrate) {
         (false, _) => arguments.command,
         (true, Some(shell)) => ["/bin/sh", "-c", shell].map(OsString::from).into(),
@@ -100,16 +80,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         true => IfOpen::JudgeOnly,
         false => IfOpen::Refuse,
     };
+    let guarding = run::guarding(&settings, &volume);
     let options = Options::new()
-        .allow(settings.guarding.allowances())
-        .depth(settings.guarding.depth())
+        .allow(guarding.allow)
+        .depth(guarding.depth)
         .if_open(if_open);
     // What is only recovered was guarded before.
     if !command.is_empty() {
         run::all_guardable(&settings, &volume)?;
     }
     let host = Arc::new(Terminal {
-        find: run::guarding(&settings, &volume).find,
+        find: guarding.find,
         volume,
         cancel: Cancel::default(),
         bar: Mutex::default(),

@@ -3,7 +3,7 @@
 use clap::Args;
 use monolite_migrate::files::{self, Error};
 
-use super::place::Place;
+use super::target::Target;
 use crate::{Failure, print};
 
 #[derive(Args)]
@@ -17,12 +17,12 @@ pub(crate) struct Arguments {
     words: Vec<String>,
 
     #[command(flatten)]
-    place: Place,
+    target: Target,
 }
 
 pub(crate) fn new(arguments: Arguments) -> Result<(), Failure> {
     let words = arguments.words.join(" ");
-    let path = match files::new(&arguments.place.dir()?, &words) {
+    let path = match files::new(&arguments.target.dir()?, &words) {
         Err(error @ Error::Words { .. }) => return Err(Failure::Usage(error.into())),
         other => other?,
     };

@@ -6,8 +6,8 @@ use monolite_migrate::files::{self, Entry, State};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::place::Place;
-use crate::{Failure, human, moment, print};
+use super::target::Target;
+use crate::{Failure, human, print, timestamp};
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  monolite migrate status\n\n\
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     json: bool,
 
     #[command(flatten)]
-    place: Place,
+    target: Target,
 }
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ struct Report<'r> {
 }
 
 pub(crate) fn status(arguments: Arguments) -> Result<(), Failure> {
-    let found = arguments.place.find()?;
+    let found = arguments.target.find()?;
     let migrations = found.migrations()?;
     found.is_there_if_named()?;
     let conn = found.open()?;
@@ -94,7 +94,7 @@ fn row(entry: &Entry) -> Vec<String> {
     vec![
         format!("{}.sql", entry.name),
         state.into(),
-        entry.applied_at_ms.map(moment::show).unwrap_or_default(),
+        entry.applied_at_ms.map(timestamp::show).unwrap_or_default(),
         took,
     ]
 }

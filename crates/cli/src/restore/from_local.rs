@@ -8,10 +8,11 @@ use anyhow::{Context, anyhow, bail};
 use monolite_replica::backup::{self, BackupOptions, Cancel, local};
 use monolite_replica::{Target, replace_database};
 
-use super::{Done, Line, Orders};
+use super::orders::Orders;
+use super::outcome::{Done, Line};
 use crate::bar::Bar;
-use crate::subject::Subject;
-use crate::{Failure, moment};
+use crate::selection::Selection;
+use crate::{Failure, timestamp};
 
 /// A snapshot of a database.
 pub(super) struct Snapshot {
@@ -21,18 +22,18 @@ pub(super) struct Snapshot {
 
 /// The snapshots that are meant, one of each database.
 pub(super) fn find(
-    subject: &Subject,
+    selection: &Selection,
     volume: &Path,
     target: Target,
 ) -> Result<Vec<Snapshot>, Failure> {
-    let names = match subject {
-        Subject::Url(url) => {
+    let names = match selection {
+        Selection::Url(url) => {
             return Err(Failure::Usage(anyhow!(
                 "{url}: --local restores from the volume itself; leave one of them out"
             )));
         }
-        Subject::Database(name) => vec![name.clone()],
-        Subject::All => databases(volume)?,
+        Selection::Database(name) => vec![name.clone()],
+        Selection::All => databases(volume)?,
     };
     let mut found = Vec::new();
     for database in names {
@@ -43,7 +44,7 @@ pub(super) fn find(
         };
         let Some(snapshot) = all.iter().rfind(wanted).cloned() else {
             let why = match all.first() {
-                Some(oldest) => format!("the oldest is of {}", moment::show(oldest.taken_ms)),
+                Some(oldest) => format!("the oldest is of {}", timestamp::show(oldest.taken_ms)),
                 None => "there is none; `monolite backup --local` takes one".into(),
             };
             return Err(Failure::Error(anyhow!(
@@ -109,7 +110,7 @@ pub(super) async fn restore(orders: Orders, found: Vec<Snapshot>) -> Result<Done
             Ok(()) => done.lines.push(Line {
                 skipped: false,
                 from: Some(found.snapshot.path.display().to_string()),
-                timestamp: Some(moment::show(found.snapshot.taken_ms)),
+                timestamp: Some(timestamp::show(found.snapshot.taken_ms)),
                 size: Some(found.snapshot.bytes),
                 seconds: Some(began.elapsed().as_secs_f64()),
                 ..Line::skipped(order)

@@ -8,10 +8,10 @@ use std::time::Instant;
 use monolite_ltx::Txid;
 use monolite_replica::{Destination, Replica, RestoreOptions, Restored, Target, record_restored};
 
-use super::{Done, Line, Order, Orders};
+use super::orders::{Order, Orders};
+use super::outcome::{Done, Line};
 use crate::bar::Bar;
-use crate::replication;
-use crate::subject::{Found, Search};
+use crate::selection::{Found, Search};
 
 /// Where the volume is, and what replicates it.
 pub(super) struct Home<'a> {
@@ -141,7 +141,7 @@ impl Home<'_> {
         let Some(destination) = self.destinations.iter().find(ours) else {
             return;
         };
-        let state = replication::state(self.volume);
+        let state = monolite_app::state(self.volume);
         if let Err(error) = record_restored(&state, destination, &order.database, txid, map) {
             // It is found out by comparing then, or asked for.
             eprintln!("monolite: {error}");

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use clap::Args;
 use monolite_migrate::files::{self, Error};
 
-use crate::migrate::place::{Place, TURN, now_ms};
+use crate::migrate::target::{TURN, Target, now_ms};
 use crate::{Failure, print};
 
 #[derive(Args)]
@@ -29,11 +29,11 @@ pub(crate) struct Baseline {
     json: bool,
 
     #[command(flatten)]
-    place: Place,
+    target: Target,
 }
 
 pub(crate) fn baseline(arguments: Baseline) -> Result<(), Failure> {
-    let found = arguments.place.find()?;
+    let found = arguments.target.find()?;
     let migrations = found.migrations()?;
     migrations.check()?;
     let _turn = found.turn("monolite migrate baseline", TURN)?;

@@ -12,7 +12,7 @@ use monolite_replica::backup::{self, BackupOptions};
 
 use crate::Failure;
 use crate::bar::Bar;
-use crate::migrate::place::Found;
+use crate::migrate::target::Found;
 
 pub(super) struct Copy {
     dir: PathBuf,
@@ -27,7 +27,7 @@ const UNDONE: &str = "undone-";
 impl Copy {
     /// The database as it is.
     pub(super) fn take(found: &Found) -> Result<Self, Failure> {
-        let dir = found.beside("redo");
+        let dir = found.redo();
         copy(found, &dir.join(NEXT), true)?;
         Ok(Self { dir })
     }
@@ -70,12 +70,12 @@ fn kept(dir: &Path) -> Vec<PathBuf> {
 pub(super) fn find(found: &Found, last: u32) -> Option<PathBuf> {
     let end = format!("-{last:04}.sqlite3");
     let ends = |path: &PathBuf| path.to_string_lossy().ends_with(&end);
-    kept(&found.beside("redo")).into_iter().find(ends)
+    kept(&found.redo()).into_iter().find(ends)
 }
 
 /// The database as it is, before it is put back as it was.
 pub(super) fn set_aside(found: &Found) -> Result<PathBuf, Failure> {
-    let path = unused(&found.beside("redo"));
+    let path = unused(&found.redo());
     copy(found, &path, false)?;
     Ok(path)
 }

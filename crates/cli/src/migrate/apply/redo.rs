@@ -8,7 +8,7 @@ use monolite_migrate::files::{self, Options};
 
 use super::kept;
 use super::up::apply;
-use crate::migrate::place::{Place, TURN, now_ms};
+use crate::migrate::target::{TURN, Target, now_ms};
 use crate::{Failure, print, replication};
 
 /// For connections of editors and shells.
@@ -29,11 +29,11 @@ pub(crate) struct Redo {
     json: bool,
 
     #[command(flatten)]
-    place: Place,
+    target: Target,
 }
 
 pub(crate) fn redo(arguments: Redo) -> Result<(), Failure> {
-    let found = arguments.place.find()?;
+    let found = arguments.target.find()?;
     let migrations = found.migrations()?;
     migrations.check()?;
     let _turn = found.turn("monolite migrate redo", TURN)?;

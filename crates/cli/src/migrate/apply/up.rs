@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::kept;
 use crate::bar::Bar;
 use crate::migrate::checked::Checked;
-use crate::migrate::place::{Found, Place, now_ms};
+use crate::migrate::target::{Found, Target, now_ms};
 use crate::{Failure, human, print};
 
 #[derive(Args)]
@@ -37,7 +37,7 @@ pub(crate) struct Up {
     accept_newer: bool,
 
     /// Longest wait for another process that writes, for each file [default: 10m]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = monolite_app::settings::parse_duration)]
     wait: Option<Duration>,
 
     /// Begin an empty database where there is none, without asking a replica
@@ -49,11 +49,11 @@ pub(crate) struct Up {
     json: bool,
 
     #[command(flatten)]
-    place: Place,
+    target: Target,
 }
 
 pub(crate) fn up(arguments: Up) -> Result<(), Failure> {
-    let found = arguments.place.find()?;
+    let found = arguments.target.find()?;
     let migrations = found.migrations()?;
     // Before there is a file that was made for nothing.
     migrations.check()?;

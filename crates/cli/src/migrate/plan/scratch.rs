@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use monolite_platform::path::with_suffix;
 use monolite_replica::backup::local::{self, TakeOptions};
 use monolite_replica::backup::{self, Check};
 use rusqlite::Connection;
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use super::stop::Stop;
 use crate::Failure;
 use crate::bar::Bar;
-use crate::migrate::place::{Found, now_ms};
+use crate::migrate::target::{Found, now_ms};
 
 /// The copy; gone with this.
 pub(super) struct Scratch {
@@ -32,7 +33,7 @@ impl Scratch {
         }
         // One of this process's own, beside the database: where it can share
         // the disk's blocks with it.
-        let all = found.beside("plan");
+        let all = found.plans();
         sweep(&all);
         let dir = all.join(std::process::id().to_string());
         scratch.dir = Some(dir.clone());
@@ -55,7 +56,7 @@ impl Scratch {
 
     /// Bytes of its log.
     pub(super) fn log(&self) -> u64 {
-        size(&beside(&self.path, "-wal"))
+        size(&with_suffix(&self.path, "-wal"))
     }
 
     pub(super) fn open(&self) -> Result<Connection, Failure> {
@@ -87,12 +88,6 @@ fn sweep(all: &Path) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }
 
 fn size(path: &Path) -> u64 {

@@ -1,0 +1,92 @@
+//! Which state of each replica was verified last, and when: kept on the volume, so that a process
+//! that is restarted each day continues where the one before it was.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use monolite_ltx::Txid;
+use monolite_platform::durable;
+
+/// What is known of one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// When it was verified, or seen first, in milliseconds since 1970.
+    pub(super) at_ms: i64,
+    /// The state; 0 if none was yet.
+    pub(super) txid: Txid,
+}
+
+/// Written with each verification; losing it costs one verification too many.
+#[derive(Debug)]
+pub(super) struct Proofs {
+    path: PathBuf,
+    proofs: HashMap<String, Proof>,
+}
+
+impl Proofs {
+    pub(super) fn load(state: &Path) -> Self {
+        let path = state.join("verified");
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let proofs = text.lines().filter_map(parse).collect();
+        Self { path, proofs }
+    }
+
+    /// Whether the state of `replica` is to be verified now. One that was never seen is due `every_ms`
+    /// later.
+    pub(super) fn is_due(&mut self, replica: &str, txid: Txid, now_ms: i64, every_ms: i64) -> bool {
+        let unknown = !self.proofs.contains_key(replica);
+        if unknown {
+            self.note(replica, Txid(0), now_ms);
+        }
+        let Some(proof) = self.proofs.get(replica) else {
+            return false;
+        };
+        // A clock that was set back is no reason to wait for years.
+        let age_ms = now_ms - proof.at_ms;
+        proof.txid != txid && !(0..every_ms).contains(&age_ms)
+    }
+
+    /// The state was verified, or is not to be.
+    pub(super) fn note(&mut self, replica: &str, txid: Txid, at_ms: i64) {
+        self.proofs.insert(replica.into(), Proof { at_ms, txid });
+        let _ = self.save();
+    }
+
+    fn save(&self) -> io::Result<()> {
+        let line = |(replica, proof): (&String, &Proof)| {
+            format!("{}\t{}\t{replica}\n", proof.at_ms, proof.txid)
+        };
+        let text: String = self.proofs.iter().map(line).collect();
+        durable::write(&self.path, text.as_bytes())
+    }
+}
+
+fn parse(line: &str) -> Option<(String, Proof)> {
+    let mut parts = line.splitn(3, '\t');
+    let at_ms = parts.next()?.parse().ok()?;
+    let txid = parts.next()?.parse().ok()?;
+    Some((parts.next()?.to_owned(), Proof { at_ms, txid }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn due_is_what_changed_and_was_not_verified_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut proofs = Proofs::load(dir.path());
+        let due =
+            |proofs: &mut Proofs, txid, now| proofs.is_due("s3://b/app.db", Txid(txid), now, 1000);
+        assert!(!due(&mut proofs, 5, 10_000), "seen for the first time");
+        assert!(!due(&mut proofs, 6, 10_999));
+        assert!(due(&mut proofs, 6, 11_000));
+        proofs.note("s3://b/app.db", Txid(6), 11_000);
+        let mut proofs = Proofs::load(dir.path());
+        assert!(!due(&mut proofs, 7, 11_500));
+        assert!(!due(&mut proofs, 6, 99_000), "nothing has changed");
+        assert!(due(&mut proofs, 7, 99_000));
+        assert!(due(&mut proofs, 7, 500), "the clock was set back");
+    }
+}

@@ -1,0 +1,107 @@
+//! Verifies that what was stored can be restored, before it has to be.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use monolite_ltx::Txid;
+use monolite_replica::history::plan;
+use monolite_replica::{
+    Follower, IntegrityCheck, Replica, RestoreError, State, Status, VerifyOptions,
+};
+use tokio::time::Instant;
+
+use super::super::context::{Context, millis, now_ms};
+use super::pauses;
+use super::proofs::Proofs;
+
+/// Files that are downloaded at the same time: there is no hurry.
+const PARALLEL: usize = 2;
+
+/// Verifies what is due, until the task is aborted.
+pub(super) async fn verify(context: Arc<Context>, follower: Arc<Follower>, every: Duration) {
+    let (first, pause) = pauses(every);
+    let mut proofs = Proofs::load(&context.options.state);
+    let mut too_large = HashSet::new();
+    tokio::time::sleep(first).await;
+    loop {
+        for status in follower.status() {
+            let is_settled = status.state == State::Following && status.txid.0 > 0;
+            let Some(replica) = replica(&context, &status).filter(|_| is_settled) else {
+                continue;
+            };
+            let name = replica.name();
+            if !proofs.is_due(&name, status.txid, now_ms(), millis(every)) {
+                continue;
+            }
+            match size(&replica).await {
+                Ok(bytes) if bytes > context.options.verify_bytes => {
+                    proofs.note(&name, status.txid, now_ms());
+                    if too_large.insert(name.clone()) {
+                        let mib = bytes >> 20;
+                        tracing::info!(
+                            replica = name,
+                            mib,
+                            "not verified automatically: too large"
+                        );
+                    }
+                }
+                Ok(_) => prove(&context, &replica, &status, &mut proofs).await,
+                // Later: the report says that it cannot be reached.
+                Err(_) => {}
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn replica(context: &Context, status: &Status) -> Option<Replica> {
+    let mut all = context.options.destinations.iter();
+    let destination = all.find(|one| one.name() == status.destination)?;
+    Some(destination.replica(&status.database))
+}
+
+/// What a restore would download.
+async fn size(replica: &Replica) -> Result<u64, RestoreError> {
+    let files = replica.list_all().await?;
+    // If it cannot be restored, the verification finds that out.
+    Ok(plan(&files, None, None).map_or(0, |plan| plan.bytes()))
+}
+
+async fn prove(context: &Context, replica: &Replica, status: &Status, proofs: &mut Proofs) {
+    let (database, destination) = (&status.database, &status.destination);
+    let began = Instant::now();
+    let options = VerifyOptions {
+        parallel: PARALLEL,
+        // The checksums prove that it is what was here.
+        integrity_check: IntegrityCheck::IfUnproven,
+        scratch: context.options.state.clone(),
+        ..VerifyOptions::default()
+    };
+    match monolite_replica::verify(replica, options).await {
+        Ok(proven) => {
+            proofs.note(&replica.name(), proven.txid, now_ms());
+            tracing::info!(
+                database,
+                destination,
+                txid = %proven.txid,
+                took_ms = began.elapsed().as_millis() as u64,
+                "the replica was verified: it can be restored"
+            );
+        }
+        Err(RestoreError::Storage(error)) if error.is_transient() => {
+            tracing::debug!(database, destination, %error, "not verified now");
+        }
+        Err(error) => {
+            // Due again after the next interval, also if nothing changes.
+            proofs.note(&replica.name(), Txid(0), now_ms());
+            let error = error.to_string();
+            tracing::error!(
+                database,
+                destination,
+                error,
+                "the replica CANNOT be restored"
+            );
+        }
+    }
+}

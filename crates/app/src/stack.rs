@@ -1,0 +1,351 @@
+//! The wiring of `monolite run`: from settings to the list of services.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use monolite_gate::{Gate, TrustForwarded};
+use monolite_guard::{Allowance, Depth};
+use monolite_supervisor::{Config, Error, Output, Service};
+use monolite_volume::Volume;
+use monolite_volume::discover::{self, DiscoverError};
+
+use crate::replication::{Replicated, Replication};
+use crate::services::{
+    GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
+    ReplicationService, VolumeService,
+};
+use crate::settings::{self, MigrateCheck, Trust};
+use crate::{
+    DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
+};
+use crate::{destinations, environment};
+
+/// Exit code for a volume that is not fit.
+const NOT_FIT: u8 = 3;
+
+/// What only the process that runs it all can know.
+#[derive(Clone)]
+pub struct Launch {
+    /// The app: program and arguments.
+    pub command: Vec<OsString>,
+    /// The IP address to listen on, unless it is set.
+    pub bind: Ipv4Addr,
+    /// The current directory: the app's.
+    pub app_dir: PathBuf,
+    /// The environment of the process.
+    pub environment: Environment,
+    /// A command that calls [`watch_parent`](monolite_supervisor::watch_parent).
+    pub watchdog: Vec<OsString>,
+    /// Takes the app's output.
+    pub output: Output,
+}
+
+/// All that `monolite run` consists of, made ready.
+pub struct Stack {
+    config: Config,
+    gate: Gate,
+    volume: Volume,
+    listen: std::net::SocketAddr,
+    allow: Vec<String>,
+    replication: Option<Replication>,
+    guarding: Guarding,
+    migrate: Option<OsString>,
+}
+
+impl Stack {
+    /// Makes ready what `settings` want. Nothing is started yet.
+    ///
+    /// # Errors
+    /// Settings that no run can have.
+    pub fn new(settings: &Settings, launch: Launch) -> Result<Self, ReplicaError> {
+        let listen = environment::listen(settings, &launch.environment, launch.bind)?;
+        let volume = environment::volume(settings, &launch.environment);
+        validate(settings, listen.port())?;
+        let guarding = guarding(settings, &launch.environment, &volume.dir);
+        if settings.migrate.is_some() {
+            let guardable = all_guardable(settings, &launch.environment, &volume.dir);
+            guardable.map_err(|error| settings::Error::new(error.to_string()))?;
+        }
+        let destinations = destinations::destinations(settings, &launch.environment)?;
+        let replication = match destinations.is_empty() {
+            true => None,
+            false => Some(Replication::new(settings, destinations, &volume.dir)),
+        };
+        let mut config = Config::new(launch.command, volume.dir.clone());
+        config.app_port = settings.app_port;
+        config.app_dir = launch.app_dir;
+        // What opens the replicas is not for the app to know, or to print.
+        config.environment = launch.environment.without(KEY_VARIABLE);
+        config.health.path.clone_from(&settings.health_path);
+        config.health.host.clone_from(&settings.health_host);
+        config.database = database_name(settings).into();
+        config.start_time = settings.start_timeout;
+        config.stop_time = settings.stop_timeout;
+        config.drain_time = settings.drain_timeout;
+        config.watchdog = launch.watchdog;
+        config.output = launch.output;
+        Ok(Self {
+            config,
+            gate: Gate::new(gate(settings)),
+            volume,
+            listen,
+            allow: settings.allow.clone(),
+            replication,
+            guarding,
+            migrate: settings.migrate.clone().map(OsString::from),
+        })
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.volume.dir
+    }
+
+    /// The public address.
+    pub fn listen(&self) -> std::net::SocketAddr {
+        self.listen
+    }
+
+    /// Gives the app one more variable.
+    pub fn add_variable(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.config.environment.push((name.into(), value.into()));
+    }
+
+    /// Serves until asked to stop, or until it cannot go on; the exit code to end with.
+    ///
+    /// Runs inside a tokio runtime, once per process: see [`monolite_supervisor::run`].
+    ///
+    /// # Errors
+    /// See [`monolite_supervisor::Error`]; [`exit_code`] is for these.
+    pub async fn run(mut self) -> Result<u8, Error> {
+        let (gate, services) = (self.gate.clone(), self.services()?);
+        monolite_supervisor::run(self.config, gate, services).await
+    }
+
+    /// The services, in the order in which they start.
+    fn services(&mut self) -> Result<Vec<Box<dyn Service>>, Error> {
+        let replicated = match self.replication.take() {
+            Some(replication) => Some(self.replicated(replication)?),
+            None => None,
+        };
+        let guarded = Arc::new(Guarded {
+            volume: self.volume.dir.clone(),
+            guarding: self.guarding.clone(),
+            command: self.migrate.clone(),
+            forget: replicated.as_ref().map(Replicated::forget),
+            lock: Mutex::default(),
+        });
+        let mut services: Vec<Box<dyn Service>> = vec![
+            Box::new(GateService {
+                address: self.listen,
+            }),
+            Box::new(VolumeService {
+                volume: self.volume.clone(),
+                allow: self.allow.clone(),
+                port: self.listen.port(),
+                lock: None,
+            }),
+            // Before anything opens a database: that alone may change its file, and who changed it
+            // last tells whether it was used since.
+            Box::new(Recovery(guarded.clone())),
+        ];
+        services.push(match replicated {
+            Some(replicated) => Box::new(ReplicationService { replicated }),
+            None => Box::new(NoReplica {
+                volume: self.volume.dir.clone(),
+            }),
+        });
+        services.push(Box::new(Migrations(guarded)));
+        Ok(services)
+    }
+
+    fn replicated(&self, replication: Replication) -> Result<Replicated, Error> {
+        let database = self.config.database.clone();
+        let replicated = Replicated::new(replication, self.volume.dir.clone(), database);
+        replicated.map_err(|source| Error::Io {
+            what: "start the threads of replication",
+            source,
+        })
+    }
+}
+
+/// The exit code for a run that ended with this.
+pub fn exit_code(error: &Error) -> u8 {
+    if error.of_service::<NotFit>().is_some() {
+        return NOT_FIT;
+    }
+    match error.of_service::<MigrationError>() {
+        Some(error) => error.exit_code(),
+        None => error.code(),
+    }
+}
+
+fn database_name(settings: &Settings) -> &str {
+    settings.database.as_deref().unwrap_or(DATABASE)
+}
+
+fn gate(settings: &Settings) -> monolite_gate::Config {
+    let mut config = monolite_gate::Config::default();
+    config.hold_time = settings.hold_timeout;
+    config.hold_requests = settings.hold_requests;
+    config.hold_bytes = settings.hold_mib.saturating_mul(1 << 20);
+    config.response_time = settings.response_timeout;
+    config.write_concurrency = settings.write_concurrency.map(Into::into);
+    config.trust_forwarded = match settings.trust_forwarded {
+        Trust::Private => TrustForwarded::Private,
+        Trust::All => TrustForwarded::All,
+        Trust::None => TrustForwarded::None,
+    };
+    config
+}
+
+/// How migrations are guarded: databases that replicas leave out hold data, too.
+pub fn guarding(settings: &Settings, environment: &Environment, volume: &Path) -> Guarding {
+    let named = settings.allow_loss.iter();
+    Guarding {
+        find: database_filter::find_guarded(volume, named_databases(settings, environment, volume)),
+        allow: named.map(|text| Allowance::new(text)).collect(),
+        depth: match settings.migrate_check {
+            MigrateCheck::None => Depth::None,
+            MigrateCheck::Quick => Depth::Quick,
+            MigrateCheck::Full => Depth::Full,
+        },
+    }
+}
+
+/// A guard that passes over a database guards nothing.
+///
+/// # Errors
+/// Not every database can be found, or could be restored.
+pub fn all_guardable(
+    settings: &Settings,
+    environment: &Environment,
+    volume: &Path,
+) -> Result<(), DiscoverError> {
+    let named = named_databases(settings, environment, volume);
+    database_filter::guarded(volume, &named)?;
+    named
+        .iter()
+        .try_for_each(|named| discover::check_named(named))
+}
+
+/// The databases whose paths a migrate command gets.
+fn named_databases(settings: &Settings, environment: &Environment, volume: &Path) -> Vec<PathBuf> {
+    let mut named = vec![volume.join(database_name(settings))];
+    // A variable that is set already stays as it is.
+    named.extend(environment.get("DATABASE_PATH").map(PathBuf::from));
+    named
+}
+
+/// What each setting alone allows, but no run can do.
+fn validate(settings: &Settings, port: u16) -> Result<(), settings::Error> {
+    if settings.app_port == Some(port) {
+        return Err(settings::Error::new(format!(
+            "the app's port is the public port, {port}; leave --app-port out, or choose another"
+        )));
+    }
+    match settings.database.as_deref() {
+        Some(name) if name.contains('/') || name == "." || name == ".." => {
+            Err(settings::Error::new(format!(
+                "the database is {name:?}; it must be a plain file name in the data directory"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(variables: &[(&str, &str)]) -> Launch {
+        Launch {
+            command: vec!["app".into()],
+            bind: Ipv4Addr::LOCALHOST,
+            app_dir: ".".into(),
+            environment: variables.iter().copied().collect(),
+            watchdog: Vec::new(),
+            output: Arc::new(|_, _| {}),
+        }
+    }
+
+    fn settings(dir: &Path) -> Settings {
+        let mut settings = Settings::default();
+        settings.data = Some(dir.into());
+        settings
+    }
+
+    fn names(stack: &mut Stack) -> Vec<&'static str> {
+        let services = stack.services().unwrap();
+        services.iter().map(|service| service.name()).collect()
+    }
+
+    #[test]
+    fn the_services_and_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(dir.path());
+        let mut stack = Stack::new(&settings, launch(&[])).unwrap();
+        assert_eq!(
+            names(&mut stack),
+            ["gate", "volume", "recovery", "no replica", "migrations"]
+        );
+        settings.replica = vec![dir.path().join("replica").display().to_string()];
+        let mut stack = Stack::new(&settings, launch(&[])).unwrap();
+        let all = ["gate", "volume", "recovery", "replica", "migrations"];
+        assert_eq!(names(&mut stack), all);
+    }
+
+    #[test]
+    fn the_app_gets_no_key_of_the_replicas() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = "0f".repeat(32);
+        let variables = [("HOME", "/home"), ("MONOLITE_REPLICA_KEY", &*key)];
+        let mut stack = Stack::new(&settings(dir.path()), launch(&variables)).unwrap();
+        stack.add_variable("MORE", "more");
+        let expected = [("HOME", "/home"), ("MORE", "more")];
+        let expected = expected.map(|(name, value)| (name.into(), value.into()));
+        assert_eq!(stack.config.environment, expected);
+    }
+
+    #[test]
+    fn what_no_run_can_do_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = |change: fn(&mut Settings)| {
+            let mut settings = settings(dir.path());
+            change(&mut settings);
+            let error = Stack::new(&settings, launch(&[])).err().unwrap();
+            assert!(error.is_usage());
+            error.to_string()
+        };
+        let same = error(|settings| (settings.port, settings.app_port) = (Some(1), Some(1)));
+        assert!(
+            same.starts_with("the app's port is the public port, 1"),
+            "{same}"
+        );
+        for name in ["a/b", ".", ".."] {
+            let mut settings = settings(dir.path());
+            settings.database = Some(name.into());
+            assert!(Stack::new(&settings, launch(&[])).is_err(), "{name}");
+        }
+        let elsewhere = error(|settings| settings.replica = vec!["s4://a".into()]);
+        assert!(elsewhere.contains("s4"), "{elsewhere}");
+    }
+
+    #[test]
+    fn settings_reach_the_gate_and_the_supervisor() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(dir.path());
+        settings.hold_mib = 3;
+        settings.trust_forwarded = Trust::None;
+        settings.database = Some("shop.db".into());
+        let gate = gate(&settings);
+        assert_eq!(gate.hold_bytes, 3 << 20);
+        assert_eq!(gate.trust_forwarded, TrustForwarded::None);
+        let stack = Stack::new(&settings, launch(&[])).unwrap();
+        assert_eq!(stack.config.database, "shop.db");
+        assert_eq!(stack.config.health.host, "localhost");
+        assert_eq!(stack.listen(), "127.0.0.1:8080".parse().unwrap());
+    }
+}
