@@ -146,17 +146,19 @@ fn wrong(what: impl Into<String>) -> ReplicaError {
 
 /// How the volume is followed.
 pub fn follow_options(settings: &Settings) -> FollowOptions {
-    let mut options = FollowOptions::default();
-    options.host = settings.replica_host.clone().unwrap_or_else(host);
-    options.take_over = settings.take_over;
-    options.sync_interval = settings.sync_interval;
-    options.snapshot_every = settings.snapshot_interval;
-    let mut policy = Policy::default();
-    policy.every = settings.keep_all;
-    policy.hourly = settings.keep_hourly;
-    policy.daily = settings.keep_daily;
-    options.policy = policy;
-    options
+    FollowOptions {
+        host: settings.replica_host.clone().unwrap_or_else(host),
+        take_over: settings.take_over,
+        sync_interval: settings.sync_interval,
+        snapshot_every: settings.snapshot_interval,
+        policy: Policy {
+            every: settings.keep_all,
+            hourly: settings.keep_hourly,
+            daily: settings.keep_daily,
+            ..Policy::default()
+        },
+        ..FollowOptions::default()
+    }
 }
 
 /// The name of this machine, or of this container.

@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let migrated =
         runtime.block_on(migrate(&host, &command, &environment, interrupted, options))?;
     match migrated {
-        Some(migrated) => report(&migrated, &command, &*host),
+        Some(migrated) => report(&migrated, &command, &host),
         None => Ok(()),
     }
 }
