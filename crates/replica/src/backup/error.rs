@@ -82,7 +82,7 @@ pub enum Error {
     },
     /// SQLite would take this file for a part of the copy, and damage it.
     #[error("{} exists next to the copy's name: a database of that name is in use, or its process was killed. Name another file, or remove it if it is no longer needed", .path.display())]
-    Beside {
+    LeftoverJournal {
         /// The WAL or the journal.
         path: PathBuf,
     },

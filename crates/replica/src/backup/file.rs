@@ -151,7 +151,7 @@ fn may_be_written(db: &Path, out: &Path, overwrite: bool) -> Result<()> {
     }
     for path in ["-wal", "-journal"].map(|suffix| sibling_path(out, suffix)) {
         if path.metadata().is_ok_and(|metadata| metadata.len() > 0) {
-            return Err(Error::Beside { path });
+            return Err(Error::LeftoverJournal { path });
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The write-ahead log of a database that somebody else writes.
 
 mod changes;
-mod pin;
+mod read_lock;
 mod reader;
 mod scan;
 mod snapshot;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use monolite_sqlite_pages::Pages;
 use rusqlite::Connection;
 
-use super::pin::connect;
+use super::read_lock::connect;
 use crate::error::{Error, Result};
 
 /// A connection that a snapshot can begin on at once.

@@ -159,7 +159,7 @@ fn what_must_not_be_replaced_is_not_even_when_told() {
         let beside = at(&format!("other.sqlite3{suffix}"));
         std::fs::write(&beside, "commits").unwrap();
         let error = backup::to_file(&db, &at("other.sqlite3"), &told, &()).unwrap_err();
-        assert!(matches!(&error, Error::Beside { path } if *path == beside));
+        assert!(matches!(&error, Error::LeftoverJournal { path } if *path == beside));
         std::fs::remove_file(beside).unwrap();
     }
     let error = backup::to_file(&db, &at("none/copy"), &told, &()).unwrap_err();

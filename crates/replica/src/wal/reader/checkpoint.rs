@@ -26,7 +26,7 @@ use rusqlite::Connection;
 
 use super::{Advance, WalReader};
 use crate::error::{Error, Result};
-use crate::wal::pin::connect;
+use crate::wal::read_lock::connect;
 
 /// Writers may be made to wait for the reset of a log of so many frames.
 const TOO_LONG_FRAMES: u64 = 4000;

@@ -38,7 +38,7 @@ use rusqlite::Connection;
 pub(crate) use self::checkpoint::checkpoint;
 use super::changes::{Budget, Changes};
 
-use super::pin::{Pin, connect};
+use super::read_lock::{ReadLock, connect};
 use super::scan::{self, Position};
 use crate::error::{Error, Result};
 
@@ -82,9 +82,9 @@ pub(crate) struct WalReader {
     /// The log itself, which may have no name any more.
     file: Option<File>,
     /// In a read transaction, always.
-    held: Pin,
+    held: ReadLock,
     /// For the next read transaction.
-    spare: Pin,
+    spare: ReadLock,
     /// `None`: the log had no header.
     position: Option<Position>,
     /// Asks how far the log is committed; never in a transaction.
@@ -114,13 +114,13 @@ impl WalReader {
     /// # Errors
     /// The database cannot be opened or read.
     pub(crate) fn open(path: &Path, budget: &Budget) -> Result<Self> {
-        let held = Pin::new(path)?;
+        let held = ReadLock::new(path)?;
         held.begin()?;
         let mut reader = Self {
             wal: wal_path(path),
             file: None,
             held,
-            spare: Pin::new(path)?,
+            spare: ReadLock::new(path)?,
             position: None,
             index: connect(path)?,
             checkpointer: None,

@@ -30,12 +30,12 @@ pub(crate) fn connect(path: &Path) -> Result<Connection> {
 
 /// One such connection, with a read transaction or without.
 #[derive(Debug)]
-pub(crate) struct Pin {
+pub(crate) struct ReadLock {
     conn: Connection,
     path: PathBuf,
 }
 
-impl Pin {
+impl ReadLock {
     pub(crate) fn new(path: &Path) -> Result<Self> {
         Ok(Self {
             conn: connect(path)?,
