@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use monolite_platform::durable;
 pub(crate) use monolite_platform::mountinfo::is_same_mount;
 pub(crate) use monolite_platform::path::{directory, with_suffix};
-use monolite_volume::layout::{self, COMPANIONS};
+use monolite_sqlite_format::SUFFIXES;
+use monolite_volume::layout;
 
 use crate::error::{Error, Result};
 
@@ -77,7 +78,7 @@ pub(crate) fn move_database(from: &Path, to: &Path) -> Result<()> {
         _ => Ok(()),
     };
     moved(from, to)?;
-    for (suffix, from) in COMPANIONS.iter().zip(layout::companions(from)) {
+    for (suffix, from) in SUFFIXES.iter().zip(layout::companions(from)) {
         moved(&from, &with_suffix(to, suffix))?;
     }
     sync(directory(to))?;

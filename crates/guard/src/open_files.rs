@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use monolite_platform::path::with_suffix;
 use monolite_platform::process::{self, Named, OpenFile};
-use monolite_volume::layout::COMPANIONS;
+use monolite_sqlite_format::SUFFIXES;
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
 /// Longest time between a process's fork and exec, in which it has open what its parent has.
@@ -25,14 +25,14 @@ const LOCK_BYTES: i64 = 512;
 /// file then takes all locks of this process on it, so that is only for one
 /// that has no database open.
 pub(crate) fn any_open(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
-    open(databases, probe, &COMPANIONS, |_| true)
+    open(databases, probe, &SUFFIXES, |_| true)
 }
 
 /// As [`any_open`], of those that may write. A lock of another container does
 /// say which of the two it is, and counts.
 pub(crate) fn any_writer(databases: &[PathBuf], probe: bool) -> Option<(PathBuf, String)> {
     // Who reads writes to `-shm`.
-    let readers_are_seen = in_process(databases, &COMPANIONS, |_| true).is_some();
+    let readers_are_seen = in_process(databases, &SUFFIXES, |_| true).is_some();
     open(
         databases,
         probe && !readers_are_seen,
