@@ -29,6 +29,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 128
 def stop(*_):
     print("app: asked to stop", flush=True)
+    time.sleep(float(os.environ.get("STOP_AFTER", "0")))
     os._exit(int(os.environ.get("EXIT_WITH", "0")))
 if os.environ.get("STUBBORN"): signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else: signal.signal(signal.SIGTERM, stop)
@@ -283,6 +284,23 @@ fn a_watchdog_that_is_killed_is_replaced() {
     run.line("another was started");
     run.signal(Signal::KILL);
     wait_until("the app is gone", || !alive(&app));
+}
+
+#[test]
+fn a_stop_while_the_app_is_restarted_is_a_stop() {
+    let (dir, port) = (disk_dir(), free_port());
+    let run = python(dir.path(), port, &[], &[("STOP_AFTER", "1")]);
+    run.line("app healthy");
+    run.signal(Signal::USR2);
+    run.line("app: asked to stop");
+    run.signal(Signal::TERM);
+    let (status, output) = run.end();
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert_eq!(output.matches("app: begins").count(), 1, "{output}");
+    assert!(
+        !output.contains("killing"),
+        "it is the first request: {output}"
+    );
 }
 
 #[test]

@@ -289,7 +289,7 @@ fn wrong_words_are_wrong_usage() {
     for (words, said) in [
         ("new", "WORDS"),
         ("new --", "WORDS"),
-        ("new 123", "say in a few words"),
+        ("new 123", "a few words that say"),
         ("up --to x", "--to"),
         ("up --wait soon", "--wait"),
         ("up --tow 1", "--to"),

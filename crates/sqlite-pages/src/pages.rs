@@ -18,9 +18,13 @@ const CHUNK: u32 = 1 << 20;
 /// The pages of `main` as the read transaction sees them that
 /// [`begin`](Self::begin) began.
 ///
+/// They are of that transaction alone: as long as pages are read, the connection
+/// must not end it, begin another one, or write in it.
+///
 /// Every error is SQLite's: `SQLITE_BUSY` if no state could be had,
 /// `SQLITE_CORRUPT` if the file ends before a page it should have,
-/// `SQLITE_MISUSE` if the transaction has ended.
+/// `SQLITE_MISUSE` if no transaction is open any more, or if the connection locks
+/// the database for itself alone (`locking_mode = EXCLUSIVE`).
 #[derive(Debug)]
 pub struct Pages<C> {
     conn: C,
@@ -51,12 +55,13 @@ impl<C: Borrow<Connection>> Pages<C> {
         if !own.is_autocommit() {
             return Err(error(ffi::SQLITE_MISUSE, "a transaction is open"));
         }
-        let log = begin(own).inspect_err(|_| {
+        let number = |name: &str| own.pragma_query_value(None, name, |row| row.get(0));
+        let begun =
+            begin(own).and_then(|log| Ok((log, number("page_size")?, number("page_count")?)));
+        let (log, page_size, pages) = begun.inspect_err(|_| {
             // What was only read ends in any case.
             let _ = own.execute_batch("ROLLBACK");
         })?;
-        let number = |name: &str| own.pragma_query_value(None, name, |row| row.get(0));
-        let (page_size, pages) = (number("page_size")?, number("page_count")?);
         Ok(Self {
             conn,
             page_size,
@@ -190,9 +195,21 @@ fn begin(conn: &Connection) -> rusqlite::Result<Log> {
         if !is_wal {
             return Ok(Log::default());
         }
+        if is_exclusive(conn)? {
+            // Its index is its own, and asking for a shared one would make one.
+            let what = "the connection locks the database for itself alone (locking_mode)";
+            return Err(error(ffi::SQLITE_MISUSE, what));
+        }
         match header(conn)? {
             Some(after) if before == Some(after) => return in_index(conn, after),
-            None if handle::has_own_index(conn).map_err(sqlite)? => return in_file(conn),
+            None if handle::has_own_index(conn).map_err(sqlite)? => {
+                let log = in_file(conn)?;
+                // Who writes makes a shared index first: if there is none still,
+                // nobody has written meanwhile.
+                if handle::has_own_index(conn).map_err(sqlite)? {
+                    return Ok(log);
+                }
+            }
             _ => {}
         }
         conn.prepare_cached("COMMIT")?.execute([])?;
@@ -204,6 +221,11 @@ fn begin(conn: &Connection) -> rusqlite::Result<Log> {
 fn is_wal_now(conn: &Connection) -> rusqlite::Result<bool> {
     let mut mode = conn.prepare_cached("PRAGMA main.journal_mode")?;
     mode.query_row([], |row| Ok(row.get_ref(0)?.as_str()? == "wal"))
+}
+
+fn is_exclusive(conn: &Connection) -> rusqlite::Result<bool> {
+    let mut mode = conn.prepare_cached("PRAGMA main.locking_mode")?;
+    mode.query_row([], |row| Ok(row.get_ref(0)?.as_str()? == "exclusive"))
 }
 
 /// `None`: there is none now, or a writer left it half written; the next
@@ -235,7 +257,8 @@ fn in_index(conn: &Connection, header: wal_index::Header) -> rusqlite::Result<Lo
 
 /// The frames that the log's own checksums prove. This is what SQLite does where
 /// it may not write a shared index and nobody else has made one: then nobody
-/// has reset the log, and nobody can while this transaction lasts.
+/// writes. Whoever comes while this transaction lasts may append to the log, but
+/// neither reset it nor copy it into the database.
 fn in_file(conn: &Connection) -> rusqlite::Result<Log> {
     let mut log = Log::default();
     let mut bytes = [0; wal::HEADER_SIZE as usize];

@@ -237,6 +237,20 @@ fn what_is_wrong_is_an_error() {
 }
 
 #[test]
+fn a_connection_that_locks_for_itself_alone_is_refused() {
+    let (volume, writer) = Volume::new("WAL", 4096);
+    drop(writer);
+    let reader = volume.connect();
+    reader
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE")
+        .unwrap();
+    let error = Pages::begin(&reader).unwrap_err();
+    assert_eq!(error.sqlite_error_code(), Some(ErrorCode::ApiMisuse));
+    assert!(reader.is_autocommit(), "nothing is left open");
+    assert!(!volume.dir.path().join("app.sqlite3-shm").exists());
+}
+
+#[test]
 fn an_empty_database_has_no_pages() {
     let dir = tempfile::tempdir().unwrap();
     let conn = Connection::open(dir.path().join("a")).unwrap();

@@ -116,6 +116,7 @@ impl Lifecycle<'_> {
                 },
                 Err(NotHealthy::Died(exit)) => exit,
                 Err(NotHealthy::Stop) => {
+                    self.run.stopping = true;
                     self.run.gate.refuse();
                     return Ok(self.shut_down(app).await);
                 }
@@ -237,6 +238,7 @@ impl Lifecycle<'_> {
 
     async fn give_up_waiting(&mut self, mut app: App, last: String) -> Error {
         let waited = Instant::now() - app.started;
+        self.run.stopping = true;
         self.run.stop_app(&mut app).await;
         Error::NeverHealthy {
             path: self.run.config.health.path().into(),

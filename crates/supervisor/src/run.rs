@@ -115,7 +115,10 @@ impl Run {
                 self.kill_app(&mut command).await;
                 exit
             }
-            None => self.stop_app(&mut command).await,
+            None => {
+                self.stopping = true;
+                self.stop_app(&mut command).await
+            }
         };
         if exit != Exit::Code(0) {
             // Its last lines may still be on their way to the output.
@@ -161,14 +164,22 @@ impl Run {
         }
     }
 
+    /// Stops the app; a request to stop that comes meanwhile is noted in `stopping`, a further one
+    /// kills the app.
     pub(crate) async fn stop_app(&mut self, app: &mut App) -> Exit {
         if self.hurry {
             let exit = app.kill(&self.children).await;
             self.watch_nothing();
             return exit;
         }
+        let (signals, stopping) = (&mut self.signals, &mut self.stopping);
         let hurry = async {
-            self.signals.stop().await;
+            if !*stopping {
+                // Of a restart: the first request is to stop, and no hurry.
+                signals.stop().await;
+                *stopping = true;
+            }
+            signals.stop().await;
             tracing::warn!("asked again: killing the app");
         };
         let exit = app.stop(&self.children, self.config.stop_time, hurry).await;
