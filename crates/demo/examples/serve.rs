@@ -2,6 +2,8 @@
 //! afterwards or, as a second argument, one that stays:
 //! `cargo run -p monolite-demo --example serve -- 3000 [directory]`.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use std::error::Error;
 
 #[tokio::main]

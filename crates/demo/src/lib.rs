@@ -108,7 +108,7 @@ pub async fn app(config: Config) -> Result<App, Error> {
     let loss = match config.replica {
         Some(replica) => {
             let loss = Loss::look(&app, &config.data, replica).await;
-            Some(loss.map_err(monolite::Error::from)?)
+            Some(loss?)
         }
         None => None,
     };
@@ -119,7 +119,7 @@ pub async fn app(config: Config) -> Result<App, Error> {
         started: Instant::now(),
     };
     let worker = work::start(&app).await.map_err(monolite::Error::from)?;
-    let live = Live::start(app, origin, loss).map_err(monolite::Error::from)?;
+    let live = Live::start(app, origin, loss)?;
     Ok(App {
         site: Site { live },
         worker,

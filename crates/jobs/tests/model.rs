@@ -1,5 +1,12 @@
 //! The operations against a model that keeps everything in a map.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

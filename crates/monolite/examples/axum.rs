@@ -5,6 +5,8 @@
 //! `curl -X POST localhost:3000/join/Ada`, `curl localhost:3000`. Without a
 //! directory it asks itself both, and ends.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use axum::extract::{Path, State};

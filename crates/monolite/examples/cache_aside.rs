@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p monolite --example cache_aside`
 
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

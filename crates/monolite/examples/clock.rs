@@ -3,6 +3,8 @@
 //!
 //! `cargo test -p monolite --example clock`; as a program it does the same.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p monolite --example cron` runs for two ticks.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use monolite::{Job, Monolite};

@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p monolite --example migrations`
 
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use monolite::Monolite;
 use monolite::migrate::Embedded;
 

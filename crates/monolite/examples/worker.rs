@@ -4,6 +4,8 @@
 //! `cargo run -p monolite --example worker -- DIR` works until Ctrl-C. Without
 //! a directory it enqueues two jobs itself, and ends with them.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,6 +1,13 @@
 //! The errors of an app through its transactions, as apps of different habits
 //! write them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 use monolite::{Error, Monolite, rusqlite, store};
 
 async fn open() -> (tempfile::TempDir, Monolite) {

@@ -1,5 +1,11 @@
 //! Migration files in the program.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 #![cfg(feature = "migrations")]
 use monolite::migrate::{Embedded, Error as FilesError, Migrations};
 use monolite::store::{Options, Store};

@@ -1,5 +1,12 @@
 //! Opening a volume, and what each feature leaves in its directory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 use std::collections::BTreeSet;
 
 use monolite::{Error, Monolite, Options};

@@ -1,5 +1,11 @@
 //! One volume with all of its parts, used by one process and by two.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 #![cfg(all(feature = "cache", feature = "jobs", feature = "pubsub"))]
 
 use std::path::Path;

@@ -1,6 +1,13 @@
 //! What is read is what SQLite sees in the same transaction: the pages, put into
 //! a file, are a sound database with the same rows.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,13 @@
 //! A whole run with a real app and fake services. One test, since a run has the signals and the
 //! children of its process for itself.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;

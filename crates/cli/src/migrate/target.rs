@@ -19,7 +19,7 @@ use crate::selection::{Search, Selection};
 use crate::{Failure, print, replication, task};
 
 /// How long a verb without `--wait` waits for a guarded migration to end.
-pub(crate) const TURN: Duration = Duration::from_mins(10);
+pub(crate) const TURN: Duration = Duration::from_secs(10 * 60);
 
 /// The directory of the files, unless it is named.
 const DIRECTORY: &str = "migrations";

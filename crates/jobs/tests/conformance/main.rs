@@ -1,6 +1,13 @@
 //! What every engine behind `Jobs` must do. Written against the handle alone:
 //! a new engine gets a line in `engines`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 mod control;
 mod enqueue;
 mod flow;

@@ -2,6 +2,13 @@
 //! in time: with real processes. This program starts itself again as the
 //! workers; see `child` and `worker.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
 mod check;
 mod clock;
 mod cron;

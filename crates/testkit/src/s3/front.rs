@@ -20,7 +20,7 @@ use super::traffic::Traffic;
 use super::wire::Reset;
 
 /// How far a client's clock may be off.
-const SKEW: Duration = Duration::from_mins(15);
+const SKEW: Duration = Duration::from_secs(15 * 60);
 
 /// Stands before the service.
 #[derive(Clone)]
