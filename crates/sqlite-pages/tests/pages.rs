@@ -247,7 +247,7 @@ fn what_is_wrong_is_an_error() {
 fn a_connection_that_locks_for_itself_alone_is_refused() {
     let (volume, writer) = Volume::new("WAL", 4096);
     drop(writer);
-    let reader = volume.connect();
+    let reader = Connection::open(volume.path()).unwrap();
     reader
         .execute_batch("PRAGMA locking_mode = EXCLUSIVE")
         .unwrap();
