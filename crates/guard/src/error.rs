@@ -49,7 +49,7 @@ pub enum Error {
     },
     /// To put back would lose what is there, of which no copy can be kept.
     #[error(
-        "{database} was not put back: what is there now would be lost, since no copy of it can be kept: {why}. Make room and start again; or `monolite migrate --interrupted put-back` does without a copy, and `--interrupted keep` takes the databases as they are. The state from before the migration is in {}",
+        "{database} was not put back: what is there now would be lost, since no copy of it can be kept: {why}. Start again once that is solved; if the disk is full, `monolite migrate --interrupted put-back` does without a copy; `--interrupted keep` takes the databases as they are. The state from before the migration is in {}",
         .snapshot.display()
     )]
     NoCopy {

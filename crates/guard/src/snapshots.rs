@@ -73,6 +73,18 @@ pub(crate) fn unused_path(path: &Path) -> PathBuf {
     unused
 }
 
+/// All that [`unused_path`] gave and that is there, the oldest first.
+pub(crate) fn used_paths(path: &Path) -> Vec<PathBuf> {
+    let named = |n| match n {
+        1 => path.to_owned(),
+        n => files::with_suffix(path, &format!("-{n}")),
+    };
+    let paths = (1..).map(named);
+    paths
+        .take_while(|path| path.symlink_metadata().is_ok())
+        .collect()
+}
+
 /// Says how long the copies in `dir` are kept, if they are there.
 ///
 /// # Errors
