@@ -248,6 +248,27 @@ fn a_damaged_snapshot_moves_no_database_away() {
     }
 }
 
+#[test]
+fn the_log_of_an_empty_database_that_is_open_stays() {
+    let (_dir, volume) = volume();
+    died(&volume, Options::new(), LOSES);
+    let path = volume.path.join("app.sqlite3");
+    let log = volume.path.join("app.sqlite3-wal");
+    std::fs::write(&path, "").unwrap();
+    std::fs::write(&log, "what only the log has").unwrap();
+    let mut other = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stderr(std::fs::File::open(&path).unwrap())
+        .spawn()
+        .unwrap();
+    let error = volume.recover(Interrupted::RollBack).unwrap_err();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(matches!(error, Error::Rollback { .. }), "{error}");
+    assert!(error.to_string().contains("is open in `cat`"), "{error}");
+    assert!(log.exists());
+}
+
 /// The directory of the migration that died.
 fn copies(volume: &Volume) -> std::path::PathBuf {
     let kept = volume.kept();

@@ -239,28 +239,6 @@ fn a_log_that_was_left_behind_is_not_replayed_over_the_snapshot() {
 }
 
 #[test]
-fn the_log_of_an_empty_database_that_is_open_stays() {
-    let (_dir, volume) = volume();
-    let guard = Guard::enter(volume.host(), "x").unwrap();
-    let active = guard.begin(Options::new()).unwrap();
-    let path = volume.path.join("app.sqlite3");
-    let log = volume.path.join("app.sqlite3-wal");
-    std::fs::write(&path, "").unwrap();
-    std::fs::write(&log, "what only the log has").unwrap();
-    let mut other = std::process::Command::new("cat")
-        .stdin(std::process::Stdio::piped())
-        .stderr(std::fs::File::open(&path).unwrap())
-        .spawn()
-        .unwrap();
-    let error = active.finish(true).unwrap_err();
-    other.kill().unwrap();
-    other.wait().unwrap();
-    assert!(matches!(error, Error::Rollback { .. }), "{error}");
-    assert!(error.to_string().contains("is open in `cat`"), "{error}");
-    assert!(log.exists());
-}
-
-#[test]
 fn another_page_size_and_journal_mode_are_put_back() {
     let (_dir, volume) = volume();
     let before = volume.dump();
