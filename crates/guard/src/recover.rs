@@ -33,6 +33,7 @@ pub(crate) fn recover(volume: &Volume, how: Interrupted) -> Result<Option<Rollba
         snapshots::sweep(&volume.own_dir(), None, volume.host.now_ms())?;
         return Ok(None);
     };
+    journal.require_own(volume)?;
     let recovery = Recovery { volume, journal };
     let done = match (how, recovery.journal.if_open) {
         (Interrupted::Keep, _) => recovery.keep(Keep::Week),

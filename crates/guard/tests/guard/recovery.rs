@@ -269,6 +269,65 @@ fn the_log_of_an_empty_database_that_is_open_stays() {
     assert!(log.exists());
 }
 
+#[test]
+fn what_an_older_version_has_begun_to_put_back_is_left_to_it() {
+    for left in [
+        Some("COPIES/aside/app.sqlite3-wal"),
+        Some("app.sqlite3.aside-STAMP-wal"),
+        Some("sub/other.db.aside-STAMP"),
+        Some("app.sqlite3.put-back"),
+        None,
+    ] {
+        let (_dir, volume) = volume();
+        let before = volume.dump();
+        died(&volume, Options::new(), LOSES);
+        let now = volume.dump();
+        let copies = copies(&volume);
+        let journal = std::fs::read_to_string(volume.journal()).unwrap();
+        let older = journal.replace("\"version\": 3", "\"version\": 2");
+        assert_ne!(journal, older);
+        std::fs::write(volume.journal(), older).unwrap();
+        let snapshot = copies.join("before/app.sqlite3/snapshot.sqlite3");
+        let hidden = copies.join("hidden");
+        let left = left.map(|left| {
+            let stamp = copies.file_name().unwrap().to_str().unwrap();
+            let left = left.replace("STAMP", stamp);
+            match left.strip_prefix("COPIES/") {
+                Some(left) => copies.join(left),
+                None => volume.path.join(left),
+            }
+        });
+        match &left {
+            Some(left) => {
+                std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+                std::fs::write(left, "x").unwrap();
+            }
+            None => std::fs::rename(&snapshot, &hidden).unwrap(),
+        }
+        for how in [
+            Interrupted::default(),
+            Interrupted::RollBack,
+            Interrupted::Keep,
+        ] {
+            let error = volume.recover(how).unwrap_err();
+            let said = error.to_string();
+            assert!(matches!(error, Error::Journal { .. }), "{said}");
+            assert!(said.contains("the monolite that began it"), "{said}");
+            assert_eq!(volume.dump(), now);
+        }
+        // Where that one had put nothing back, this one does.
+        match &left {
+            Some(left) => {
+                std::fs::remove_file(left).unwrap();
+                let _ = std::fs::remove_dir(copies.join("aside"));
+            }
+            None => std::fs::rename(&hidden, &snapshot).unwrap(),
+        }
+        volume.recover(Interrupted::default()).unwrap().unwrap();
+        assert_eq!(volume.dump(), before);
+    }
+}
+
 /// The directory of the migration that died.
 fn copies(volume: &Volume) -> std::path::PathBuf {
     let kept = volume.kept();
