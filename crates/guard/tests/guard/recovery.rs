@@ -1,9 +1,12 @@
 //! A migration that was interrupted: what anybody may have written since is not rolled back unasked.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use monolite_guard::{
-    Error, ExclusiveLock, Guard, IfOpen, Interrupted, NoSnapshot, Options, Survivors,
+    Error, ExclusiveLock, Guard, IfOpen, Interrupted, NoSnapshot, Options, Survivors, migration,
 };
 
 use super::common::{DAY_MS, LOSES, count, died, now_ms, rolled_back, volume};
@@ -326,6 +329,38 @@ fn what_an_older_version_has_begun_to_put_back_is_left_to_it() {
         volume.recover(Interrupted::default()).unwrap().unwrap();
         assert_eq!(volume.dump(), before);
     }
+}
+
+#[test]
+fn a_stop_does_not_lose_what_was_put_back() {
+    let (_dir, mut volume) = volume();
+    let before = volume.dump();
+    died(&volume, Options::new(), LOSES);
+    let is_at_work = Arc::new(AtomicBool::new(false));
+    let (begun, cancel) = (Arc::clone(&is_at_work), volume.cancel.clone());
+    // The copy is taken; the stop comes, and finds the rest still to be done.
+    volume.after_snapshot = Some(Arc::new(move |_| {
+        begun.store(true, Ordering::SeqCst);
+        while !cancel.is_cancelled() {
+            std::thread::yield_now();
+        }
+    }));
+    let stop = std::future::poll_fn(|context| match is_at_work.load(Ordering::SeqCst) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    let guard = Guard::enter(volume.host(), "x").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let recovered = migration::recover(guard, Interrupted::default(), stop);
+    let (guard, rollback) = runtime.block_on(recovered).unwrap();
+    assert!(guard.is_none());
+    assert_eq!(rollback.unwrap().databases, ["app.sqlite3"]);
+    assert_eq!(volume.dump(), before);
 }
 
 /// The directory of the migration that died.
