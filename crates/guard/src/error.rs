@@ -19,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// Asked to end before the migration began.
-    #[error("ended before the migration began; nothing was changed")]
+    #[error("ended before the migration began")]
     Cancelled,
     /// There is no way back without a snapshot, so nothing was begun.
     #[error("no snapshot of {database} can be taken, so the migration was not begun: {why}")]

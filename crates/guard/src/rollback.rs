@@ -8,8 +8,9 @@
 //! A snapshot is written over its database by SQLite's backup, as one transaction: whoever has the
 //! database open sees the state before or after it, and a follower of the log finds it there. If
 //! the file is damaged so that SQLite cannot write it, and nobody has it open, it is moved away by
-//! one rename and written anew. A snapshot that is damaged itself is not written over anything. A database in WAL mode whose pages have another size now leaves
-//! that mode first, as SQLite demands. Where SQLite cannot write the database for another reason,
+//! one rename and written anew. A snapshot that is damaged itself is not written over anything. A
+//! database in WAL mode whose pages have another size now leaves that mode first, as SQLite
+//! demands. Where SQLite cannot write the database for another reason,
 //! the disk being full above all, nothing is changed and the error says what to run.
 //!
 //! Invariant: at any moment a database is what it was found as, or what its snapshot is, or, if it was
@@ -215,7 +216,10 @@ impl Work<'_> {
                             why += &format!("; what was there is in {}", moved.display());
                         }
                         // It is no worse than it was.
-                        Some(moved) => move_back(&moved, &file)?,
+                        Some(moved) => {
+                            let new = self.move_away(name, FOUND)?;
+                            move_back(&moved, &file, &new)?;
+                        }
                         None => {}
                     }
                     return Err(failed(why));
@@ -341,12 +345,16 @@ enum Copied {
     Unreadable,
 }
 
-/// Moves a database back that was moved away. The file that was to replace it goes first, and its
-/// log, which must not be replayed over another file.
-fn move_back(moved: &Path, file: &Path) -> Result<()> {
-    files::remove(file)?;
-    for log in layout::companions(file) {
-        files::remove(&log)?;
+/// Moves a database back that was moved away. The file that was to replace it is at `new` by then,
+/// with its log, which must not be replayed over another file. It stays there if anything is in it,
+/// which somebody may have written.
+fn move_back(moved: &Path, file: &Path, new: &Path) -> Result<()> {
+    let holds = |path: &Path| path.metadata().is_ok_and(|file| file.len() > 0);
+    if !holds(new) && !files::logs(new).iter().any(|log| holds(log)) {
+        files::remove(new)?;
+        for log in layout::companions(new) {
+            files::remove(&log)?;
+        }
     }
     files::move_database(moved, file)
 }
@@ -521,17 +529,22 @@ mod tests {
 
     #[test]
     fn a_log_of_the_new_file_does_not_stay_with_the_old_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, moved) = (dir.path().join("app.db"), dir.path().join("found.db"));
-        for (path, text) in [(&moved, "old"), (&file, "new")] {
-            std::fs::write(path, text).unwrap();
-            std::fs::write(files::with_suffix(path, "-journal"), text).unwrap();
+        let log = |path: &Path| files::with_suffix(path, "-journal");
+        for (written, is_kept) in [("", false), ("new", true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let [file, moved, new] =
+                ["app.db", "found.db", "found.db-2"].map(|name| dir.path().join(name));
+            for (path, text) in [(&moved, "old"), (&new, written)] {
+                std::fs::write(path, text).unwrap();
+                std::fs::write(log(path), text).unwrap();
+            }
+            move_back(&moved, &file, &new).unwrap();
+            for path in [&file, &log(&file)] {
+                assert_eq!(std::fs::read(path).unwrap(), b"old");
+            }
+            for path in [&new, &log(&new)] {
+                assert_eq!(path.exists(), is_kept);
+            }
         }
-        std::fs::write(files::with_suffix(&file, "-wal"), "new").unwrap();
-        move_back(&moved, &file).unwrap();
-        for path in [&file, &files::with_suffix(&file, "-journal")] {
-            assert_eq!(std::fs::read(path).unwrap(), b"old");
-        }
-        assert!(!files::with_suffix(&file, "-wal").exists());
     }
 }
