@@ -16,14 +16,16 @@ use crate::processes::Descendants;
 /// How a command ended.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandStatus {
-    status: ExitStatus,
+    /// `None` if the system does not say: while SIGCHLD is ignored it keeps the status of no child.
+    status: Option<ExitStatus>,
 }
 
 impl CommandStatus {
-    /// The exit code, or 128 and the number of the signal that killed it, as a shell has it.
+    /// The exit code, or 128 and the number of the signal that killed it, as a shell has it; 1 if it
+    /// is not known.
     #[must_use]
     pub fn code(self) -> u8 {
-        let code = match (self.status.code(), self.status.signal()) {
+        let code = match (self.exit_code(), self.signal()) {
             (Some(code), _) => code,
             (None, Some(signal)) => 128 + signal,
             (None, None) => 1,
@@ -34,11 +36,22 @@ impl CommandStatus {
     /// In words, as `exited with code 7`.
     #[must_use]
     pub fn shown(self) -> String {
-        match (self.status.code(), self.status.signal()) {
+        if self.status.is_none() {
+            return "ended, and the system does not say how: is SIGCHLD ignored?".into();
+        }
+        match (self.exit_code(), self.signal()) {
             (Some(0), _) => "was asked to end".into(),
             (Some(code), _) => format!("exited with code {code}"),
             (None, signal) => format!("was killed by signal {}", signal.unwrap_or_default()),
         }
+    }
+
+    fn exit_code(self) -> Option<i32> {
+        self.status?.code()
+    }
+
+    fn signal(self) -> Option<i32> {
+        self.status?.signal()
     }
 }
 
@@ -47,7 +60,7 @@ impl CommandStatus {
 /// process no more from now on. This process must have no other children that anybody waits for.
 ///
 /// # Errors
-/// The command cannot be started.
+/// The command cannot be started. Once it was, whatever fails counts as a command that failed.
 pub async fn run_command(
     command: &[OsString],
     environment: &[(&str, OsString)],
@@ -61,7 +74,7 @@ pub async fn run_command(
     let mut signalled = false;
     let status = loop {
         let pass_on = tokio::select! {
-            status = &mut ended => break status.map_err(io::Error::other)??,
+            status = &mut ended => break status.ok().and_then(Result::ok),
             _ = terminate.recv() => Signal::TERM,
             _ = interrupt.recv() => Signal::INT,
             _ = hangup.recv() => Signal::HUP,
@@ -74,12 +87,13 @@ pub async fn run_command(
         });
     };
     // What is written after the judgement is not judged.
-    let left = tokio::task::spawn_blocking(move || descendants.end());
+    let left = tokio::task::spawn_blocking(move || descendants.end()).await;
+    // One that was asked to end may say so with a zero.
+    let succeeded = status.is_some_and(|status| status.success()) && !signalled && left.is_ok();
     Ok(Finished {
         status: CommandStatus { status },
-        // One that was asked to end may say so with a zero.
-        succeeded: status.success() && !signalled,
-        left_running: left.await.map_err(io::Error::other)?,
+        succeeded,
+        left_running: left.unwrap_or_default(),
     })
 }
 

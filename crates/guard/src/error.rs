@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 
 use monolite_platform::lock::LockError;
-use monolite_volume::layout;
+
+use crate::files::with_suffix;
+use crate::snapshots;
 
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// Asked to end before the migration began.
-    #[error("ended before the migration began; nothing was changed")]
+    #[error("ended before the migration began")]
     Cancelled,
     /// There is no way back without a snapshot, so nothing was begun.
     #[error("no snapshot of {database} can be taken, so the migration was not begun: {why}")]
@@ -49,7 +51,7 @@ pub enum Error {
     },
     /// To put back would lose what is there, of which no copy can be kept.
     #[error(
-        "{database} was not put back: what is there now would be lost, since no copy of it can be kept: {why}. Make room and start again; or `monolite migrate --interrupted put-back` does without a copy, and `--interrupted keep` takes the databases as they are. The state from before the migration is in {}",
+        "{database} was not put back: what is there now would be lost, since no copy of it can be kept: {why}. Start again once that is solved; if the disk is full, `monolite migrate --interrupted put-back` does without a copy; `--interrupted keep` takes the databases as they are. The state from before the migration is in {}",
         .snapshot.display()
     )]
     NoCopy {
@@ -178,15 +180,38 @@ impl From<LockError> for Error {
 }
 
 fn not_rolled_back(database: &str, why: &str, file: &Path, snapshot: &Path) -> String {
-    let logs: Vec<String> = layout::companions(file)
-        .map(|log| shell_quoted(&log))
-        .collect();
+    let failed = format!("{database} could not be put back: {why}");
+    if !snapshot.exists() {
+        return format!(
+            "{failed}. Without the snapshot only a backup has its state from before the migration; `monolite migrate --interrupted keep` takes the databases as they are"
+        );
+    }
     format!(
-        "{database} could not be put back: {why}. Start again once that is mended, and it is put back then; or, while nothing has it open, run `rm -f {} && cp {} {}` and after that `monolite migrate --interrupted keep`",
-        logs.join(" "),
-        shell_quoted(snapshot),
-        shell_quoted(file),
+        "{failed}. Start again once that is solved, and it is put back then; or, while nothing has it open and the disk has room for one more copy, run `{}` and after that `monolite migrate --interrupted keep`",
+        by_hand(file, snapshot)
     )
+}
+
+/// Commands that write a snapshot over its database. Nothing is removed, and on a full disk nothing
+/// is changed: the copy is made first, under another name.
+fn by_hand(file: &Path, snapshot: &Path) -> String {
+    let new = snapshots::unused_path(&with_suffix(file, ".restored"));
+    let old = snapshots::unused_path(&with_suffix(file, ".replaced"));
+    let [file, new, old] = [file, &new, &old].map(|path| path.display().to_string());
+    let (from, to) = (shell_quoted(snapshot), quoted(&new));
+    let mut commands = vec![format!(
+        "{{ cp -p {from} {to} || {{ rm -f {to}; false; }}; }}"
+    )];
+    // The logs, too: they must not be replayed over the snapshot.
+    for suffix in ["", "-wal", "-journal", "-shm"] {
+        let (from, to) = (
+            quoted(&format!("{file}{suffix}")),
+            quoted(&format!("{old}{suffix}")),
+        );
+        commands.push(format!("{{ [ ! -e {from} ] || mv {from} {to}; }}"));
+    }
+    commands.push(format!("mv {} {}", quoted(&new), quoted(&file)));
+    commands.join(" && ")
 }
 
 /// A path as one word of a shell.

@@ -21,19 +21,26 @@ pub(crate) fn finalize(volume: &Volume, journal: &Journal, keep: Option<Keep>) -
         volume.sync(&volume.file(&known.name))?;
     }
     failpoint::reached("guard.synced");
-    if let Some(keep) = keep
-        && let Err(error) = snapshots::keep(&dir, keep)
-    {
-        // On a full disk, say. The databases are right all the same.
-        volume.warn(format!(
-            "the copies in {} may be removed by the next migration: {error}",
-            dir.display()
-        ));
+    let mut is_marked = true;
+    match keep {
+        // A death after the journal must not leave what says that they are kept.
+        None => snapshots::unmark(&dir)?,
+        Some(keep) => {
+            if let Err(error) = snapshots::keep(&dir, keep) {
+                is_marked = false;
+                // On a full disk, say. The databases are right all the same.
+                volume.warn(format!(
+                    "the copies in {} may be removed by the next migration: {error}",
+                    dir.display()
+                ));
+            }
+        }
     }
     failpoint::reached("guard.finalizing");
     Journal::remove(volume.dir())?;
     failpoint::reached("guard.finalized");
     let swept = match keep {
+        Some(_) if !is_marked => Ok(()),
         Some(_) => snapshots::sweep(
             &volume.own_dir(),
             Some(&journal.stamp),

@@ -156,11 +156,12 @@ impl Guard {
         failpoint::reached("guard.snapshots-taken");
         let written = journal.save(volume.dir()).and_then(|()| {
             failpoint::reached("guard.journal-saved");
-            match options.if_open {
-                // As long as there is room for it.
-                IfOpen::JudgeOnly => snapshots::keep(&dir, Keep::UntilRemoved),
-                _ => Ok(()),
-            }
+            // As long as there is room for it.
+            let keep = match options.if_open {
+                IfOpen::JudgeOnly => Keep::UntilRemoved,
+                IfOpen::Refuse | IfOpen::KeepCopy => Keep::Week,
+            };
+            snapshots::keep(&dir, keep)
         });
         if let Err(error) = written {
             // The journal may be there all the same; then its snapshots must be, too.

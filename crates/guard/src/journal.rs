@@ -56,8 +56,11 @@ pub(super) fn is_text(name: &Path) -> bool {
 }
 
 /// The version that this program writes. A program that knows only an older one refuses it, since
-/// it knows nothing of what must not be rolled back.
-pub(super) const VERSION: u32 = 2;
+/// it knows nothing of what must not be rolled back. Those of an older version are read, but what
+/// their programs began to put back is left to them: [`Journal::require_own`].
+pub(super) const VERSION: u32 = 3;
+/// The last version whose programs moved databases and snapshots in other ways.
+const MOVED_OTHERWISE: u32 = 2;
 
 /// A database that was there when it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +121,49 @@ impl Journal {
                 "it is of version {other}, of a newer monolite"
             ))),
         }
+    }
+
+    /// Programs of November 2026 and before moved the log of a database first, a snapshot to where
+    /// its database was, and databases to `aside`: in between, only they know what is what.
+    ///
+    /// # Errors
+    /// There is something of that.
+    pub(super) fn require_own(&self, volume: &Volume) -> Result<()> {
+        if self.version > MOVED_OTHERWISE {
+            return Ok(());
+        }
+        let dir = self.copies(volume);
+        let begun = |what: String| Error::Journal {
+            path: path(volume.dir()),
+            why: format!(
+                "an older monolite has begun to put the databases back, and only it knows how to go on ({what}): finish it with the monolite that began it, by `monolite migrate --interrupted put-back`, or `--interrupted keep` to take the databases as they are"
+            ),
+        };
+        let aside = dir.join("aside");
+        if aside.exists() {
+            return Err(begun(format!("{} is there", aside.display())));
+        }
+        for Database { name, snapshot } in &self.databases {
+            let missing = snapshot.as_ref().map(|snapshot| dir.join(snapshot));
+            if let Some(snapshot) = missing.filter(|snapshot| !snapshot.exists()) {
+                return Err(begun(format!("{} is missing", snapshot.display())));
+            }
+            let file = volume.file(name);
+            let own = file.file_name().unwrap_or_default().to_string_lossy();
+            let left = [
+                format!("{own}.aside-{}", self.stamp),
+                format!("{own}.put-back"),
+            ];
+            let entries = std::fs::read_dir(files::directory(&file));
+            for entry in entries.into_iter().flatten().flatten() {
+                let entry_name = entry.file_name();
+                let entry_name = entry_name.to_string_lossy();
+                if left.iter().any(|left| entry_name.starts_with(left)) {
+                    return Err(begun(format!("{} is there", entry.path().display())));
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn save(&self, volume: &Path) -> Result<()> {

@@ -39,9 +39,6 @@ pub fn progress(progress: &Progress) -> Option<Message> {
 #[must_use]
 pub fn recovered(rollback: &Rollback) -> Vec<String> {
     let done = match (rollback.is_left, rollback.databases.as_slice()) {
-        (true, _) if rollback.until_removed => {
-            "it ran next to others, so the databases stay as they are".into()
-        }
         (true, _) => "the databases stay as they are".into(),
         (false, []) => "the databases are as they were before it".into(),
         (false, databases) => format!("put back as it was before: {}", databases.join(", ")),
@@ -266,9 +263,7 @@ fn kept(rollback: &Rollback) -> Vec<String> {
     }
     if rollback.kept.exists() {
         let until = match rollback.until_removed {
-            true => {
-                "until you remove it: another process may have written something that is nowhere else"
-            }
+            true => "until you remove it: it may hold something that is nowhere else",
             false => "for a week; a newer copy, or a snapshot that needs the room, replaces it",
         };
         let dir = rollback.kept.display();

@@ -65,8 +65,8 @@ pub async fn enter(
     until(&*host, stop, move || Guard::enter(of, &command), |_| Ok(())).await
 }
 
-/// Does away with a migration that was interrupted; `None` if `stop` came first. See
-/// [`Guard::recover`].
+/// Does away with a migration that was interrupted; no guard if `stop` came first. What was done by
+/// then is answered all the same. See [`Guard::recover`].
 ///
 /// # Errors
 /// See [`Guard::recover`].
@@ -74,13 +74,27 @@ pub async fn recover(
     guard: Guard,
     how: Interrupted,
     stop: impl Future<Output = ()>,
-) -> Result<Option<(Guard, Option<Rollback>)>> {
+) -> Result<(Option<Guard>, Option<Rollback>)> {
     let host = Arc::clone(&guard.volume.host);
-    let work = move || {
+    let mut work = spawn_blocking(move || {
         let rollback = guard.recover(how)?;
         Ok((guard, rollback))
+    });
+    let recovered = tokio::select! {
+        recovered = &mut work => {
+            let (guard, rollback) = recovered.map_err(panicked)??;
+            return Ok((Some(guard), rollback));
+        }
+        () = stop => {
+            host.cancel().cancel();
+            work.await.map_err(panicked)?
+        }
     };
-    until(&*host, stop, work, |_| Ok(())).await
+    match recovered {
+        Ok((_, rollback)) => Ok((None, rollback)),
+        Err(Error::Cancelled) => Ok((None, None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the snapshots; `None` if `stop` came first, and then nothing has begun. See

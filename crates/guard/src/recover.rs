@@ -33,10 +33,14 @@ pub(crate) fn recover(volume: &Volume, how: Interrupted) -> Result<Option<Rollba
         snapshots::sweep(&volume.own_dir(), None, volume.host.now_ms())?;
         return Ok(None);
     };
+    journal.require_own(volume)?;
     let recovery = Recovery { volume, journal };
     let done = match (how, recovery.journal.if_open) {
         (Interrupted::Keep, _) => recovery.keep(Keep::Week),
         (Interrupted::RollBackIfUnused, IfOpen::JudgeOnly) => {
+            volume.warn(
+                "the interrupted migration ran with --while-running, so nothing is put back".into(),
+            );
             recovery.end_survivors();
             recovery.keep(Keep::UntilRemoved)
         }
@@ -66,14 +70,19 @@ impl Recovery<'_> {
                 ));
             }
         }
+        // A rollback that died may have moved the only copy of a database there.
+        let keep = match snapshots::has_states(&dir) {
+            true => Keep::UntilRemoved,
+            false => keep,
+        };
         snapshots::keep(&dir, keep)?;
         failpoint::reached("guard.left");
         finalize(volume, journal, Some(keep))?;
         Ok(Rollback {
             command: journal.command.clone(),
             is_left: true,
+            until_removed: snapshots::kept(&dir) == Some(Keep::UntilRemoved),
             kept: dir,
-            until_removed: keep == Keep::UntilRemoved,
             ..Rollback::default()
         })
     }

@@ -8,8 +8,9 @@
 //! A snapshot is written over its database by SQLite's backup, as one transaction: whoever has the
 //! database open sees the state before or after it, and a follower of the log finds it there. If
 //! the file is damaged so that SQLite cannot write it, and nobody has it open, it is moved away by
-//! one rename and written anew. A database in WAL mode whose pages have another size now leaves
-//! that mode first, as SQLite demands. Where SQLite cannot write the database for another reason,
+//! one rename and written anew. A snapshot that is damaged itself is not written over anything. A
+//! database in WAL mode whose pages have another size now leaves that mode first, as SQLite
+//! demands. Where SQLite cannot write the database for another reason,
 //! the disk being full above all, nothing is changed and the error says what to run.
 //!
 //! Invariant: at any moment a database is what it was found as, or what its snapshot is, or, if it was
@@ -18,17 +19,20 @@
 
 use std::fs::OpenOptions;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use monolite_sqlite_format::Header;
+use monolite_sqlite_pages::Pages;
+use monolite_volume::layout;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::host::Taken;
+use crate::host::{NoSnapshot, Taken};
 use crate::journal::Journal;
 use crate::progress::DatabaseProgress;
 use crate::snapshots::{self, FOUND, Keep, NEW};
@@ -55,7 +59,7 @@ pub struct Rollback {
     pub is_left: bool,
     /// Databases that were not what they had been before the migration, and are again.
     pub databases: Vec<String>,
-    /// Copies of what they were meanwhile, where there was room for that.
+    /// Copies of what they were meanwhile, where the disk had room for that.
     pub found: Vec<PathBuf>,
     /// Databases that the migration had made, by their paths in the volume …
     pub made: Vec<String>,
@@ -68,7 +72,8 @@ pub struct Rollback {
     pub until_removed: bool,
 }
 
-/// What to do if there is no room for a copy of a state that is rolled back.
+/// What to do if the disk is too full for a copy of a state that is rolled back. If there is no copy
+/// for another reason, nothing is rolled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoCopy {
     /// Warn, and go on.
@@ -92,7 +97,7 @@ pub(crate) fn roll_back(
     };
     let mut work = Work {
         volume,
-        dir,
+        dir: dir.clone(),
         no_copy,
         done,
     };
@@ -114,6 +119,8 @@ pub(crate) fn roll_back(
         }
     }
     failpoint::reached("guard.all-rolled-back");
+    // An earlier try may have seen another process.
+    work.done.until_removed |= snapshots::kept(&dir) == Some(Keep::UntilRemoved);
     Ok(work.done)
 }
 
@@ -143,7 +150,7 @@ impl Work<'_> {
             snapshot: snapshot.into(),
         };
         if !snapshot.exists() {
-            return Err(failed("the snapshot is gone".into()));
+            return Err(failed("its snapshot is gone".into()));
         }
         let report = |progress| self.volume.host.report(progress);
         let progress = DatabaseProgress::new(&shown, &report);
@@ -151,11 +158,12 @@ impl Work<'_> {
         if is_there && matches!(compare::is_same(&file, snapshot, &progress), Ok(true)) {
             return Ok(());
         }
-        if self
-            .volume
-            .stays_open(std::slice::from_ref(&file))
-            .is_some()
-        {
+        // Else its damage would be taken for the database's.
+        if let Err(error) = read_all(&open_snapshot(snapshot)?, snapshot) {
+            return Err(failed(format!("its snapshot cannot be used: {error}")));
+        }
+        let open = self.volume.stays_open(std::slice::from_ref(&file));
+        if open.is_some() {
             self.keep_until_removed()?;
         }
         if is_there && let Err(error) = allow_page_size(&file, snapshot) {
@@ -163,6 +171,9 @@ impl Work<'_> {
         }
         let mut moved = None;
         let has_log = files::logs(&file).iter().any(|log| log.exists());
+        if let (false, true, Some((_, by))) = (is_there, has_log, open) {
+            return Err(failed(format!("its file is empty, and is open in {by}")));
+        }
         if !is_there && has_log {
             // A log without its database, or of an empty one, would be replayed over the new one.
             moved = self.move_away_to_found(name)?;
@@ -171,14 +182,23 @@ impl Work<'_> {
             let mut check = None;
             if is_there {
                 check = Some(WriteCheck::begin(&file)).filter(|_| attempt < COPIES_MAX);
-                if !self.copy(name, &file, snapshot)? {
-                    check = None;
+                match self.copy(name, &file, snapshot)? {
+                    Copied::Yes => {}
+                    Copied::No => check = None,
+                    Copied::Unreadable => {
+                        check = None;
+                        moved = self.move_away_to_found(name)?;
+                        is_there = false;
+                    }
                 }
                 failpoint::reached("guard.found-kept");
             }
             let written = match is_there {
                 true => Ok(()),
-                false => create(&file, snapshot, moved.as_deref()),
+                false => {
+                    let like = moved.clone().or_else(|| self.moved_before(name));
+                    create(&file, snapshot, like.as_deref())
+                }
             };
             match written.and_then(|()| write_back(&file, snapshot, check, &progress)) {
                 Ok(()) => break,
@@ -189,11 +209,20 @@ impl Work<'_> {
                     is_there = false;
                 }
                 Err(error) => {
-                    // It is no worse than it was.
-                    if let Some(moved) = moved {
-                        files::move_database(&moved, &file)?;
+                    let mut why = error.to_string();
+                    match moved {
+                        // Whoever has the new one open would go on with it.
+                        Some(moved) if self.is_open(&file) => {
+                            why += &format!("; what was there is in {}", moved.display());
+                        }
+                        // It is no worse than it was.
+                        Some(moved) => {
+                            let new = self.move_away(name, FOUND)?;
+                            move_back(&moved, &file, &new)?;
+                        }
+                        None => {}
                     }
-                    return Err(failed(error.to_string()));
+                    return Err(failed(why));
                 }
             }
         }
@@ -206,30 +235,35 @@ impl Work<'_> {
         open_files::is_open(file, self.volume.host.has_no_database_open())
     }
 
-    /// Keeps a copy of what is there now; false if SQLite reads nothing in it.
-    fn copy(&mut self, name: &Path, file: &Path, snapshot: &Path) -> Result<bool> {
+    /// Keeps a copy of what is there now.
+    fn copy(&mut self, name: &Path, file: &Path, snapshot: &Path) -> Result<Copied> {
         let into = snapshots::unused_path(&self.dir.join(FOUND).join(name));
-        let database = || name.display().to_string();
-        match self.volume.host.snapshot(file, &into) {
+        let host = &self.volume.host;
+        let error = match host.snapshot(file, &into) {
             Ok(Taken::File { path, .. }) => {
                 self.done.found.push(path);
-                Ok(true)
+                return Ok(Copied::Yes);
             }
-            Ok(Taken::Empty | Taken::NotADatabase) => Ok(false),
-            Err(error) if self.no_copy == NoCopy::Stops => Err(Error::NoCopy {
-                database: database(),
-                why: error.why(),
-                snapshot: snapshot.into(),
-            }),
-            Err(error) => {
-                let why = error.why();
-                self.volume.warn(format!(
-                    "{}: no copy of its present state is kept: {why}",
-                    database()
-                ));
-                Ok(false)
-            }
+            Ok(Taken::Empty | Taken::NotADatabase) => return Ok(Copied::No),
+            Err(_) if host.cancel().is_cancelled() => return Err(Error::Cancelled),
+            Err(error) => error,
+        };
+        let is_full = matches!(error, NoSnapshot::DiskFull { .. });
+        let (database, why) = (name.display().to_string(), error.why());
+        if is_full && self.no_copy == NoCopy::Goes {
+            self.volume.warn(format!(
+                "{database}: no copy of its present state is kept: {why}"
+            ));
+            return Ok(Copied::No);
         }
+        if !is_full && is_damaged(file) && !self.is_open(file) {
+            return Ok(Copied::Unreadable);
+        }
+        Err(Error::NoCopy {
+            database,
+            why,
+            snapshot: snapshot.into(),
+        })
     }
 
     /// Moves a database that the migration made out of the way, if nobody has it open, whose it may
@@ -271,20 +305,76 @@ impl Work<'_> {
     /// another mount, where no rename leads to the copies.
     fn move_away(&mut self, name: &Path, kind: &str) -> Result<PathBuf> {
         let file = self.volume.file(name);
-        let is_near = files::is_same_mount(files::directory(&file), &self.volume.own_dir());
-        let target = match is_near {
-            true => self.dir.join(kind).join(name),
-            false => {
-                // The rule for copies does not reach it.
-                self.keep_until_removed()?;
-                let stamp = self.dir.file_name().unwrap_or_default().to_string_lossy();
-                files::with_suffix(&file, &format!(".{kind}-{stamp}"))
-            }
-        };
+        let target = self.away(name, kind);
+        if !target.starts_with(&self.dir) {
+            // The rule for copies does not reach it.
+            self.keep_until_removed()?;
+        }
         let target = snapshots::unused_path(&target);
         files::move_database(&file, &target)?;
         Ok(target)
     }
+
+    /// Where [`move_away`](Self::move_away) moves a database first.
+    fn away(&self, name: &Path, kind: &str) -> PathBuf {
+        let file = self.volume.file(name);
+        match files::is_same_mount(files::directory(&file), &self.volume.own_dir()) {
+            true => self.dir.join(kind).join(name),
+            false => {
+                let stamp = self.dir.file_name().unwrap_or_default().to_string_lossy();
+                files::with_suffix(&file, &format!(".{kind}-{stamp}"))
+            }
+        }
+    }
+
+    /// The database that an earlier try moved away before it died, if one did.
+    fn moved_before(&self, name: &Path) -> Option<PathBuf> {
+        let mut paths = snapshots::used_paths(&self.away(name, FOUND));
+        // A copy is a directory.
+        paths.retain(|path| path.is_file());
+        paths.pop()
+    }
+}
+
+/// Whether there is a copy of what is there now.
+enum Copied {
+    Yes,
+    /// There is nothing to copy, or no room.
+    No,
+    /// SQLite cannot read it, as it is damaged; nobody has it open.
+    Unreadable,
+}
+
+/// Moves a database back that was moved away. The file that was to replace it is at `new` by then,
+/// with its log, which must not be replayed over another file. It stays there if anything is in it,
+/// which somebody may have written.
+fn move_back(moved: &Path, file: &Path, new: &Path) -> Result<()> {
+    let holds = |path: &Path| path.metadata().is_ok_and(|file| file.len() > 0);
+    if !holds(new) && !files::logs(new).iter().any(|log| holds(log)) {
+        files::remove(new)?;
+        for log in layout::companions(new) {
+            files::remove(&log)?;
+        }
+    }
+    files::move_database(moved, file)
+}
+
+/// Whether SQLite finds it damaged as soon as it reads the pages.
+fn is_damaged(file: &Path) -> bool {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let read = Connection::open_with_flags(file, flags)
+        .map_err(|error| Error::at("read", file, error))
+        .and_then(|conn| read_all(&conn, file));
+    read.is_err_and(|error| error.is_damage())
+}
+
+/// Reads all pages.
+fn read_all(conn: &Connection, file: &Path) -> Result<()> {
+    let read = Pages::begin(conn).and_then(|pages| {
+        let _: ControlFlow<()> = pages.each(|_, _| ControlFlow::Continue(()))?;
+        Ok(())
+    });
+    read.map_err(|error| Error::at("read", file, error))
 }
 
 /// Whether it is a database, damaged or not. SQLite opens it for that: where nobody else has it open,
@@ -321,7 +411,7 @@ fn allow_page_size(file: &Path, snapshot: &Path) -> Result<()> {
 }
 
 /// Makes an empty file for a database that is missing, with the owner and the permissions of the
-/// one that was moved away, else with those that its snapshot says.
+/// one that was `moved` away, else with those that its snapshot says.
 fn create(file: &Path, snapshot: &Path, moved: Option<&Path>) -> Result<()> {
     let like = moved.unwrap_or(snapshot);
     let made = || {
@@ -431,4 +521,30 @@ fn is_wal(snapshot: &Path) -> std::io::Result<bool> {
     let mut header = [0; Header::SIZE];
     std::fs::File::open(snapshot)?.read_exact(&mut header)?;
     Ok(Header::parse(&header).is_some_and(|header| header.is_wal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_of_the_new_file_does_not_stay_with_the_old_one() {
+        let log = |path: &Path| files::with_suffix(path, "-journal");
+        for (written, is_kept) in [("", false), ("new", true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let [file, moved, new] =
+                ["app.db", "found.db", "found.db-2"].map(|name| dir.path().join(name));
+            for (path, text) in [(&moved, "old"), (&new, written)] {
+                std::fs::write(path, text).unwrap();
+                std::fs::write(log(path), text).unwrap();
+            }
+            move_back(&moved, &file, &new).unwrap();
+            for path in [&file, &log(&file)] {
+                assert_eq!(std::fs::read(path).unwrap(), b"old");
+            }
+            for path in [&new, &log(&new)] {
+                assert_eq!(path.exists(), is_kept);
+            }
+        }
+    }
 }

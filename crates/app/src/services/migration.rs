@@ -113,22 +113,23 @@ impl Guarded {
     }
 
     async fn recover(&self, run: &mut Run) -> Result<Started, MigrationError> {
-        let recovered = {
+        let (guard, rollback) = {
             let mut stop = pin!(run.stop_requested());
             match migration::enter(self.host(true), "monolite run", &mut stop).await? {
                 Some(guard) => migration::recover(guard, Interrupted::default(), &mut stop).await?,
-                None => None,
+                None => (None, None),
             }
         };
-        let Some((guard, rollback)) = recovered else {
-            return Ok(stopped_before());
-        };
+        // Also if a stop came meanwhile: nobody else would do it.
         if let Some(rollback) = &rollback {
             for line in messages::recovered(rollback) {
                 tracing::warn!("{line}");
             }
             self.forget(rollback)?;
         }
+        let Some(guard) = guard else {
+            return Ok(stopped_before());
+        };
         self.swap_lock(Some(guard));
         Ok(Started::Yes)
     }

@@ -71,6 +71,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let volume = volume.canonicalize().unwrap_or(volume);
     let environment = environment(&settings, &volume)?;
     if is_guarded(&volume) {
+        // Whoever guards it has done away with what was interrupted.
+        if command.is_empty() {
+            return Ok(());
+        }
         // Whoever guards it waits for this process.
         let finished = task::runtime()?.block_on(run_command(&command, &environment));
         let finished = finished.map_err(|error| not_started(&command, &error))?;
@@ -151,14 +155,14 @@ async fn migrate(
     if options.if_open == IfOpen::Refuse {
         nobody_runs(&host.volume)?;
     }
-    let recovered = migration::recover(guard, interrupted, &mut stop).await?;
-    let (guard, rollback) = recovered.ok_or_else(cancelled)?;
+    let (guard, rollback) = migration::recover(guard, interrupted, &mut stop).await?;
     for line in rollback.iter().flat_map(messages::recovered) {
         eprintln!("monolite: {line}");
     }
-    if command.is_empty() {
+    if command.is_empty() && (guard.is_some() || rollback.is_some()) {
         return Ok(None);
     }
+    let guard = guard.ok_or_else(cancelled)?;
     let active = migration::begin(guard, options, &mut stop).await?;
     let active = active.ok_or_else(cancelled)?;
     let migrated = migration::run(active, async || {

@@ -275,3 +275,34 @@ fn a_file_that_is_written_anew_has_its_owner_and_its_mode() {
         }
     }
 }
+
+#[test]
+fn copies_stay_though_the_disk_is_full_at_the_end() {
+    let (_dir, volume) = volume();
+    let active = begin(&volume);
+    let copies = || {
+        let kept = volume.kept().into_iter();
+        let own = kept.filter(|name| !name.contains("intent"));
+        let own: Vec<_> = own.collect();
+        volume.path.join(".monolite/migrating").join(&own[0])
+    };
+    let mark = copies().join("kept");
+    // What is said before the command is there at the end.
+    assert_eq!(std::fs::read(&mark).unwrap(), b"for a week\n");
+    std::fs::create_dir(mark.with_extension("new")).unwrap();
+    volume.run("app.sqlite3", LOSES);
+    let kept = rolled_back(active.finish(true).unwrap());
+    assert!(kept.kept.exists() && !kept.until_removed);
+    assert!(volume.warnings().is_empty(), "{:?}", volume.warnings());
+    // Nor does anything go if it was never said.
+    std::fs::remove_dir_all(&kept.kept).unwrap();
+    let active = begin(&volume);
+    let mark = copies().join("kept");
+    std::fs::remove_file(&mark).unwrap();
+    std::fs::create_dir(mark.with_extension("new")).unwrap();
+    volume.run("app.sqlite3", LOSES);
+    let kept = rolled_back(active.finish(true).unwrap());
+    assert_eq!(count(&kept.found[0], "comments"), 0);
+    assert!(kept.kept.exists());
+    assert!(volume.warnings()[0].contains("may be removed"));
+}

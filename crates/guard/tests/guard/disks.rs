@@ -34,12 +34,44 @@ fn on_a_full_disk() {
     // The error says what to run.
     let said = error.to_string();
     let commands = said.split('`').nth(1).unwrap();
-    let status = Command::new("sh").args(["-c", commands]).status().unwrap();
-    assert!(status.success(), "{said}");
+    let run = |commands: &str| {
+        let status = Command::new("sh").args(["-c", commands]).status();
+        status.unwrap().success()
+    };
+    // While it is full they change nothing.
+    assert!(!run(commands), "{said}");
+    assert!(!path.join("app.sqlite3.restored").exists());
+    assert_eq!(std::fs::read(path.join("app.sqlite3")).unwrap(), now);
+    assert!(run("mount -o remount,size=16m \"$VOLUME\""));
+    std::fs::write(path.join("app.sqlite3-wal"), "a log that is not its own").unwrap();
+    assert!(run(commands), "{said}");
+    assert_eq!(
+        std::fs::read(path.join("app.sqlite3.replaced")).unwrap(),
+        now
+    );
+    assert!(path.join("app.sqlite3.replaced-wal").exists());
     assert!(
         said.contains("`monolite migrate --interrupted keep`"),
         "{said}"
     );
+    // Without the snapshot there is nothing to run.
+    let Error::Rollback {
+        file,
+        database,
+        why,
+        ..
+    } = error
+    else {
+        unreachable!()
+    };
+    let error = Error::Rollback {
+        snapshot: path.join("gone"),
+        file,
+        database,
+        why,
+    };
+    let said = error.to_string();
+    assert!(!said.contains("mv ") && !said.contains("cp "), "{said}");
     volume.recover(Interrupted::Keep).unwrap().unwrap();
     assert_eq!(volume.dump(), before);
     assert_eq!(volume.recover(Interrupted::default()).unwrap(), None);

@@ -8,6 +8,7 @@
 )]
 
 mod checksums;
+mod command;
 mod common;
 mod compare;
 mod constraints;
