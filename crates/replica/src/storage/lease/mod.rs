@@ -90,7 +90,7 @@ impl Lease {
             .store
             .context
             .clock
-            .monotonic()
+            .boottime()
             .saturating_add(duration);
         millis(end) < self.until_ms.load(Ordering::Acquire)
     }
