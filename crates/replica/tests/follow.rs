@@ -355,3 +355,31 @@ async fn who_comes_for_one_sync_merges_as_well() {
     assert!(!files(&volume, 1).is_empty(), "merged");
     volume.assert_restores("app.sqlite3", &app).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_and_a_stop_wait_for_a_database_that_is_locked() {
+    for is_stop in [false, true] {
+        let volume = Volume::new();
+        let app = Connection::open(volume.path("data/app.sqlite3")).unwrap();
+        app.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1); BEGIN EXCLUSIVE")
+            .unwrap();
+        let follower = volume.follow();
+        let storing = async {
+            if is_stop {
+                return follower.stop(LONG).await;
+            }
+            let synced = follower.sync(LONG).await;
+            follower.stop(LONG).await.unwrap();
+            synced
+        };
+        let mut storing = std::pin::pin!(storing);
+        // Longer than a read waits for the lock.
+        tokio::select! {
+            ended = &mut storing => panic!("it ended: {ended:?}"),
+            () = tokio::time::sleep(Duration::from_secs(3)) => {}
+        }
+        app.execute_batch("COMMIT").unwrap();
+        storing.await.unwrap();
+        volume.assert_restores("app.sqlite3", &app).await;
+    }
+}

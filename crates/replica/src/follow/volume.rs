@@ -224,7 +224,7 @@ impl Follower {
             let mut flushes = JoinSet::new();
             for followed in self.inner.followed().values().cloned() {
                 flushes.spawn(async move {
-                    followed.handle.read_now().await?;
+                    followed.handle.read_now().await.map_err(|_| ())?;
                     // Each destination, even if another one fails.
                     let flushes = followed.uploads.iter().map(|s| s.flusher.flush());
                     let flushed = join_all(flushes).await;
@@ -257,7 +257,7 @@ impl Follower {
         let is_it = |upload: &&Upload| upload.board.read().destination == to;
         let upload = followed.uploads.iter().find(is_it).ok_or(Error::Closed)?;
         let all = async {
-            followed.handle.read_now().await?;
+            followed.handle.read_now().await.map_err(|_| ())?;
             upload.flusher.flush().await
         };
         match tokio::time::timeout(limit, all).await {
