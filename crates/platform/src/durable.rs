@@ -15,7 +15,6 @@
 //! | … which SQLite opens before it has its name, and leaves files of its own next to (snapshot, check) | [`Options::companions`] |
 //! | … in a directory whose filesystem may have no locks, or which is large (folder of objects) | [`Options::keep_leftovers`], [`sweep_older`] |
 //! | a file that never gets a name (merging, comparing) | [`Scratch`] |
-//! | a directory for work (a plan tried on a copy) | [`ScratchDirectory`] |
 //!
 //! # Temporary names
 //! Every temporary name is `.monolite-KIND-` and 16 hexadecimal digits
@@ -27,7 +26,9 @@
 //! # Leftovers
 //! A temporary file is locked (`flock`) as long as its process lives. Whoever
 //! creates one in the same directory removes those of its kind that nobody has
-//! locked. Two threads of one process are two holders in this, too.
+//! locked. Two threads of one process are two holders in this, too. So are
+//! leftovers under the temporary names of version 0.1, if the process whose id such
+//! a name has is gone.
 //!
 //! # Databases
 //! The lock of [`Temporary`] is not one of SQLite's (`fcntl`), and they do not
@@ -155,6 +156,10 @@ fn is_digits(text: &str) -> bool {
 /// companion of one. A walk over a directory leaves such files out.
 #[must_use]
 pub fn is_temporary(name: &OsStr) -> bool {
+    has_new_name(name) || OldName::parse(name).is_some()
+}
+
+fn has_new_name(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
     let Some(rest) = bytes.strip_prefix(PREFIX.as_bytes()) else {
         return false;
@@ -169,6 +174,92 @@ pub fn is_temporary(name: &OsStr) -> bool {
     kind.iter().all(u8::is_ascii_lowercase)
         && digits.iter().all(u8::is_ascii_hexdigit)
         && (suffix.is_empty() || suffix.starts_with(b"-"))
+}
+
+/// What SQLite leaves next to a database under an old temporary name.
+const OLD_COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// The largest process id of Linux.
+const PID_MAX: i32 = 1 << 22;
+
+/// A temporary name as version 0.1 made them. Its leftovers may be there still,
+/// each as large as a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OldName {
+    /// The kind that is swept where files of this name were made.
+    kind: &'static str,
+    /// Who made it, if the name says so.
+    pid: Option<i32>,
+    is_companion: bool,
+}
+
+impl OldName {
+    /// `X.copying-HEX`, `X.restoring-PID`, `X.restoring-PID-N`, these with a suffix
+    /// of SQLite's, `.monolite-HEX.tmp` and `monolite-merging-PID-N`.
+    fn parse(name: &OsStr) -> Option<Self> {
+        let name = name.to_string_lossy();
+        let of_database = |base: &str| {
+            let (kind, pid) = match base.rsplit_once(".copying-") {
+                Some((database, digits)) if !database.is_empty() && is_digits(digits) => {
+                    ("copying", None)
+                }
+                _ => {
+                    let (database, pid) = base.rsplit_once(".restoring-")?;
+                    let (pid, number) = pid.split_once('-').unwrap_or((pid, "0"));
+                    if database.is_empty() || !is_number(number) {
+                        return None;
+                    }
+                    ("restoring", Some(parse_pid(pid)?))
+                }
+            };
+            Some((kind, pid))
+        };
+        let alone = |(kind, pid)| Self {
+            kind,
+            pid,
+            is_companion: false,
+        };
+        if let Some(rest) = name.strip_prefix(PREFIX) {
+            let digits = rest.strip_suffix(".tmp").filter(|digits| is_digits(digits));
+            if digits.is_some() {
+                return Some(alone(("storing", None)));
+            }
+        }
+        if let Some(rest) = name.strip_prefix("monolite-merging-") {
+            let (pid, number) = rest.split_once('-')?;
+            let pid = parse_pid(pid).filter(|_| is_number(number))?;
+            return Some(alone(("merging", Some(pid))));
+        }
+        if let Some(found) = of_database(&name) {
+            return Some(alone(found));
+        }
+        let base = (OLD_COMPANIONS.iter()).find_map(|suffix| name.strip_suffix(suffix))?;
+        of_database(base).map(|found| Self {
+            is_companion: true,
+            ..alone(found)
+        })
+    }
+
+    /// A companion goes with its file. This process makes none with such a name, so
+    /// its own id was another's.
+    fn may_be_swept_by(self, options: &Options) -> bool {
+        let is_dead = |pid: i32| {
+            let pid = rustix::process::Pid::from_raw(pid);
+            pid.is_none_or(|pid| {
+                pid == rustix::process::getpid()
+                    || rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
+            })
+        };
+        self.kind == options.kind && !self.is_companion && self.pid.is_none_or(is_dead)
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn parse_pid(text: &str) -> Option<i32> {
+    let pid = text.parse().ok().filter(|_| is_number(text))?;
+    (1..=PID_MAX).contains(&pid).then_some(pid)
 }
 
 /// What happens if the final name is taken.
@@ -354,56 +445,6 @@ impl Temporary {
     }
 }
 
-/// A directory under a temporary name, for this user alone (0700); removed with
-/// all that is in it when dropped.
-#[derive(Debug)]
-pub struct ScratchDirectory {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl ScratchDirectory {
-    /// An empty directory in `parent`. Leftovers of its kind are removed first.
-    ///
-    /// # Errors
-    /// `parent` is not there or cannot be written.
-    pub fn create(parent: &Path, options: &Options) -> io::Result<Self> {
-        if !options.keep_leftovers {
-            let _ = sweep(parent, options);
-        }
-        loop {
-            let path = parent.join(options.fresh_name());
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => made?,
-            }
-            let lock = match File::open(&path) {
-                // Taken for a leftover before it was locked.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened?,
-            };
-            match lock.try_lock() {
-                Err(TryLockError::WouldBlock) => continue,
-                Ok(()) | Err(TryLockError::Error(_)) if lock.metadata()?.nlink() == 0 => continue,
-                Ok(()) | Err(TryLockError::Error(_)) => {}
-            }
-            return Ok(Self { path, _lock: lock });
-        }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for ScratchDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
 /// Removes from `dir` what processes that died have left of this kind; says how
 /// many. On a filesystem without locks nothing is removed. What cannot be removed
 /// stays.
@@ -451,7 +492,9 @@ fn sweep_if(
     let mut swept = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if !options.is_mine(&entry.file_name()) {
+        let name = entry.file_name();
+        let old = OldName::parse(&name).filter(|old| old.may_be_swept_by(options));
+        if old.is_none() && !options.is_mine(&name) {
             continue;
         }
         let path = entry.path();
@@ -466,6 +509,9 @@ fn sweep_if(
         let Ok(metadata) = file.metadata() else {
             continue;
         };
+        if !metadata.is_file() {
+            continue;
+        }
         let holder = match file.try_lock() {
             Ok(()) => Holder::Dead,
             Err(TryLockError::WouldBlock) => Holder::Alive,
@@ -474,9 +520,9 @@ fn sweep_if(
         if !wanted(&metadata, holder) {
             continue;
         }
-        let removed = match metadata.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false => remove_with(&path, options.companions),
+        let removed = match old {
+            Some(_) => remove_with(&path, &OLD_COMPANIONS),
+            None => remove_with(&path, options.companions),
         };
         swept += usize::from(removed.is_ok());
     }
@@ -513,13 +559,19 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            // A link could have us overwrite anything.
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            // A link could have us overwrite anything, and a pipe wait for ever.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
             .open(&temporary)?;
+        if !file.metadata()?.is_file() {
+            return Err(not_ours(&temporary, "it is not a regular file"));
+        }
         // Where there are no locks, callers have to be one at a time.
         let _ = file.lock();
         // Whoever had the lock has renamed the file meanwhile, or removed it.
         if is_at(&file, &temporary)? {
+            if file.metadata()?.nlink() != 1 {
+                return Err(not_ours(&temporary, "it has another name, too"));
+            }
             break file;
         }
     };
@@ -537,6 +589,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     sync_directory(directory(path))
+}
+
+fn not_ours(path: &Path, why: &str) -> io::Error {
+    let text = format!("{} is not written: {why}", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// Whether the open file is the one that has this name.
@@ -705,9 +762,6 @@ mod tests {
         let scratch = Scratch::create(dir.path(), &KIND).unwrap();
         let mut unnamed = scratch.into_unnamed().unwrap();
         unnamed.write_all(b"still open").unwrap();
-        let work = ScratchDirectory::create(dir.path(), &KIND).unwrap();
-        std::fs::write(work.path().join("file"), "").unwrap();
-        drop(work);
         assert_eq!(names(dir.path()), [""; 0]);
     }
 
@@ -738,11 +792,11 @@ mod tests {
         for name in left.iter().chain(&kept) {
             std::fs::write(path(name), "").unwrap();
         }
-        std::fs::create_dir_all(path(".monolite-testing-fedcba9876543210/below")).unwrap();
+        std::fs::create_dir(path(".monolite-testing-fedcba9876543210")).unwrap();
         std::os::unix::fs::symlink(path("a.db"), path(".monolite-testing-00000000000000ff"))
             .unwrap();
         let alive = Temporary::create(&path("a.db"), &KIND).unwrap();
-        let other = ScratchDirectory::create(dir.path(), &KIND).unwrap();
+        let other = Scratch::create(dir.path(), &KIND).unwrap();
         assert_eq!(sweep(dir.path(), &KIND).unwrap(), 0);
         for name in left {
             assert!(!path(name).exists(), "{name}");
@@ -750,7 +804,11 @@ mod tests {
         assert!(kept.iter().all(|name| path(name).exists()));
         assert!(alive.path().exists() && other.path().exists());
         drop((alive, other));
-        assert_eq!(names(dir.path()).len(), kept.len() + 1, "and the link");
+        assert_eq!(
+            names(dir.path()).len(),
+            kept.len() + 2,
+            "and link and directory"
+        );
     }
 
     #[test]
@@ -826,6 +884,78 @@ mod tests {
     }
 
     #[test]
+    fn state_is_not_written_into_a_pipe_or_through_a_hard_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let new = with_suffix(&path, ".new");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(CWD, &new, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(write(&path, b"x").is_err());
+        let reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(&new)
+            .unwrap();
+        assert!(write(&path, b"x").is_err());
+        drop(reader);
+        std::fs::remove_file(&new).unwrap();
+        let theirs = dir.path().join("theirs");
+        std::fs::write(&theirs, "theirs").unwrap();
+        std::fs::hard_link(&theirs, &new).unwrap();
+        assert!(write(&path, b"x").is_err());
+        assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn leftovers_under_old_names_are_swept_by_the_kind_that_replaces_them() {
+        let dir = tempfile::tempdir().unwrap();
+        // No process has the largest id: it is never given out.
+        let dead = PID_MAX;
+        let alive = rustix::process::getppid().unwrap().as_raw_nonzero();
+        let copying = "a.db.copying-0123456789abcdef";
+        let [restoring, restoring_2, merging] = [
+            format!("a.db.restoring-{dead}"),
+            format!("a.db.restoring-{dead}-2"),
+            format!("monolite-merging-{dead}-1"),
+        ];
+        let theirs = format!("b.db.restoring-{alive}");
+        let storing = ".monolite-0123456789abcdef.tmp";
+        let wal = format!("{copying}-wal");
+        let all = [
+            copying,
+            &wal,
+            &restoring,
+            &restoring_2,
+            &merging,
+            &theirs,
+            storing,
+            "a.db",
+        ];
+        for name in all {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let held = File::open(dir.path().join(&restoring_2)).unwrap();
+        held.lock().unwrap();
+        let swept = |kind| {
+            let before = names(dir.path());
+            sweep(dir.path(), &Options::new(kind)).unwrap();
+            let after = names(dir.path());
+            let mut swept = before;
+            swept.retain(|name| !after.contains(name));
+            swept
+        };
+        assert_eq!(swept("other"), [""; 0]);
+        assert_eq!(swept("copying"), [copying, wal.as_str()]);
+        assert_eq!(swept("restoring"), [restoring]);
+        assert_eq!(swept("merging"), [merging]);
+        assert_eq!(swept("storing"), [storing]);
+        drop(held);
+        assert_eq!(swept("restoring"), [restoring_2]);
+        assert_eq!(names(dir.path()), ["a.db", theirs.as_str()]);
+    }
+
+    #[test]
     fn writers_at_the_same_time_follow_each_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
@@ -871,6 +1001,19 @@ mod tests {
             (".monolite-copying-0123456789abcdef0", false),
             (".monolite-Copying-0123456789abcdef", false),
             (".monolite-0123456789abcdef", false),
+            (".monolite-0123456789abcdef.tmp", true),
+            (".monolite-0123456789abcde.tmp", false),
+            ("app.sqlite3.restoring-12", true),
+            ("app.sqlite3.restoring-12-3-wal", true),
+            ("app.sqlite3.restoring-20261130", false),
+            ("app.sqlite3.restoring-", false),
+            (".restoring-12", false),
+            ("app.sqlite3.copying-0123456789abcdef", true),
+            ("app.sqlite3.copying-0123456789abcdef-shm", true),
+            ("app.sqlite3.copying-0123456789abcdef-other", false),
+            ("app.sqlite3.copying-0123456789", false),
+            ("monolite-merging-12-3", true),
+            ("monolite-merging-12", false),
             (".monolite", false),
             ("app.sqlite3", false),
         ] {

@@ -205,7 +205,8 @@ pub fn is_of_this_user_and_container(pid: Pid) -> bool {
     let uid = || directory(pid).metadata().map(|of| of.uid());
     let mounts = |of: &Path| std::fs::read_link(of.join("ns/mnt")).ok();
     (own == 0 || uid().is_ok_and(|uid| uid == own))
-        && mounts(&directory(pid)) == mounts(Path::new("/proc/self"))
+        && mounts(&directory(pid))
+            .is_some_and(|mounts_of| Some(mounts_of) == mounts(Path::new("/proc/self")))
 }
 
 /// Which file it is, whatever its name.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// Whether waiting helps against an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,12 +44,22 @@ impl ErrorClass {
     }
 
     /// An error of SQLite. What depends on other processes, on memory or on the
-    /// disk may pass. The rest is about the statement, the file's content or the
-    /// rights to it, and comes again each time.
+    /// disk may pass, as a file that is still copied in. The rest is about the
+    /// statement, the file's content or the rights to it, and comes again each time.
     pub(crate) fn of_sqlite(error: &rusqlite::Error) -> Self {
         let rusqlite::Error::SqliteFailure(error, _) = error else {
             return Self::Permanent;
         };
+        // Another process, or one that may write, has to recover the database first.
+        if [
+            ffi::SQLITE_READONLY_CANTINIT,
+            ffi::SQLITE_READONLY_RECOVERY,
+            ffi::SQLITE_READONLY_ROLLBACK,
+        ]
+        .contains(&error.extended_code)
+        {
+            return Self::Transient;
+        }
         match error.code {
             ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
@@ -60,6 +70,7 @@ impl ErrorClass {
             | ErrorCode::DiskFull
             | ErrorCode::CannotOpen
             | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::NotADatabase
             | ErrorCode::SchemaChanged => Self::Transient,
             _ => Self::Permanent,
         }
@@ -101,7 +112,21 @@ mod tests {
         std::fs::write(&path, [7; 4096]).unwrap();
         let garbage = open().execute_batch("SELECT * FROM sqlite_schema");
         let garbage = garbage.unwrap_err();
-        assert_eq!(ErrorClass::of_sqlite(&garbage), ErrorClass::Permanent);
+        assert_eq!(ErrorClass::of_sqlite(&garbage), ErrorClass::Transient);
+    }
+
+    #[test]
+    fn a_database_that_is_to_be_recovered_first_is_waited_for() {
+        for (code, class) in [
+            (ffi::SQLITE_READONLY_CANTINIT, ErrorClass::Transient),
+            (ffi::SQLITE_READONLY_RECOVERY, ErrorClass::Transient),
+            (ffi::SQLITE_READONLY_ROLLBACK, ErrorClass::Transient),
+            (ffi::SQLITE_READONLY_DIRECTORY, ErrorClass::Permanent),
+            (ffi::SQLITE_READONLY, ErrorClass::Permanent),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(ErrorClass::of_sqlite(&error), class, "{code}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A page that must be there is not.
-    #[error("{}: the database has no page {pgno}", path.display())]
+    #[error("{}: has no page {pgno}", path.display())]
     Page {
         /// The database.
         path: PathBuf,
@@ -131,6 +131,12 @@ pub enum Error {
         /// What.
         what: String,
     },
+    /// What was committed to the database could not be read.
+    #[error("the database could not be read: {why}")]
+    NotRead {
+        /// Why not.
+        why: String,
+    },
     /// The database is no longer followed.
     #[error("the database is no longer followed")]
     Closed,
@@ -163,6 +169,7 @@ impl Error {
             | Self::NotWal { .. }
             | Self::NotSynced { .. }
             | Self::Background { .. }
+            | Self::NotRead { .. }
             | Self::Closed => ErrorClass::Transient,
         }
     }

@@ -355,3 +355,53 @@ async fn who_comes_for_one_sync_merges_as_well() {
     assert!(!files(&volume, 1).is_empty(), "merged");
     volume.assert_restores("app.sqlite3", &app).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_and_a_stop_wait_for_a_database_that_is_locked() {
+    for is_stop in [false, true] {
+        let volume = Volume::new();
+        let app = Connection::open(volume.path("data/app.sqlite3")).unwrap();
+        app.execute_batch("CREATE TABLE t (n); INSERT INTO t VALUES (1); BEGIN EXCLUSIVE")
+            .unwrap();
+        let follower = volume.follow();
+        let storing = async {
+            if is_stop {
+                return follower.stop(LONG).await;
+            }
+            let synced = follower.sync(LONG).await;
+            follower.stop(LONG).await.unwrap();
+            synced
+        };
+        let mut storing = std::pin::pin!(storing);
+        // Longer than a read waits for the lock.
+        tokio::select! {
+            ended = &mut storing => panic!("it ended: {ended:?}"),
+            () = tokio::time::sleep(Duration::from_secs(3)) => {}
+        }
+        app.execute_batch("COMMIT").unwrap();
+        storing.await.unwrap();
+        volume.assert_restores("app.sqlite3", &app).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_followed_is_reported() {
+    use std::os::unix::ffi::OsStrExt;
+    let volume = Volume::new();
+    let app = volume.database("app.sqlite3");
+    app.execute_batch("CREATE TABLE t (n)").unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.sqlite3");
+    let other = volume.path("data").join(name);
+    Connection::open(&other)
+        .and_then(|conn| conn.execute_batch("CREATE TABLE t (n)"))
+        .unwrap();
+    let follower = volume.follow();
+    let error = follower.sync(LONG).await.unwrap_err().to_string();
+    assert!(error.contains("1 databases are not replicated"), "{error}");
+    let status = follower.status();
+    let blocked: Vec<bool> = status.iter().map(|status| status.is_blocked()).collect();
+    assert_eq!(blocked, [false, true], "{status:?}");
+    std::fs::remove_file(&other).unwrap();
+    follower.stop(LONG).await.unwrap();
+    volume.assert_restores("app.sqlite3", &app).await;
+}

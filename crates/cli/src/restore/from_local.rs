@@ -1,11 +1,12 @@
 //! From a snapshot on the volume.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 use std::{fs, io};
 
 use anyhow::{Context, anyhow, bail};
-use monolite_replica::backup::{self, BackupOptions, Cancel, local};
+use monolite_platform::durable::{Options, Temporary};
+use monolite_replica::backup::{self, Cancel, local};
 use monolite_replica::{Target, replace_database};
 
 use super::orders::Orders;
@@ -13,6 +14,9 @@ use super::outcome::{Done, Line};
 use crate::bar::Bar;
 use crate::selection::Selection;
 use crate::{Failure, timestamp};
+
+/// As a restore from a replica makes its file.
+const RESTORING: Options = Options::new("restoring").mode(0o666).owner_of_directory();
 
 /// A snapshot of a database.
 pub(super) struct Snapshot {
@@ -105,7 +109,7 @@ pub(super) async fn restore(orders: Orders, found: Vec<Snapshot>) -> Result<Done
         // Dropped when a signal ends this: then the copy ends, too.
         let cancel = Cancelled(Cancel::default());
         let token = cancel.0.clone();
-        let work = move || one(&from, &out, overwrite, &bar, token);
+        let work = move || one(&from, &out, overwrite, &bar, &token);
         match tokio::task::spawn_blocking(work).await? {
             Ok(()) => done.lines.push(Line {
                 skipped: false,
@@ -129,9 +133,9 @@ impl Drop for Cancelled {
     }
 }
 
-/// A copy of the snapshot beside, and then in its place: whenever the machine
+/// Copies the snapshot to a temporary file, and renames that: whenever the machine
 /// dies, there is the old database, whole, or the new one.
-fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: Cancel) -> anyhow::Result<()> {
+fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: &Cancel) -> anyhow::Result<()> {
     // SQLite follows a link, too, and keeps the WAL beside what it leads to.
     let out = fs::canonicalize(out).unwrap_or_else(|_| out.to_owned());
     if out.exists() && !overwrite {
@@ -140,17 +144,14 @@ fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: Cancel) -> a
     if let Some(dir) = out.parent().filter(|dir| *dir != Path::new("")) {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    let mut copy = out.as_os_str().to_owned();
-    copy.push(format!(".restoring-{}", std::process::id()));
-    let copy = PathBuf::from(copy);
-    let options = BackupOptions {
-        overwrite: true,
-        cancel,
-        ..BackupOptions::default()
+    let options = match fs::metadata(&out) {
+        Ok(old) => RESTORING.like(&old),
+        Err(_) => RESTORING,
     };
-    backup::to_file(from, &copy, &options, bar)?;
-    replace_database(&copy, &out, overwrite).inspect_err(|_| {
-        let _ = fs::remove_file(&copy);
-    })?;
+    let copy = Temporary::create(&out, &options)
+        .with_context(|| format!("cannot write next to {}", out.display()))?;
+    backup::to_temporary(from, &copy, bar, &cancel)?;
+    replace_database(copy.path(), &out, overwrite)?;
+    copy.has_been_renamed();
     Ok(())
 }

@@ -53,8 +53,8 @@ impl Default for BackupOptions {
 ///
 /// The file appears under its name when it is whole and on disk, and not
 /// before; whatever ends this earlier leaves nothing under that name. What a
-/// killed process leaves under another name is removed by the next copy to the
-/// same `out`.
+/// killed process leaves under another name is removed by the next copy into the
+/// same directory.
 ///
 /// # Errors
 /// There is no database, it cannot be read, `out` exists and may not be
@@ -103,6 +103,24 @@ pub fn to_file(
     }
     options.cancel.check()?;
     publish(temporary, options.overwrite)?;
+    Ok(backup)
+}
+
+/// Copies the database at `db` into a temporary file, and has the disk keep it. Its
+/// name is up to the caller.
+///
+/// # Errors
+/// There is no database, it cannot be read, or the file cannot be written.
+pub fn to_temporary(
+    db: &Path,
+    temporary: &Temporary,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Backup> {
+    let copy = Copy::open(db)?;
+    free_space::require(directory(temporary.path()), copy.bytes(), |_| 0)?;
+    let backup = fill(copy, temporary, Compression::None, progress, cancel)?;
+    cancel.check()?;
     Ok(backup)
 }
 

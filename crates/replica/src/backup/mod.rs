@@ -28,7 +28,7 @@ pub use check::Check;
 pub use compression::Compression;
 pub use copy::Copy;
 pub use error::{Error, Result};
-pub use file::{BackupOptions, to_file};
+pub use file::{BackupOptions, to_file, to_temporary};
 pub use monolite_platform::cancel::Cancel;
 pub use pump::{Backup, to_writer};
 pub use reader::{CopyReader, Pages};

@@ -121,7 +121,11 @@ impl Background {
                 well = false;
                 self.snapshot_error = Some(format!("a snapshot was not stored: {error}"));
             }
-            Some(Err(_)) | None => {}
+            Some(Err(error)) => {
+                well = false;
+                self.snapshot_error = Some(format!("a snapshot was not stored: {error}"));
+            }
+            None => {}
         }
         match self.maintenance.try_join_next() {
             Some(Ok((mut catalog, result))) => {

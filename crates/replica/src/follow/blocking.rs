@@ -27,7 +27,10 @@ pub(super) async fn on_own_thread<T: Send + 'static>(
         let _ = done.send(work());
     });
     started.map_err(|error| Error::file("a thread".as_ref(), error))?;
-    answer.await.unwrap_or(Err(Error::Closed))
+    answer.await.unwrap_or_else(|_| {
+        let error = io::Error::other("it ended unexpectedly");
+        Err(Error::file("a thread".as_ref(), error))
+    })
 }
 
 /// Lowers the priority of this thread, for good. Not for frequent work that has to

@@ -48,11 +48,14 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
 }
 
+/// Gets the answer to a request for a read.
+type Request = oneshot::Sender<Result<()>>;
+
 /// Wakes a database's task, and asks it for things.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     written: Arc<Notify>,
-    requests: mpsc::Sender<oneshot::Sender<()>>,
+    requests: mpsc::Sender<Request>,
 }
 
 impl Handle {
@@ -62,14 +65,16 @@ impl Handle {
     }
 
     /// Returns once everything that was committed before this call is pending for
-    /// all destinations.
+    /// all destinations, also if transient errors have to pass first: the caller
+    /// limits the time.
     ///
     /// # Errors
-    /// The database cannot be read now, or is no longer followed.
-    pub(super) async fn read_now(&self) -> Result<(), ()> {
+    /// The database cannot be read until somebody acts, or is no longer followed.
+    pub(super) async fn read_now(&self) -> Result<()> {
         let (done, answer) = oneshot::channel();
-        self.requests.send(done).await.map_err(|_| ())?;
-        answer.await.map_err(|_| ())
+        let sent = self.requests.send(done).await;
+        sent.map_err(|_| Error::Closed)?;
+        answer.await.unwrap_or(Err(Error::Closed))
     }
 }
 
@@ -93,7 +98,7 @@ pub(super) struct Database {
     /// Between two reads.
     pause: Duration,
     written: Arc<Notify>,
-    requests: mpsc::Receiver<oneshot::Sender<()>>,
+    requests: mpsc::Receiver<Request>,
     source: Option<Source>,
     /// Of the open file: another file may get its name.
     inode: Option<(u64, u64)>,
@@ -144,7 +149,7 @@ impl Database {
         let mut due = Some(next);
         let mut reset_pause = self.pause;
         let mut pending = (UNCOMMITTED_PAUSE.0, Instant::now());
-        let mut answers = Vec::new();
+        let mut answers: Vec<Request> = Vec::new();
         loop {
             let again = async {
                 match due {
@@ -218,10 +223,20 @@ impl Database {
                 Err(error) if error.class() == ErrorClass::Permanent => Some(now + REOPEN_PAUSE.1),
                 Err(_) => Some(now + REOPEN_PAUSE.0),
             };
-            // A deleted file that is no longer open cannot be read.
-            let well = result.is_ok() && (self.source.is_some() || self.inode.is_none());
-            for answer in answers.drain(..).filter(|_| well) {
-                let _ = answer.send(());
+            match &result {
+                // A deleted file that is no longer open cannot be read.
+                Ok(_) if self.source.is_none() && self.inode.is_some() => answers.clear(),
+                Ok(_) => answers.drain(..).for_each(|answer| {
+                    let _ = answer.send(Ok(()));
+                }),
+                Err(error) if error.class() == ErrorClass::Permanent => {
+                    for answer in answers.drain(..) {
+                        let why = error.to_string();
+                        let _ = answer.send(Err(Error::NotRead { why }));
+                    }
+                }
+                // A later read answers those who wait that long.
+                Err(_) => answers.retain(|answer| !answer.is_closed()),
             }
         }
         // SQLite's close may wait for the disk.

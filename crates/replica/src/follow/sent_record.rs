@@ -15,6 +15,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use monolite_ltx::{Checksum, Txid};
+use monolite_platform::durable;
+use monolite_platform::path::directory;
 
 /// A state of a database: its transaction, and the checksum of all its pages.
 pub(super) type Point = (Txid, Checksum);
@@ -100,8 +102,13 @@ impl SentRecord {
             .create(true)
             .truncate(false)
             .open(path)?;
+        let is_new = file.metadata()?.len() == 0;
         file.write_all_at(&bytes, 0)?;
-        file.sync_data()
+        file.sync_data()?;
+        match is_new {
+            true => durable::sync_directory(directory(path)),
+            false => Ok(()),
+        }
     }
 
     /// What was written last; `None` if nothing, or nothing that can be trusted.

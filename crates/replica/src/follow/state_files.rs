@@ -8,10 +8,14 @@
 //! | `.restored` | which state the database was restored to, in the format of `.sent` | as `.sent` |
 //! | `.ltx-new`, `.snapshot-new` | a file that is made before it is sent | it is made again |
 //! | `.read` | a file of the replica while it is read | it is fetched again |
+//!
+//! Next to them are `.new` files while one of these is replaced, and
+//! `.monolite-merging-…` files while files of a replica are merged.
 
 use std::path::{Path, PathBuf};
 
 use monolite_ltx::Checksum;
+use monolite_volume::layout::replica;
 
 /// Characters of a database's path that are part of its files' names.
 const READABLE_CHARS: usize = 80;
@@ -36,7 +40,7 @@ impl StateFiles {
         let whole = format!("{destination}\n{database}");
         let number = Checksum::of_page(0, whole.as_bytes()).get();
         Self {
-            map: state.join(format!("{readable}-{number:016x}.map")),
+            map: state.join(format!("{readable}-{number:016x}.{}", replica::MAP)),
         }
     }
 
@@ -49,11 +53,11 @@ impl StateFiles {
     }
 
     pub(super) fn sent(&self) -> PathBuf {
-        self.map.with_extension("sent")
+        self.map.with_extension(replica::SENT)
     }
 
     pub(super) fn restored(&self) -> PathBuf {
-        self.map.with_extension("restored")
+        self.map.with_extension(replica::RESTORED)
     }
 
     pub(super) fn difference(&self) -> PathBuf {

@@ -52,6 +52,8 @@ const FOREIGN_PAUSE: Duration = Duration::from_secs(600);
 const KEEP_PAGES_MAX: Duration = Duration::from_secs(30);
 /// The longest that the last read of the log before a file is made may take.
 const LAST_READ_MAX: Duration = Duration::from_millis(100);
+/// How long the read after a comparison may take. Others wait to compare.
+const READ_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A file of more bytes is not kept while it cannot be sent: another one is made
 /// from the database.
@@ -287,7 +289,7 @@ impl Uploader {
             must_equal,
             empty,
             snapshot_due: false,
-            newest_ms: 0,
+            newest_ms: stored_ms.unwrap_or(0),
             saved: now,
             maintained: (!self.settings.wait_for_background).then_some(now),
             dirty: false,
@@ -319,7 +321,11 @@ impl Uploader {
         sent?;
         // What was added to `pending` since the snapshot began may be older than
         // the snapshot. A read that begins now is not.
-        self.database.read_now().await.map_err(|()| Error::Closed)?;
+        let read = tokio::time::timeout(READ_WAIT_MAX, self.database.read_now());
+        read.await.unwrap_or_else(|_| {
+            let why = "not yet".into();
+            Err(Error::NotRead { why })
+        })?;
         remote.compare = false;
         remote.must_equal = false;
         Ok(())

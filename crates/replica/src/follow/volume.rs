@@ -16,9 +16,10 @@ use super::leaser::{Leaser, WritePermit};
 use super::node;
 use super::pending::Pending;
 use super::state_files::StateFiles;
-use super::status::{Board, Failure, Status};
+use super::status::{Board, Failure, State, Status};
 use super::uploader::{Settings, Uploader};
 use super::watch::{Event, Watch};
+use crate::class::ErrorClass;
 use crate::error::{Error, Result};
 use crate::history::Policy;
 use crate::storage::{Destination, Node};
@@ -103,7 +104,29 @@ struct Inner {
     shared: Arc<Shared>,
     followed: Mutex<HashMap<PathBuf, Followed>>,
     names: Notify,
+    not_followed: Mutex<Option<NotFollowed>>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// The databases that cannot be followed.
+#[derive(Clone)]
+struct NotFollowed {
+    /// How many they are.
+    count: usize,
+    /// One of them.
+    first: String,
+    why: &'static str,
+    since_ms: i64,
+}
+
+impl NotFollowed {
+    fn failure(&self) -> Failure {
+        let Self {
+            count, first, why, ..
+        } = self;
+        let error = format!("{count} databases are not replicated, the first is {first:?}: {why}");
+        Failure::new(error, ErrorClass::Permanent, self.since_ms)
+    }
 }
 
 /// One database.
@@ -173,6 +196,7 @@ impl Follower {
             options,
             followed: Mutex::default(),
             names: Notify::new(),
+            not_followed: Mutex::default(),
             tasks: Mutex::default(),
         });
         let watcher = inner.clone();
@@ -187,7 +211,8 @@ impl Follower {
         })
     }
 
-    /// The status of each database in each destination, by name.
+    /// The status of each database in each destination, by name. If databases
+    /// cannot be followed, the first of them has one that says how many they are.
     #[must_use]
     pub fn status(&self) -> Vec<Status> {
         let now = self.inner.shared.clock.now_ms();
@@ -201,6 +226,14 @@ impl Follower {
                 status.lag_ms = since.map_or(0, |ms| u64::try_from(now - ms).unwrap_or(0));
                 status.failure = problem.failure.clone().or(status.failure);
                 status.advice = problem.advice.clone().or(status.advice);
+                all.push(status);
+            }
+        }
+        if let Some(not_followed) = &*self.inner.not_followed() {
+            for (destination, _) in &self.inner.destinations {
+                let mut status = Status::new(not_followed.first.clone(), destination.name());
+                status.state = State::Retrying;
+                status.failure = Some(not_followed.failure());
                 all.push(status);
             }
         }
@@ -224,14 +257,14 @@ impl Follower {
             let mut flushes = JoinSet::new();
             for followed in self.inner.followed().values().cloned() {
                 flushes.spawn(async move {
-                    followed.handle.read_now().await?;
+                    followed.handle.read_now().await.map_err(|_| ())?;
                     // Each destination, even if another one fails.
                     let flushes = followed.uploads.iter().map(|s| s.flusher.flush());
                     let flushed = join_all(flushes).await;
                     flushed.into_iter().collect::<Result<(), ()>>()
                 });
             }
-            let mut done = true;
+            let mut done = self.inner.not_followed().is_none();
             while let Some(flushed) = flushes.join_next().await {
                 done &= matches!(flushed, Ok(Ok(())));
             }
@@ -257,7 +290,7 @@ impl Follower {
         let is_it = |upload: &&Upload| upload.board.read().destination == to;
         let upload = followed.uploads.iter().find(is_it).ok_or(Error::Closed)?;
         let all = async {
-            followed.handle.read_now().await?;
+            followed.handle.read_now().await.map_err(|_| ())?;
             upload.flusher.flush().await
         };
         match tokio::time::timeout(limit, all).await {
@@ -363,15 +396,34 @@ impl Inner {
 
     /// Begins to follow what is not followed yet.
     fn find_new(self: &Arc<Self>) {
+        let mut left_out: Option<NotFollowed> = None;
         for path in (self.find)() {
             let mut followed = self.followed();
-            if followed.len() < MAX_DATABASES
-                && !followed.contains_key(&path)
-                && let Some(new) = self.follow(&path)
-            {
-                followed.insert(path, new);
+            if followed.contains_key(&path) {
+                continue;
             }
+            let why = if followed.len() >= MAX_DATABASES {
+                "there are too many"
+            } else if let Some(new) = self.follow(&path) {
+                followed.insert(path, new);
+                continue;
+            } else {
+                "its path is not UTF-8"
+            };
+            let name = path.strip_prefix(&self.volume).unwrap_or(&path);
+            let first = || NotFollowed {
+                count: 0,
+                first: name.to_string_lossy().into_owned(),
+                why,
+                since_ms: self.shared.clock.now_ms(),
+            };
+            left_out.get_or_insert_with(first).count += 1;
         }
+        let mut not_followed = self.not_followed();
+        if let (Some(now), Some(before)) = (&mut left_out, &*not_followed) {
+            now.since_ms = before.since_ms;
+        }
+        *not_followed = left_out;
     }
 
     fn follow(self: &Arc<Self>, path: &Path) -> Option<Followed> {
@@ -450,6 +502,12 @@ impl Inner {
 
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn not_followed(&self) -> std::sync::MutexGuard<'_, Option<NotFollowed>> {
+        self.not_followed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {

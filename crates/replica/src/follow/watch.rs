@@ -102,6 +102,7 @@ impl Directories {
         // An inode that is watched already keeps its number.
         let volume = inotify::add_watch(&self.inotify, &self.volume, what)?;
         self.watched.insert(volume, self.volume.clone());
+        self.incomplete = false;
         let mut level = vec![self.volume.clone()];
         for _ in 1..LEVELS_MAX {
             let mut below = Vec::new();

@@ -67,6 +67,9 @@ pub enum StorageError {
         answer: String,
         /// What to do about it.
         fix: String,
+        /// Whether it may pass by itself: a clock that is not set yet, a token that
+        /// is renewed.
+        passes: bool,
     },
     /// The provider refuses the request, and would refuse it again.
     #[error("cannot {doing} {name}: the provider says {answer}")]
@@ -171,6 +174,7 @@ impl StorageError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Unavailable { .. }
+            | Self::Denied { passes: true, .. }
             // Another list, or another plan, goes on without the file.
             | Self::NotFound { .. }
             | Self::Changed { .. }

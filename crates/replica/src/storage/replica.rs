@@ -226,10 +226,12 @@ impl Replica {
             let first = HEAD + SEALED_CHUNK;
             let stored = self.first(file, 0..first as u64).await?;
             let (head, chunk) = stored.split_at(HEAD.min(stored.len()));
-            // Known by its length; if the list was stale, it cannot be opened.
+            // Known by its length, which a list that is not up to date may have wrong.
             let last = file.size <= first as u64;
-            let opened = self.opener(file)?.only(head, 0, chunk, last);
-            opened.map_err(|_| self.unsealable(file))?.into()
+            match self.opener(file)?.only(head, 0, chunk, last) {
+                Ok(opened) => opened.into(),
+                Err(_) => return Err(self.not_opened(file).await),
+            }
         } else {
             self.first(file, 0..Header::SIZE as u64).await?
         };
@@ -300,6 +302,19 @@ impl Replica {
     fn unsealable(&self, file: &FileInfo) -> StorageError {
         let name = self.name_of(file);
         StorageError::Unsealable { name }
+    }
+
+    /// Why a file of the list could not be opened.
+    async fn not_opened(&self, file: &FileInfo) -> StorageError {
+        match self.bucket().head(&self.key(file)).await {
+            Ok((size, _)) if size == file.size => self.unsealable(file),
+            // The list is not up to date: another one shows what is there.
+            Ok(_) => {
+                let name = self.name_of(file);
+                StorageError::Changed { name }
+            }
+            Err(error) => error,
+        }
     }
 
     fn label(&self, file: &FileInfo) -> Label {

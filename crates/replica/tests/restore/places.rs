@@ -157,7 +157,10 @@ async fn what_dead_restores_left_is_removed_and_a_living_ones_is_not() {
     for name in [
         ".monolite-restoring-0000000000000001",
         ".monolite-restoring-0000000000000099",
+        // Of an older version: the process with the id 1 is always alive.
         "app.sqlite3.restoring-1",
+        "app.sqlite3.restoring-4194304",
+        "app.sqlite3.restoring-4194304-wal",
     ] {
         std::fs::write(place.join(name), "part of a database").unwrap();
     }

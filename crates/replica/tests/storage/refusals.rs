@@ -1,6 +1,6 @@
 //! What the provider refuses for good, and what the error then says.
 
-use monolite_replica::{Destination, DestinationOptions, StorageError};
+use monolite_replica::{Destination, DestinationOptions, ErrorClass, StorageError};
 use monolite_testkit::s3::{Fault, Operation, Rule, S3Server};
 
 use crate::bench::{TIME, answering, destination, file, hasty, open, replica};
@@ -88,6 +88,13 @@ async fn refusals_say_what_to_do() {
         server.faults().add(Rule::new(fault.clone()));
         let error = refused(&server, &destination(&server, hasty())).await;
         assert!(error.to_string().contains(mend), "{fault:?}: {error}");
+        // A clock is set, and a token renewed, while one waits.
+        let passes = mend.contains("clock") || mend.contains("token");
+        let class = match passes {
+            true => ErrorClass::Transient,
+            false => ErrorClass::Permanent,
+        };
+        assert_eq!(error.class(), class, "{fault:?}: {error}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What encryption keeps out.
 
-use monolite_replica::{FileInfo, Replica, StorageError};
+use monolite_replica::{ErrorClass, FileInfo, Replica, StorageError};
 
 use crate::bench::{Place, TIME, all, file, filled, key};
 
@@ -46,6 +46,23 @@ async fn without_the_key_nothing_opens() {
         // And it cannot be taken for its own.
         let put = other.put(9, &header, body.into()).await;
         assert!(is_unsealable(&put), "{put:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_up_to_date_is_not_taken_for_a_wrong_key() {
+    for place in places() {
+        let (header, body) = file(1, 1, TIME);
+        let replica = place.open("", Some(key(1))).replica("app");
+        let stored = replica.put(9, &header, body.into()).await.unwrap();
+        let listed = FileInfo {
+            size: 10 << 20,
+            ..stored.clone()
+        };
+        let error = replica.header(&listed).await.unwrap_err();
+        assert!(error.is_not_found(), "{error:?}");
+        assert_eq!(error.class(), ErrorClass::Transient);
+        assert_eq!(replica.header(&stored).await.unwrap(), header);
     }
 }
 

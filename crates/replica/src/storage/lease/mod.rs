@@ -86,12 +86,7 @@ impl Lease {
     /// may begin if it lasts for as long as the write can take.
     #[must_use]
     pub fn valid_for(&self, duration: Duration) -> bool {
-        let end = self
-            .store
-            .context
-            .clock
-            .monotonic()
-            .saturating_add(duration);
+        let end = self.store.context.clock.boottime().saturating_add(duration);
         millis(end) < self.until_ms.load(Ordering::Acquire)
     }
 

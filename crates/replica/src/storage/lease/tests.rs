@@ -113,6 +113,30 @@ async fn it_ends_unless_renewed_and_the_epoch_rises() {
 }
 
 #[tokio::test]
+async fn a_lease_ends_also_while_the_machine_is_suspended() {
+    let folder = SharedFolder::new();
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
+    folder.clock.suspend(TTL);
+    assert!(!lease.valid_for(Duration::ZERO));
+    lease.renew().await.unwrap();
+    folder.clock.suspend(Duration::from_secs(20));
+    assert!(lease.valid_for(Duration::from_secs(9)));
+    assert!(!lease.valid_for(Duration::from_secs(10)));
+}
+
+#[tokio::test]
+async fn a_machine_that_was_suspended_before_holds_a_lease_for_its_time_only() {
+    let folder = SharedFolder::new();
+    folder.clock.suspend(Duration::from_secs(3600));
+    let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();
+    assert!(lease.valid_for(TTL - Duration::from_secs(1)));
+    assert!(!lease.valid_for(TTL));
+    folder.clock.advance(TTL);
+    assert!(!lease.valid_for(Duration::ZERO));
+    assert!(folder.open().acquire(&node("b"), TTL).await.is_ok());
+}
+
+#[tokio::test]
 async fn what_was_given_back_is_free_at_once() {
     let folder = SharedFolder::new();
     let lease = folder.open().acquire(&node("a"), TTL).await.unwrap();

@@ -33,7 +33,7 @@ pub(super) struct Inner {
     pub(super) storage_class: Option<String>,
     pub(super) part_size: u64,
     pub(super) concurrency: usize,
-    /// The provider answer that it does not do conditional writes.
+    /// The provider answered that it does not do conditional writes.
     pub(super) unconditional: AtomicBool,
     /// For a provider that does not delete several objects at once.
     pub(super) one_by_one: Option<AmazonS3Builder>,

@@ -13,9 +13,9 @@ use super::connect::Store;
 use super::errors::RequestError;
 use super::response::in_one_line;
 
-/// Client deleted with one request, where one request can.
+/// Objects deleted with one request, where one request can.
 const AT_ONCE: usize = 1000;
-/// Client deleted under one timeout, where each is a request.
+/// Objects deleted under one timeout, where each is a request.
 const ONE_BY_ONE: usize = 50;
 
 pub(super) async fn delete(

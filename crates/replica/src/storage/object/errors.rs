@@ -91,6 +91,13 @@ impl RequestError {
         broken.is_some_and(|answer| answer.contains("certificate"))
     }
 
+    /// Whether by this machine's clock the certificate begins later.
+    fn is_early_certificate(&self) -> bool {
+        let broken = self.recorded.broken.as_deref().unwrap_or_default();
+        let early = ["not valid yet", "not yet valid", "NotValidYet"];
+        self.is_certificate() && early.iter().any(|words| broken.contains(words))
+    }
+
     /// The provider's words in one line.
     fn answer(&self) -> String {
         let recorded = &self.recorded;
@@ -117,15 +124,17 @@ impl RequestError {
     ) -> AttemptError {
         let answer = shown(&secrets.redact(&self.answer()));
         let name = name.to_owned();
-        let denied = |fix: String| {
+        let denied_for = |passes: bool, fix: String| {
             let (name, answer) = (name.clone(), answer.clone());
             AttemptError::Permanent(StorageError::Denied {
                 doing,
                 name,
                 answer,
                 fix,
+                passes,
             })
         };
+        let denied = |fix| denied_for(false, fix);
         let code = self.code();
         if NO_BUCKET.contains(&code) {
             let name = destination.into();
@@ -135,13 +144,15 @@ impl RequestError {
             return StorageError::NotFound { name }.into();
         }
         if code == "RequestTimeTooSkewed" || code == "RequestExpired" {
-            return denied("set this machine's clock".into());
+            // A machine that has just started sets it by the network.
+            return denied_for(true, "set this machine's clock".into());
         }
         if UNKNOWN_KEY.contains(&code) {
             return denied("check the access key and its secret".into());
         }
         if OLD_TOKEN.contains(&code) {
-            return denied("the session token is over; get a new one".into());
+            // Whoever renews it may be late.
+            return denied_for(true, "the session token is over; get a new one".into());
         }
         let moved = matches!(self.status(), 301 | 302 | 307);
         if moved || OTHER_REGION.contains(&code) {
@@ -156,6 +167,7 @@ impl RequestError {
                 "allow these credentials to read, write, list and delete in the bucket".into(),
             ),
             _ if self.is_transient() => AttemptError::Transient(answer),
+            _ if self.is_early_certificate() => denied_for(true, "set this machine's clock".into()),
             _ if self.is_certificate() => {
                 denied("check the endpoint, and that the package ca-certificates is there".into())
             }
@@ -165,6 +177,36 @@ impl RequestError {
                 answer,
             }
             .into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::ErrorClass;
+
+    #[test]
+    fn a_certificate_that_begins_later_is_waited_for() {
+        for (what, class) in [
+            (
+                "certificate not valid yet: verification time 0",
+                ErrorClass::Transient,
+            ),
+            ("NotValidYet", ErrorClass::Transient),
+            ("UnknownIssuer", ErrorClass::Permanent),
+        ] {
+            let mut recorded = Recorded::default();
+            recorded.broken = Some(format!("invalid peer certificate: {what}"));
+            let failed = RequestError {
+                error: None,
+                recorded,
+            };
+            let failure = failed.failure("list", "name", "destination", &Secrets::default());
+            let AttemptError::Permanent(error) = failure else {
+                panic!("{failure:?}")
+            };
+            assert_eq!(error.class(), class, "{error}");
         }
     }
 }
