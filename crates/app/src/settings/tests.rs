@@ -303,6 +303,9 @@ fn a_variable_that_is_not_utf8_is_refused_and_a_path_is_taken() {
     for name in ["MONOLITE_REPLICA_KEY", "BUCKET_NAME"] {
         let environment: Environment = [(name, value.clone())].into_iter().collect();
         let error = crate::destinations(&Settings::default(), &environment).unwrap_err();
-        assert!(error.is_usage() && error.to_string().starts_with(name), "{error}");
+        assert!(
+            error.is_usage() && error.to_string().starts_with(name),
+            "{error}"
+        );
     }
 }
