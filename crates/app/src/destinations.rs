@@ -1,5 +1,6 @@
 //! From settings to replicas: where they are, with which key, and how a volume is followed.
 
+use std::cell::Cell;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -49,8 +50,9 @@ pub fn destinations(
     let urls = &settings.replica;
     if urls.is_empty() {
         let options = options(settings, environment)?;
-        let variable = |name: &str| environment.text(name);
-        let found = Destination::from_variables(&variable, options)?;
+        let found = with_variables(environment, |variable| {
+            Destination::from_variables(variable, options)
+        })?;
         return Ok(found.into_iter().collect());
     }
     if urls.iter().any(|url| url == NOWHERE) {
@@ -90,8 +92,32 @@ pub fn destination(
     };
     let url = absolute.as_deref().unwrap_or(url);
     let options = options(settings, environment)?;
-    let variable = |name: &str| environment.text(name);
-    Ok(Destination::parse(url, &variable, options)?)
+    with_variables(environment, |variable| {
+        Destination::parse(url, variable, options)
+    })
+}
+
+/// Calls `make` with a function that reads variables.
+///
+/// # Errors
+/// That of `make`, or a variable that it reads is not UTF-8.
+fn with_variables<T>(
+    environment: &Environment,
+    make: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, StorageError>,
+) -> Result<T, ReplicaError> {
+    let not_utf8 = Cell::new(None);
+    let variable = |name: &str| {
+        let text = environment.text(name);
+        text.unwrap_or_else(|error| {
+            not_utf8.set(Some(error));
+            None
+        })
+    };
+    let made = make(&variable);
+    match not_utf8.take() {
+        Some(error) => Err(error.into()),
+        None => Ok(made?),
+    }
 }
 
 fn options(
@@ -109,7 +135,7 @@ fn options(
 /// # Errors
 /// The key is given twice, cannot be read, or is none.
 pub fn key(settings: &Settings, environment: &Environment) -> Result<Option<Key>, Error> {
-    match (&settings.replica_key_file, environment.text(KEY_VARIABLE)) {
+    match (&settings.replica_key_file, environment.text(KEY_VARIABLE)?) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(Error::new(
             "the replica's key is given twice, by a file and by MONOLITE_REPLICA_KEY; leave one of them",

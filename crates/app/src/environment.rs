@@ -47,9 +47,18 @@ impl Environment {
         (!value.is_empty()).then_some(value)
     }
 
-    /// As [`get`](Self::get), of a value that is UTF-8.
-    pub fn text(&self, name: &str) -> Option<String> {
-        Some(self.get(name)?.to_str()?.to_owned())
+    /// As [`get`](Self::get), as text.
+    ///
+    /// # Errors
+    /// The value is not UTF-8. It is not shown: it may be a secret.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        match value.to_str() {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(Error::new(format!("{name}: its value is not UTF-8"))),
+        }
     }
 
     /// All variables, but one.
@@ -100,12 +109,14 @@ pub fn listen(
     environment: &Environment,
     default: Ipv4Addr,
 ) -> Result<SocketAddr, Error> {
-    let port = match (settings.port, environment.text("PORT")) {
-        (Some(port), _) => port,
-        (None, Some(port)) => port
-            .parse()
-            .map_err(|_| Error::new(format!("PORT is `{port}`, which is not a port number")))?,
-        (None, None) => PORT,
+    let port = match settings.port {
+        Some(port) => port,
+        None => match environment.text("PORT")? {
+            Some(port) => port
+                .parse()
+                .map_err(|_| Error::new(format!("PORT is `{port}`, which is not a port number")))?,
+            None => PORT,
+        },
     };
     let ip = settings.bind.unwrap_or(IpAddr::V4(default));
     Ok(SocketAddr::new(ip, port))
@@ -122,9 +133,9 @@ mod tests {
     #[test]
     fn what_is_set_to_nothing_is_not_set() {
         let environment = environment(&[("A", ""), ("B", "b")]);
-        assert_eq!(environment.text("A"), None);
-        assert_eq!(environment.text("B").as_deref(), Some("b"));
-        assert_eq!(environment.text("C"), None);
+        assert_eq!(environment.text("A"), Ok(None));
+        assert_eq!(environment.text("B"), Ok(Some("b".into())));
+        assert_eq!(environment.text("C"), Ok(None));
         assert_eq!(environment.without("A"), [("B".into(), "b".into())]);
     }
 

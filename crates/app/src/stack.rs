@@ -165,7 +165,7 @@ impl Stack {
         let database = self.config.database.clone();
         let replicated = Replicated::new(replication, self.volume.dir.clone(), database);
         replicated.map_err(|source| Error::Io {
-            what: "start the threads of replication",
+            what: "make replication ready",
             source,
         })
     }

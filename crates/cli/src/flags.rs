@@ -94,7 +94,11 @@ fn argument(setting: &'static Setting, help: Option<&'static str>) -> Arg {
         Group::Migration => argument.help_heading("Migration"),
         Group::Replication => argument.help_heading("Replication"),
     };
-    let check = move |text: &str| (setting.check)(text).map(|()| text.to_owned());
+    // The parser shows what it refuses: a secret is checked later, with the variables.
+    let check = move |text: &str| match setting.is_secret {
+        true => Ok(text.to_owned()),
+        false => (setting.check)(text).map(|()| text.to_owned()),
+    };
     match setting.kind {
         Kind::Text | Kind::Number => argument.value_parser(ValueParser::from(check)),
         Kind::List => argument
@@ -120,10 +124,7 @@ fn help_text(setting: &Setting, help: Option<&'static str>) -> String {
     let default = match setting.default {
         // Of whom nothing else is to be expected.
         Default::Unset("none") => String::new(),
-        default if help.contains("[default: ") => {
-            let _ = default;
-            String::new()
-        }
+        _ if help.contains("[default: ") => String::new(),
         default => format!(" [default: {default}]"),
     };
     let variable = setting.variable().unwrap_or_default();
@@ -294,6 +295,21 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!(parse(&["--heal=maybe"]).is_err());
+    }
+
+    #[test]
+    fn a_wrong_secret_is_refused_and_not_shown() {
+        let wrong = "htps://ping.example/key-7f3a";
+        let given = parse(&["--heartbeat-url", wrong]).unwrap();
+        let resolved = Settings::resolve(
+            &Run::keys(),
+            &given,
+            &Environment::default(),
+            &File::default(),
+        );
+        let error = resolved.unwrap_err().to_string();
+        assert!(error.starts_with("--heartbeat-url: "), "{error}");
+        assert!(!error.contains("key-7f3a"), "{error}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{Failure, descriptors, log, replication, report};
         With --replica, every commit is stored there too; what is missing on the volume comes\n\
         back from there before the app starts, and what is deleted under it while it runs.\n\n\
         A migrate command is guarded: if it fails, or takes away tables, rows, values, indexes or\n\
-        triggers that --allow-loss does not name, everything is put back and the app not started.\n\n\
+        triggers that --allow-loss does not name, everything is rolled back and the app not started.\n\n\
         Exit code: the app's own; 1 failed, 2 wrong usage, 3 the volume is not fit."
 )]
 pub(crate) struct Arguments {

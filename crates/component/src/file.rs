@@ -8,7 +8,7 @@
 //!   `clean`. With [`WhileInUse::Refuse`] every open handle also locks it shared:
 //!   whoever gets it exclusively is the only user of the file;
 //! - `D-set-aside` is a file that had the database's name and was not this
-//!   component's.
+//!   component's; a second one is `D-set-aside-2`, and so on.
 //!
 //! Invariants:
 //! - the mark is on the disk before the first write after it: a machine that
@@ -16,7 +16,9 @@
 //! - a file is deleted as a whole, the database first: a process that dies
 //!   half-way leaves side files without a database, which the next opening
 //!   deletes, and never a database without its WAL;
-//! - what never was this component's file is renamed, not deleted.
+//! - what never was this component's file is renamed, not deleted, and never
+//!   over another file. Its WAL goes first. A process that dies half-way leaves
+//!   a hard link by which the next opening knows that it has to go on.
 //!
 //! The database itself is only opened by SQLite: closing any other descriptor
 //! on it would drop this process's POSIX locks.
@@ -37,8 +39,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::{Clock, SchemaError};
 
 /// Longest wait for another process that opens or closes the same file. A check
-/// of all pages takes about a second for each GiB.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
+/// of all pages takes about a second for each GiB, and many on a slow disk.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Who may open the lock is whom the umask lets open the other files.
+const LOCK_MODE: u32 = 0o666;
 /// The mark of a file that was synced and closed by its last user.
 const CLEAN: &str = "clean";
 
@@ -100,7 +104,7 @@ pub enum Opened {
     /// The file with this name was not this component's. It was renamed, and
     /// an empty one was created.
     SetAside {
-        /// Where it is now. An earlier file of that name is gone.
+        /// Where it is now.
         path: PathBuf,
     },
 }
@@ -130,9 +134,17 @@ pub enum FileError {
         reason: String,
     },
     /// The lock for opening and closing could not be had: another process holds
-    /// it for longer than a minute, or the system refused it.
+    /// it for longer than ten minutes, or the system refused it.
     #[error("cannot open or close the database: {0}")]
     Lock(#[from] LockError),
+    /// SQLite could not read the file to check it. It may be whole, and stays.
+    #[error("cannot check {}: {source}", .path.display())]
+    Check {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
     /// The file could not be synced when its last user closed it.
     #[error("cannot sync {}: {source}", .path.display())]
     Sync {
@@ -304,11 +316,12 @@ impl OwnFile {
         }
         let wrong = match suspect {
             Some((suspect, reason)) => (self.id() == Some(suspect)).then_some(reason),
-            None if self.is_foreign() => {
+            // In this order: to ask SQLite makes an empty WAL where the other was renamed.
+            None if self.set_aside_begun().is_some() || self.is_foreign() => {
                 let path = self.set_aside()?;
                 return Ok(Opened::SetAside { path });
             }
-            None => self.distrust(use_file),
+            None => self.distrust(use_file)?,
         };
         match wrong {
             None => Ok(Opened::Existing),
@@ -320,22 +333,40 @@ impl OwnFile {
     }
 
     /// Why the file cannot be trusted, by its mark and its pages.
-    fn distrust(&self, use_file: &mut File) -> Option<String> {
+    fn distrust(&self, use_file: &mut File) -> Result<Option<String>, FileError> {
         let mut mark = String::new();
         // A mark that is no text is no mark.
         let _ = use_file.read_to_string(&mut mark);
         let mark = mark.trim_end();
         match self.rules.after_crash {
-            AfterCrash::Check if mark == self.boot => None,
-            AfterCrash::Check => quick_check(&self.path).err(),
-            AfterCrash::Discard if mark == CLEAN || mark == self.boot => {
-                quick_check(&self.path).err()
-            }
-            AfterCrash::Discard if mark.is_empty() => Some(format!(
+            AfterCrash::Check if mark == self.boot => Ok(None),
+            AfterCrash::Check => self.quick_check(),
+            AfterCrash::Discard if mark == CLEAN || mark == self.boot => self.quick_check(),
+            AfterCrash::Discard if mark.is_empty() => Ok(Some(format!(
                 "{} does not say who used it last",
                 self.use_path().display()
-            )),
-            AfterCrash::Discard => Some("the machine went down while it was in use".into()),
+            ))),
+            AfterCrash::Discard => Ok(Some("the machine went down while it was in use".into())),
+        }
+    }
+
+    /// Reads every page once; the damage, if there is any.
+    fn quick_check(&self) -> Result<Option<String>, FileError> {
+        let check = || {
+            let conn = Connection::open(&self.path)?;
+            // Closing it may write the WAL into the database: no sync for that.
+            conn.pragma_update(None, "synchronous", 0)?;
+            conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+        };
+        match check() {
+            Ok(answer) if answer == "ok" => Ok(None),
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if is_damage(&error) => Ok(Some(error.to_string())),
+            // Locked, not allowed, a full disk: that says nothing of its pages.
+            Err(source) => Err(FileError::Check {
+                path: self.path.clone(),
+                source,
+            }),
         }
     }
 
@@ -358,19 +389,62 @@ impl OwnFile {
         }
     }
 
+    /// Gives the database and SQLite's files another name. The WAL goes first:
+    /// a database that is alone under its new name would lose what is in it.
     fn set_aside(&self) -> Result<PathBuf, FileError> {
-        let aside = with_suffix(&self.path, "-set-aside");
-        for suffix in [""].into_iter().chain(SUFFIXES) {
-            let from = with_suffix(&self.path, suffix);
-            match std::fs::rename(&from, with_suffix(&aside, suffix)) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(io("rename", &from, source));
-                }
-                _ => {}
+        let rename = |from: &Path, to: &Path| match std::fs::rename(from, to) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(io("rename", from, source))
             }
+            _ => Ok(()),
+        };
+        let (aside, is_linked) = match self.set_aside_begun() {
+            Some(aside) => (aside, true),
+            None => {
+                let aside = self.free_name();
+                // Some filesystems have no hard links.
+                let linked = std::fs::hard_link(&self.path, &aside);
+                (aside, linked.is_ok())
+            }
+        };
+        for suffix in SUFFIXES {
+            let to = with_suffix(&aside, suffix);
+            if to.symlink_metadata().is_err() {
+                rename(&with_suffix(&self.path, suffix), &to)?;
+            }
+        }
+        match is_linked {
+            true => std::fs::remove_file(&self.path)
+                .map_err(|source| io("rename", &self.path, source))?,
+            false => rename(&self.path, &aside)?,
         }
         self.delete()?;
         Ok(aside)
+    }
+
+    /// The new name of a database whose renaming has begun.
+    fn set_aside_begun(&self) -> Option<PathBuf> {
+        let id = self.id()?;
+        self.aside_names()
+            .take_while(|aside| aside.symlink_metadata().is_ok())
+            .find(|aside| FileId::of(aside) == Some(id))
+    }
+
+    /// A name that neither a database that was set aside has, nor a file of one.
+    fn free_name(&self) -> PathBuf {
+        let is_free = |aside: &PathBuf| {
+            let mut files = [""].into_iter().chain(SUFFIXES);
+            files.all(|suffix| with_suffix(aside, suffix).symlink_metadata().is_err())
+        };
+        let mut names = self.aside_names();
+        names.find(is_free).unwrap_or_default()
+    }
+
+    fn aside_names(&self) -> impl Iterator<Item = PathBuf> {
+        (1_u64..).map(|n| match n {
+            1 => with_suffix(&self.path, "-set-aside"),
+            _ => with_suffix(&self.path, &format!("-set-aside-{n}")),
+        })
     }
 
     fn delete(&self) -> Result<(), FileError> {
@@ -387,7 +461,7 @@ impl OwnFile {
 
     fn lock(&self) -> Result<Lock, FileError> {
         let name = self.path.file_name().unwrap_or_default();
-        let purpose = Purpose::new(format!("opening {}", name.to_string_lossy()));
+        let purpose = Purpose::new(format!("opening {}", name.to_string_lossy())).mode(LOCK_MODE);
         let path = with_suffix(&self.path, "-lock");
         let cancel = Cancel::default();
         Ok(Lock::acquire(
@@ -421,9 +495,10 @@ impl OwnFile {
             if found == mark {
                 return Ok(());
             }
-            use_file.set_len(0)?;
             use_file.rewind()?;
+            // Cut after that: a full disk leaves no empty mark.
             use_file.write_all(mark.as_bytes())?;
+            use_file.set_len(mark.len() as u64)?;
             use_file.sync_all()
         };
         set().map_err(|source| io("write", &self.use_path(), source))
@@ -454,21 +529,6 @@ impl InUse {
             source,
         })?;
         own.set_mark(&mut shared, CLEAN)
-    }
-}
-
-/// Reads every page once.
-fn quick_check(path: &Path) -> Result<(), String> {
-    let check = || {
-        let conn = Connection::open(path)?;
-        // Closing it may write the WAL into the database: no sync for that.
-        conn.pragma_update(None, "synchronous", 0)?;
-        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-    };
-    match check() {
-        Ok(answer) if answer == "ok" => Ok(()),
-        Ok(answer) => Err(answer),
-        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -731,5 +791,88 @@ mod tests {
             drop(file.value);
             std::fs::remove_file(place.path()).unwrap();
         }
+    }
+    /// A WAL database of somebody else, with a row that only its WAL has.
+    fn foreign_with_wal(path: &Path, row: &str) {
+        let source = tempfile::tempdir().unwrap();
+        let from = source.path().join("a");
+        let conn = Connection::open(&from).unwrap();
+        conn.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+             CREATE TABLE diary (text TEXT); PRAGMA wal_checkpoint(TRUNCATE)",
+        )
+        .unwrap();
+        conn.execute("INSERT INTO diary VALUES (?1)", [row])
+            .unwrap();
+        for suffix in ["", "-wal"] {
+            std::fs::copy(with_suffix(&from, suffix), with_suffix(path, suffix)).unwrap();
+        }
+    }
+
+    fn diary(path: &Path) -> String {
+        let conn = Connection::open(path).unwrap();
+        conn.query_row("SELECT text FROM diary", [], |row| row.get(0))
+            .unwrap()
+    }
+
+    fn set_aside(place: &Place) -> PathBuf {
+        match place.open(CHECK, "one").opened {
+            Opened::SetAside { path } => path,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_second_file_that_is_set_aside_does_not_replace_the_first() {
+        let place = Place::new();
+        let mut asides = Vec::new();
+        for row in ["first", "second"] {
+            foreign_with_wal(&place.path(), row);
+            asides.push(set_aside(&place));
+            place.own(CHECK, "one").delete().unwrap();
+        }
+        // A WAL that was left alone is not given to another database.
+        foreign_with_wal(&place.path(), "third");
+        std::fs::write(with_suffix(&place.path(), "-set-aside-3-wal"), "alone").unwrap();
+        asides.push(set_aside(&place));
+        assert!(asides[2].ends_with("a.sqlite3-set-aside-4"));
+        let rows: Vec<String> = asides.iter().map(|path| diary(path)).collect();
+        assert_eq!(rows, ["first", "second", "third"]);
+    }
+
+    #[test]
+    fn setting_aside_goes_on_after_a_process_died_in_it() {
+        for renamed in [0, 1] {
+            let place = Place::new();
+            foreign_with_wal(&place.path(), "kept");
+            let aside = with_suffix(&place.path(), "-set-aside");
+            std::fs::hard_link(place.path(), &aside).unwrap();
+            if renamed == 1 {
+                std::fs::rename(
+                    with_suffix(&place.path(), "-wal"),
+                    with_suffix(&aside, "-wal"),
+                )
+                .unwrap();
+            }
+            assert_eq!(set_aside(&place), aside);
+            assert_eq!(diary(&aside), "kept");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_checked_is_not_damaged() {
+        let place = Place::new();
+        insert(&place.open(CHECK, "one").value);
+        // SQLite cannot open the WAL.
+        let wal = with_suffix(&place.path(), "-wal");
+        std::fs::create_dir(&wal).unwrap();
+        let refused = open(&place.own(CHECK, "two"), None).unwrap_err();
+        assert!(
+            matches!(refused, TestError::File(FileError::Check { .. })),
+            "{refused}"
+        );
+        std::fs::remove_dir(&wal).unwrap();
+        let again = place.open(CHECK, "two");
+        assert_eq!((again.opened, rows(&again.value)), (Opened::Existing, 1));
     }
 }

@@ -104,18 +104,17 @@ impl Gate {
     }
 
     /// As [`Gate::serve`], serving on `threads` threads of the gate's own: one
-    /// a core is best.
+    /// a core is best. They are started at once; what is returned accepts.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub async fn serve_on_threads(
+    pub fn serve_on_threads(
         self,
         listener: TcpListener,
         threads: usize,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
         let threads = Threads::start(&self.server, threads.max(1))?;
-        self.server.accept(listener, Some(threads)).await;
-        Ok(())
+        Ok(self.server.accept(listener, Some(threads)))
     }
 
     /// Serves HTTP on a connection that was accepted elsewhere, until it ends.

@@ -39,6 +39,7 @@ const READ_PAUSE: Duration = Duration::from_millis(2);
 pub struct Purpose {
     command: String,
     port: Option<u16>,
+    mode: u32,
 }
 
 impl Purpose {
@@ -49,6 +50,7 @@ impl Purpose {
         Self {
             command: command.into(),
             port: None,
+            mode: 0o600,
         }
     }
 
@@ -56,6 +58,15 @@ impl Purpose {
     #[must_use]
     pub fn port(mut self, port: Option<u16>) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The permissions with which the lock's file is created, before the umask
+    /// takes its share; 0600 if not set. Whoever is to lock it needs to read and
+    /// write it: 0666 leaves that to the umask.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
         self
     }
 }
@@ -181,8 +192,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks the file at `path`, which is created if it is not there (0600; its
-    /// directory is there). Takes 0.1 s to give up when it is held.
+    /// Locks the file at `path`, which is created if it is not there ([`Purpose::mode`];
+    /// its directory is there). Takes 0.1 s to give up when it is held.
     ///
     /// # Errors
     /// [`LockError::Held`] with the holder; [`LockError::Io`] when the file cannot
@@ -214,7 +225,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(purpose.mode)
             // A link could make us overwrite anything.
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
@@ -362,6 +373,17 @@ mod tests {
         assert_eq!(holder(&path).unwrap(), None);
         assert!(path.exists());
         Lock::try_acquire(&path, &run()).unwrap();
+    }
+
+    #[test]
+    fn the_mode_is_left_to_the_umask_where_that_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let _lock = Lock::try_acquire(&path, &run().mode(0o666)).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let plain = dir.path().join("plain");
+        File::create(&plain).unwrap();
+        assert_eq!(mode(&path), mode(&plain));
     }
 
     #[test]

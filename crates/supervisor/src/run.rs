@@ -36,6 +36,8 @@ pub struct Run {
     pub(crate) signals: Signals,
     children: Arc<Children>,
     pub(crate) watchdog: Option<Watchdog>,
+    /// A watchdog has worked.
+    was_watched: bool,
     /// Asked to stop.
     pub(crate) stopping: bool,
     /// Asked to stop again: at once.
@@ -52,6 +54,7 @@ impl Run {
             signals: Signals::listen().map_err(io("listen for signals"))?,
             children: Children::reap().map_err(io("reap child processes"))?,
             watchdog: None,
+            was_watched: false,
             stopping: false,
             hurry: false,
         })
@@ -81,9 +84,18 @@ impl Run {
             .is_some_and(|w| !w.process.has_exited());
         if !is_watched {
             match Watchdog::start(&self.children, &self.config.watchdog) {
-                Ok(watchdog) => self.watchdog = watchdog,
+                Ok(watchdog) => {
+                    self.watchdog = watchdog;
+                    self.was_watched |= self.watchdog.is_some();
+                }
                 // It worked before: the app is worth more than its watchdog.
-                Err(_) if self.watchdog.is_some() => {}
+                Err(error) if self.was_watched => {
+                    self.watchdog = None;
+                    tracing::error!(
+                        %error,
+                        "no watchdog can be started: if monolite is killed, the app goes on"
+                    );
+                }
                 Err(source) => {
                     let what = "start the watchdog";
                     return Err(Error::Io { what, source });
@@ -204,6 +216,7 @@ impl Run {
             signals,
             children: Arc::default(),
             watchdog: None,
+            was_watched: false,
             stopping: false,
             hurry: false,
         };

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use monolite_replica::Find;
@@ -32,6 +33,8 @@ pub(super) struct DeletionMonitor {
     heal: bool,
     find: Find,
     seen: Mutex<Seen>,
+    /// As many were lost when that was last looked at.
+    lost_count: AtomicUsize,
     lost: Notify,
     deleted: Notify,
 }
@@ -65,6 +68,7 @@ impl DeletionMonitor {
                 record,
                 ..Seen::default()
             }),
+            lost_count: AtomicUsize::new(0),
             lost: Notify::new(),
             deleted: Notify::new(),
         }
@@ -153,9 +157,24 @@ impl DeletionMonitor {
             return Vec::new();
         }
         let mut seen = self.seen();
+        self.look_again(&mut seen);
+        seen.lost.iter().cloned().collect()
+    }
+
+    /// How many are lost and do not exist again, whether they are to be restored or not. Does not
+    /// wait for a search of the volume that goes on.
+    pub(super) fn lost_count(&self) -> usize {
+        if let Ok(mut seen) = self.seen.try_lock() {
+            self.look_again(&mut seen);
+        }
+        self.lost_count.load(Ordering::Relaxed)
+    }
+
+    /// What exists again is not lost any more.
+    fn look_again(&self, seen: &mut Seen) {
         seen.lost
             .retain(|name| has_content(&self.volume.join(name)) == Some(false));
-        seen.lost.iter().cloned().collect()
+        self.lost_count.store(seen.lost.len(), Ordering::Relaxed);
     }
 
     /// Whether this is the first time that this one cannot be restored.
@@ -284,9 +303,12 @@ mod tests {
         let volume = Volume::new(false, &["app.db"]);
         volume.remove("app.db");
         assert!(volume.monitor.missing().is_empty());
+        assert_eq!(volume.monitor.lost_count(), 1);
         assert!(
             volume.record().here.contains("app.db"),
             "the next start restores it"
         );
+        std::fs::write(volume.path("app.db"), "x").unwrap();
+        assert_eq!(volume.monitor.lost_count(), 0);
     }
 }

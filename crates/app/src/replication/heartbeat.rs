@@ -6,6 +6,8 @@ use std::time::Duration;
 use monolite_replica::{Follower, State, Status};
 use tokio::time::{Instant, sleep};
 
+use super::health::Observed;
+
 /// Time between two heartbeats.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked whether everything is stored, until it is.
@@ -47,9 +49,18 @@ impl Heartbeat {
     }
 
     /// Sends one a minute as long as `follower` has everything stored, until this is dropped.
-    pub async fn beat(mut self, follower: &Follower) {
+    pub async fn beat(self, follower: &Follower) {
+        let all = || Observed {
+            replicas: follower.status(),
+            ..Observed::default()
+        };
+        self.beat_while_well(all).await;
+    }
+
+    /// Sends one a minute as long as all is well with `observed`, until this is dropped.
+    pub(super) async fn beat_while_well(mut self, observed: impl Fn() -> Observed) {
         loop {
-            if !is_well(&follower.status()) {
+            if !is_well(&observed()) {
                 sleep(POLL_INTERVAL).await;
                 continue;
             }
@@ -90,14 +101,16 @@ fn error_chain(error: reqwest::Error) -> String {
     text
 }
 
-/// Whether all that was committed is stored, or on its way.
-fn is_well(all: &[Status]) -> bool {
+/// Whether all that was committed is stored, or on its way, and as far as is known can be restored.
+fn is_well(observed: &Observed) -> bool {
+    let all = &observed.replicas;
     let well = |status: &Status| {
         let works = status.failure.is_none() && status.state == State::Following;
         works && status.lag_ms < LATE_MS
     };
     // No database at all: the wrong directory is no success.
-    !all.is_empty() && all.iter().all(well)
+    let is_stored = !all.is_empty() && all.iter().all(well);
+    is_stored && observed.lost == 0 && observed.unrestorable == 0
 }
 
 #[cfg(test)]
@@ -120,15 +133,22 @@ mod tests {
     #[test]
     fn well_is_when_everything_is() {
         let good = status(State::Following, None, 900);
-        assert!(is_well(&[good.clone(), good.clone()]));
-        assert!(!is_well(&[]));
+        let observed = |replicas: &[Status], lost, unrestorable| Observed {
+            replicas: replicas.to_vec(),
+            lost,
+            unrestorable,
+        };
+        assert!(is_well(&observed(&[good.clone(), good.clone()], 0, 0)));
+        assert!(!is_well(&observed(&[], 0, 0)));
+        assert!(!is_well(&observed(&[good.clone()], 1, 0)), "a lost file");
+        assert!(!is_well(&observed(&[good.clone()], 0, 1)), "not restorable");
         for bad in [
             status(State::Following, None, LATE_MS),
             status(State::Following, Some("cannot read"), 0),
             status(State::Starting, None, 0),
             status(State::Refused, Some("held"), 0),
         ] {
-            assert!(!is_well(&[good.clone(), bad]));
+            assert!(!is_well(&observed(&[good.clone(), bad], 0, 0)));
         }
     }
 

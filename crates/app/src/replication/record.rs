@@ -6,8 +6,7 @@ use std::io;
 use std::path::Path;
 
 use monolite_platform::durable;
-
-const FILE: &str = "databases";
+use monolite_volume::layout::replica::DATABASES;
 
 /// Databases by their paths in the volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub(super) struct Record {
 impl Record {
     /// What was written last; nothing on a new volume.
     pub(super) fn load(state: &Path) -> io::Result<Self> {
-        let text = match std::fs::read_to_string(state.join(FILE)) {
+        let text = match std::fs::read_to_string(state.join(DATABASES)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             read => read?,
         };
@@ -47,7 +46,7 @@ impl Record {
         let text: String = lines
             .map(|(what, name)| format!("{what}\t{name}\n"))
             .collect();
-        durable::write(&state.join(FILE), text.as_bytes())
+        durable::write(&state.join(DATABASES), text.as_bytes())
     }
 
     /// It is on the volume; answers whether that is new.

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::deletion_monitor::DeletionMonitor;
 use super::error::ReplicationError;
+use super::health::Observed;
 use super::heartbeat::Heartbeat;
+use super::maintenance::Failed;
 use super::options::Replication;
 use super::record::Record;
 use super::restore_deleted::{is_source, restore_deleted, status_of};
@@ -32,25 +34,45 @@ pub(crate) struct Replicated {
     /// Taken only when this is dropped.
     runtime: Option<Runtime>,
     running: Option<Running>,
-    monitor: MonitorSlot,
-    follower: FollowerSlot,
+    /// Taken when the volume is followed.
+    heartbeat: Option<Heartbeat>,
+    observer: ObserverSlot,
 }
 
-/// For the health page. It does not keep the follower alive.
-type FollowerSlot = Arc<Mutex<Weak<Follower>>>;
+/// The observer, once the volume is followed.
+type ObserverSlot = Arc<Mutex<Option<Observer>>>;
 
-/// The monitor, once there is one.
-type MonitorSlot = Arc<Mutex<Option<Arc<DeletionMonitor>>>>;
+/// Knows how all is. It does not keep the follower alive.
+#[derive(Clone)]
+struct Observer {
+    context: Arc<Context>,
+    follower: Weak<Follower>,
+    monitor: Arc<DeletionMonitor>,
+    failed: Arc<Failed>,
+}
+
+impl Observer {
+    /// `None` once replication has ended.
+    fn observe(&self) -> Option<Observed> {
+        let replicas = self.follower.upgrade()?.status();
+        Some(Observed {
+            lost: self.monitor.lost_count(),
+            unrestorable: self.failed.count(&self.context, &replicas),
+            replicas,
+        })
+    }
+}
 
 struct Running {
     follower: Arc<Follower>,
     monitor: Arc<DeletionMonitor>,
+    observer: Observer,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// Takes databases off the list of what belongs on the volume.
 pub(crate) struct Forget {
-    monitor: MonitorSlot,
+    observer: ObserverSlot,
     state: PathBuf,
 }
 
@@ -61,9 +83,9 @@ impl Forget {
         if names.is_empty() {
             return Ok(());
         }
-        let monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(monitor) = monitor.as_ref() {
-            return monitor.removed(names);
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(observer) = observer.as_ref() {
+            return observer.monitor.removed(names);
         }
         let mut record = Record::load(&self.state)?;
         for name in names {
@@ -75,11 +97,16 @@ impl Forget {
 
 impl Replicated {
     /// Starts the runtime, and nothing on it.
+    ///
+    /// # Errors
+    /// Its threads cannot be started, or no heartbeat can be sent to the URL for them.
     pub(crate) fn new(
         options: Replication,
         volume: PathBuf,
         main: String,
     ) -> std::io::Result<Self> {
+        let heartbeat = options.heartbeat_url.as_deref().map(Heartbeat::new);
+        let heartbeat = heartbeat.transpose().map_err(std::io::Error::other)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("monolite-replica")
@@ -93,48 +120,43 @@ impl Replicated {
             }),
             runtime: Some(runtime),
             running: None,
-            monitor: Arc::default(),
-            follower: Arc::default(),
+            heartbeat,
+            observer: Arc::default(),
         })
     }
 
     /// Restores what is missing on the volume, then follows all of it. Cancelled, it leaves nothing
     /// half done.
     pub(crate) async fn start(&mut self) -> Result<(), ReplicationError> {
-        let context = self.context.clone();
+        let (context, heartbeat) = (self.context.clone(), self.heartbeat.take());
         let running = self.on_runtime(async move {
             let record = restore::missing(&context).await?;
-            follow(&context, record)
+            follow(&context, record, heartbeat)
         });
         let running = running.await?;
-        let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
-        *monitor = Some(running.monitor.clone());
-        drop(monitor);
-        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        *follower = Arc::downgrade(&running.follower);
-        drop(follower);
+        let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        *observer = Some(running.observer.clone());
+        drop(observer);
         self.running = Some(running);
         Ok(())
     }
 
     /// What the health page says, whenever it is asked.
     pub(crate) fn health(&self) -> impl Fn() -> Report + Send + Sync + 'static {
-        let slot = self.follower.clone();
+        let slot = self.observer.clone();
         move || {
-            let follower = slot
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .upgrade();
-            match follower {
-                Some(follower) => health::report(&follower.status()),
+            let observer = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match observer.map(|observer| observer.observe()) {
                 None => health::starting(),
+                Some(Some(observed)) => health::report(&observed),
+                Some(None) => health::ended(),
             }
         }
     }
 
     pub(crate) fn forget(&self) -> Forget {
         Forget {
-            monitor: self.monitor.clone(),
+            observer: self.observer.clone(),
             state: self.context.options.state.clone(),
         }
     }
@@ -286,7 +308,11 @@ async fn alone(mut follower: Arc<Follower>) -> Option<Follower> {
     }
 }
 
-fn follow(context: &Arc<Context>, record: Record) -> Result<Running, ReplicationError> {
+fn follow(
+    context: &Arc<Context>,
+    record: Record,
+    heartbeat: Option<Heartbeat>,
+) -> Result<Running, ReplicationError> {
     let options = context.options.clone();
     let (volume, state) = (&context.volume, &options.state);
     let monitor = DeletionMonitor::new(
@@ -311,16 +337,20 @@ fn follow(context: &Arc<Context>, record: Record) -> Result<Running, Replication
         tokio::spawn(forget_deleted(follower.clone(), monitor.clone())),
         tokio::spawn(watch(follower.clone())),
     ];
-    tasks.extend(maintenance::start(context, &follower));
-    if let Some(url) = &options.heartbeat_url {
-        match Heartbeat::new(url) {
-            Ok(heartbeat) => tasks.push(tokio::spawn(beat(heartbeat, follower.clone()))),
-            Err(error) => tracing::error!(error, "no heartbeats are sent"),
-        }
+    let observer = Observer {
+        context: context.clone(),
+        follower: Arc::downgrade(&follower),
+        monitor: monitor.clone(),
+        failed: Arc::default(),
+    };
+    tasks.extend(maintenance::start(context, &follower, &observer.failed));
+    if let Some(heartbeat) = heartbeat {
+        tasks.push(tokio::spawn(beat(heartbeat, observer.clone())));
     }
     Ok(Running {
         follower,
         monitor,
+        observer,
         tasks,
     })
 }
@@ -329,8 +359,10 @@ async fn watch(follower: Arc<Follower>) {
     report::watch(&follower).await;
 }
 
-async fn beat(heartbeat: Heartbeat, follower: Arc<Follower>) {
-    heartbeat.beat(&follower).await;
+async fn beat(heartbeat: Heartbeat, observer: Observer) {
+    // No database at all is not well.
+    let observed = || observer.observe().unwrap_or_default();
+    heartbeat.beat_while_well(observed).await;
 }
 
 /// Ends the following of what was deleted on purpose.

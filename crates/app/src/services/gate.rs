@@ -33,11 +33,10 @@ impl Service for GateService {
         let listener = listen(self.address).map_err(|error| Error::service("gate", error))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let serving = run.gate().clone().serve_on_threads(listener, cores);
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "cannot serve: a thread did not start");
-            }
-        });
+        tokio::spawn(serving.map_err(|source| Error::Io {
+            what: "start the threads of the gate",
+            source,
+        })?);
         tracing::info!(address = %self.address, "listening; requests wait until the app is healthy");
         Ok(Started::Yes)
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use monolite_supervisor::{Error, Run, Service, Started};
+use monolite_supervisor::{Error, Exit, Run, Service, Started};
 use monolite_volume::{Finding, Level, Lock, LockError, Purpose, Volume};
 
 pub(crate) struct VolumeService {
@@ -37,12 +37,16 @@ impl Service for VolumeService {
         "volume"
     }
 
-    async fn start(&mut self, _: &mut Run) -> Result<Started, Error> {
+    async fn start(&mut self, run: &mut Run) -> Result<Started, Error> {
         let volume = self.volume.clone();
-        let found = blocking("check the volume", move || {
+        // On a slow disk this takes its time.
+        let inspected = blocking("check the volume", move || {
             monolite_volume::inspect(&volume)
-        })
-        .await?;
+        });
+        let found = tokio::select! {
+            found = inspected => found?,
+            () = run.stop_requested() => return Ok(Started::Stopped(Exit::Code(0))),
+        };
         let refused = judge(found, &self.allow);
         if !refused.is_empty() {
             return Err(Error::service("volume", NotFit(refused)));

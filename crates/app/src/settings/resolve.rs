@@ -41,8 +41,19 @@ impl Settings {
             settings.set(entry.key, &texts, source)?;
         }
         for setting in keys.iter().copied().filter_map(setting) {
-            let text = setting.variable().and_then(|name| environment.text(&name));
-            if let Some(text) = text {
+            let Some(name) = setting.variable() else {
+                continue;
+            };
+            // A path may be any bytes.
+            if setting.key == "data"
+                && let Some(path) = environment.get(&name)
+                && path.to_str().is_none()
+            {
+                settings.data = Some(path.into());
+                settings.sources.insert(setting.key, Source::Variable);
+                continue;
+            }
+            if let Some(text) = environment.text(&name)? {
                 settings.set(setting.key, &split(setting, &text), Source::Variable)?;
             }
         }

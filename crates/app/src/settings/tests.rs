@@ -281,3 +281,31 @@ fn table(groups: &[Group]) -> String {
     }
     table
 }
+
+#[test]
+fn a_variable_that_is_not_utf8_is_refused_and_a_path_is_taken() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    let value = OsString::from_vec(b"/data/caf\xe9".to_vec());
+    let resolve = |name: &str| {
+        let environment: Environment = [(name, value.clone())].into_iter().collect();
+        Settings::resolve(&keys(), &[], &environment, &File::default())
+    };
+    let settings = resolve("MONOLITE_DATA").unwrap();
+    assert_eq!(settings.data, Some(value.clone().into()));
+    assert_eq!(settings.source("data"), Source::Variable);
+    for name in ["MONOLITE_REPLICA", "MONOLITE_MIGRATE"] {
+        let error = resolve(name).unwrap_err().to_string();
+        assert_eq!(error, format!("{name}: its value is not UTF-8"));
+    }
+    // What is read later: the key, and the variables of providers.
+    for name in ["MONOLITE_REPLICA_KEY", "BUCKET_NAME"] {
+        let environment: Environment = [(name, value.clone())].into_iter().collect();
+        let error = crate::destinations(&Settings::default(), &environment).unwrap_err();
+        assert!(
+            error.is_usage() && error.to_string().starts_with(name),
+            "{error}"
+        );
+    }
+}

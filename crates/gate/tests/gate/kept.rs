@@ -15,7 +15,7 @@ async fn gate_on_threads(threads: usize) -> (Gate, SocketAddr) {
     let gate = Gate::new(Config::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(gate.clone().serve_on_threads(listener, threads));
+    tokio::spawn(gate.clone().serve_on_threads(listener, threads).unwrap());
     (gate, address)
 }
 

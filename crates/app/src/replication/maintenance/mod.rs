@@ -10,6 +10,8 @@ use std::time::Duration;
 use monolite_replica::Follower;
 use tokio::task::JoinHandle;
 
+use self::proofs::Proofs;
+pub(super) use self::verification::Failed;
 use super::context::Context;
 
 /// Pause after the start, which is busy enough.
@@ -17,16 +19,24 @@ const FIRST_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often it is looked whether something is due, at least.
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
-/// Starts what the settings want.
-pub(super) fn start(context: &Arc<Context>, follower: &Arc<Follower>) -> Vec<JoinHandle<()>> {
+/// Starts what the settings want. `failed` is kept up to date.
+pub(super) fn start(
+    context: &Arc<Context>,
+    follower: &Arc<Follower>,
+    failed: &Arc<Failed>,
+) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     if let Some(every) = context.options.snapshot_every {
         tasks.push(tokio::spawn(snapshots::take(context.clone(), every)));
     }
     if let Some(every) = context.options.verify_every {
+        let proofs = Proofs::load(&context.options.state);
+        failed.set(proofs.failed());
         tasks.push(tokio::spawn(verification::verify(
             context.clone(),
             follower.clone(),
+            proofs,
+            failed.clone(),
             every,
         )));
     }

@@ -1,10 +1,9 @@
 //! Verifies that what was stored can be restored, before it has to be.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use monolite_ltx::Txid;
 use monolite_replica::history::plan;
 use monolite_replica::{
     Follower, IntegrityCheck, Replica, RestoreError, State, Status, VerifyOptions,
@@ -18,10 +17,38 @@ use super::proofs::Proofs;
 /// Files that are downloaded at the same time: there is no hurry.
 const PARALLEL: usize = 2;
 
+/// The replicas whose last verification failed, by their names. For the health page and the
+/// heartbeat.
+#[derive(Debug, Default)]
+pub(in super::super) struct Failed(Mutex<HashSet<String>>);
+
+impl Failed {
+    /// How many of those in `all` there are.
+    pub(in super::super) fn count(&self, context: &Context, all: &[Status]) -> usize {
+        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_empty() {
+            return 0;
+        }
+        let replicas = all.iter().filter_map(|status| replica(context, status));
+        replicas
+            .filter(|replica| failed.contains(&replica.name()))
+            .count()
+    }
+
+    pub(super) fn set(&self, names: HashSet<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+}
+
 /// Verifies what is due, until the task is aborted.
-pub(super) async fn verify(context: Arc<Context>, follower: Arc<Follower>, every: Duration) {
+pub(super) async fn verify(
+    context: Arc<Context>,
+    follower: Arc<Follower>,
+    mut proofs: Proofs,
+    failed: Arc<Failed>,
+    every: Duration,
+) {
     let (first, pause) = pauses(every);
-    let mut proofs = Proofs::load(&context.options.state);
     let mut too_large = HashSet::new();
     tokio::time::sleep(first).await;
     loop {
@@ -34,8 +61,10 @@ pub(super) async fn verify(context: Arc<Context>, follower: Arc<Follower>, every
             if !proofs.is_due(&name, status.txid, now_ms(), millis(every)) {
                 continue;
             }
+            // One that failed is not left like that because it has grown.
+            let is_failed = proofs.failed().contains(&name);
             match size(&replica).await {
-                Ok(bytes) if bytes > context.options.verify_bytes => {
+                Ok(bytes) if bytes > context.options.verify_bytes && !is_failed => {
                     proofs.note(&name, status.txid, now_ms());
                     if too_large.insert(name.clone()) {
                         let mib = bytes >> 20;
@@ -46,7 +75,10 @@ pub(super) async fn verify(context: Arc<Context>, follower: Arc<Follower>, every
                         );
                     }
                 }
-                Ok(_) => prove(&context, &replica, &status, &mut proofs).await,
+                Ok(_) => {
+                    prove(&context, &replica, &status, &mut proofs).await;
+                    failed.set(proofs.failed());
+                }
                 // Later: the report says that it cannot be reached.
                 Err(_) => {}
             }
@@ -93,8 +125,7 @@ async fn prove(context: &Context, replica: &Replica, status: &Status, proofs: &m
             tracing::debug!(database, destination, %error, "not verified now");
         }
         Err(error) => {
-            // Due again after the next interval, also if nothing changes.
-            proofs.note(&replica.name(), Txid(0), now_ms());
+            proofs.note_failed(&replica.name(), now_ms());
             let error = error.to_string();
             tracing::error!(
                 database,
