@@ -70,7 +70,6 @@ impl ErrorClass {
             | ErrorCode::DiskFull
             | ErrorCode::CannotOpen
             | ErrorCode::FileLockingProtocolFailed
-            | ErrorCode::NotADatabase
             | ErrorCode::SchemaChanged => Self::Transient,
             _ => Self::Permanent,
         }
@@ -112,7 +111,7 @@ mod tests {
         std::fs::write(&path, [7; 4096]).unwrap();
         let garbage = open().execute_batch("SELECT * FROM sqlite_schema");
         let garbage = garbage.unwrap_err();
-        assert_eq!(ErrorClass::of_sqlite(&garbage), ErrorClass::Transient);
+        assert_eq!(ErrorClass::of_sqlite(&garbage), ErrorClass::Permanent);
     }
 
     #[test]
