@@ -143,7 +143,7 @@ pub enum FileError {
         /// The database.
         path: PathBuf,
         /// SQLite's answer.
-        source: rusqlite::Error,
+        source: Box<rusqlite::Error>,
     },
     /// The file could not be synced when its last user closed it.
     #[error("cannot sync {}: {source}", .path.display())]
@@ -151,7 +151,7 @@ pub enum FileError {
         /// The database.
         path: PathBuf,
         /// SQLite's answer.
-        source: rusqlite::Error,
+        source: Box<rusqlite::Error>,
     },
 }
 
@@ -365,7 +365,7 @@ impl OwnFile {
             // Locked, not allowed, a full disk: that says nothing of its pages.
             Err(source) => Err(FileError::Check {
                 path: self.path.clone(),
-                source,
+                source: Box::new(source),
             }),
         }
     }
@@ -526,7 +526,7 @@ impl InUse {
         }
         sync(&own.path).map_err(|source| FileError::Sync {
             path: own.path.clone(),
-            source,
+            source: Box::new(source),
         })?;
         own.set_mark(&mut shared, CLEAN)
     }

@@ -140,8 +140,14 @@ mod tests {
         };
         assert!(is_well(&observed(&[good.clone(), good.clone()], 0, 0)));
         assert!(!is_well(&observed(&[], 0, 0)));
-        assert!(!is_well(&observed(&[good.clone()], 1, 0)), "a lost file");
-        assert!(!is_well(&observed(&[good.clone()], 0, 1)), "not restorable");
+        assert!(
+            !is_well(&observed(std::slice::from_ref(&good), 1, 0)),
+            "a lost file"
+        );
+        assert!(
+            !is_well(&observed(std::slice::from_ref(&good), 0, 1)),
+            "not restorable"
+        );
         for bad in [
             status(State::Following, None, LATE_MS),
             status(State::Following, Some("cannot read"), 0),

@@ -150,7 +150,7 @@ fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: &Cancel) -> 
     };
     let copy = Temporary::create(&out, &options)
         .with_context(|| format!("cannot write next to {}", out.display()))?;
-    backup::to_temporary(from, &copy, bar, &cancel)?;
+    backup::to_temporary(from, &copy, bar, cancel)?;
     replace_database(copy.path(), &out, overwrite)?;
     copy.has_been_renamed();
     Ok(())
