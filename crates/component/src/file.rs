@@ -72,7 +72,7 @@ pub enum AfterCrash {
     /// (`PRAGMA quick_check`), and keeps the file if they are whole.
     Check,
     /// It is deleted. A file that its last user closed is kept
-    /// ([`OpenFile::close`] syncs it), and its pages are checked whenever
+    /// ([`InUse::close`] syncs it), and its pages are checked whenever
     /// nobody else has it open.
     Discard,
 }

@@ -115,7 +115,7 @@ impl Pattern {
     /// closed ends with the pattern.
     ///
     /// # Errors
-    /// [`Error::Name`](crate::Error::Name) if it is empty, longer than
+    /// [`Error::Name`] if it is empty, longer than
     /// [`NAME_MAX_BYTES`](crate::NAME_MAX_BYTES) or reserved.
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();

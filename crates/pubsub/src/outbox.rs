@@ -116,7 +116,7 @@ pub struct RowKey {
 
 /// Publishes the oldest rows of the outbox of `app`, at most 512 and about
 /// 1 MiB, in the write transaction that is open on `conn`. Returns all it
-/// found: [delete](delete) them once that is committed.
+/// found: [`delete`] them once that is committed.
 ///
 /// The transaction on `conn` must have begun before, as IMMEDIATE; `app` must
 /// not be in one.

@@ -1,7 +1,7 @@
 //! The pages of a b-tree, as far as they name other pages.
 //!
 //! `number` is the page's own number: the first page of a database begins with
-//! its [`Header`](crate::Header).
+//! its [`Header`].
 
 use crate::{Header, u16_at, u32_at};
 
