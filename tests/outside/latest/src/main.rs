@@ -1,4 +1,4 @@
-//! An app outside the workspace: the crate with the newest rusqlite.
+//! An app outside the workspace: the crate with rusqlite at its side.
 
 use monolite::{EntryOptions, Job, Monolite, rusqlite};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     });
     let count: Result<i64, monolite::Error> = count.await;
     assert_eq!(count?, 1);
-    worker.stop().await;
+    drop(worker);
     println!("SQLite {}", rusqlite::version());
     Ok(())
 }
