@@ -25,16 +25,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(())
     });
     joined.await?;
-    let (done, welcomed) = tokio::sync::oneshot::channel();
-    let done = std::sync::Mutex::new(Some(done));
-    let handler = async move |job: Welcome, _| {
-        if let Some(done) = done.lock().unwrap().take() {
+    let (done, mut welcomed) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |job: Welcome, _| {
+        let done = done.clone();
+        async move {
             let _ = done.send(job.name);
+            Ok(())
         }
-        Ok(())
     };
     let worker = app.jobs().worker().on(handler).start().await?;
-    assert_eq!(welcomed.await?, "ada");
+    assert_eq!(welcomed.recv().await.as_deref(), Some("ada"));
     names.next().await?;
     let options = EntryOptions::new();
     let count = app.cache().get_or_insert_with("count", &options, async || {
