@@ -26,6 +26,9 @@ settings! {
     /// The port on which the app has to listen, given to it as PORT
     app_port: Option<u16>, value "PORT", unset "a free one";
 
+    /// The app's processes, one a line as in `worker: bundle exec sidekiq`; `web` serves the requests
+    procfile: Option<PathBuf>, value "FILE", unset "./Procfile, if no command is given";
+
     /// A shell command to run before the app starts; requests wait meanwhile
     migrate: Option<String>, value "COMMAND", unset "none";
 
@@ -59,6 +62,12 @@ settings! {
     /// Longest time without a byte sent or answered until the head of the app's response, then the
     /// answer is 504; 0s is no limit
     response_timeout: Duration, value "TIME", default "60s";
+
+    /// Put the databases in WAL mode before the app starts; the mode stays in the file
+    wal: bool, value "YES", default "yes";
+
+    /// Restart an app that has answered nothing for so long although it was asked; 0s is never
+    hang_timeout: Option<Duration>, value "TIME", unset "twice the response timeout, 2m or longer; never if that is 0s";
 
     /// Peers whose X-Forwarded-* headers are believed
     trust_forwarded: Trust, value "WHOSE", default "private";
