@@ -115,7 +115,12 @@ fn a_worker_that_is_killed_is_started_again_and_the_web_goes_on() {
     run.line("app healthy");
     let web = Browser::new(port).get("/").expect("an answer").body;
     let started = run.line("process=\"worker\" pid=");
-    let stray = run.line("| stray ").rsplit(' ').next().expect("pid").to_owned();
+    let stray = run
+        .line("| stray ")
+        .rsplit(' ')
+        .next()
+        .expect("pid")
+        .to_owned();
     kill(field(&started, "pid"));
     let died = run.line("has died; the web goes on");
     assert!(died.contains("was killed by signal 9"), "{died}");
@@ -124,7 +129,6 @@ fn a_worker_that_is_killed_is_started_again_and_the_web_goes_on() {
     assert!(!alive(&stray));
     let again = Browser::new(port).get("/").expect("an answer").body;
     assert_eq!(web, again, "the same process");
-    assert_eq!(health(port)["status"], health(port)["status"]);
     assert_eq!(
         health(port)["parts"]["processes"]["facts"]["worker"]["restarts"],
         1
@@ -157,15 +161,23 @@ fn the_death_of_the_web_leaves_the_workers_alone() {
 
 #[test]
 fn a_worker_that_never_starts_is_in_a_loop_and_named() {
-    let (dir, port) = (app("broken: no-such-program-7\nfine: exec sleep 1000"), free_port());
+    let (dir, port) = (
+        app("broken: no-such-program-7\nfine: exec sleep 1000"),
+        free_port(),
+    );
     let run = run(dir.path(), port, &[]);
     run.line("app healthy");
     run.line("broken | ");
     let line = run.line("dies again and again");
-    assert!(line.contains("process=\"broken\"") && line.contains("code 127"), "{line}");
+    assert!(
+        line.contains("process=\"broken\"") && line.contains("code 127"),
+        "{line}"
+    );
     let page = health(port);
     assert_eq!(page["status"], "degraded", "{page}");
-    let reason = page["parts"]["processes"]["reason"].as_str().expect("a reason");
+    let reason = page["parts"]["processes"]["reason"]
+        .as_str()
+        .expect("a reason");
     assert!(
         reason.starts_with("broken is in a restart loop: exited with code 127, "),
         "{reason}"
@@ -197,13 +209,21 @@ fn a_restart_policy_is_kept() {
         let facts = health(port)["parts"]["processes"]["facts"].clone();
         let state = |name: &str| facts[name]["state"].as_str().map(str::to_owned);
         let ended = |name: &str| state(name).as_deref() == Some("ended");
-        ended("once") && ended("seed") && ended("failed")
+        ended("once")
+            && ended("seed")
+            && ended("failed")
             && state("flaky").as_deref() == Some("running")
             && facts["flaky"]["restarts"] == 1
     });
     let reasons = health(port)["reasons"].to_string();
-    assert!(reasons.contains("failed has failed: exited with code 4"), "{reasons}");
-    assert!(!reasons.contains("seed") && !reasons.contains("once"), "{reasons}");
+    assert!(
+        reasons.contains("failed has failed: exited with code 4"),
+        "{reasons}"
+    );
+    assert!(
+        !reasons.contains("seed") && !reasons.contains("once"),
+        "{reasons}"
+    );
     let output = run.output();
     assert_eq!(output.matches("| once").count(), 1, "{output}");
     assert_eq!(output.matches("| seeded").count(), 1, "{output}");
@@ -230,16 +250,15 @@ fn requests_finish_before_the_workers_are_asked_to_stop() {
 fn a_worker_that_ignores_the_signal_is_killed_after_its_own_stop_timeout() {
     let stubborn = "trap '' TERM; while :; do sleep 0.05; done";
     let (dir, port) = (app(""), free_port());
-    let toml = format!(
-        "[processes.stubborn]\ncommand = \"\"\"{stubborn}\"\"\"\nstop_timeout = '700ms'\n"
-    );
+    let toml =
+        format!("[processes.stubborn]\ncommand = \"\"\"{stubborn}\"\"\"\nstop_timeout = '700ms'\n");
     std::fs::write(dir.path().join("monolite.toml"), toml).expect("written");
     let run = run(dir.path(), port, &["--stop-timeout", "10m"]);
     run.line("app healthy");
     let pid = field(&run.line("process=\"stubborn\" pid="), "pid").to_owned();
     run.signal(Signal::TERM);
     let line = run.line("did not stop in time, killing it");
-    assert!(line.contains("process=\"stubborn\" after_s=0.7"), "{line}");
+    assert!(line.contains("process=\"stubborn\" after_ms=700"), "{line}");
     let (status, output) = run.end();
     assert_eq!(status.code(), Some(0), "{output}");
     assert!(!alive(&pid));
@@ -267,7 +286,9 @@ fn asked_again_all_are_killed_at_once() {
 fn if_monolite_is_killed_nothing_is_left_of_twenty_processes() {
     // Each with a child in its group, and one that left it.
     let line = |n| {
-        format!("w{n}: (setsid sleep 1000 >/dev/null 2>&1 & echo pid $!); sleep 1000 & echo pid $!; exec sleep 1000\n")
+        format!(
+            "w{n}: (setsid sleep 1000 >/dev/null 2>&1 & echo pid $!); sleep 1000 & echo pid $!; exec sleep 1000\n"
+        )
     };
     let workers: String = (1..20).map(line).collect();
     let (dir, port) = (app(&workers), free_port());
@@ -298,7 +319,8 @@ fn if_monolite_is_killed_nothing_is_left_of_twenty_processes() {
 
 #[test]
 fn a_restart_restarts_the_workers_too() {
-    let worker = "worker: trap 'echo worker asked; exit 0' TERM; echo begins; while :; do sleep 0.05; done";
+    let worker =
+        "worker: trap 'echo worker asked; exit 0' TERM; echo begins; while :; do sleep 0.05; done";
     let (dir, port) = (app(worker), free_port());
     let run = run(dir.path(), port, &[]);
     run.line("app healthy");
@@ -337,8 +359,14 @@ fn what_no_run_can_have_is_refused_with_the_line() {
         Outcome::of(&mut command).is_refused(2, words);
     };
     refused("web x", &["Procfile, line 1: expected `NAME: COMMAND`"]);
-    refused("web: x\nwork er: y", &["Procfile, line 2: the name of a process"]);
-    refused("web: x\nweb: y", &["Procfile, line 2: `web` is there twice"]);
+    refused(
+        "web: x\nwork er: y",
+        &["Procfile, line 2: the name of a process"],
+    );
+    refused(
+        "web: x\nweb: y",
+        &["Procfile, line 2: `web` is there twice"],
+    );
     refused("worker: x", &["has no line `web: COMMAND`"]);
     refused("", &["has no line `web: COMMAND`"]);
 }

@@ -12,7 +12,6 @@ use monolite_supervisor::database_variables;
 
 use crate::{Environment, KEY_VARIABLE};
 
-
 /// Time between two lines of the log on a step that takes long.
 const STEP_LOG_INTERVAL: Duration = Duration::from_secs(10);
 

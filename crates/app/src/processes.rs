@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use monolite_supervisor::{CommandLine, Restart, WEB, Worker};
 
-use crate::settings::{Error, ProcessCommand, ProcessSetting, RestartPolicy, check_name};
 use crate::Settings;
+use crate::settings::{Error, ProcessCommand, ProcessSetting, RestartPolicy, check_name};
 
 /// The file that is looked for in the app's directory.
 const PROCFILE: &str = "Procfile";
@@ -232,9 +232,8 @@ fn read(path: &Path) -> Result<Vec<(String, String)>, Error> {
         return Err(wrong(format!("it is larger than {PROCFILE_MAX} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".into()))?;
-    parse(&text).map_err(|(line, what)| {
-        Error::new(format!("{}, line {line}: {what}", path.display()))
-    })
+    parse(&text)
+        .map_err(|(line, what)| Error::new(format!("{}, line {line}: {what}", path.display())))
 }
 
 /// The names and commands of a Procfile; an error has the line, from 1. What stands there is not
@@ -257,7 +256,10 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, String)> {
             return Err((number, format!("`{name}` has no command")));
         }
         if command.contains('\0') {
-            return Err((number, format!("the command of `{name}` has a NUL character")));
+            return Err((
+                number,
+                format!("the command of `{name}` has a NUL character"),
+            ));
         }
         if found.iter().any(|(of, _)| of == name) {
             return Err((number, format!("`{name}` is there twice")));
@@ -272,8 +274,8 @@ mod tests {
     use monolite_supervisor::Config;
 
     use super::*;
-    use crate::settings::{File, Settings};
     use crate::Environment;
+    use crate::settings::{File, Settings};
 
     fn settings(toml: &str) -> Settings {
         let file = File::parse(Path::new("monolite.toml"), toml).unwrap();
@@ -340,7 +342,11 @@ mod tests {
         for (procfile, line, what) in [
             ("web bin/secret-7f3a", 1, "expected `NAME: COMMAND`"),
             ("web: x\n\n: secret-7f3a", 3, "the name of a process is"),
-            ("web: x\nwork er: secret-7f3a", 2, "the name of a process is"),
+            (
+                "web: x\nwork er: secret-7f3a",
+                2,
+                "the name of a process is",
+            ),
             ("web: x\nSECRET_7F3A=1", 2, "expected `NAME: COMMAND`"),
             ("web: x\nworker:  ", 2, "`worker` has no command"),
             ("web: x\nweb: secret-7f3a", 2, "`web` is there twice"),
@@ -362,13 +368,43 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_to_do() {
         for (toml, procfile, command, expected) in [
             ("", None, &[][..], "or write it into a Procfile"),
-            ("", Some("worker: x"), &[], "Procfile has no line `web: COMMAND`"),
+            (
+                "",
+                Some("worker: x"),
+                &[],
+                "Procfile has no line `web: COMMAND`",
+            ),
             ("procfile = 'none'", None, &[], "cannot read none: "),
-            ("[processes]\nrelease = 'x'", None, &["a"], "is set with `migrate`"),
-            ("[processes]\nweb = false", Some("web: x"), &[], "cannot be left out"),
-            ("[processes]\nweb = 'a'", None, &["b"], "leave one of them out"),
-            ("[processes.web]\nrestart = 'never'", Some("web: x"), &[], "always started again"),
-            ("[processes.x]\nrestart = 'never'", Some("web: x"), &[], "it has no command"),
+            (
+                "[processes]\nrelease = 'x'",
+                None,
+                &["a"],
+                "is set with `migrate`",
+            ),
+            (
+                "[processes]\nweb = false",
+                Some("web: x"),
+                &[],
+                "cannot be left out",
+            ),
+            (
+                "[processes]\nweb = 'a'",
+                None,
+                &["b"],
+                "leave one of them out",
+            ),
+            (
+                "[processes.web]\nrestart = 'never'",
+                Some("web: x"),
+                &[],
+                "always started again",
+            ),
+            (
+                "[processes.x]\nrestart = 'never'",
+                Some("web: x"),
+                &[],
+                "it has no command",
+            ),
         ] {
             let error = error(toml, procfile, command);
             assert!(error.contains(expected), "{error}");
@@ -378,20 +414,38 @@ mod tests {
     #[test]
     fn wrong_keys_of_a_process_are_named_with_their_line() {
         for (toml, expected) in [
-            ("processes = 1", "line 1, processes: processes: expected a table"),
-            ("[processes]\nw = 3", "processes.w: expected a command, a table, or false"),
-            ("[processes]\nw = true", "processes.w: expected a command, a table, or false"),
+            (
+                "processes = 1",
+                "line 1, processes: processes: expected a table",
+            ),
+            (
+                "[processes]\nw = 3",
+                "processes.w: expected a command, a table, or false",
+            ),
+            (
+                "[processes]\nw = true",
+                "processes.w: expected a command, a table, or false",
+            ),
             ("[processes]\nw = ''", "processes.w: the command is empty"),
             ("[processes]\n'a b' = 'x'", "the name of a process is"),
             ("[processes.w]\ncomand = 'x'", "did you mean `command`?"),
             ("[processes.w]\nrestart = 'yes'", "restart: it is none of"),
-            ("[processes.w]\nstop_timeout = 5", "stop_timeout: expected a string"),
+            (
+                "[processes.w]\nstop_timeout = 5",
+                "stop_timeout: expected a string",
+            ),
             ("[processes.w]\nenv = { A = 1 }", "env.A: expected a string"),
-            ("[processes.w]\nenv = { 'A=B' = 'x' }", "a variable cannot be called"),
+            (
+                "[processes.w]\nenv = { 'A=B' = 'x' }",
+                "a variable cannot be called",
+            ),
         ] {
             let error = File::parse(Path::new("monolite.toml"), toml).unwrap_err();
             let error = error.to_string();
-            assert!(error.starts_with("monolite.toml, line ") && error.contains(expected), "{error}");
+            assert!(
+                error.starts_with("monolite.toml, line ") && error.contains(expected),
+                "{error}"
+            );
         }
     }
 }

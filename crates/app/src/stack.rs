@@ -137,7 +137,9 @@ impl Stack {
         if self.processes.len() > 1 || self.procfile.is_some() {
             let processes = self.processes.join(", ");
             match &self.procfile {
-                Some(path) => tracing::info!(procfile = %path.display(), processes, "the app's processes"),
+                Some(path) => {
+                    tracing::info!(procfile = %path.display(), processes, "the app's processes")
+                }
                 None => tracing::info!(processes, "the app's processes"),
             }
         }

@@ -166,11 +166,7 @@ impl App {
     /// Asks the app to end: SIGTERM to its first process, which knows what to
     /// do with the others; then to those it left behind, in its process group
     /// or out of it; after `limit`, or when `hurry` comes, SIGKILL to all.
-    pub(crate) async fn stop(
-        &mut self,
-        limit: Duration,
-        hurry: impl Future<Output = ()>,
-    ) -> Exit {
+    pub(crate) async fn stop(&mut self, limit: Duration, hurry: impl Future<Output = ()>) -> Exit {
         let deadline = Instant::now() + limit;
         if !self.process.has_exited() {
             let _ = kill_process(self.process.pid, Signal::TERM);
@@ -196,8 +192,8 @@ impl App {
             }
             () = hurry => {}
             () = tokio::time::sleep_until(deadline) => {
-                let (process, after_s) = (&self.name, limit.as_secs_f32());
-                tracing::warn!(process, after_s, "did not stop in time, killing it");
+                let (process, after_ms) = (&self.name, limit.as_millis() as u64);
+                tracing::warn!(process, after_ms, "did not stop in time, killing it");
             }
         }
         self.kill().await

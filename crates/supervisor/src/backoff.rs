@@ -56,7 +56,9 @@ mod tests {
     #[test]
     fn what_is_never_given_up_waits_a_minute_at_most() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..200).map(|_| backoff.wait_after(Duration::ZERO)).collect();
+        let waits: Vec<_> = (0..200)
+            .map(|_| backoff.wait_after(Duration::ZERO))
+            .collect();
         assert!(waits.is_sorted() && waits.last() == Some(&LONGEST));
         assert!(backoff.is_loop());
         assert_eq!(backoff.wait_after(FORGIVEN), FIRST);

@@ -198,7 +198,9 @@ fn database_names(text: &str, environment: &str) -> Vec<String> {
     }
     let indent = |line: &str| line.len() - line.trim_start().len();
     let begins = format!("{environment}:");
-    let section = lines().skip_while(|line| !line.starts_with(&begins)).skip(1);
+    let section = lines()
+        .skip_while(|line| !line.starts_with(&begins))
+        .skip(1);
     let section: Vec<&str> = section.take_while(|line| indent(line) > 0).collect();
     let Some(first) = section.first().map(|line| indent(line)) else {
         return Vec::new();

@@ -102,7 +102,10 @@ impl Groups {
 impl State {
     fn send(&mut self, line: &str) {
         // One that is gone is replaced, and the next one gets all.
-        let sent = self.pipe.as_mut().map(|pipe| pipe.write_all(line.as_bytes()));
+        let sent = self
+            .pipe
+            .as_mut()
+            .map(|pipe| pipe.write_all(line.as_bytes()));
         if let Some(Err(_)) = sent {
             self.pipe = None;
         }

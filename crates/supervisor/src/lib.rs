@@ -22,9 +22,7 @@ mod tail;
 mod watchdog;
 mod workers;
 
-pub use crate::config::{
-    CommandLine, Config, HealthCheck, Output, Restart, Stream, WEB, Worker,
-};
+pub use crate::config::{CommandLine, Config, HealthCheck, Output, Restart, Stream, WEB, Worker};
 pub use crate::environment::{database_variables, wants_a_database_file};
 pub use crate::error::Error;
 pub use crate::exit::Exit;

@@ -204,7 +204,11 @@ impl Lifecycle<'_> {
     }
 
     async fn until_healthy(&mut self, app: &mut Web) -> Result<(), NotHealthy> {
-        tracing::info!(pid = app.app.pid(), port = app.address.port(), "app started");
+        tracing::info!(
+            pid = app.app.pid(),
+            port = app.address.port(),
+            "app started"
+        );
         let mut last = String::from("nothing was asked");
         let address = app.address;
         let deadline = app.app.started + self.run.config.start_time;

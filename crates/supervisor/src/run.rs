@@ -180,7 +180,10 @@ impl Run {
         let app = async {
             match app {
                 // The sender is not dropped before this ends.
-                Some(app) => app.stop(limit, async { drop(killed.wait_for(|kill| *kill).await) }).await,
+                Some(app) => {
+                    app.stop(limit, async { drop(killed.wait_for(|kill| *kill).await) })
+                        .await
+                }
                 None => Exit::Code(0),
             }
         };

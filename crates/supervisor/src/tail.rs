@@ -139,7 +139,12 @@ mod tests {
             Arc::new(move |_, bytes| sink.lock().unwrap().extend_from_slice(bytes));
         let text: String = (0..5000).map(|n| format!("line {n}\n")).collect();
         let mut tail = Tail::default();
-        tail.follow(std::io::Cursor::new(text.clone()), Stream::Stdout, &output, None);
+        tail.follow(
+            std::io::Cursor::new(text.clone()),
+            Stream::Stdout,
+            &output,
+            None,
+        );
         let last = tail.last_lines().await;
         assert_eq!(last.lines().count(), LINES);
         assert!(last.starts_with("line 4980\n") && last.ends_with("line 4999"));

@@ -139,7 +139,10 @@ fn kill_marked(run: &str) {
     for _ in 0..SWEEPS_MAX {
         let all = platform::all().unwrap_or_default();
         let living = all.iter().filter(|of| !of.is_zombie && of.pid != getpid());
-        let marked: Vec<Pid> = living.map(|of| of.pid).filter(|pid| is_marked(*pid)).collect();
+        let marked: Vec<Pid> = living
+            .map(|of| of.pid)
+            .filter(|pid| is_marked(*pid))
+            .collect();
         if marked.is_empty() {
             return;
         }

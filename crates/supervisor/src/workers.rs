@@ -131,7 +131,11 @@ impl Life {
             if is_over {
                 match death.succeeded {
                     true => tracing::info!(process = name, "has ended, and is not started again"),
-                    false => tracing::error!(process = name, exit = how, "has failed, and is not started again"),
+                    false => tracing::error!(
+                        process = name,
+                        exit = how,
+                        "has failed, and is not started again"
+                    ),
                 }
                 self.states.ended(name, (!death.succeeded).then_some(how));
                 break;
@@ -141,9 +145,19 @@ impl Life {
             let restart_in_ms = wait.as_millis() as u64;
             let deaths = backoff.deaths;
             if backoff.is_loop() && !was_loop {
-                tracing::error!(process = name, exit = how, deaths, "dies again and again; it is started at most once a minute from here on");
+                tracing::error!(
+                    process = name,
+                    exit = how,
+                    deaths,
+                    "dies again and again; it is started at most once a minute from here on"
+                );
             } else {
-                tracing::warn!(process = name, exit = how, restart_in_ms, "has died; the web goes on");
+                tracing::warn!(
+                    process = name,
+                    exit = how,
+                    restart_in_ms,
+                    "has died; the web goes on"
+                );
             }
             let in_a_row = backoff.is_loop().then_some(deaths);
             self.states.died(name, how, in_a_row);
@@ -156,10 +170,8 @@ impl Life {
 
     /// One process, from its start to its end; `None` if it was asked to stop.
     async fn live_once(&mut self) -> Option<Death> {
-        let port = match self.processes.free_port(&self.worker.name, None) {
-            Ok(port) => Some(port),
-            Err(_) => None,
-        };
+        // Without one it has at least not the public one.
+        let port = self.processes.free_port(&self.worker.name, None).ok();
         let program = Program {
             name: &self.worker.name,
             command: &self.worker.command,
@@ -236,8 +248,8 @@ impl States {
         self.change(name, |state| {
             state.word = "waiting";
             state.restarts += 1;
-            state.problem =
-                in_a_row.map(|deaths| format!("is in a restart loop: {how}, {deaths} times in a row"));
+            state.problem = in_a_row
+                .map(|deaths| format!("is in a restart loop: {how}, {deaths} times in a row"));
         });
     }
 

@@ -70,7 +70,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let volume = replication::volume(&settings)?;
     let volume = volume.canonicalize().unwrap_or(volume);
     let environment = environment(&settings, &volume)?;
-    let environment = environment.iter().map(|(name, value)| (&**name, value.clone()));
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (&**name, value.clone()));
     let environment: Vec<(&str, OsString)> = environment.collect();
     if is_guarded(&volume) {
         // Whoever guards it has done away with what was interrupted.
@@ -124,10 +126,7 @@ fn nobody_runs(volume: &Path) -> anyhow::Result<()> {
 }
 
 /// What the command is told, where that is not set already.
-fn environment(
-    settings: &Settings,
-    volume: &Path,
-) -> anyhow::Result<Vec<(String, OsString)>> {
+fn environment(settings: &Settings, volume: &Path) -> anyhow::Result<Vec<(String, OsString)>> {
     let app = std::env::current_dir()?;
     let database = settings.database.as_deref().unwrap_or("app.sqlite3");
     let mut variables = migration_environment(&app, volume, database, &flags::environment());
