@@ -21,10 +21,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use monolite_gate::Gate;
+use monolite_platform::listening;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::backoff::Backoff;
+use crate::health::{Problem, Wait};
 use crate::run::Run;
 use crate::service::{Service, Services, Started};
 use crate::signals::Request;
@@ -80,7 +82,7 @@ pub async fn run(config: Config, gate: Gate, services: Vec<Box<dyn Service>>) ->
 enum NotHealthy {
     Died(Exit),
     Stop,
-    Late(String),
+    Late(Problem),
     Pause,
 }
 
@@ -146,7 +148,9 @@ impl Lifecycle<'_> {
                     self.run.gate.refuse();
                     return Ok(self.shut_down(app).await);
                 }
-                Err(NotHealthy::Late(last)) => return Err(self.give_up_waiting(app, last).await),
+                Err(NotHealthy::Late(problem)) => {
+                    return Err(self.give_up_waiting(app, problem).await);
+                }
             };
             self.run.gate.hold();
             // Whatever it left behind would stand in the way of the next one.
@@ -209,25 +213,23 @@ impl Lifecycle<'_> {
             port = app.address.port(),
             "app started"
         );
-        let mut last = String::from("nothing was asked");
-        let address = app.address;
-        let deadline = app.app.started + self.run.config.start_time;
+        let config = std::sync::Arc::clone(&self.run.config);
+        let deadline = app.app.started + config.start_time;
+        let left = app.app.left();
+        let look = move || listening::of(&left.all()).unwrap_or_default();
+        let is_any_port = config.app_port.is_none();
+        let mut wait = Wait::new(&config.health, app.address, is_any_port, &look);
         let outcome = tokio::select! {
             exit = app.app.exited() => Err(NotHealthy::Died(exit)),
             () = self.run.signals.stop() => Err(NotHealthy::Stop),
-            () = self.run.config.health.wait(address, &mut last) => Ok(()),
+            address = wait.healthy() => Ok(address),
             () = self.services.pause_needed() => Err(NotHealthy::Pause),
-            () = tokio::time::sleep_until(deadline) => Err(NotHealthy::Late(String::new())),
+            () = tokio::time::sleep_until(deadline) => Err(NotHealthy::Late(wait.problem())),
         };
-        match outcome {
-            Err(NotHealthy::Late(_)) => Err(NotHealthy::Late(last)),
-            Ok(()) => {
-                let after_ms = app.app.started.elapsed().as_millis() as u64;
-                tracing::info!(after_ms, "app healthy; requests pass");
-                Ok(())
-            }
-            other => other,
-        }
+        app.address = outcome?;
+        let after_ms = app.app.started.elapsed().as_millis() as u64;
+        tracing::info!(after_ms, "app healthy; requests pass");
+        Ok(())
     }
 
     async fn until_ended(&mut self, app: &mut Web) -> Ended {
@@ -290,13 +292,13 @@ impl Lifecycle<'_> {
         }
     }
 
-    async fn give_up_waiting(&mut self, mut app: Web, last: String) -> Error {
+    async fn give_up_waiting(&mut self, mut app: Web, problem: Problem) -> Error {
         let waited = Instant::now() - app.app.started;
         self.run.stopping = true;
         self.stop_all(&mut app).await;
         Error::NeverHealthy {
-            path: self.run.config.health.path().into(),
-            last,
+            last: problem.what,
+            fix: problem.fix,
             waited,
             tail: app.app.tail.last_lines().await,
         }
