@@ -16,7 +16,7 @@ use crate::process::{self, Pid};
 pub enum Listener {
     /// On a TCP port.
     Tcp(SocketAddr),
-    /// On a Unix socket that has a path.
+    /// On a Unix socket that has this path, as the process wrote it.
     Unix(PathBuf),
 }
 
@@ -112,8 +112,8 @@ fn unix(line: &str) -> Option<(u64, Listener)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let flags = u32::from_str_radix(fields.get(3)?, 16).ok()?;
     let (inode, path) = (fields.get(6)?.parse().ok()?, *fields.get(7)?);
-    // A path with a space in it is shown to its first one.
-    let is_path = flags & ACCEPTS != 0 && path.starts_with('/');
+    // A path with a space in it is shown to its first one; a name that begins with `@` is no path.
+    let is_path = flags & ACCEPTS != 0 && !path.starts_with('@');
     is_path.then(|| (inode, Listener::Unix(path.into())))
 }
 

@@ -37,10 +37,14 @@ impl HealthCheck {
         }
     }
 
-    /// Asks the app at `address` once.
-    pub(crate) async fn ask(&self, address: SocketAddr) -> Result<StatusCode, Unanswered> {
+    /// Asks the app at `address` once; `limit` is the longest wait for its answer.
+    pub(crate) async fn ask(
+        &self,
+        address: SocketAddr,
+        limit: Duration,
+    ) -> Result<StatusCode, Unanswered> {
         let answer = probe(address, self.path(), &self.host);
-        match tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
+        match tokio::time::timeout(limit, answer).await {
             Ok(Ok(status)) => Ok(status),
             Ok(Err(ProbeError::Connect { .. })) => Err(Unanswered::NothingListens),
             Ok(Err(error)) => Err(Unanswered::Broken(error.to_string())),
@@ -124,7 +128,7 @@ impl<'w> Wait<'w> {
         let mut pause = FIRST_PAUSE;
         loop {
             let path = self.check.path();
-            self.problem = match self.check.ask(self.address).await {
+            self.problem = match self.check.ask(self.address, ANSWER_TIME_MAX).await {
                 Ok(status) if self.check.accepts(status) => return self.address,
                 Ok(status) => Problem {
                     what: format!("it answered {status} at {path}"),
@@ -176,7 +180,7 @@ impl<'w> Wait<'w> {
         {
             return Err(self.elsewhere(None));
         }
-        let answer = self.check.ask(address).await;
+        let answer = self.check.ask(address, ANSWER_TIME_MAX).await;
         match answer {
             Ok(status) if is_other_port && (200..400).contains(&status.as_u16()) => {
                 tracing::warn!(

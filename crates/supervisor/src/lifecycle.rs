@@ -4,6 +4,7 @@
 //! start the services → start web and workers → web healthy → open the gate
 //!      (requests wait from the gate's start on)     │
 //!                     ┌── hold ◄── the web died ────┤
+//!                     │   hold, stop it ◄── it hangs
 //!                     │   hold, stop all ◄── a service needs a pause, SIGUSR2
 //!                     └─► start what does not run   │
 //!      close the gate ◄── SIGTERM ──────────────────┘
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::backoff::Backoff;
+use crate::hang::{self, AppHealth};
 use crate::health::{Problem, Wait};
 use crate::run::Run;
 use crate::service::{Service, Services, Started};
@@ -49,11 +51,13 @@ pub async fn run(config: Config, gate: Gate, services: Vec<Box<dyn Service>>) ->
     let mut services = Services::new(services);
     let result = match services.start(&mut run).await {
         Ok(Started::Yes) => {
-            let (workers, run, services) = (run.workers(), &mut run, &services);
+            let workers = run.workers();
+            let health = AppHealth::register(run.gate.health(), run.config.hang_time);
             let mut lifecycle = Lifecycle {
-                run,
-                services,
+                run: &mut run,
+                services: &services,
                 workers,
+                health,
             };
             let result = lifecycle.serve().await;
             if result.is_err() {
@@ -92,6 +96,8 @@ enum Ended {
     Asked(Request),
     /// A service needs it stopped.
     Pause,
+    /// It answered nothing for so long.
+    Hung(Duration),
 }
 
 /// One life of the process that serves the requests.
@@ -105,6 +111,7 @@ struct Lifecycle<'r> {
     run: &'r mut Run,
     services: &'r Services,
     workers: Workers,
+    health: AppHealth,
 }
 
 impl Lifecycle<'_> {
@@ -132,6 +139,10 @@ impl Lifecycle<'_> {
                             continue;
                         }
                         Ended::Pause => match self.retire(&mut app).await {
+                            true => continue,
+                            false => return Ok(0),
+                        },
+                        Ended::Hung(silent) => match self.end_hung(&mut app, silent).await {
                             true => continue,
                             false => return Ok(0),
                         },
@@ -233,8 +244,23 @@ impl Lifecycle<'_> {
     }
 
     async fn until_ended(&mut self, app: &mut Web) -> Ended {
+        let (gate, config) = (
+            self.run.gate.clone(),
+            std::sync::Arc::clone(&self.run.config),
+        );
+        let health = self.health.clone();
+        health.begins();
+        let hangs = hang::hangs(
+            &gate,
+            &config.health,
+            app.address,
+            config.hang_time,
+            &health,
+        );
+        let mut hangs = std::pin::pin!(hangs);
         loop {
             tokio::select! {
+                silent = &mut hangs => return Ended::Hung(silent),
                 exit = app.app.exited() => return Ended::Died(exit),
                 request = self.run.signals.next() => return Ended::Asked(request),
                 () = self.services.pause_needed() => {
@@ -261,6 +287,28 @@ impl Lifecycle<'_> {
             () = self.run.signals.stop() => self.run.stopping = true,
         }
         self.stop_all(app).await;
+        if self.run.stopping {
+            self.run.gate.refuse();
+            self.run.close_gate().await;
+        }
+        !self.run.stopping
+    }
+
+    /// Stops an app that hangs so that it can be started again: requests wait, those in the app are
+    /// lost, which have waited long enough. False if asked to stop meanwhile: the gate is closed
+    /// then.
+    async fn end_hung(&mut self, app: &mut Web, silent: Duration) -> bool {
+        let (silent_s, in_flight) = (silent.as_secs(), self.run.gate.stats().in_flight);
+        tracing::error!(
+            silent_s,
+            in_flight,
+            "the app hangs: it has answered nothing for so long although it was asked; it is restarted (--hang-timeout)"
+        );
+        self.health.restarts();
+        self.run.gate.hold();
+        self.run.stop_app(Some(&mut app.app), None).await;
+        self.run.gate.drain(Duration::ZERO).await;
+        self.health.begins();
         if self.run.stopping {
             self.run.gate.refuse();
             self.run.close_gate().await;
