@@ -297,3 +297,56 @@ fn rails_is_not_stopped_by_the_process_id_file_of_an_earlier_life() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+fn check_names_the_journal_mode_and_the_sqlite_that_an_app_has_loaded() {
+    let dir = disk_dir();
+    let path = dir.path().join("app.sqlite3");
+    database(&path);
+    let check = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_monolite"));
+        command.args(["check", "--json", "--allow", "persistent", "--data"]);
+        command.arg(dir.path()).current_dir(dir.path());
+        let outcome = monolite_testkit::Outcome::of(&mut command);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        serde_json::from_str::<serde_json::Value>(&outcome.out).expect("JSON")
+    };
+    let finding = |page: &serde_json::Value, name: &str| {
+        let all = page["findings"].as_array().expect("a list").clone();
+        all.into_iter()
+            .find(|one| one["name"] == name)
+            .expect("it is there")
+    };
+    let journal = finding(&check(), "journal");
+    assert_eq!(journal["level"], "warn");
+    assert!(
+        journal["what"].to_string().contains("journal_mode=delete"),
+        "{journal}"
+    );
+    // A process that holds the database open, and says which SQLite it has.
+    let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\n\
+                  c.execute('select * from t').fetchall()\n\
+                  print('source', c.execute('select sqlite_source_id()').fetchone()[0], flush=True)\n\
+                  sys.stdin.read()";
+    let app = Process::start(
+        "python3",
+        ["-c", script, path.to_str().expect("text")],
+        |command| {
+            command.stdin(std::process::Stdio::piped());
+        },
+    );
+    let source = app.line("source ");
+    let day = source.split(' ').nth(1).expect("a day");
+    let sqlite = finding(&check(), "sqlite");
+    let what = sqlite["what"].as_str().expect("text");
+    assert!(
+        what.contains("`python3") && what.contains(&format!("source of {day}")),
+        "{what}"
+    );
+    let is_old = day < "2026-03-03";
+    assert_eq!(
+        sqlite["level"],
+        if is_old { "warn" } else { "pass" },
+        "{sqlite}"
+    );
+}

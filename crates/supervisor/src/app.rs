@@ -189,6 +189,7 @@ impl App {
             biased;
             exit = politely => {
                 self.processes.groups.remove(group);
+                self.tail.passed_on().await;
                 return exit;
             }
             () = hurry => {}
@@ -227,6 +228,7 @@ impl App {
             );
             return Exit::Signal(9);
         }
+        self.tail.passed_on().await;
         self.process.exited().await
     }
 }
