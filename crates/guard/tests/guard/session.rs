@@ -149,7 +149,7 @@ fn names_of_nothing_are_said() {
 fn a_command_that_fails_leaves_nothing() {
     let (_dir, volume) = volume();
     let before = volume.dump();
-    let sql = "CREATE TABLE half (x); INSERT INTO half VALUES (1); UPDATE posts SET title = 'x'";
+    let sql = "CREATE TABLE half (x); INSERT INTO half VALUES (1); UPDATE posts SET title = 'x' || title";
     let verdict = volume.migrate(Options::new(), sql, false).unwrap();
     assert!(
         matches!(&verdict, Verdict::RolledBack { .. }) && !verdict.has_losses(),
