@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
 use crate::error_pages::Refusal;
+use crate::spool::SpoolDir;
 use crate::upstream::Upstream;
 
 /// No client waits longer, whatever the configuration says.
@@ -80,6 +81,11 @@ pub(crate) struct Admission {
     retiring: Mutex<Vec<Arc<Upstream>>>,
     held: AtomicUsize,
     held_bytes: AtomicUsize,
+    /// Bytes of bodies in the memory of the gate.
+    kept_bytes: AtomicUsize,
+    /// Where bodies go that are too long for memory.
+    pub(crate) spool: Option<Arc<SpoolDir>>,
+    spool_warning: RareWarning,
 }
 
 impl Admission {
@@ -91,6 +97,10 @@ impl Admission {
         Self {
             writes: config.write_concurrency.map(semaphore),
             connection_slots: semaphore(config.connections),
+            spool: config
+                .buffer_dir
+                .take()
+                .map(|directory| SpoolDir::new(directory, config.buffer_files)),
             config,
             totals: Totals::default(),
             phase: watch::Sender::new(Phase::Holding),
@@ -100,6 +110,29 @@ impl Admission {
             retiring: Mutex::default(),
             held: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
+            kept_bytes: AtomicUsize::new(0),
+            spool_warning: RareWarning::default(),
+        }
+    }
+
+    /// Counts `bytes` of bodies kept in memory; false if they are too many.
+    /// They are counted nevertheless, until [`Admission::give_bytes_back`].
+    pub(crate) fn keep_bytes(&self, bytes: usize) -> bool {
+        let kept = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        kept <= self.config.buffer_memory
+    }
+
+    pub(crate) fn give_bytes_back(&self, bytes: usize) {
+        self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Reports that no file could be written, now and then.
+    pub(crate) fn warn_of_spool(&self, error: &std::io::Error) {
+        if self.spool_warning.is_due() {
+            tracing::warn!(
+                %error,
+                "cannot buffer a body in a file; slow clients keep the app's workers waiting"
+            );
         }
     }
 
@@ -326,19 +359,12 @@ impl HeldRequest {
         Ok(())
     }
 
-    /// Counts `more` bytes kept in memory for this request, waiting or not.
-    pub(crate) fn add_body_bytes(
-        &mut self,
-        admission: &Arc<Admission>,
-        more: usize,
-    ) -> Result<(), Refusal> {
+    /// Counts `more` bytes kept in memory for this request, waiting or not;
+    /// false if the gate keeps too many already.
+    pub(crate) fn keep_bytes(&mut self, admission: &Arc<Admission>, more: usize) -> bool {
         self.admission.get_or_insert_with(|| Arc::clone(admission));
         self.body_bytes += more;
-        let bytes = admission.held_bytes.fetch_add(more, Ordering::Relaxed) + more;
-        if bytes > admission.config.hold_bytes {
-            return Err(Refusal::HoldFull);
-        }
-        Ok(())
+        admission.keep_bytes(more)
     }
 
     /// Gives the request its full waiting time from now on.
@@ -363,9 +389,7 @@ impl Drop for HeldRequest {
     fn drop(&mut self) {
         self.end();
         if let Some(admission) = &self.admission {
-            admission
-                .held_bytes
-                .fetch_sub(self.body_bytes, Ordering::Relaxed);
+            admission.give_bytes_back(self.body_bytes);
         }
     }
 }
@@ -385,6 +409,22 @@ impl WritePermit {
                 permit.lock().unwrap_or_else(PoisonError::into_inner).take();
             }
         });
+    }
+}
+
+/// Lets a warning pass once a minute.
+#[derive(Default)]
+pub(crate) struct RareWarning(Mutex<Option<Instant>>);
+
+impl RareWarning {
+    pub(crate) fn is_due(&self) -> bool {
+        const INTERVAL: Duration = Duration::from_secs(60);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 }
 

@@ -36,6 +36,7 @@ mod config;
 mod connection;
 mod error_pages;
 mod forward;
+mod forwarded;
 mod framing;
 mod headers;
 pub mod health;
@@ -43,8 +44,12 @@ pub mod internal_routes;
 mod probe;
 mod proxy;
 mod request_body;
+mod request_buffer;
+mod request_head;
 mod response;
+mod response_buffer;
 mod server;
+mod spool;
 mod tunnel;
 mod upstream;
 mod write_limiter;
@@ -57,9 +62,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 pub use crate::admission::Stats;
-pub use crate::config::{Config, TrustForwarded};
+pub use crate::config::Config;
 pub use crate::connection::{ConnectionInfo, Scheme};
+pub use crate::forwarded::{TrustedProxies, UnknownProxy};
 pub use crate::probe::{ProbeError, probe};
+pub use crate::upstream::{AppAddress, NotHttp};
 /// The status of an HTTP response.
 pub use hyper::StatusCode;
 
@@ -135,6 +142,11 @@ impl Gate {
     /// From now on requests pass to the app at `address`, the waiting ones
     /// first to notice.
     pub fn open(&self, address: SocketAddr) {
+        self.open_at(AppAddress::Tcp(address));
+    }
+
+    /// As [`Gate::open`], for an app that may listen on a Unix socket.
+    pub fn open_at(&self, address: AppAddress) {
         let admission = &self.server.admission;
         let upstream = Upstream::new(address, admission.config.idle_upstream);
         admission.set_phase(Phase::Open(Arc::new(upstream)));

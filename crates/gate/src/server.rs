@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::admission::{Admission, ConnectionPermit};
 use crate::connection::{Client, ConnectionInfo, Scheme};
+use crate::forwarded::Forwarding;
 use crate::framing::Watched;
 use crate::internal_routes::{self, InternalRoutes};
 use crate::proxy;
@@ -125,6 +126,7 @@ impl Server {
         let stream = Watched::new(accepted.stream);
         let client = Client {
             info: accepted.info,
+            forwarding: Forwarding::new(&accepted.info, &admission.config.trusted_proxies),
             marks: Arc::clone(&stream.marks),
             permit: accepted.permit,
         };
