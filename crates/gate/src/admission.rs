@@ -11,7 +11,7 @@
 //! Each gives back what it counts when it is dropped.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -19,11 +19,28 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
 use crate::error_pages::Refusal;
+use crate::idle::{IdleConnection, IdleConnections};
 use crate::spool::SpoolDir;
 use crate::upstream::Upstream;
 
 /// No client waits longer, whatever the configuration says.
 const HOLD_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// File descriptors left to the rest of the process: databases, logs, files of
+/// bodies.
+const DESCRIPTORS_OTHER: u64 = 200;
+
+/// How many connections the descriptors of this process allow, when each needs
+/// another one to the app.
+fn descriptors_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let Some(limit) = limit else {
+        return usize::MAX;
+    };
+    // Of very few, most.
+    let other = DESCRIPTORS_OTHER.min(limit / 4);
+    usize::try_from((limit - other) / 2).unwrap_or(usize::MAX)
+}
 
 /// What the gate does with a request that comes now.
 #[derive(Clone)]
@@ -74,6 +91,11 @@ pub(crate) struct Admission {
     writes: Option<Arc<Semaphore>>,
     in_app: Counter,
     connections: Counter,
+    /// Most connections that may be open, once it is known.
+    connections_max: OnceLock<usize>,
+    connections_warning: RareWarning,
+    /// The client connections that wait for a request.
+    idle: IdleConnections,
     /// One permit for each open connection and tunnel.
     connection_slots: Arc<Semaphore>,
     /// Earlier instances of the app: they get no more requests, but may still
@@ -97,6 +119,9 @@ impl Admission {
         Self {
             writes: config.write_concurrency.map(semaphore),
             connection_slots: semaphore(config.connections),
+            connections_max: OnceLock::new(),
+            connections_warning: RareWarning::default(),
+            idle: IdleConnections::default(),
             spool: config
                 .buffer_dir
                 .take()
@@ -192,9 +217,56 @@ impl Admission {
         }
     }
 
-    /// Waits until one connection more may be open.
+    /// Most connections that may be open: as many as the configuration says, or
+    /// as the process's descriptors allow. Asked for when the first one comes,
+    /// since a process may raise its limit before.
+    fn connections_max(&self) -> usize {
+        *self.connections_max.get_or_init(|| {
+            let configured = self.config.connections.clamp(1, Semaphore::MAX_PERMITS);
+            let max = configured.min(descriptors_max()).max(1);
+            self.connection_slots.forget_permits(configured - max);
+            if max < configured {
+                tracing::warn!(
+                    connections = max,
+                    "the limit of file descriptors (ulimit -n) allows fewer connections than {configured}"
+                );
+            }
+            max
+        })
+    }
+
+    /// Waits until one connection more may be open. If there are too many, the
+    /// one that is idle longest is closed.
     pub(crate) async fn connection_slot(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let limit = self.connections_max();
+        if let Ok(slot) = Arc::clone(&self.connection_slots).try_acquire_owned() {
+            return Ok(slot);
+        }
+        if self.connections_warning.is_due() {
+            tracing::warn!(
+                open = self.connections.now(),
+                limit,
+                "as many connections as may be open are open; idle ones are closed for new ones \
+                 (more file descriptors, ulimit -n, allow more)"
+            );
+        }
+        self.idle.end_longest();
         Arc::clone(&self.connection_slots).acquire_owned().await
+    }
+
+    /// The system does not give another connection: out of descriptors, most
+    /// likely.
+    pub(crate) fn cannot_accept(&self, error: &std::io::Error) {
+        if self.connections_warning.is_due() {
+            let open = self.connections.now();
+            tracing::warn!(%error, open, "cannot accept connections; idle ones are closed");
+        }
+        self.idle.end_longest();
+    }
+
+    /// Notes that a connection is idle, until the value is dropped.
+    pub(crate) fn idle_connection(&self) -> IdleConnection<'_> {
+        self.idle.begin()
     }
 
     /// Counts a connection that is open, from before anybody serves it: a

@@ -81,7 +81,9 @@ impl Sends {
 fn kept(upstream: &Upstream, request: &AppRequestFacts) -> Option<Connection> {
     match request {
         AppRequestFacts { upgrade: true, .. } => None,
-        AppRequestFacts { repeatable: true, .. } => upstream.kept(),
+        AppRequestFacts {
+            repeatable: true, ..
+        } => upstream.kept(),
         // Whole and small, so that it goes out at once: for the time between,
         // the connection would be idle.
         AppRequestFacts { here: true, .. } => upstream.kept_for_write(),
@@ -142,8 +144,11 @@ pub(crate) async fn forward(
         }
         held.end();
         let reused = connection.reused;
-        if reused && !is_repeatable {
-            sending.want_proof();
+        if let Some(looked) = connection.looked
+            && !is_repeatable
+            && permit.upstream.proves()
+        {
+            sending.want_proof(looked);
         }
         let exchange = async {
             match reused {

@@ -165,7 +165,9 @@ impl TrustedProxies {
             }
             "all" => self.every_peer = true,
             word => {
-                let address = word.parse().map(|address: IpAddr| address.to_canonical().into());
+                let address = word
+                    .parse()
+                    .map(|address: IpAddr| address.to_canonical().into());
                 let network = address.or_else(|_| word.parse::<IpNet>());
                 self.networks
                     .push(network.map_err(|_| UnknownProxy(word.to_owned()))?);
@@ -234,14 +236,20 @@ impl Forwarding {
         }
         let (chain, scheme) = self.chain(headers, proxies);
         let lines = Lines::new(&chain, scheme.unwrap_or(self.scheme));
-        let named = believes_host.then(|| last_element(headers, &FORWARDED_HOST)).flatten();
+        let named = believes_host
+            .then(|| last_element(headers, &FORWARDED_HOST))
+            .flatten();
         let named = named.map(str::as_bytes).filter(|host| is_host(host));
         lines.write(out, named.unwrap_or(host));
     }
 
     /// The client, the proxies it came by, and the peer; and the scheme that the
     /// nearest proxy names.
-    fn chain(&self, headers: &HeaderMap, proxies: &TrustedProxies) -> (Vec<IpAddr>, Option<Scheme>) {
+    fn chain(
+        &self,
+        headers: &HeaderMap,
+        proxies: &TrustedProxies,
+    ) -> (Vec<IpAddr>, Option<Scheme>) {
         let mut scheme = last_element(headers, &FORWARDED_PROTO).and_then(scheme_named);
         if proxies.fly
             && let Some(client) = last_element(headers, &FLY_CLIENT_IP).and_then(address_named)
@@ -255,9 +263,14 @@ impl Forwarding {
             // Only where the other family is absent: a proxy that appends to
             // one lets pass what the client says in the other.
             of_forwarded = elements(headers, &header::FORWARDED);
-            named = of_forwarded.iter().map(|hop| parameter(hop, "for")).collect();
+            named = of_forwarded
+                .iter()
+                .map(|hop| parameter(hop, "for"))
+                .collect();
             if scheme.is_none() {
-                scheme = of_forwarded.last().and_then(|hop| scheme_named(parameter(hop, "proto")));
+                scheme = of_forwarded
+                    .last()
+                    .and_then(|hop| scheme_named(parameter(hop, "proto")));
             }
         }
         let is_gcp = contains(&proxies.gcp, self.peer) && of_forwarded.is_empty();
@@ -370,7 +383,10 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
 /// counts as one element that names nothing.
 fn elements<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h str> {
     let lines = headers.get_all(name).iter().map(text);
-    lines.flat_map(|line| line.split(',')).map(str::trim).collect()
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .collect()
 }
 
 fn text(value: &HeaderValue) -> &str {
@@ -482,20 +498,98 @@ mod tests {
     fn the_nearest_address_that_is_not_trusted_is_the_client() {
         let v6 = "2001:db8::7";
         for (proxies, peer, chain, client, kept) in [
-            ("private", "127.0.0.1:1", "6.6.6.6, 203.0.113.9", "203.0.113.9", "203.0.113.9, 127.0.0.1"),
-            ("private", "[::ffff:172.16.0.2]:1", "203.0.113.9", "203.0.113.9", "203.0.113.9, 172.16.0.2"),
-            ("private", "10.0.0.1:1", "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9", "203.0.113.9, 10.0.0.2, 10.0.0.1"),
-            ("private", "10.0.0.1:1", "10.0.0.3, 10.0.0.2", "10.0.0.3", "10.0.0.3, 10.0.0.2, 10.0.0.1"),
-            ("private", "10.0.0.1:1", "203.0.113.9, unknown", "10.0.0.1", "10.0.0.1"),
+            (
+                "private",
+                "127.0.0.1:1",
+                "6.6.6.6, 203.0.113.9",
+                "203.0.113.9",
+                "203.0.113.9, 127.0.0.1",
+            ),
+            (
+                "private",
+                "[::ffff:172.16.0.2]:1",
+                "203.0.113.9",
+                "203.0.113.9",
+                "203.0.113.9, 172.16.0.2",
+            ),
+            (
+                "private",
+                "10.0.0.1:1",
+                "6.6.6.6, 203.0.113.9, 10.0.0.2",
+                "203.0.113.9",
+                "203.0.113.9, 10.0.0.2, 10.0.0.1",
+            ),
+            (
+                "private",
+                "10.0.0.1:1",
+                "10.0.0.3, 10.0.0.2",
+                "10.0.0.3",
+                "10.0.0.3, 10.0.0.2, 10.0.0.1",
+            ),
+            (
+                "private",
+                "10.0.0.1:1",
+                "203.0.113.9, unknown",
+                "10.0.0.1",
+                "10.0.0.1",
+            ),
             ("private", "10.0.0.1:1", "", "10.0.0.1", "10.0.0.1"),
-            ("private", "10.0.0.1:1", "203.0.113.9:55", "203.0.113.9", "203.0.113.9, 10.0.0.1"),
-            ("private", "10.0.0.1:1", "[2001:db8::7]:55", v6, "2001:db8::7, 10.0.0.1"),
-            ("192.0.2.0/24", "192.0.2.1:1", "6.6.6.6, 10.0.0.1", "10.0.0.1", "10.0.0.1, 192.0.2.1"),
-            ("192.0.2.1", "192.0.2.2:1", "6.6.6.6", "192.0.2.2", "192.0.2.2"),
-            ("cloudflare,private", "10.0.0.1:1", "6.6.6.6, 203.0.113.9, 172.70.1.1", "203.0.113.9", "203.0.113.9, 172.70.1.1, 10.0.0.1"),
-            ("gcp", "35.191.0.1:1", "6.6.6.6, 203.0.113.9, 34.1.1.1", "203.0.113.9", "203.0.113.9, 35.191.0.1"),
-            ("all", "198.51.100.1:1", "6.6.6.6, 203.0.113.9", "203.0.113.9", "203.0.113.9, 198.51.100.1"),
-            ("none", "127.0.0.1:1", "203.0.113.9", "127.0.0.1", "127.0.0.1"),
+            (
+                "private",
+                "10.0.0.1:1",
+                "203.0.113.9:55",
+                "203.0.113.9",
+                "203.0.113.9, 10.0.0.1",
+            ),
+            (
+                "private",
+                "10.0.0.1:1",
+                "[2001:db8::7]:55",
+                v6,
+                "2001:db8::7, 10.0.0.1",
+            ),
+            (
+                "192.0.2.0/24",
+                "192.0.2.1:1",
+                "6.6.6.6, 10.0.0.1",
+                "10.0.0.1",
+                "10.0.0.1, 192.0.2.1",
+            ),
+            (
+                "192.0.2.1",
+                "192.0.2.2:1",
+                "6.6.6.6",
+                "192.0.2.2",
+                "192.0.2.2",
+            ),
+            (
+                "cloudflare,private",
+                "10.0.0.1:1",
+                "6.6.6.6, 203.0.113.9, 172.70.1.1",
+                "203.0.113.9",
+                "203.0.113.9, 172.70.1.1, 10.0.0.1",
+            ),
+            (
+                "gcp",
+                "35.191.0.1:1",
+                "6.6.6.6, 203.0.113.9, 34.1.1.1",
+                "203.0.113.9",
+                "203.0.113.9, 35.191.0.1",
+            ),
+            (
+                "all",
+                "198.51.100.1:1",
+                "6.6.6.6, 203.0.113.9",
+                "203.0.113.9",
+                "203.0.113.9, 198.51.100.1",
+            ),
+            (
+                "none",
+                "127.0.0.1:1",
+                "203.0.113.9",
+                "127.0.0.1",
+                "127.0.0.1",
+            ),
         ] {
             let map = written(peer, proxies, &[one("x-forwarded-for", chain)], false);
             assert_eq!(map["x-real-ip"], client, "{proxies}: {chain}");
@@ -522,7 +616,12 @@ mod tests {
     #[test]
     fn a_proxy_that_writes_forwarded_is_understood() {
         let forwarded = "for=6.6.6.6, for=\"[2001:db8::7]:4711\";proto=https;host=x";
-        let map = written("127.0.0.1:1", "private", &[one("forwarded", forwarded)], false);
+        let map = written(
+            "127.0.0.1:1",
+            "private",
+            &[one("forwarded", forwarded)],
+            false,
+        );
         assert_eq!(map["x-real-ip"], "2001:db8::7");
         assert_eq!(map["x-forwarded-proto"], "https");
         let expected = "for=\"[2001:db8::7]\";proto=https;host=shop.example, for=127.0.0.1";

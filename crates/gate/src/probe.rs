@@ -12,7 +12,7 @@ use crate::upstream::{AppAddress, Asked, ExchangeError, NotHttp, Sending, Upstre
 #[non_exhaustive]
 pub enum ProbeError {
     /// The path or the host cannot stand in a request.
-    #[error("not a path or a host: {0}")]
+    #[error("not a path: {0}")]
     Request(String),
     /// Nobody accepts connections, or not in 5 s.
     #[error("nothing listens on {address}")]
@@ -44,7 +44,10 @@ pub async fn probe(
     host: &str,
 ) -> Result<StatusCode, ProbeError> {
     let address = address.into();
-    let uri = path.parse::<Uri>().ok().filter(|uri| uri.scheme().is_none());
+    let uri = path
+        .parse::<Uri>()
+        .ok()
+        .filter(|uri| uri.scheme().is_none());
     let target = uri.as_ref().and_then(Uri::path_and_query);
     let (Some(target), Ok(_)) = (target, HeaderValue::from_str(host)) else {
         return Err(ProbeError::Request(format!("{path} of {host}")));

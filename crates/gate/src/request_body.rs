@@ -202,7 +202,10 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         self.read.is_none()
-            && self.spooled.as_ref().is_none_or(|spooled| spooled.left() == 0)
+            && self
+                .spooled
+                .as_ref()
+                .is_none_or(|spooled| spooled.left() == 0)
             && self.then.is_empty()
             && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }

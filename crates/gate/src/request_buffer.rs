@@ -147,7 +147,9 @@ impl Reader {
                 if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
                     return Poll::Ready(Ok(frame));
                 }
-                self.deadline.poll(context).map(|()| Err(Refusal::BodyTooSlow))
+                self.deadline
+                    .poll(context)
+                    .map(|()| Err(Refusal::BodyTooSlow))
             });
             match frame.await? {
                 None => return Ok(None),

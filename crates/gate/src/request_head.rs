@@ -62,8 +62,12 @@ pub(crate) fn target(parts: &Parts) -> Result<Target<'_>, Refusal> {
 /// dropped would give the app compressed bytes as if they were plain.
 pub(crate) fn check_codings(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_chunked =
-        |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let is_chunked = |coding: &HeaderValue| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    };
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(only), None) if is_chunked(only) => Ok(()),
@@ -152,10 +156,16 @@ fn goes_on(name: &str, is_trusted: bool) -> bool {
         | "x-forwarded-proto" => false,
         // Other words for the scheme: one of them, unset by the proxy, would
         // contradict the others.
-        "front-end-https" | "x-forwarded-protocol" | "x-forwarded-scheme" | "x-forwarded-ssl"
+        "front-end-https"
+        | "x-forwarded-protocol"
+        | "x-forwarded-scheme"
+        | "x-forwarded-ssl"
         | "x-url-scheme" => false,
         // What only a proxy may say.
-        "cf-connecting-ip" | "fly-client-ip" | "true-client-ip" | "x-client-ip"
+        "cf-connecting-ip"
+        | "fly-client-ip"
+        | "true-client-ip"
+        | "x-client-ip"
         | "x-cluster-client-ip" => is_trusted,
         name if name.starts_with("x-forwarded-") => is_trusted,
         name => !name.contains('_'),
@@ -248,9 +258,16 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_announced_again() {
-        let lines = [("host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket")];
+        let lines = [
+            ("host", "a"),
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+        ];
         let head = written(&parts(Method::GET, "/", &lines), Framing::None, true);
-        assert!(head.ends_with("\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"), "{head}");
+        assert!(
+            head.ends_with("\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"),
+            "{head}"
+        );
     }
 
     #[test]
@@ -258,7 +275,10 @@ mod tests {
         let host = [("host", "a.example")];
         let absolute = parts(Method::GET, "http://b.example/x?y", &host);
         let head = written(&absolute, Framing::None, false);
-        assert!(head.starts_with("GET /x?y HTTP/1.1\r\nhost: b.example\r\n"), "{head}");
+        assert!(
+            head.starts_with("GET /x?y HTTP/1.1\r\nhost: b.example\r\n"),
+            "{head}"
+        );
         let queried = parts(Method::GET, "http://b.example?y", &host);
         let head = written(&queried, Framing::None, false);
         assert!(head.starts_with("GET /?y HTTP/1.1\r\n"), "{head}");
@@ -266,12 +286,23 @@ mod tests {
         assert!(target(&old).is_err());
         old.version = Version::HTTP_10;
         let head = written(&old, Framing::None, false);
-        assert!(head.starts_with("GET / HTTP/1.1\r\nhost: localhost\r\n"), "{head}");
+        assert!(
+            head.starts_with("GET / HTTP/1.1\r\nhost: localhost\r\n"),
+            "{head}"
+        );
         assert!(target(&parts(Method::GET, "/", &[("host", "a"), ("host", "b")])).is_err());
         for host in ["a b", "a/b", "a@b", "a, b", "a\";for=1.1.1.1", "a?b#c"] {
-            assert!(target(&parts(Method::GET, "/", &[("host", host)])).is_err(), "{host}");
+            assert!(
+                target(&parts(Method::GET, "/", &[("host", host)])).is_err(),
+                "{host}"
+            );
         }
-        for uri in ["http://u:p@good.example/x", "evil.example:80", "ftp://a/", "*"] {
+        for uri in [
+            "http://u:p@good.example/x",
+            "evil.example:80",
+            "ftp://a/",
+            "*",
+        ] {
             let odd = parts(Method::GET, uri, &[("host", "a")]);
             assert!(target(&odd).is_err(), "{uri}");
         }

@@ -10,12 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName};
-use hyper::Response;
 
 use crate::admission::{Admission, AppPermit, Counted, WritePermit};
 use crate::forward::AppResponse;
+use crate::framing::Busy;
 use crate::headers;
 use crate::request_body::BodyError;
 use crate::response_buffer::{BufferedBody, Source};
@@ -291,6 +292,38 @@ fn has_ended(end: &mut Option<End>, context: &mut Context<'_>) -> bool {
         *end = None;
     }
     ended
+}
+
+/// A response's body while its connection is busy with it.
+pub(crate) struct ServedBody {
+    body: ResponseBody,
+    _busy: Busy,
+}
+
+impl ServedBody {
+    pub(crate) fn new(body: ResponseBody, busy: Busy) -> Self {
+        Self { body, _busy: busy }
+    }
+}
+
+impl Body for ServedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl Body for ResponseBody {

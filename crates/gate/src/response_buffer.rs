@@ -58,7 +58,11 @@ struct State {
 impl BufferedBody {
     /// Reads `source` to its end, in a task of its own. `left` is its length,
     /// where that is known.
-    pub(crate) fn start(admission: &Arc<Admission>, source: impl Source, left: Option<u64>) -> Self {
+    pub(crate) fn start(
+        admission: &Arc<Admission>,
+        source: impl Source,
+        left: Option<u64>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             admission: Arc::clone(admission),
@@ -192,7 +196,10 @@ impl Shared {
 
     fn put_in_memory(&self, piece: &Bytes) -> bool {
         let mut state = self.lock();
-        let is_next = state.spool.as_ref().is_none_or(|spool| spool.len() == state.spool_read);
+        let is_next = state
+            .spool
+            .as_ref()
+            .is_none_or(|spool| spool.len() == state.spool_read);
         if !is_next || state.memory_bytes + piece.len() > MEMORY_MAX {
             return false;
         }

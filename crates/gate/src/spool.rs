@@ -145,13 +145,14 @@ impl SpoolReader {
     }
 
     /// The next piece; `None` at the end.
-    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Bytes>>> {
         if self.left() == 0 {
             return Poll::Ready(None);
         }
-        let reading = self
-            .reading
-            .get_or_insert_with(|| self.spool.read(self.at));
+        let reading = self.reading.get_or_insert_with(|| self.spool.read(self.at));
         let read = ready!(Pin::new(reading).poll(context));
         self.reading = None;
         let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -175,7 +176,12 @@ mod tests {
         let spool = Spool::create(&directory).await.unwrap();
         let parts = vec![Bytes::from(vec![1; 200_000]), Bytes::from_static(b"end")];
         assert!(spool.append(parts).await.unwrap());
-        assert!(!spool.append(vec![Bytes::from(vec![2; 100_000])]).await.unwrap());
+        assert!(
+            !spool
+                .append(vec![Bytes::from(vec![2; 100_000])])
+                .await
+                .unwrap()
+        );
         assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
         let mut reader = spool.into_reader();
         assert_eq!(reader.left(), 200_003);

@@ -99,15 +99,7 @@ single! {
         _ => Err("it is neither yes nor no".into()),
     };
 }
-always!(
-    String,
-    Duration,
-    usize,
-    bool,
-    Trust,
-    LogFormat,
-    MigrateCheck
-);
+always!(String, Duration, usize, bool, LogFormat, MigrateCheck);
 
 /// An enum of which each variant is one word.
 macro_rules! words {
@@ -143,15 +135,6 @@ macro_rules! words {
 }
 
 words! {
-    /// Peers whose `X-Forwarded-*` headers are believed.
-    Trust = Private {
-        /// Peers with a private, loopback or link-local address.
-        Private = "private",
-        /// Everybody.
-        All = "all",
-        /// Nobody.
-        None = "none",
-    }
     /// How log lines are written.
     LogFormat = Text {
         /// For people.

@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -12,7 +13,7 @@ use super::body_decoder::{BodyDecoder, Piece};
 use super::not_http::NotHttp;
 use super::response_head::{self, Asked, ResponseHead};
 use super::sending::{SendError, Sending};
-use super::stream::AppStream;
+use super::stream::{AppStream, Closing};
 use crate::request_body::BodyFault;
 
 /// Bytes that a connection has space for when it is made.
@@ -31,6 +32,8 @@ pub(crate) struct Connection {
     cut: bool,
     /// It has carried a request before, so the app may be closing it now.
     pub(crate) reused: bool,
+    /// When it was last looked whether the app had closed it.
+    pub(crate) looked: Option<Instant>,
 }
 
 /// Why a request has no answer.
@@ -52,13 +55,20 @@ impl Connection {
             sending: None,
             cut: false,
             reused: false,
+            looked: None,
         }
     }
 
     /// True if it can carry a request now: the app has neither closed it nor
     /// sent what nobody asked for.
-    pub(crate) fn is_usable(&self) -> bool {
-        self.buffer.is_empty() && !self.cut && self.sending.is_none() && self.stream.is_quiet()
+    pub(crate) fn is_usable(&mut self) -> bool {
+        self.looked = Some(Instant::now());
+        self.is_clean() && self.stream.is_quiet()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
     }
 
     /// See [`AppStream::move_here`].
@@ -67,9 +77,9 @@ impl Connection {
         Ok(Self { stream, ..self })
     }
 
-    /// See [`AppStream::is_half_closed`].
-    pub(crate) fn is_half_closed(self) -> bool {
-        self.stream.is_half_closed()
+    /// See [`AppStream::closing`].
+    pub(crate) fn closing(self) -> Option<Closing> {
+        self.stream.closing()
     }
 
     /// Sends a request and waits for the head of its response.

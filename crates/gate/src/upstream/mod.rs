@@ -15,7 +15,9 @@
 //! # Requests that must not be sent twice
 //! They use a kept connection only if it was idle for less than the limit that
 //! was learnt from the app (`rest_limit.rs`), and are sent again only if the app
-//! cannot have read them (`stream.rs`).
+//! cannot have read them (`stream.rs`). What the kernel shows of that holds for
+//! an app that closes its sockets whole. So each closing of an idle connection
+//! is examined, and one that only shuts down the sending side ends the matter.
 
 mod body_decoder;
 mod connection;
@@ -28,7 +30,7 @@ mod stream;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -43,12 +45,16 @@ use self::rest_limit::{IDLE_AGE_MAX, RestLimit};
 pub(crate) use self::sending::Sending;
 pub use self::stream::AppAddress;
 pub(crate) use self::stream::AppStream;
+use self::stream::Closing;
 
 /// A fresh connection without an answer for this long may wait for a worker that
 /// an idle connection occupies.
 pub(crate) const FRESH_WAIT: Duration = Duration::from_millis(20);
 /// Longest time between two attempts to free a worker.
 pub(crate) const FRESH_WAIT_MAX: Duration = Duration::from_secs(1);
+/// So many closings of idle connections must be seen, all whole, before a proof
+/// counts.
+const WHOLE_CLOSINGS_MIN: u32 = 8;
 /// Between two looks at the idle connections.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -60,8 +66,9 @@ pub(crate) struct Upstream {
     rest_limit: RestLimit,
     /// The next connection that becomes idle is closed.
     worker_needed: AtomicBool,
-    /// The app goes on reading after it has shut down its sending side, so that
-    /// nothing proves that it has not read a request.
+    /// How often the app was found to have closed a connection whole.
+    whole_closings: AtomicU32,
+    /// The app was found to have shut down its sending side only.
     half_closes: AtomicBool,
     /// A task looks at the idle connections.
     is_swept: AtomicBool,
@@ -78,6 +85,7 @@ impl Upstream {
             idle_max,
             rest_limit: RestLimit::new(),
             worker_needed: AtomicBool::new(false),
+            whole_closings: AtomicU32::new(0),
             half_closes: AtomicBool::new(false),
             is_swept: AtomicBool::new(false),
             retired: watch::Sender::new(false),
@@ -91,12 +99,17 @@ impl Upstream {
 
     /// A kept connection for a request that must not be sent twice.
     pub(crate) fn kept_for_write(&self) -> Option<Connection> {
-        let half_closes = self.half_closes.load(Ordering::Relaxed);
-        (!half_closes).then(|| self.take(self.rest_limit.now()))?
+        self.take(self.rest_limit.now())
+    }
+
+    /// True if the kernel's proof that the app has not read a request counts.
+    pub(crate) fn proves(&self) -> bool {
+        self.whole_closings.load(Ordering::Relaxed) >= WHOLE_CLOSINGS_MIN
+            && !self.half_closes.load(Ordering::Relaxed)
     }
 
     fn take(&self, age_max: Duration) -> Option<Connection> {
-        while let Some(idle) = self.pool.take() {
+        while let Some(mut idle) = self.pool.take() {
             let age = idle.age();
             if !idle.connection.is_usable() {
                 self.found_closed(idle);
@@ -114,8 +127,10 @@ impl Upstream {
 
     fn found_closed(&self, idle: Idle) {
         self.rest_limit.closed_at(idle.age());
-        if idle.connection.is_half_closed() {
-            self.half_closes.store(true, Ordering::Relaxed);
+        match idle.connection.closing() {
+            Some(Closing::Whole) => drop(self.whole_closings.fetch_add(1, Ordering::Relaxed)),
+            Some(Closing::Half) => self.half_closes.store(true, Ordering::Relaxed),
+            None => {}
         }
     }
 
@@ -151,7 +166,7 @@ impl Upstream {
     async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
-            let unfit = |idle: &Idle| idle.age() > IDLE_AGE_MAX || !idle.connection.is_usable();
+            let unfit = |idle: &mut Idle| idle.age() > IDLE_AGE_MAX || !idle.connection.is_usable();
             let (removed, left) = self.pool.remove(unfit);
             for idle in removed {
                 if idle.age() <= IDLE_AGE_MAX {
@@ -189,3 +204,6 @@ impl Upstream {
         let _ = retired.wait_for(|retired| *retired).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,11 +62,13 @@ impl Pool {
             return Some(idle);
         }
         let others = self.by_thread.iter().enumerate();
-        others.filter(|(number, _)| *number != own).find_map(|(_, pool)| {
-            let Idle { connection, since } = lock(pool).pop()?;
-            let connection = connection.move_here().ok()?;
-            Some(Idle { connection, since })
-        })
+        others
+            .filter(|(number, _)| *number != own)
+            .find_map(|(_, pool)| {
+                let Idle { connection, since } = lock(pool).pop()?;
+                let connection = connection.move_here().ok()?;
+                Some(Idle { connection, since })
+            })
     }
 
     /// Keeps a connection, at most `max` in one pool; false if it is full.
@@ -83,7 +85,7 @@ impl Pool {
     }
 
     /// Takes all for which `unfit` holds; the second value is what is left.
-    pub(crate) fn remove(&self, mut unfit: impl FnMut(&Idle) -> bool) -> (Vec<Idle>, usize) {
+    pub(crate) fn remove(&self, mut unfit: impl FnMut(&mut Idle) -> bool) -> (Vec<Idle>, usize) {
         let (mut removed, mut left) = (Vec::new(), 0);
         for pool in &self.by_thread {
             let mut pool = lock(pool);

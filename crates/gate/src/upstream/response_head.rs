@@ -133,7 +133,13 @@ fn finish(
 
 /// A value that went over several lines, in one (RFC 9112 §5.2).
 fn unfolded(value: &[u8]) -> Vec<u8> {
-    let spaced = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+    let spaced = |byte: &u8| {
+        if matches!(byte, b'\r' | b'\n') {
+            b' '
+        } else {
+            *byte
+        }
+    };
     value.iter().map(spaced).collect()
 }
 
@@ -267,8 +273,16 @@ mod tests {
         let cases = [
             ("Content-Length: 3", BodyDecoder::Length(3), true),
             ("Content-Length: 5, 5", BodyDecoder::Length(5), true),
-            ("Content-Length: 5\r\nContent-Length: 5", BodyDecoder::Length(5), true),
-            ("Transfer-Encoding: Chunked", BodyDecoder::Chunked(Chunk::Size), true),
+            (
+                "Content-Length: 5\r\nContent-Length: 5",
+                BodyDecoder::Length(5),
+                true,
+            ),
+            (
+                "Transfer-Encoding: Chunked",
+                BodyDecoder::Chunked(Chunk::Size),
+                true,
+            ),
             (
                 "Content-Length: 3\r\nTransfer-Encoding: chunked",
                 BodyDecoder::Chunked(Chunk::Size),
@@ -279,9 +293,17 @@ mod tests {
                 BodyDecoder::Chunked(Chunk::Size),
                 false,
             ),
-            ("Transfer-Encoding: identity", BodyDecoder::UntilClose, false),
+            (
+                "Transfer-Encoding: identity",
+                BodyDecoder::UntilClose,
+                false,
+            ),
             ("X: y", BodyDecoder::UntilClose, false),
-            ("Content-Length: 3\r\nConnection: x, Close", BodyDecoder::Length(3), false),
+            (
+                "Content-Length: 3\r\nConnection: x, Close",
+                BodyDecoder::Length(3),
+                false,
+            ),
         ];
         for (lines, body, keep) in cases {
             let head = parsed(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).unwrap();
@@ -324,9 +346,24 @@ mod tests {
             ("200 OK", head, "Content-Length: -5", None),
             ("200 OK", head, "Content-Length: 5, 5", Some("5")),
             ("200 OK", head, "Content-Length: 5, 6", None),
-            ("200 OK", head, "Content-Length: 5\r\nTransfer-Encoding: chunked", None),
-            ("304 Not Modified", Asked::default(), "Content-Length: 7", Some("7")),
-            ("204 No Content", Asked::default(), "Content-Length: 7", None),
+            (
+                "200 OK",
+                head,
+                "Content-Length: 5\r\nTransfer-Encoding: chunked",
+                None,
+            ),
+            (
+                "304 Not Modified",
+                Asked::default(),
+                "Content-Length: 7",
+                Some("7"),
+            ),
+            (
+                "204 No Content",
+                Asked::default(),
+                "Content-Length: 7",
+                None,
+            ),
         ] {
             let parsed = asked(&format!("HTTP/1.1 {status}\r\n{line}\r\n\r\n"), asked_for);
             let parsed = parsed.unwrap();
@@ -372,7 +409,9 @@ mod tests {
         let long = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(HEAD_MAX));
         assert!(parse(&mut BytesMut::from(&long[..]), Asked::default()).is_err());
         let short = &long[..HEAD_MAX / 2];
-        assert!(parse(&mut BytesMut::from(short), Asked::default()).is_ok_and(|head| head.is_none()));
+        assert!(
+            parse(&mut BytesMut::from(short), Asked::default()).is_ok_and(|head| head.is_none())
+        );
     }
 
     proptest! {

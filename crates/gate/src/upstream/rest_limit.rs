@@ -14,8 +14,9 @@ use tokio::time::Instant;
 /// may occupy a worker of the app.
 pub(crate) const IDLE_AGE_MAX: Duration = Duration::from_secs(1);
 /// A limit that was learnt doubles in this time, since an app also closes
-/// connections for other reasons than their age (a worker that is replaced).
-const DOUBLING_TIME: Duration = Duration::from_secs(10);
+/// connections for other reasons than their age (a worker that is replaced), and
+/// on a busy machine the gate may read an answer long after the app sent it.
+const DOUBLING_TIME: Duration = Duration::from_secs(2);
 const UNKNOWN: u64 = u64::MAX;
 
 /// The limit for one instance of the app, learnt from its own closing.

@@ -18,9 +18,9 @@ const AHEAD_MAX: usize = 64 << 10;
 /// Parts that go into one write.
 const PARTS_MAX: usize = 16;
 /// A proof that the app did not read a request is believed only if it was there
-/// within this time after the write began. A closed socket answers data within
-/// the write itself; a program that reads it, dies and so leaves the same
-/// traces needs to be scheduled first.
+/// within this time after the look that found the connection open. A closed
+/// socket answers data within the write itself; a program that closes its
+/// sending side only, reads and then resets needs more time.
 const PROOF_TIME_MAX: Duration = Duration::from_micros(200);
 
 /// A request that is being sent.
@@ -35,8 +35,9 @@ pub(crate) struct Sending {
     ended: bool,
     /// The kernel has taken a part of it.
     written: bool,
-    /// After the first write, ask whether the app cannot have read it.
-    wants_proof: bool,
+    /// After the first write, ask whether the app cannot have read it: the time
+    /// of the look before.
+    looked: Option<Instant>,
 }
 
 /// Why sending stopped.
@@ -59,13 +60,14 @@ impl Sending {
             body,
             chunked,
             written: false,
-            wants_proof: false,
+            looked: None,
         }
     }
 
-    /// The connection was used before, and the request changes something.
-    pub(crate) fn want_proof(&mut self) {
-        self.wants_proof = true;
+    /// The connection was used before, and found open when it was `looked` at.
+    /// If the app closes it now, ask whether it cannot have read the request.
+    pub(crate) fn want_proof(&mut self, looked: Instant) {
+        self.looked = Some(looked);
     }
 
     /// Nothing of it was given to a kernel, or the app has not read it: it can
@@ -145,21 +147,16 @@ impl Sending {
         let mut slices = [IoSlice::new(&[]); PARTS_MAX];
         let all = std::iter::once(&self.head).chain(&self.parts);
         let mut count = 0;
-        for (slice, part) in slices
-            .iter_mut()
-            .zip(all.filter(|part| !part.is_empty()))
-        {
+        for (slice, part) in slices.iter_mut().zip(all.filter(|part| !part.is_empty())) {
             *slice = IoSlice::new(part);
             count += 1;
         }
-        let began = self.wants_proof.then(Instant::now);
         let slices = slices.get(..count).unwrap_or_default();
         match ready!(stream.poll_write(context, slices)) {
             Ok(0) => Poll::Ready(Err(self.failed(io::ErrorKind::WriteZero.into()))),
             Ok(bytes) => {
-                if let Some(began) = began {
-                    self.wants_proof = false;
-                    if stream.cannot_have_been_read(bytes) && began.elapsed() <= PROOF_TIME_MAX {
+                if let Some(looked) = self.looked.take() {
+                    if stream.cannot_have_been_read(bytes) && looked.elapsed() <= PROOF_TIME_MAX {
                         // Still whole: nothing was taken out of it yet.
                         let error = io::ErrorKind::BrokenPipe.into();
                         return Poll::Ready(Err(SendError::Unread(error)));

@@ -23,7 +23,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -152,8 +152,8 @@ impl AppStream {
         })
     }
 
-    /// True if the kernel proves that the app read none of the last `bytes`
-    /// that were written, because it had closed its socket before they came:
+    /// True if the app read none of the last `bytes` that were written, because
+    /// it had closed its socket before they came:
     ///
     /// - `SO_ERROR` is `EPIPE`: the app's end of stream came first, then the
     ///   reset with which the kernel of a closed socket answers data;
@@ -161,9 +161,10 @@ impl AppStream {
     ///   for all that its socket had taken by then.
     ///
     /// To be asked once, right after the write: `SO_ERROR` is cleared by the
-    /// question. An app that only shuts down its sending side and goes on
-    /// reading can leave the same traces later, but not by then, see
-    /// `PROOF_TIME_MAX` in `sending.rs`.
+    /// question. An app that only shuts down its sending side, reads on and then
+    /// resets leaves the same traces a moment later: the proof counts only for
+    /// apps that are known to close their sockets whole, see
+    /// `Upstream::proves`.
     #[cfg(target_os = "linux")]
     pub(crate) fn cannot_have_been_read(&self, bytes: usize) -> bool {
         let Self::Tcp(stream) = self else {
@@ -180,17 +181,33 @@ impl AppStream {
         false
     }
 
-    /// True if the app's end of stream is here, but its socket still takes
-    /// bytes: it has only shut down its sending side. Ends the connection.
-    pub(crate) fn is_half_closed(self) -> bool {
-        // Servers skip an empty line before a request (RFC 9112 §2.2).
-        const PROBE: &[u8] = b"\r\n";
+    /// How the app closed the connection, whose end of stream is here: asks by
+    /// sending it a line end, which servers skip before a request (RFC 9112
+    /// §2.2). Ends the connection. `None` if that does not show.
+    pub(crate) fn closing(self) -> Option<Closing> {
         let Self::Tcp(stream) = self else {
-            return false;
+            return None;
         };
-        stream.try_write(PROBE).is_ok()
-            && rustix::net::sockopt::socket_error(&stream) == Ok(Ok(()))
+        match rustix::net::send(&stream, b"\r\n", SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            // It was reset before.
+            Err(rustix::io::Errno::PIPE) => Some(Closing::Whole),
+            Err(_) => None,
+            Ok(_) => match rustix::net::sockopt::socket_error(&stream) {
+                Ok(Err(rustix::io::Errno::PIPE)) => Some(Closing::Whole),
+                Ok(Ok(())) => Some(Closing::Half),
+                _ => None,
+            },
+        }
     }
+}
+
+/// How an app closes an idle connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Its socket takes no more bytes.
+    Whole,
+    /// It has only shut down its sending side, and may read on.
+    Half,
 }
 
 /// The bytes on `stream` that its peer has not acknowledged (`SIOCOUTQ`). A

@@ -8,5 +8,6 @@ mod hold;
 mod internal;
 mod kept;
 mod proxy;
+mod races;
 mod support;
 mod write_lane;
