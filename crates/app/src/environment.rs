@@ -123,7 +123,7 @@ pub fn listen(
 }
 
 /// The directory of the files that hold long bodies.
-pub fn buffer_dir(settings: &Settings, environment: &Environment) -> PathBuf {
+pub(crate) fn buffer_dir(settings: &Settings, environment: &Environment) -> PathBuf {
     let set = settings.buffer_dir.clone();
     let system = || environment.get("TMPDIR").map(PathBuf::from);
     set.or_else(system).unwrap_or_else(|| "/tmp".into())

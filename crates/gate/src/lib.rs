@@ -17,10 +17,16 @@
 //! - From the first moment the port accepts. A request that cannot pass waits,
 //!   bounded in number, bytes and time ([`Config`]); beyond a bound it is
 //!   answered with 503 and `Retry-After`.
-//! - A state-changing request is sent to the app at most once, on a connection
-//!   of its own. A GET, HEAD or OPTIONS without a body that the app broke off
-//!   is sent again: three times in all, to two instances of the app at most.
-//! - Bodies stream both ways; upgrades (WebSocket) pass.
+//! - A state-changing request is sent to the app at most once, and again only if
+//!   the app has read nothing of it. A GET, HEAD or OPTIONS without a body that
+//!   the app broke off is sent again: three times in all, to two instances of
+//!   the app at most.
+//! - A kept connection never keeps a worker of the app from a request that waits.
+//! - A slow client keeps no worker: bodies are read before the app is asked, and
+//!   responses ahead of the client, in memory and in files ([`Config`]). What has
+//!   no known length streams; upgrades (WebSocket) pass.
+//! - The app is given one truth about its client, in all the headers that name it
+//!   ([`TrustedProxies`]).
 //! - With [`Config::write_concurrency`] at most so many state-changing
 //!   requests are in the app at once, first come, first served.
 //! - A request whose length is given twice, or in a way two servers could read

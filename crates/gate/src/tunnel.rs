@@ -16,10 +16,10 @@ use crate::error_pages::Refusal;
 use crate::forward::{AppRequest, forward};
 use crate::headers;
 use crate::response::{self, ResponseBody};
-use crate::upstream::{AppStream, Upstream};
+use crate::upstream::AppStream;
 
-/// From when the app is asked to stop until its tunnels are cut: time for it to
-/// say goodbye in its own protocol.
+/// From when the app is about to be asked to stop until its tunnels are cut: time
+/// for it to say goodbye in its own protocol.
 const GOODBYE_TIME: Duration = Duration::from_secs(3);
 
 /// Passes an upgrade request on. It waits like any other while the gate
@@ -41,11 +41,26 @@ pub(crate) async fn open(
     let (app, read_already) = answered.connection.into_parts();
     client.marks.leaves_http();
     let permit = client.permit.for_tunnel();
+    let admission = Arc::clone(admission);
     tokio::spawn(async move {
         let _permit = permit;
-        match app {
-            AppStream::Tcp(app) => join(upgrade, app, read_already, upstream).await,
-            AppStream::Unix(app) => join(upgrade, app, read_already, upstream).await,
+        let cut = async {
+            tokio::select! {
+                () = upstream.retired() => {}
+                // The app is stopped when the requests have ended.
+                () = admission.stopped() => admission.all_closed().await,
+            }
+            tokio::time::sleep(GOODBYE_TIME).await;
+        };
+        let joined = async {
+            match app {
+                AppStream::Tcp(app) => join(upgrade, app, read_already).await,
+                AppStream::Unix(app) => join(upgrade, app, read_already).await,
+            }
+        };
+        tokio::select! {
+            () = joined => {}
+            () = cut => {}
         }
     });
 
@@ -61,24 +76,14 @@ async fn join(
     client: OnUpgrade,
     mut app: impl AsyncRead + AsyncWrite + Unpin,
     read_already: Bytes,
-    upstream: Arc<Upstream>,
 ) {
     let client: Upgraded = match client.await {
         Ok(client) => client,
         Err(error) => return tracing::debug!(%error, "upgrade failed"),
     };
     let mut client = TokioIo::new(client);
-    let copied = async {
-        client.write_all(&read_already).await?;
-        tokio::io::copy_bidirectional(&mut client, &mut app).await
-    };
-    let cut = async {
-        upstream.retired().await;
-        tokio::time::sleep(GOODBYE_TIME).await;
-    };
-    tokio::select! {
-        // How a tunnel ends is a matter of its two ends.
-        _ = copied => {}
-        () = cut => {}
+    // How a tunnel ends is a matter of its two ends.
+    if client.write_all(&read_already).await.is_ok() {
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut app).await;
     }
 }

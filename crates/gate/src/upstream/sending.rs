@@ -155,12 +155,13 @@ impl Sending {
         match ready!(stream.poll_write(context, slices)) {
             Ok(0) => Poll::Ready(Err(self.failed(io::ErrorKind::WriteZero.into()))),
             Ok(bytes) => {
-                if let Some(looked) = self.looked.take() {
-                    if stream.cannot_have_been_read(bytes) && looked.elapsed() <= PROOF_TIME_MAX {
-                        // Still whole: nothing was taken out of it yet.
-                        let error = io::ErrorKind::BrokenPipe.into();
-                        return Poll::Ready(Err(SendError::Unread(error)));
-                    }
+                if let Some(looked) = self.looked.take()
+                    && stream.cannot_have_been_read(bytes)
+                    && looked.elapsed() <= PROOF_TIME_MAX
+                {
+                    // Still whole: nothing was taken out of it yet.
+                    let error = io::ErrorKind::BrokenPipe.into();
+                    return Poll::Ready(Err(SendError::Unread(error)));
                 }
                 self.written = true;
                 self.advance(bytes);

@@ -9,5 +9,8 @@ mod internal;
 mod kept;
 mod proxy;
 mod races;
+mod responses;
+mod slow;
 mod support;
+mod workers;
 mod write_lane;
