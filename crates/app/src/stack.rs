@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use monolite_gate::{Gate, TrustedProxies};
+use monolite_gate::{AccessLog, AccessLogFormat, Gate, TrustedProxies};
 use monolite_guard::{Allowance, Depth};
 use monolite_supervisor::{Config, Error, Output, Service};
 use monolite_volume::discover::{self, DiscoverError};
@@ -17,7 +17,7 @@ use crate::services::{
     GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
     ReplicationService, VolumeService,
 };
-use crate::settings::{self, LogFormat, MigrateCheck};
+use crate::settings::{self, AccessFormat, LogFormat, MigrateCheck};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -234,6 +234,20 @@ fn gate(
     config.trust_forwarded_host = settings.trust_forwarded_host;
     config.proxy_protocol = settings.proxy_protocol;
     config.default_host.clone_from(&settings.health_host);
+    config.server_timing = settings.server_timing;
+    if let Some(file) = &settings.access_log {
+        let format = match settings.access_log_format {
+            AccessFormat::Text => AccessLogFormat::Text,
+            AccessFormat::Json => AccessLogFormat::Json,
+        };
+        let log = AccessLog::to_file(file, format).map_err(|error| {
+            settings::Error::new(format!(
+                "cannot write the access log {}: {error}; name another file with --access-log",
+                file.display()
+            ))
+        });
+        config.access_log = Some(log?);
+    }
     Ok(config)
 }
 

@@ -387,6 +387,8 @@ pub(crate) struct AppPermit {
 /// A request on its way to the app: bounded in time from its start, counted
 /// while it waits.
 pub(crate) struct HeldRequest {
+    /// When it came, with its body.
+    start: Instant,
     deadline: Instant,
     head_bytes: usize,
     /// Body bytes that were read ahead, counted until the request is done.
@@ -398,8 +400,10 @@ pub(crate) struct HeldRequest {
 
 impl HeldRequest {
     pub(crate) fn new(admission: &Admission, head_bytes: usize) -> Self {
+        let start = Instant::now();
         Self {
-            deadline: Instant::now() + admission.config.hold_time,
+            start,
+            deadline: start + admission.config.hold_time,
             head_bytes,
             body_bytes: 0,
             waiting: false,
@@ -441,7 +445,13 @@ impl HeldRequest {
 
     /// Gives the request its full waiting time from now on.
     pub(crate) fn restart(&mut self, admission: &Admission) {
-        self.deadline = Instant::now() + admission.config.hold_time;
+        self.start = Instant::now();
+        self.deadline = self.start + admission.config.hold_time;
+    }
+
+    /// When the request came, with its body.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// The wait is over.

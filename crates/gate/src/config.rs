@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access_log::AccessLog;
 use crate::forwarded::TrustedProxies;
 
 /// The bounds of one gate. A request beyond a bound is answered with 503 and
@@ -64,6 +65,11 @@ pub struct Config {
     /// Connections of trusted proxies begin with a PROXY protocol header,
     /// version 1 or 2; others are closed. Default false.
     pub proxy_protocol: bool,
+    /// A line for each request goes there. Default `None`.
+    pub access_log: Option<AccessLog>,
+    /// Add `Server-Timing` to the app's responses: how long the request was held,
+    /// and how long the app took for the head of its answer. Default false.
+    pub server_timing: bool,
     /// The `Host` that the app gets for a request of HTTP/1.0 without one.
     /// Default `localhost`.
     pub default_host: String,
@@ -88,6 +94,8 @@ impl Default for Config {
             trusted_proxies: TrustedProxies::default(),
             trust_forwarded_host: false,
             proxy_protocol: false,
+            access_log: None,
+            server_timing: false,
             default_host: "localhost".into(),
         }
     }
@@ -128,6 +136,8 @@ impl Config {
         trusted_proxies: TrustedProxies,
         trust_forwarded_host: bool,
         proxy_protocol: bool,
+        access_log: AccessLog,
+        server_timing: bool,
         default_host: String,
     }
 }

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::access_log::Times;
 use crate::admission::{Admission, AppPermit, HeldRequest};
 use crate::error_pages::Refusal;
 use crate::request_body::{BodyFault, RequestBody, Upload};
@@ -55,6 +57,7 @@ pub(crate) struct AppResponse {
     pub(crate) head: ResponseHead,
     pub(crate) permit: AppPermit,
     pub(crate) connection: Connection,
+    pub(crate) times: Times,
 }
 
 /// How often a request was sent, and to how many instances of the app.
@@ -143,6 +146,7 @@ pub(crate) async fn forward(
             return Err(Refusal::AppFailed);
         }
         held.end();
+        let sent = Instant::now();
         let reused = connection.reused;
         if let Some(looked) = connection.looked
             && !is_repeatable
@@ -165,6 +169,10 @@ pub(crate) async fn forward(
                     head,
                     permit,
                     connection,
+                    times: Times {
+                        held: sent - held.start(),
+                        app: sent.elapsed(),
+                    },
                 });
             }
             Err(failed) => failed,

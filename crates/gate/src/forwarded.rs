@@ -243,6 +243,15 @@ impl Forwarding {
         lines.write(out, named.unwrap_or(host));
     }
 
+    /// The client of a request.
+    pub(crate) fn client(&self, headers: &HeaderMap, proxies: &TrustedProxies) -> IpAddr {
+        if !self.is_trusted || !has_chain(headers) {
+            return self.peer;
+        }
+        let (chain, _) = self.chain(headers, proxies);
+        chain.first().copied().unwrap_or(self.peer)
+    }
+
     /// The client, the proxies it came by, and the peer; and the scheme that the
     /// nearest proxy names.
     fn chain(

@@ -357,6 +357,16 @@ fn head(mut seen: Vec<u8>, bytes: &[u8]) -> Step<'_> {
             .get(start.unwrap_or(bytes.len())..)
             .unwrap_or_default();
     }
+    // Usually all of a head comes at once: nothing is copied.
+    if seen.is_empty()
+        && let Some(end) = find_end(bytes)
+    {
+        let (head, rest) = bytes.split_at(end);
+        return match after(head) {
+            Some(next) => Step::Next(next, rest),
+            None => Step::Ambiguous,
+        };
+    }
     let from = seen.len().saturating_sub(3);
     let old = seen.len();
     seen.extend_from_slice(bytes);

@@ -37,6 +37,7 @@
 //! Endless responses (`text/event-stream`) and tunnels are not waited for when
 //! the app is restarted; they are ended, and their clients connect again.
 
+mod access_log;
 mod admission;
 mod config;
 mod connection;
@@ -54,6 +55,7 @@ mod proxy_protocol;
 mod request_body;
 mod request_buffer;
 mod request_head;
+mod request_id;
 mod response;
 mod response_buffer;
 mod server;
@@ -69,6 +71,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
+pub use crate::access_log::{AccessLog, AccessLogFormat};
 pub use crate::admission::Stats;
 pub use crate::config::Config;
 pub use crate::connection::{ConnectionInfo, Scheme};

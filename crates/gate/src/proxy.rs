@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::{Body, Incoming};
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
@@ -28,16 +28,17 @@ pub(crate) async fn serve(
     admission: &Arc<Admission>,
     client: &Client,
     request: Request<Incoming>,
+    id: &HeaderValue,
 ) -> Response<ResponseBody> {
     admission.totals.requests.fetch_add(1, Ordering::Relaxed);
     let accept = request.headers().get(header::ACCEPT).cloned();
     let outcome = match client.check_framing() {
-        Ok(()) => pass(admission, client, request).await,
+        Ok(()) => pass(admission, client, request, id).await,
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| {
         admission.totals.refused.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(peer = %client.info.peer.ip(), reason = refusal.text(), "request not answered by the app");
+        tracing::debug!(peer = %client.info.peer.ip(), ?id, reason = refusal.text(), "request not answered by the app");
         refusal.response(accept.as_ref()).map(ResponseBody::Own)
     })
 }
@@ -46,6 +47,7 @@ async fn pass(
     admission: &Arc<Admission>,
     client: &Client,
     mut request: Request<Incoming>,
+    id: &HeaderValue,
 ) -> Result<Response<ResponseBody>, Refusal> {
     if request.method() == Method::CONNECT {
         return Err(Refusal::Method);
@@ -76,6 +78,7 @@ async fn pass(
         proxies: &admission.config.trusted_proxies,
         believes_host: admission.config.trust_forwarded_host,
         default_host: &admission.config.default_host,
+        request_id: id,
     };
     let request = AppRequest {
         head: request_head::write(&parts, &target, framing, upgrade.is_some(), &around),

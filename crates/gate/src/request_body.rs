@@ -19,6 +19,9 @@ pub(crate) const BODY_TIME_BASE: Duration = Duration::from_secs(30);
 /// Bytes per second that a client must send on average, after
 /// [`BODY_TIME_BASE`].
 const RATE_MIN: u64 = 512;
+/// A client that sends no byte of its body for this long is given up, however
+/// fast it was before.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Why a body cannot be read as it comes.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,26 +38,34 @@ pub(crate) enum BodyFault {
 /// When a client must have sent its body, depending on how much of it came.
 pub(crate) struct BodyDeadline {
     start: Instant,
+    /// When the last of it came.
+    last: Instant,
     bytes: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl BodyDeadline {
     pub(crate) fn new() -> Self {
+        let start = Instant::now();
         Self {
-            start: Instant::now(),
+            start,
+            last: start,
             bytes: 0,
             timer: None,
         }
     }
 
     fn deadline(&self) -> Instant {
-        self.start + BODY_TIME_BASE + Duration::from_millis(self.bytes * 1000 / RATE_MIN)
+        let for_bytes = Duration::from_millis(self.bytes.saturating_mul(1000) / RATE_MIN);
+        let on_average = self.start.checked_add(BODY_TIME_BASE + for_bytes);
+        let after_silence = self.last + SILENCE_MAX;
+        on_average.map_or(after_silence, |on_average| on_average.min(after_silence))
     }
 
     /// So many bytes came.
     pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        self.last = Instant::now();
     }
 
     /// To be asked while nothing comes: ready when the client was too slow.
@@ -225,5 +236,26 @@ impl Body for RequestBody {
         }
         hint.set_lower(rest.lower().saturating_add(here));
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_must_come_at_a_rate_and_without_long_silence() {
+        let mut deadline = BodyDeadline::new();
+        let start = Instant::now();
+        assert_eq!(deadline.deadline() - start, BODY_TIME_BASE);
+        // Drips: a byte a second wins next to nothing.
+        for _ in 0..29 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            deadline.add(1);
+        }
+        assert!(deadline.deadline() - start < BODY_TIME_BASE + Duration::from_secs(1));
+        // Fast: goes on, until it is silent.
+        deadline.add(100 << 20);
+        assert_eq!(deadline.deadline() - Instant::now(), SILENCE_MAX);
     }
 }

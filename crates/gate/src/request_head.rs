@@ -83,6 +83,7 @@ pub(crate) struct Surroundings<'g> {
     pub(crate) believes_host: bool,
     /// The host of a request that names none, as HTTP/1.0 allows.
     pub(crate) default_host: &'g str,
+    pub(crate) request_id: &'g HeaderValue,
 }
 
 /// How the body is framed towards the app.
@@ -121,6 +122,7 @@ pub(crate) fn write(
     around
         .forwarding
         .write(&mut out, headers, host, proxies, believes_host);
+    write_line(&mut out, b"x-request-id", around.request_id.as_bytes());
     if upgrade && let Some(protocol) = headers.get(header::UPGRADE) {
         write_line(&mut out, b"connection", b"upgrade");
         write_line(&mut out, b"upgrade", protocol.as_bytes());
@@ -152,7 +154,7 @@ fn goes_on(name: &str, is_trusted: bool) -> bool {
         | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" => false,
         // The gate answers 100 itself when it begins to read the body.
         "expect" => false,
-        "forwarded" | "x-real-ip" | "x-forwarded-for" | "x-forwarded-host"
+        "forwarded" | "x-real-ip" | "x-request-id" | "x-forwarded-for" | "x-forwarded-host"
         | "x-forwarded-proto" => false,
         // Other words for the scheme: one of them, unset by the proxy, would
         // contradict the others.
@@ -217,6 +219,7 @@ mod tests {
             proxies: &proxies,
             believes_host: false,
             default_host: "localhost",
+            request_id: &HeaderValue::from_static("7"),
         };
         let head = write(parts, &target(parts).unwrap(), framing, upgrade, &around);
         String::from_utf8(head.to_vec()).unwrap()
@@ -250,6 +253,7 @@ mod tests {
             "GET /a?b HTTP/1.1\r\nhost: a\r\nx-kept: 1\r\nx-kept: 2\r\n\
              x-real-ip: 203.0.113.9\r\nx-forwarded-proto: http\r\nx-forwarded-for: 203.0.113.9\r\n\
              forwarded: for=203.0.113.9;proto=http;host=a\r\nx-forwarded-host: a\r\n\
+             x-request-id: 7\r\n\
              content-length: 3\r\n\r\n"
         );
         let chunked = written(&parts, Framing::Chunked, false);

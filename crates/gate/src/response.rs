@@ -12,16 +12,19 @@ use http_body_util::Full;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::access_log::{Record, Times};
 use crate::admission::{Admission, AppPermit, Counted, WritePermit};
 use crate::forward::AppResponse;
 use crate::framing::Busy;
 use crate::headers;
 use crate::request_body::BodyError;
+use crate::request_id::REQUEST_ID;
 use crate::response_buffer::{BufferedBody, Source};
 use crate::upstream::{BodyDecoder, Connection, Upstream};
 
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// After the head of its response, a state-changing request keeps other writes
@@ -88,6 +91,7 @@ pub(crate) fn from_app(
         mut head,
         permit,
         mut connection,
+        times,
     } = answered;
     headers::strip_hop_by_hop(head.status, &mut head.headers);
     let is_endless = is_event_stream(&head.headers);
@@ -139,6 +143,9 @@ pub(crate) fn from_app(
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    if admission.config.server_timing || admission.config.access_log.is_some() {
+        response.extensions_mut().insert(times);
+    }
     response
 }
 
@@ -298,12 +305,36 @@ fn has_ended(end: &mut Option<End>, context: &mut Context<'_>) -> bool {
 pub(crate) struct ServedBody {
     body: ResponseBody,
     _busy: Busy,
+    record: Option<Box<Record>>,
 }
 
-impl ServedBody {
-    pub(crate) fn new(body: ResponseBody, busy: Busy) -> Self {
-        Self { body, _busy: busy }
+/// Completes a response: its id, the times, the line in the access log.
+pub(crate) fn serve(
+    mut response: Response<ResponseBody>,
+    id: HeaderValue,
+    server_timing: bool,
+    busy: Busy,
+    mut record: Option<Box<Record>>,
+) -> Response<ServedBody> {
+    let times = response.extensions_mut().remove::<Times>();
+    if let Some(record) = &mut record {
+        record.answered(response.status(), times);
     }
+    let headers = response.headers_mut();
+    headers.entry(REQUEST_ID).or_insert(id);
+    if let Some(Times { held, app }) = times.filter(|_| server_timing) {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let text = format!("held;dur={:.1}, app;dur={:.1}", ms(held), ms(app));
+        // Next to the app's own.
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.append(SERVER_TIMING, value);
+        }
+    }
+    response.map(|body| ServedBody {
+        body,
+        _busy: busy,
+        record,
+    })
 }
 
 impl Body for ServedBody {
@@ -314,7 +345,14 @@ impl Body for ServedBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        if let Some(record) = &mut this.record
+            && let Some(Ok(frame)) = &frame
+        {
+            record.add_bytes(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::access_log::Record;
 use crate::admission::{Admission, ConnectionPermit};
 use crate::connection::{Client, ConnectionInfo, Scheme};
 use crate::forwarded::Forwarding;
@@ -24,7 +25,8 @@ use crate::framing::{Marks, Watched};
 use crate::internal_routes::{self, InternalRoutes};
 use crate::proxy;
 use crate::proxy_protocol;
-use crate::response::ServedBody;
+use crate::request_id;
+use crate::response;
 use crate::upstream;
 
 /// Without a request for this long, what a connection needs for serving one is
@@ -190,13 +192,21 @@ impl Server {
     {
         let (admission, marks) = (&self.admission, &client.marks);
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
-            let busy = client.marks.begin_request();
+            let (config, busy) = (&admission.config, client.marks.begin_request());
+            let id = request_id::of(request.headers(), client.forwarding.is_trusted);
+            let record = config.access_log.as_ref().map(|log| {
+                let proxies = &config.trusted_proxies;
+                let address = client.forwarding.client(request.headers(), proxies);
+                let id = id.to_str().unwrap_or_default();
+                Box::new(Record::new(log, &request, address, id))
+            });
             let response = if internal_routes::is_internal(&request) {
                 internal_routes::serve(&self.routes, admission, client, request).await
             } else {
-                proxy::serve(admission, client, request).await
+                proxy::serve(admission, client, request, &id).await
             };
-            Ok::<_, Infallible>(response.map(|body| ServedBody::new(body, busy)))
+            let response = response::serve(response, id, config.server_timing, busy, record);
+            Ok::<_, Infallible>(response)
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())

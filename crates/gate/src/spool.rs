@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,14 @@ pub(crate) struct SpoolDir {
     directory: PathBuf,
     /// Bytes in all files together.
     total_max: u64,
+    /// The same, where the file system has less: half of what was free when the
+    /// last file was made.
+    space: AtomicU64,
     total: AtomicU64,
 }
+
+/// Bytes of files in a file system that is memory.
+const IN_MEMORY_MAX: u64 = 32 << 20;
 
 /// One file that grows, by one writer.
 pub(crate) struct Spool {
@@ -46,23 +52,46 @@ impl SpoolDir {
         Arc::new(Self {
             directory,
             total_max,
+            space: AtomicU64::new(u64::MAX),
             total: AtomicU64::new(0),
         })
     }
 
-    fn create(directory: &Path) -> io::Result<File> {
-        tempfile::tempfile_in(directory)
+    fn create(&self) -> io::Result<File> {
+        let file = tempfile::tempfile_in(&self.directory)?;
+        let free = rustix::fs::fstatvfs(&file)?;
+        let half = free.f_bavail.saturating_mul(free.f_frsize) / 2;
+        let space = if is_in_memory(&file) {
+            half.min(IN_MEMORY_MAX)
+        } else {
+            // What the files hold is not free any more.
+            half.saturating_add(self.total.load(Ordering::Relaxed) / 2)
+        };
+        self.space.store(space, Ordering::Relaxed);
+        Ok(file)
     }
 
     /// Counts `bytes` more; false if there is no space for them.
     fn charge(&self, bytes: u64) -> bool {
         let total = self.total.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let fits = total <= self.total_max;
+        let fits = total <= self.total_max.min(self.space.load(Ordering::Relaxed));
         if !fits {
             self.total.fetch_sub(bytes, Ordering::Relaxed);
         }
         fits
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(file: &File) -> bool {
+    /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
+    const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+    rustix::fs::fstatfs(file).is_ok_and(|system| IN_MEMORY.contains(&(system.f_type as i64)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_file: &File) -> bool {
+    false
 }
 
 async fn blocking<T: Send + 'static>(
@@ -75,8 +104,8 @@ async fn blocking<T: Send + 'static>(
 
 impl Spool {
     pub(crate) async fn create(directory: &Arc<SpoolDir>) -> io::Result<Self> {
-        let path = directory.directory.clone();
-        let file = blocking(move || SpoolDir::create(&path)).await?;
+        let creating = Arc::clone(directory);
+        let file = blocking(move || creating.create()).await?;
         Ok(Self {
             file: Arc::new(file),
             bytes: AtomicU64::new(0),

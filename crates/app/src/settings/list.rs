@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::declaration::{Default, Group, Setting, Source, settings};
 use super::valid;
-use super::value::{self, LogFormat, MigrateCheck};
+use super::value::{self, AccessFormat, LogFormat, MigrateCheck};
 
 settings! {
     /// The data directory
@@ -81,6 +81,16 @@ settings! {
 
     /// Connections of these proxies begin with a PROXY protocol header, version 1 or 2
     proxy_protocol: bool, value "YES", default "no";
+
+    /// Append a line for each request to this file, which is rotated at 64 MiB; /dev/stderr for the
+    /// log's stream
+    access_log: Option<PathBuf>, value "FILE", unset "none";
+
+    /// The format of these lines
+    access_log_format: AccessFormat, value "FORMAT", default "text";
+
+    /// Add Server-Timing to the app's responses: the time held, and the app's
+    server_timing: bool, value "YES", default "no";
 
     /// Start although the check of this name fails (repeat, or separate with commas)
     allow: Vec<String>, value "CHECK", unset "none", valid valid::checks;

@@ -135,6 +135,13 @@ macro_rules! words {
 }
 
 words! {
+    /// How the lines of the access log are written.
+    AccessFormat = Text {
+        /// The combined format of Apache and nginx, with times and the request's id.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
     /// How log lines are written.
     LogFormat = Text {
         /// For people.

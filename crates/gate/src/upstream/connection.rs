@@ -59,8 +59,13 @@ impl Connection {
         }
     }
 
-    /// True if it can carry a request now: the app has neither closed it nor
-    /// sent what nobody asked for.
+    /// True if it can carry a request that may be sent again: the app has
+    /// neither closed it nor sent what nobody asked for, as far as is known.
+    pub(crate) fn seems_usable(&self) -> bool {
+        self.is_clean() && self.stream.seems_quiet()
+    }
+
+    /// The same, for a request that must not be sent twice: asks the kernel.
     pub(crate) fn is_usable(&mut self) -> bool {
         self.looked = Some(Instant::now());
         self.is_clean() && self.stream.is_quiet()

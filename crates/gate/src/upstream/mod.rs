@@ -94,12 +94,12 @@ impl Upstream {
 
     /// A kept connection for a request that may be sent again.
     pub(crate) fn kept(&self) -> Option<Connection> {
-        self.take(IDLE_AGE_MAX)
+        self.take(IDLE_AGE_MAX, |connection| connection.seems_usable())
     }
 
     /// A kept connection for a request that must not be sent twice.
     pub(crate) fn kept_for_write(&self) -> Option<Connection> {
-        self.take(self.rest_limit.now())
+        self.take(self.rest_limit.now(), Connection::is_usable)
     }
 
     /// True if the kernel's proof that the app has not read a request counts.
@@ -108,10 +108,14 @@ impl Upstream {
             && !self.half_closes.load(Ordering::Relaxed)
     }
 
-    fn take(&self, age_max: Duration) -> Option<Connection> {
+    fn take(
+        &self,
+        age_max: Duration,
+        is_usable: fn(&mut Connection) -> bool,
+    ) -> Option<Connection> {
         while let Some(mut idle) = self.pool.take() {
             let age = idle.age();
-            if !idle.connection.is_usable() {
+            if !is_usable(&mut idle.connection) {
                 self.found_closed(idle);
             } else if age <= age_max {
                 return Some(idle.connection);

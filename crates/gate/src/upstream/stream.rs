@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 /// The app is on this machine: a connect that takes longer is a stuck app.
@@ -90,20 +90,15 @@ impl AppStream {
         tokio::time::timeout(CONNECT_TIME_MAX, connect).await?
     }
 
-    /// Appends what can be read to `buffer`; 0 is the end.
+    /// Appends what can be read to `buffer`, which has capacity for it; 0 is the
+    /// end.
     pub(crate) fn poll_read(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            match either!(self, stream => stream.try_read_buf(buffer)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(either!(self, stream => stream.poll_read_ready(context)))?;
-                }
-                read => return Poll::Ready(read),
-            }
-        }
+        // It keeps nothing from one poll to the next.
+        either!(self, stream => std::pin::pin!(stream.read_buf(buffer)).poll(context))
     }
 
     pub(crate) fn poll_write(
@@ -121,9 +116,19 @@ impl AppStream {
         }
     }
 
+    /// True if the app has sent nothing and not closed its side, as far as the
+    /// reactor knows.
+    pub(crate) fn seems_quiet(&self) -> bool {
+        self.look(false)
+    }
+
     /// True if the app has sent nothing and not closed its side. Asks the
-    /// kernel, not the reactor, which may not know yet.
+    /// kernel, since the reactor may not know yet.
     pub(crate) fn is_quiet(&self) -> bool {
+        self.look(true)
+    }
+
+    fn look(&self, asks_kernel: bool) -> bool {
         let peek = || {
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
             rustix::net::recv(self.as_fd(), &mut [0; 1][..], flags)
@@ -138,7 +143,7 @@ impl AppStream {
             peek()
         };
         let mut answer = either!(self, stream => stream.try_io(Interest::READABLE, peek_once));
-        if !asked {
+        if asks_kernel && !asked {
             answer = peek();
         }
         matches!(answer, Err(error) if error.kind() == io::ErrorKind::WouldBlock)

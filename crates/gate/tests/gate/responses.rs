@@ -1,7 +1,7 @@
 //! What clients get of answers that are odd or wrong, and what comes with the
 //! address of the client.
 
-use monolite_gate::{Config, TrustedProxies};
+use monolite_gate::{AccessLog, AccessLogFormat, Config, TrustedProxies};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
@@ -162,4 +162,40 @@ async fn a_load_balancer_names_the_client_in_the_proxy_protocol() {
         );
         assert_eq!(gate_open.stats().requests, 0);
     }
+}
+
+#[tokio::test]
+async fn a_request_has_one_id_in_the_app_the_answer_and_the_log() {
+    let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let log = AccessLog::to(AccessLogFormat::Json, move |lines| {
+        sender.send(lines.to_owned()).map_err(std::io::Error::other)
+    });
+    let config = Config::new().access_log(log.unwrap()).server_timing(true);
+    let (gate, address) = gate(config).await;
+    gate.open(mirror().await);
+    let request = "GET /a?secret HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nConnection: close\r\n\r\n";
+    let response = raw(address, request).await;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let id = header(head, "x-request-id").unwrap();
+    assert_eq!(header(body, "x-request-id"), Some(id));
+    let timing = header(head, "server-timing").unwrap();
+    assert!(
+        timing.starts_with("held;dur=") && timing.contains(", app;dur="),
+        "{timing}"
+    );
+    let line = lines.recv().await.unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["id"], id);
+    assert_eq!(line["client"], "203.0.113.9");
+    assert_eq!(line["path"], "/a");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["bytes"], body.len());
+    // What the gate answers itself is logged, too.
+    gate.refuse();
+    assert_eq!(status(&raw(address, get("/b")).await), "503");
+    let line: serde_json::Value = serde_json::from_str(&lines.recv().await.unwrap()).unwrap();
+    assert_eq!(
+        (&line["path"], &line["status"]),
+        (&"/b".into(), &503.into())
+    );
 }
