@@ -85,8 +85,9 @@ impl SpoolDir {
 #[cfg(target_os = "linux")]
 fn is_in_memory(file: &File) -> bool {
     /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
-    const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
-    rustix::fs::fstatfs(file).is_ok_and(|system| IN_MEMORY.contains(&(system.f_type as i64)))
+    const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
+    // Its type differs from one architecture to another.
+    rustix::fs::fstatfs(file).is_ok_and(|system| IN_MEMORY.contains(&i128::from(system.f_type)))
 }
 
 #[cfg(not(target_os = "linux"))]

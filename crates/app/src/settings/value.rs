@@ -99,7 +99,15 @@ single! {
         _ => Err("it is neither yes nor no".into()),
     };
 }
-always!(String, Duration, usize, bool, LogFormat, MigrateCheck);
+always!(
+    String,
+    Duration,
+    usize,
+    bool,
+    AccessFormat,
+    LogFormat,
+    MigrateCheck
+);
 
 /// An enum of which each variant is one word.
 macro_rules! words {
