@@ -31,7 +31,9 @@ use crate::upstream;
 
 /// Without a request for this long, what a connection needs for serving one is
 /// given back.
-const IDLE_TIME: Duration = Duration::from_millis(500);
+const IDLE_TIME: Duration = Duration::from_millis(100);
+/// Longest time between two looks at a connection that is busy with one request.
+const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// A client that does not take all of its answer gets this long, and then must
 /// take [`READ_RATE_MIN`] bytes a second on average.
 const READ_TIME_BASE: Duration = Duration::from_secs(60);
@@ -215,7 +217,8 @@ impl Server {
             .with_upgrades();
         let mut stopped = std::pin::pin!(admission.stopped());
         let mut is_stopping = false;
-        let mut tick = std::pin::pin!(sleep(IDLE_TIME));
+        let mut interval = IDLE_TIME;
+        let mut tick = std::pin::pin!(sleep(interval));
         let mut requests = marks.requests();
         let mut slow = SlowReader::default();
         loop {
@@ -238,12 +241,17 @@ impl Server {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
                 () = &mut tick => {
-                    tick.as_mut().reset(Instant::now() + IDLE_TIME);
+                    let before = std::mem::replace(&mut requests, marks.requests());
+                    let was_active = marks.requests() != before;
+                    interval = match was_active {
+                        true => IDLE_TIME,
+                        false => (interval * 2).min(LOOK_INTERVAL_MAX),
+                    };
+                    tick.as_mut().reset(Instant::now() + interval);
                     if slow.is_too_slow(marks) {
                         tracing::debug!(peer = %client.info.peer, "the client reads too slowly");
                         return None;
                     }
-                    let was_active = marks.requests() != std::mem::replace(&mut requests, marks.requests());
                     if !was_active && !is_stopping && marks.is_idle() {
                         let parts = connection.into_parts()?;
                         let mut stream = parts.io.into_inner();
