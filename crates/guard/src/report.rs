@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::allow::Allowance;
+
 /// The kinds, each with its one name for people, flags and programs.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
@@ -163,6 +165,15 @@ impl Report {
     /// Losses that nobody allowed.
     pub fn refused(&self) -> impl Iterator<Item = &Loss> {
         self.losses.iter().filter(|loss| !loss.is_allowed())
+    }
+
+    /// Marks the losses that are covered by one of these.
+    pub fn allow<'a>(&mut self, allowances: impl IntoIterator<Item = &'a Allowance> + Clone) {
+        for loss in &mut self.losses {
+            let mut allow = allowances.clone().into_iter();
+            let by = allow.find(|by| by.covers(&self.database, loss));
+            loss.allowed_by = by.map(|by| by.text().into());
+        }
     }
 
     pub(super) fn note(&mut self, about: About, text: impl Into<String>) {
