@@ -153,7 +153,7 @@ impl Active {
 }
 
 fn unreadable(error: &Error) -> Report {
-    let loss = Loss::new(Kind::Unreadable, None, None).saying(error.to_string());
+    let loss = Loss::new(Kind::Damage, None, None).saying(error.to_string());
     Report {
         losses: vec![loss],
         ..Report::default()

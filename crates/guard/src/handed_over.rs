@@ -7,9 +7,9 @@
 
 use std::path::Path;
 
+use monolite_migrate::allowance::Allowance;
 use monolite_volume::layout;
 
-use crate::allow::Allowance;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::journal::Journal;
