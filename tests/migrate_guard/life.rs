@@ -202,20 +202,9 @@ fn nothing_is_begun_while_an_app_may_write() {
     assert_eq!(code, 1);
     has(
         &output,
-        &["app.sqlite3 is open in `python3`", "--while-running"],
+        &["app.sqlite3 is open in `python3`", "monolite run --migrate"],
     );
     assert_eq!(place.number("SELECT count(*) FROM comments"), 3);
-    let (code, output) = place.guarded(&["--while-running"], TRAP);
-    assert_eq!(code, 1, "{output}");
-    has(
-        &output,
-        &[
-            "app.sqlite3 has lost:",
-            "nothing was put back",
-            "the states from before are in ",
-        ],
-    );
-    assert_eq!(place.number("SELECT count(*) FROM comments"), 0);
     std::fs::write(never, "").unwrap();
     app.wait().unwrap();
 }
@@ -327,7 +316,7 @@ fn settings_come_from_the_file_too() {
     let place = Place::with_blog();
     std::fs::write(
         place.path("monolite.toml"),
-        "allow_loss = ['comments']\nmigrate_check = 'full'\nmigrate = 'python3 -c \"import sqlite3; c = sqlite3.connect(\\\"app.sqlite3\\\"); c.execute(\\\"DROP TABLE comments\\\")\"'\n",
+        "allow_loss = ['comments']\nmigrate = 'python3 -c \"import sqlite3; c = sqlite3.connect(\\\"app.sqlite3\\\"); c.execute(\\\"DROP TABLE comments\\\")\"'\n",
     )
     .unwrap();
     let run = Process::start(
@@ -433,36 +422,6 @@ fn what_outlived_a_guard_is_ended_before_anything_is_put_back() {
         0
     );
     ended(run);
-}
-
-#[test]
-fn what_ran_beside_an_app_is_not_put_back_over_it() {
-    let place = Place::with_blog();
-    let never = place.path("never");
-    let command = ["python3", "-c", SQL, never.to_str().unwrap()];
-    let run = place.migrate(
-        place.dir.path(),
-        &["--while-running"],
-        &command,
-        "DELETE FROM comments WHERE id = 1;",
-    );
-    run.line("ran");
-    place.sql("INSERT INTO comments VALUES (4, 'of the app', 1)");
-    run.signal(Signal::KILL);
-    ended(run);
-    place.sql("INSERT INTO comments VALUES (5, 'of the app', 1)");
-    let (code, output) = place.guarded(&[], "SELECT 1;");
-    assert_eq!(code, 0, "{output}");
-    has(
-        &output,
-        &[
-            "the databases stay as they are",
-            "the states from before are in ",
-        ],
-    );
-    assert_eq!(place.number("SELECT count(*) FROM comments"), 4);
-    let (_, output) = place.guarded(&[], "SELECT 1;");
-    has(&output, &["MB are kept of earlier migrations", "rm -r "]);
 }
 
 #[test]

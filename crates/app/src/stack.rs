@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use monolite_gate::{Gate, TrustForwarded};
-use monolite_guard::{Allowance, Depth};
+use monolite_guard::Allowance;
 use monolite_supervisor::{Config, Error, Output, Service};
 use monolite_volume::Volume;
 use monolite_volume::discover::{self, DiscoverError};
@@ -16,7 +16,7 @@ use crate::services::{
     GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
     ReplicationService, VolumeService,
 };
-use crate::settings::{self, MigrateCheck, Trust};
+use crate::settings::{self, Trust};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -207,11 +207,6 @@ pub fn guarding(settings: &Settings, environment: &Environment, volume: &Path) -
     Guarding {
         find: database_filter::find_guarded(volume, named_databases(settings, environment, volume)),
         allow: named.map(|text| Allowance::new(text)).collect(),
-        depth: match settings.migrate_check {
-            MigrateCheck::None => Depth::None,
-            MigrateCheck::Quick => Depth::Quick,
-            MigrateCheck::Full => Depth::Full,
-        },
     }
 }
 

@@ -105,8 +105,7 @@ always!(
     usize,
     bool,
     Trust,
-    LogFormat,
-    MigrateCheck
+    LogFormat
 );
 
 /// An enum of which each variant is one word.
@@ -158,15 +157,6 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
-    }
-    /// How thoroughly damage is looked for after a migration.
-    MigrateCheck = Quick {
-        /// Not at all.
-        None = "none",
-        /// SQLite's quick_check of the tables that changed.
-        Quick = "quick",
-        /// SQLite's integrity_check of everything.
-        Full = "full",
     }
 }
 

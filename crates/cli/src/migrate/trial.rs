@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use monolite_guard::{Allowance, Depth, compare, messages};
+use monolite_guard::{Allowance, DatabaseProgress, Depth, compare, messages};
 use monolite_migrate::files::{self, Done, Event, File, Migrations, Options};
 use monolite_migrate::lint::{self, Finding};
 use serde::Serialize;
@@ -134,7 +134,9 @@ impl Trial {
         drop(conn);
         let report = match (scratch.pristine(), &result) {
             (Some(pristine), Ok(())) => {
-                let mut report = compare(scratch.path(), pristine, Depth::None)?;
+                let silent = |_| {};
+                let progress = DatabaseProgress::new("", &silent);
+                let mut report = compare(scratch.path(), pristine, Depth::None, &progress)?;
                 report.database = found.shown();
                 allow_losses(&mut report, waiting, &findings, allow);
                 Some(report)

@@ -437,7 +437,7 @@ impl Ended {
         }
         let refused = verdict.reports().iter().flat_map(|report| {
             let of = report.refused();
-            of.map(move |loss| loss.allowance(&report.database))
+            of.map(|loss| loss.allowance(None))
         });
         let mut names: Vec<String> = refused.collect();
         names.sort();
