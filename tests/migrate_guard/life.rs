@@ -230,6 +230,34 @@ fn output_and_input_are_the_commands_own() {
 }
 
 #[test]
+fn the_report_is_json_too_and_its_last_line() {
+    let place = Place::with_blog();
+    for (options, sql, verdict, code) in [
+        (&["--json"][..], "CREATE TABLE more (x);", "accepted", 0),
+        (&["--json"], TRAP, "rolled_back", 1),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_monolite"));
+        std::fs::write(place.path("input.sql"), sql).unwrap();
+        let output = command
+            .args(["migrate", "--data"])
+            .arg(place.dir.path())
+            .args(options)
+            .args(["--", "python3", "-c", SQL])
+            .stdin(std::fs::File::open(place.path("input.sql")).unwrap())
+            .output()
+            .unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{out}");
+        let (first, last) = out.trim_end().split_once('\n').unwrap();
+        assert_eq!(first, "ran", "the command's own");
+        let report: serde_json::Value = serde_json::from_str(last).unwrap();
+        assert_eq!((&report["verdict"], &report["exit_code"]), (&verdict.into(), &0.into()));
+        assert_eq!(report["command"], "python3");
+        assert_eq!(report["databases"], 1);
+    }
+}
+
+#[test]
 fn a_guard_in_a_guard_does_not_wait_for_itself() {
     let place = Place::with_blog();
     let own = env!("CARGO_BIN_EXE_monolite");

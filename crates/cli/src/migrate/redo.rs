@@ -51,7 +51,7 @@ pub(super) fn needed(conn: &Connection, up: &Up) -> Result<Option<GoBack>, Failu
     )))
 }
 
-/// A database that was begun a moment ago, and in which nothing came to be.
+/// Removes a database that was begun a moment ago, and in which nothing came to be.
 pub(super) fn remove_if_empty(path: &Path) {
     let is_empty = || -> rusqlite::Result<bool> {
         let conn = Connection::open(path)?;

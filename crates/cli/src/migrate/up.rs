@@ -132,6 +132,11 @@ struct Ended {
 impl Up {
     /// By the database, which is only read; closed again, for the guard.
     fn to_do(&self) -> Result<ToDo, Failure> {
+        if let Some(to) = self.to.filter(|to| self.migrations.get(*to).is_none()) {
+            let newest = self.migrations.newest();
+            let version = to;
+            return Err(files::Error::NoSuch { version, newest }.into());
+        }
         let conn = match self.found.open()? {
             Some(conn) => conn,
             None => Connection::open_in_memory()?,
@@ -254,7 +259,7 @@ impl Up {
     /// Nobody else of this process has the database open meanwhile.
     fn apply(&self, go_back: Option<&GoBack>, stop: &Stop) -> Applied {
         let mut done = Vec::new();
-        let is_new = !self.found.path.exists();
+        let is_new = std::fs::metadata(&self.found.path).map_or(true, |file| file.len() == 0);
         let result = self.apply_each(go_back, stop, &mut done);
         if is_new && result.is_err() && done.is_empty() {
             redo::remove_if_empty(&self.found.path);
