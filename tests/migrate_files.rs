@@ -149,7 +149,9 @@ fn from_nothing_to_a_database() {
     assert_eq!(status["pending"], 0);
     let status = project.good("check");
     assert!(
-        status.starts_with("app.sqlite3: 1 of 1 migration applied, the newest 0001_add_posts.sql at "),
+        status.starts_with(
+            "app.sqlite3: 1 of 1 migration applied, the newest 0001_add_posts.sql at "
+        ),
         "{status}"
     );
 
@@ -208,13 +210,22 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
         (
             "0002_b.sql",
             "PRAGMA journal_mode=DELETE;",
-            &["PRAGMA journal_mode=DELETE", "cannot be changed in a transaction"],
+            &[
+                "PRAGMA journal_mode=DELETE",
+                "cannot be changed in a transaction",
+            ],
         ),
         ("0002_b.sql", "SELECT 'a", &["0002_b.sql, line 1"]),
         ("0002_b.sql", "REBUILD TABLE post", &["0002_b.sql, line 1"]),
     ] {
         project.write(&format!("migrations/{name}"), text);
-        for words in ["up", "up --dry-run", "up --json", "up --redo", "up --baseline"] {
+        for words in [
+            "up",
+            "up --dry-run",
+            "up --json",
+            "up --redo",
+            "up --baseline",
+        ] {
             project.refused(words, 1, said);
         }
         std::fs::remove_file(project.path("migrations").join(name)).expect("removed");
@@ -222,7 +233,8 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
     assert_eq!(project.files(), [] as [&str; 0]);
     project.good("up");
     // While it runs: all of the file, or nothing.
-    let orphans = "CREATE TABLE b (x);\n-- monolite: allow links:post, table:post: to see\nDROP TABLE post;";
+    let orphans =
+        "CREATE TABLE b (x);\n-- monolite: allow links:post, table:post: to see\nDROP TABLE post;";
     project.write("migrations/0002_b.sql", orphans);
     project.refused("up --dry-run", 1, &["2 rows of comment whose row of post"]);
     project.refused(
@@ -252,7 +264,8 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
     let status = project.run("check");
     assert_eq!(status.code, 1);
     assert!(
-        status.out.contains("0001_a.sql was changed since") && status.errors.contains("was changed"),
+        status.out.contains("0001_a.sql was changed since")
+            && status.errors.contains("was changed"),
         "{status:?}"
     );
     std::fs::remove_file(project.path("migrations/0001_a.sql")).expect("removed");
@@ -269,7 +282,10 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
     );
     project.write("migrations/0001_a.sql", POSTS);
     let applied = "INSERT INTO _monolite_migration SELECT 2, '0002_newer', checksum, applied_at_ms, took_ms FROM _monolite_migration";
-    project.db().execute_batch(applied).expect("as by a newer version");
+    project
+        .db()
+        .execute_batch(applied)
+        .expect("as by a newer version");
     project.refused("up", 1, &["the database is at 0002_newer", "--to 1"]);
     project.refused("up --dry-run", 1, &["--to 1"]);
     for words in ["up --dry-run --to 1", "up --to 1"] {
@@ -414,7 +430,10 @@ fn a_loss_that_nobody_allowed_is_not_begun() {
     project.write("migrations/0001_a.sql", POSTS);
     project.good("up");
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x);");
-    project.write("migrations/0003_c.sql", "ALTER TABLE post DROP COLUMN title;\nDELETE FROM comment;");
+    project.write(
+        "migrations/0003_c.sql",
+        "ALTER TABLE post DROP COLUMN title;\nDELETE FROM comment;",
+    );
     let rows = |sql: &str| -> i64 {
         let db = project.db();
         db.query_row(sql, [], |row| row.get(0)).expect("counted")
@@ -423,7 +442,10 @@ fn a_loss_that_nobody_allowed_is_not_begun() {
         let run = project.run(words);
         assert_eq!(run.code, 3, "{run:?}");
         assert!(run.errors.contains("nothing was begun"), "{run:?}");
-        assert!(run.out.contains("column:post.title") && run.out.contains("rows:comment"), "{run:?}");
+        assert!(
+            run.out.contains("column:post.title") && run.out.contains("rows:comment"),
+            "{run:?}"
+        );
     }
     assert!(!project.has_table("b"), "nor is a file before it");
     assert_eq!(rows("SELECT count(title) FROM post"), 2);
@@ -431,7 +453,10 @@ fn a_loss_that_nobody_allowed_is_not_begun() {
     project.good("up --to 2");
     let run = project.run("up --dry-run");
     assert_eq!(run.code, 1, "{run:?}");
-    assert!(run.out.contains("rows:comment") && run.errors.contains("begins none"), "{run:?}");
+    assert!(
+        run.out.contains("rows:comment") && run.errors.contains("begins none"),
+        "{run:?}"
+    );
     // As the report says, by the file or by the flag.
     assert_eq!(project.run("up --allow-loss rows:comment").code, 3);
     project.write(
@@ -489,7 +514,11 @@ fn what_is_lost_all_the_same_is_put_back() {
     assert!(!project.has_table("c"), "all of them, or none");
     let json = project.run("up --json");
     let report: Value = serde_json::from_str(&json.out).expect("JSON");
-    assert_eq!((json.code, &report["verdict"]), (1, &"rolled_back".into()), "{json:?}");
+    assert_eq!(
+        (json.code, &report["verdict"]),
+        (1, &"rolled_back".into()),
+        "{json:?}"
+    );
     // The same is seen on a copy.
     let dry = project.run("up --dry-run");
     assert_eq!(dry.code, 1, "{dry:?}");
@@ -503,11 +532,18 @@ fn what_is_lost_all_the_same_is_put_back() {
     };
     let run = guarded(&[]);
     assert_eq!(run.code, 1, "{run:?}");
-    assert!(run.errors.contains("--allow-loss rows:comment=2"), "{run:?}");
+    assert!(
+        run.errors.contains("--allow-loss rows:comment=2"),
+        "{run:?}"
+    );
     assert_eq!(count(), 2);
     let allow = |n: u32| format!("-- monolite: allow rows:comment={n}: trimmed\n{losing}");
     project.write("migrations/0004_d.sql", &allow(1));
-    assert_eq!(project.run("up").code, 1, "another number than was reported");
+    assert_eq!(
+        project.run("up").code,
+        1,
+        "another number than was reported"
+    );
     project.write("migrations/0004_d.sql", &allow(2));
     let run = guarded(&[]);
     assert_eq!((run.code, count()), (0, 0), "{run:?}");
@@ -628,7 +664,11 @@ fn redo_needs_its_copy_and_loses_nothing() {
     project.refused(
         "up --redo",
         1,
-        &["0002_b.sql was changed", "there is no copy of app.sqlite3", "in production"],
+        &[
+            "0002_b.sql was changed",
+            "there is no copy of app.sqlite3",
+            "in production",
+        ],
     );
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
     project.write("migrations/0003_c.sql", "CREATE TABLE c (x)");
@@ -640,7 +680,10 @@ fn redo_needs_its_copy_and_loses_nothing() {
     // Edited and once more; and again.
     project.write("migrations/0003_c.sql", "CREATE TABLE c (x, y)");
     let said = project.good("up --redo");
-    assert!(said.contains("undid 0003_c.sql; the database as it was is kept in"), "{said}");
+    assert!(
+        said.contains("undid 0003_c.sql; the database as it was is kept in"),
+        "{said}"
+    );
     assert!(said.contains("applied 0003_c.sql"), "{said}");
     let kept = said.lines().next().and_then(|line| line.rsplit(' ').next());
     let undone = Connection::open(kept.expect("a path")).expect("opened");
@@ -650,7 +693,10 @@ fn redo_needs_its_copy_and_loses_nothing() {
     assert_eq!(typed, "typed in since");
     drop(undone);
     // A mistake in the edited file leaves all as it was.
-    project.write("migrations/0003_c.sql", "CREATE TABLE c (x); INSERT INTO no VALUES (1)");
+    project.write(
+        "migrations/0003_c.sql",
+        "CREATE TABLE c (x); INSERT INTO no VALUES (1)",
+    );
     let run = project.run("up --redo");
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.errors.contains("no such table: no"), "{run:?}");
@@ -662,7 +708,11 @@ fn redo_needs_its_copy_and_loses_nothing() {
         .expect("the newest");
     // An older file that was edited: there is no copy from before that one.
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x, z)");
-    project.refused("up --redo", 1, &["0002_b.sql was changed", "there is no copy"]);
+    project.refused(
+        "up --redo",
+        1,
+        &["0002_b.sql was changed", "there is no copy"],
+    );
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
     assert!(project.good("up --redo").contains("nothing to apply"));
 }
@@ -686,7 +736,11 @@ fn a_lost_database_is_not_begun_anew() {
     project.refused(
         "up",
         1,
-        &["app.sqlite3 is missing", "monolite restore", "an empty file"],
+        &[
+            "app.sqlite3 is missing",
+            "monolite restore",
+            "an empty file",
+        ],
     );
     assert!(!project.path("data/app.sqlite3").exists());
     project.write("data/app.sqlite3", "");
@@ -703,7 +757,11 @@ fn a_database_of_other_means_gets_a_baseline() {
     project.refused("up --baseline", 1, &["the column b.x is missing"]);
     let strict = POSTS.replace("title TEXT)", "title TEXT UNIQUE)");
     project.write("migrations/0001_a.sql", &strict);
-    project.refused("up --baseline --to 1", 1, &["post lacks `title TEXT UNIQUE`"]);
+    project.refused(
+        "up --baseline --to 1",
+        1,
+        &["post lacks `title TEXT UNIQUE`"],
+    );
     project.write("migrations/0001_a.sql", POSTS);
     assert_eq!(
         project.good("up --baseline --to 1"),

@@ -107,7 +107,11 @@ fn among_lines_of_json_a_loss_is_one_such_line() {
     assert_eq!(last["level"], "ERROR");
     assert_eq!(last["migration"]["verdict"], "rolled_back");
     let loss = &last["migration"]["reports"][0]["losses"][0];
-    assert_eq!((&loss["kind"], &loss["count"]), (&"rows".into(), &3.into()), "{loss}");
+    assert_eq!(
+        (&loss["kind"], &loss["count"]),
+        (&"rows".into(), &3.into()),
+        "{loss}"
+    );
 }
 
 #[test]

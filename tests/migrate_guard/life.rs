@@ -251,7 +251,10 @@ fn the_report_is_json_too_and_its_last_line() {
         let (first, last) = out.trim_end().split_once('\n').unwrap();
         assert_eq!(first, "ran", "the command's own");
         let report: serde_json::Value = serde_json::from_str(last).unwrap();
-        assert_eq!((&report["verdict"], &report["exit_code"]), (&verdict.into(), &0.into()));
+        assert_eq!(
+            (&report["verdict"], &report["exit_code"]),
+            (&verdict.into(), &0.into())
+        );
         assert_eq!(report["command"], "python3");
         assert_eq!(report["databases"], 1);
     }

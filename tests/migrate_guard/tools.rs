@@ -129,8 +129,26 @@ fn yoyo() {
                 (format!("migrations/000{n}.rollback.sql"), down.into()),
             ]
         },
-        up: &["yoyo", "apply", "--batch", "--no-config-file", "--database", "URL", "migrations"],
-        down: &["yoyo", "rollback", "--batch", "--no-config-file", "--revision", "STEP", "--database", "URL", "migrations"],
+        up: &[
+            "yoyo",
+            "apply",
+            "--batch",
+            "--no-config-file",
+            "--database",
+            "URL",
+            "migrations",
+        ],
+        down: &[
+            "yoyo",
+            "rollback",
+            "--batch",
+            "--no-config-file",
+            "--revision",
+            "STEP",
+            "--database",
+            "URL",
+            "migrations",
+        ],
     });
 }
 
@@ -149,7 +167,9 @@ fn alembic() {
         ],
         step: |n| {
             let lines = |sql: &str| -> String {
-                let each = sql.lines().map(|line| format!("    op.execute({line:?})\n"));
+                let each = sql
+                    .lines()
+                    .map(|line| format!("    op.execute({line:?})\n"));
                 each.collect()
             };
             let (up, down) = STEPS[n - 1];
@@ -176,7 +196,9 @@ fn peewee_migrate() {
         files: &[],
         step: |n| {
             let lines = |sql: &str| -> String {
-                let each = sql.lines().map(|line| format!("    migrator.sql({line:?})\n"));
+                let each = sql
+                    .lines()
+                    .map(|line| format!("    migrator.sql({line:?})\n"));
                 each.collect()
             };
             let (up, down) = STEPS[n - 1];
@@ -188,8 +210,22 @@ fn peewee_migrate() {
             );
             vec![(format!("migrations/00{n}_step.py"), text)]
         },
-        up: &["pw_migrate", "migrate", "--database", "URL", "--directory", "migrations"],
-        down: &["pw_migrate", "rollback", "--database", "URL", "--directory", "migrations"],
+        up: &[
+            "pw_migrate",
+            "migrate",
+            "--database",
+            "URL",
+            "--directory",
+            "migrations",
+        ],
+        down: &[
+            "pw_migrate",
+            "rollback",
+            "--database",
+            "URL",
+            "--directory",
+            "migrations",
+        ],
     });
 }
 
@@ -215,7 +251,10 @@ fn aerich() {
                  async def downgrade(db: BaseDBAsyncClient) -> str:\n    return \"\"\"{down}\"\"\"\n\
                  MODELS_STATE = ''\n"
             );
-            vec![(format!("migrations/models/{n}_2026010{n}000000_step.py"), text)]
+            vec![(
+                format!("migrations/models/{n}_2026010{n}000000_step.py"),
+                text,
+            )]
         },
         up: &["aerich", "upgrade"],
         down: &["aerich", "downgrade", "--yes"],

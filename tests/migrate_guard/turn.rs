@@ -111,7 +111,14 @@ fn who_waits_says_so_and_not_for_ever() {
     let guarded = place.migrate(place.dir.path(), &[], &command, "");
     guarded.line("ran");
     // By its path, it is the volume's database all the same.
-    let waits = verb(&["migrate", "up", "--data", data, "--database", "./app.sqlite3"]);
+    let waits = verb(&[
+        "migrate",
+        "up",
+        "--data",
+        data,
+        "--database",
+        "./app.sqlite3",
+    ]);
     waits.line("waiting for `python3`");
     waits.signal(Signal::TERM);
     let (code, output) = ended(waits);

@@ -29,7 +29,11 @@ pub fn hand_over(volume: &Path, allowances: &[String]) -> Result<()> {
     let dir = layout::migrations(volume);
     let Some(journal) = Journal::load(volume)? else {
         let missing = std::io::ErrorKind::NotFound.into();
-        return Err(Error::file("find the migration under way in", &dir, missing));
+        return Err(Error::file(
+            "find the migration under way in",
+            &dir,
+            missing,
+        ));
     };
     let dir = dir.join(&journal.stamp);
     files::make_directory(&dir)?;

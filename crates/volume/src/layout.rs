@@ -165,7 +165,6 @@ pub fn plans(volume: &Path, database: &Path) -> PathBuf {
     state(volume).join("plan").join(database)
 }
 
-
 /// What the continuous replication of the volume knows, in files that are called
 /// as [`replica`] says.
 #[must_use]

@@ -99,14 +99,7 @@ single! {
         _ => Err("it is neither yes nor no".into()),
     };
 }
-always!(
-    String,
-    Duration,
-    usize,
-    bool,
-    Trust,
-    LogFormat
-);
+always!(String, Duration, usize, bool, Trust, LogFormat);
 
 /// An enum of which each variant is one word.
 macro_rules! words {

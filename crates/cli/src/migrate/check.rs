@@ -166,7 +166,10 @@ fn status(found: &Found, entries: &[Entry]) -> String {
     let of = human::count(entries.len(), "migration", "migrations");
     let mut text = format!("{}: {} of {of} applied", found.shown(), applied.len());
     if let Some(newest) = applied.last() {
-        let when = newest.applied_at_ms.map(timestamp::show).unwrap_or_default();
+        let when = newest
+            .applied_at_ms
+            .map(timestamp::show)
+            .unwrap_or_default();
         let took = match newest.took_ms {
             // It is recorded in whole milliseconds.
             Some(0) => "in less than 1 ms".into(),

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::Common;
 use super::host::{Terminal, cancelled, is_guarded};
-use crate::{Failure, human, print, replication, run, task};
+use crate::{Failure, flags, human, print, replication, run, task};
 
 /// `is_to_recover`: somebody says what to do with a migration that was interrupted, so that no
 /// command is needed.
@@ -61,13 +61,8 @@ pub(super) fn run(
         run::all_guardable(&settings, &volume)?;
     }
     let host = Terminal::new(volume, guarding.find);
-    let migrated = task::runtime()?.block_on(migrate(
-        &host,
-        &command,
-        &environment,
-        interrupted,
-        options,
-    ))?;
+    let migrated =
+        task::runtime()?.block_on(migrate(&host, &command, &environment, interrupted, options))?;
     match migrated {
         Some(migrated) => report(&migrated, &command, &host, common.json),
         None => Ok(()),
@@ -97,7 +92,9 @@ async fn migrate(
     let mut stop = std::pin::pin!(async {
         signals.await;
     });
-    let entered = host.enter(&name_of(command), interrupted, &mut stop).await?;
+    let entered = host
+        .enter(&name_of(command), interrupted, &mut stop)
+        .await?;
     let (guard, had_been_interrupted) = entered;
     if command.is_empty() && (guard.is_some() || had_been_interrupted) {
         return Ok(None);

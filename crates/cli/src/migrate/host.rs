@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::anyhow;
 use monolite_guard::migration;
-use monolite_guard::{Cancel, Error, GUARDED, Guard, Host, Interrupted, Progress, holder, messages};
+use monolite_guard::{
+    Cancel, Error, GUARDED, Guard, Host, Interrupted, Progress, holder, messages,
+};
 use monolite_platform::process;
 use monolite_replica::Find;
 

@@ -103,7 +103,12 @@ pub(crate) fn migrate(arguments: Arguments) -> Result<(), Failure> {
         command,
     } = arguments;
     let Some(action) = action else {
-        return guarded::run(&common, How::of(interrupted), interrupted.is_some(), command);
+        return guarded::run(
+            &common,
+            How::of(interrupted),
+            interrupted.is_some(),
+            command,
+        );
     };
     if interrupted.is_some() && !matches!(action, Action::Up(_)) {
         return Err(Failure::Usage(anyhow!(

@@ -110,9 +110,7 @@ impl Trial {
         let findings = findings::of_waiting(&conn, waiting, allow)?;
         let bar = Bar::new(found.shown());
         let mut planned = Vec::new();
-        let options = Options::new(now_ms())
-            .up_to(to)
-            .accept_newer(to.is_some());
+        let options = Options::new(now_ms()).up_to(to).accept_newer(to.is_some());
         let result = files::up(&conn, migrations, &options, &mut |event| match event {
             Event::Statement { file, line, words } => {
                 bar.say(&format!("{}, line {line}: {words} …", file.file_name()));

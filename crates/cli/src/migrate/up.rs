@@ -35,8 +35,7 @@ use crate::{Failure, human, print, task};
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  monolite migrate up\n  \
+#[command(after_help = "Examples:\n  monolite migrate up\n  \
         monolite migrate up --dry-run             # on a copy: what would be lost, how long, who waits\n  \
         monolite migrate up --redo                # in development: also what was edited since\n  \
         monolite migrate up --baseline --to 1     # the database has what file 1 makes\n\n\
@@ -44,8 +43,7 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
         nobody allowed, the database is put back as it was before the first. Files in which\n\
         `monolite migrate check` finds a loss that is not allowed are not begun. What is meant to go\n\
         is named in the file: -- monolite: allow posts.body: replaced by text in 0007\n\n\
-        Exit code: 0 done, 1 failed or put back, 2 wrong usage, 3 not begun because of a finding."
-)]
+        Exit code: 0 done, 1 failed or put back, 2 wrong usage, 3 not begun because of a finding.")]
 pub(crate) struct Arguments {
     /// Up to the file of this number; a database that is further stays as it is [default: the newest]
     #[arg(long, value_name = "N")]

@@ -2,7 +2,7 @@
 
 use thiserror::Error as ThisError;
 
-use crate::allowance::{Lost, LossKind};
+use crate::allowance::{LossKind, Lost};
 use crate::{rebuild, sql};
 
 /// Why there is no migration.

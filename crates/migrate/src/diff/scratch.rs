@@ -5,9 +5,9 @@ use rusqlite::Connection;
 use super::normal::{Known, NormalTable, statement, unchanged};
 use super::wanted::{AppVirtual, Wanted, is_no_module};
 use super::{Error, Result};
+use crate::allowance::Allowance;
 use crate::rebuild::{Compiled, Rebuild, broken_object};
 use crate::schema::{Schema, Table, TableKind, stand_in_collations};
-use crate::allowance::Allowance;
 use crate::sql::same_name;
 
 /// An empty copy of the live schema. Each statement runs on it when it is added to the

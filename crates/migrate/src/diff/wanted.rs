@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::annotation::{Annotations, without};
 use super::normal::{Known, statement};
 use super::{Error, Options, Result};
-use crate::allowance::{Allowance, Lost, LossKind};
+use crate::allowance::{Allowance, LossKind, Lost};
 use crate::lint::allowed_names;
 use crate::rebuild::Compiled;
 use crate::schema::{Schema, stand_in_collations};

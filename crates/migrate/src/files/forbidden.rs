@@ -126,9 +126,9 @@ pub(super) fn turns_foreign_keys_off(cmd: &Cmd<'_>) -> bool {
         && match value {
             Expr::Id(id) => is_off(id.0),
             Expr::Name(name) => is_off(name.0),
-            Expr::Literal(Literal::Numeric(text) | Literal::String(text) | Literal::Keyword(text)) => {
-                is_off(text)
-            }
+            Expr::Literal(
+                Literal::Numeric(text) | Literal::String(text) | Literal::Keyword(text),
+            ) => is_off(text),
             _ => false,
         }
 }

@@ -239,7 +239,11 @@ mod tests {
         ] {
             assert!(!enforced(sql), "{sql}");
         }
-        for sql in ["PRAGMA foreign_keys = ON", "PRAGMA foreign_keys", "PRAGMA foreign_keys(1)"] {
+        for sql in [
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA foreign_keys",
+            "PRAGMA foreign_keys(1)",
+        ] {
             assert!(enforced(sql), "{sql}");
         }
     }
@@ -295,7 +299,12 @@ mod tests {
             let error = check_rebuild(&format!(
                 "REBUILD TABLE {name} (version INTEGER PRIMARY KEY)"
             ));
-            assert!(error.unwrap_err().to_string().contains("migrate up --baseline"));
+            assert!(
+                error
+                    .unwrap_err()
+                    .to_string()
+                    .contains("migrate up --baseline")
+            );
         }
         check_rebuild("REBUILD TABLE migration (version INTEGER PRIMARY KEY)").unwrap();
     }

@@ -100,7 +100,6 @@ impl Allowed {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,10 +119,16 @@ mod tests {
     fn losses_are_allowed_by_name_and_with_a_reason() {
         let reason = |text: &str| by(text).reason(&body(), &[]);
         for (text, why) in [
-            ("-- about it\n-- monolite: allow tags, column:posts.body: in 0007: gone\nSELECT 1;", "in 0007: gone"),
+            (
+                "-- about it\n-- monolite: allow tags, column:posts.body: in 0007: gone\nSELECT 1;",
+                "in 0007: gone",
+            ),
             ("-- monolite: allow posts.body: x\nSELECT 1", "x"),
             ("-- monolite: allow POSTS: x\nSELECT 1", "x"),
-            ("-- monolite: allow column:app.sqlite3/posts.body=40: x\nSELECT 1", "x"),
+            (
+                "-- monolite: allow column:app.sqlite3/posts.body=40: x\nSELECT 1",
+                "x",
+            ),
             // Inside the statement, after it, and as a block.
             ("SELECT 1 -- monolite: allow posts.body: x\n;", "x"),
             ("SELECT 1; -- monolite: allow posts.body: x", "x"),
@@ -141,7 +146,10 @@ mod tests {
             assert_eq!(reason(text), None, "{text}");
         }
         let flag = ["posts.body".to_owned()];
-        assert_eq!(by("SELECT 1").reason(&body(), &flag).as_deref(), Some("--allow-loss"));
+        assert_eq!(
+            by("SELECT 1").reason(&body(), &flag).as_deref(),
+            Some("--allow-loss")
+        );
         let both = body().loses([Loses::of(Kind::Rows, "tags")]);
         let one = by("-- monolite: allow posts.body: x\nSELECT 1");
         assert_eq!(one.reason(&both, &[]), None, "not all of it");
@@ -154,7 +162,10 @@ mod tests {
             ("-- monolite: allow posts.body", "gives no reason"),
             ("-- monolite: allow column:posts.body", "gives no reason"),
             ("-- monolite: allow posts.body: ", "gives no reason"),
-            ("-- monolite: allow drop-column: x", "is a rule; name what is lost"),
+            (
+                "-- monolite: allow drop-column: x",
+                "is a rule; name what is lost",
+            ),
             ("-- monolite: allow a,,b: x", "names nothing"),
             ("-- monolite: alow posts: x", "is not `monolite: allow`"),
         ] {

@@ -156,11 +156,17 @@ impl Dropped {
         let is_there = end.schema.table(name).is_some();
         let (what, loses) = match (self.copied, is_there) {
             (true, true) => (
-                format!("drops {} and {rows}, of which not all are copied", self.table.name),
+                format!(
+                    "drops {} and {rows}, of which not all are copied",
+                    self.table.name
+                ),
                 Loses::of(LossKind::Rows, name),
             ),
             (false, true) => (
-                format!("drops {} and {rows}, and makes it again without them", self.table.name),
+                format!(
+                    "drops {} and {rows}, and makes it again without them",
+                    self.table.name
+                ),
                 Loses::of(LossKind::Rows, name),
             ),
             (_, false) => (
@@ -174,8 +180,8 @@ impl Dropped {
         };
         // That all rows are among them the guard has to see.
         let mut columns = self.known.columns();
-        let is_moved = !is_there
-            && columns.all(|one| is_key(one) || end.copied_rows.is_read(name, one));
+        let is_moved =
+            !is_there && columns.all(|one| is_key(one) || end.copied_rows.is_read(name, one));
         let mut found = Found::new(DROP_TABLE, what).loses([loses]);
         if is_moved {
             found.what += "; a statement before it copies them";
@@ -236,8 +242,9 @@ impl Dropped {
             ));
         }
         if but_null {
-            let what =
-                format!("leaves out rows of {name} that have a NULL in a column, or are there twice");
+            let what = format!(
+                "leaves out rows of {name} that have a NULL in a column, or are there twice"
+            );
             let one = Found::new(DROP_TABLE, what).loses([Loses::of(LossKind::Rows, name)]);
             found.push(one.level(Level::Warning));
         }
@@ -248,9 +255,8 @@ impl Dropped {
     fn not_copied(&self, now: &Table, end: &FileEnd<'_>) -> Vec<Found> {
         let name = &self.known.name;
         let kept = end.copied_rows.columns(name, name);
-        let is_kept = |column: &str| {
-            kept.is_some_and(|kept| kept.contains(&column.to_ascii_lowercase()))
-        };
+        let is_kept =
+            |column: &str| kept.is_some_and(|kept| kept.contains(&column.to_ascii_lowercase()));
         let is_data = |of: &Column| of.generated == Generated::No;
         let mut found = Vec::new();
         for column in self.table.columns.iter().filter(|one| is_data(one)) {
@@ -300,7 +306,9 @@ impl Dropped {
             key.name,
             children.join(", ")
         );
-        let loses = children.iter().map(|child| Loses::of(LossKind::Links, child));
+        let loses = children
+            .iter()
+            .map(|child| Loses::of(LossKind::Links, child));
         Found::new(NEW_KEYS, what).loses(loses)
     }
 
@@ -319,7 +327,9 @@ impl Dropped {
             "leaves {} with a foreign key to {name}, which no longer exists",
             stray.join(", ")
         );
-        let loses = stray.iter().map(|child| Loses::of(LossKind::Constraint, child));
+        let loses = stray
+            .iter()
+            .map(|child| Loses::of(LossKind::Constraint, child));
         vec![Found::new(ORPHANS, what).loses(loses)]
     }
 }
@@ -344,7 +354,10 @@ fn forgotten(old: TableIn<'_>, new: TableIn<'_>, change: &TableChange<'_>) -> Op
     if lost.is_empty() {
         return None;
     }
-    let what = format!("rebuilds {name} by hand, and does not make again: {}", lost.join(", "));
+    let what = format!(
+        "rebuilds {name} by hand, and does not make again: {}",
+        lost.join(", ")
+    );
     let level = match is_only_slower {
         true => Level::Warning,
         false => Level::Error,
@@ -359,7 +372,10 @@ fn forgotten(old: TableIn<'_>, new: TableIn<'_>, change: &TableChange<'_>) -> Op
 fn lost_objects(old: TableIn<'_>, new: TableIn<'_>) -> Vec<(LossKind, String)> {
     // A UNIQUE one is looked for by its columns.
     let is_possible = |index: &&Index| {
-        let mut columns = index.columns.iter().filter_map(|column| column.name.as_deref());
+        let mut columns = index
+            .columns
+            .iter()
+            .filter_map(|column| column.name.as_deref());
         index.sql.is_some() && !index.unique && columns.all(|one| new.table.column(one).is_some())
     };
     let indexes = old.schema.indexes_of(&old.table.name).filter(is_possible);

@@ -8,9 +8,9 @@ use super::effect::Effect;
 use super::finding::{Found, Loses};
 use super::manual_rebuild::CopiedRows;
 use super::rules::{DEMANDS_MORE, NOT_MADE};
-use crate::allowance::LossKind;
 use super::running_code::RunningCode;
 use super::scratch_schema::ScratchSchema;
+use crate::allowance::LossKind;
 use crate::schema::{Schema, Trigger};
 use crate::sql::{Statement, TokenType, tokens};
 

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::rules::{ALLOW_WRONG, DROP_DEFINITION, FAILS, Level, NOT_A_MIGRATION, Rule};
-use crate::allowance::{Allowance, Lost, LossKind};
+use crate::allowance::{Allowance, LossKind, Lost};
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -114,7 +114,10 @@ impl Loses {
             None => by,
         };
         let by = Allowance::new(of_any_number);
-        let database = by.name().rsplit_once('/').map_or("", |(database, _)| database);
+        let database = by
+            .name()
+            .rsplit_once('/')
+            .map_or("", |(database, _)| database);
         by.covers(database, self.as_lost())
     }
 }
@@ -180,7 +183,10 @@ impl Found {
 
     /// The words that allow it, if it can be allowed.
     pub(super) fn allowance(&self) -> Option<String> {
-        let names = self.loses.iter().map(|loses| loses.as_lost().allowance(None));
+        let names = self
+            .loses
+            .iter()
+            .map(|loses| loses.as_lost().allowance(None));
         let names: Vec<String> = names.collect();
         (!names.is_empty() && self.rule != ALLOW_WRONG).then(|| names.join(", "))
     }

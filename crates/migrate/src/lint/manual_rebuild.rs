@@ -411,7 +411,11 @@ impl CopiedRows {
         self.all.push(CopyOf {
             table: copy.to.clone(),
             of,
-            columns: kept.into_iter().map(|(name, _)| name).filter(is_there).collect(),
+            columns: kept
+                .into_iter()
+                .map(|(name, _)| name)
+                .filter(is_there)
+                .collect(),
             changed,
             but_null,
         });
@@ -460,7 +464,10 @@ impl CopiedRows {
         let Some(one) = self.best(table, of) else {
             return (Vec::new(), false);
         };
-        (one.changed.iter().map(String::as_str).collect(), one.but_null)
+        (
+            one.changed.iter().map(String::as_str).collect(),
+            one.but_null,
+        )
     }
 
     fn best(&self, table: &str, of: &str) -> Option<&CopyOf> {
@@ -477,7 +484,12 @@ mod tests {
     fn kept(sql: &str) -> Option<Vec<String>> {
         let copy = RowCopy::of(&crate::sql::split(sql).unwrap()[0])?;
         let columns = ["k", "v"].map(str::to_owned);
-        Some(copy.kept(&columns, &columns).into_iter().map(|(name, _)| name).collect())
+        Some(
+            copy.kept(&columns, &columns)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect(),
+        )
     }
 
     #[test]

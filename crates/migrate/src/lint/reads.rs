@@ -73,7 +73,9 @@ fn assignments(all: &[Token]) -> Vec<(&[Token], &[Token])> {
     ranges.push(start..all.len());
     let parts = ranges.into_iter().filter_map(|range| {
         let part = all.get(range)?;
-        let equals = part.iter().position(|token| token.kind == TokenType::TK_EQ)?;
+        let equals = part
+            .iter()
+            .position(|token| token.kind == TokenType::TK_EQ)?;
         Some((&part[..equals], &part[equals + 1..]))
     });
     parts.collect()
@@ -90,7 +92,10 @@ pub(super) fn names_read(sql: &str) -> Option<(BTreeSet<String>, bool)> {
             let set = all.iter().position(is(TokenType::TK_SET))?;
             let values = assignments(&all[set + 1..]).into_iter();
             // With the name of the table that is read.
-            values.flat_map(|(_, value)| value).chain(&all[..set]).collect()
+            values
+                .flat_map(|(_, value)| value)
+                .chain(&all[..set])
+                .collect()
         }
         false => {
             let select = all.iter().position(is(TokenType::TK_SELECT))?;
@@ -114,8 +119,14 @@ mod tests {
     fn a_value_is_computed_from_the_old_one_or_not() {
         for (sql, columns) in [
             ("UPDATE t SET a = upper(a), b = 'x', c = d", &["a"][..]),
-            ("UPDATE t SET a = CASE a WHEN 1 THEN 2 ELSE a END WHERE a > 0", &["a"]),
-            ("UPDATE t AS u SET a = u.a + 1, \"B\" = [b] || 'x'", &["a", "b"]),
+            (
+                "UPDATE t SET a = CASE a WHEN 1 THEN 2 ELSE a END WHERE a > 0",
+                &["a"],
+            ),
+            (
+                "UPDATE t AS u SET a = u.a + 1, \"B\" = [b] || 'x'",
+                &["a", "b"],
+            ),
             ("UPDATE t SET a = x.a FROM x", &[]),
             ("UPDATE t SET a = (SELECT a FROM x)", &[]),
             ("UPDATE t SET (a, b) = (b, a)", &["a", "b"]),
@@ -128,9 +139,16 @@ mod tests {
 
     #[test]
     fn what_is_copied_is_read_and_what_is_written_is_not() {
-        let reads = |sql: &str, name: &str| names_read(sql).is_some_and(|(names, _)| names.contains(name));
-        assert!(reads("INSERT INTO n (id, bio) SELECT id, bio FROM users WHERE bio <> ''", "bio"));
-        assert!(!reads("INSERT INTO n (id, bio) SELECT id, name FROM users", "bio"));
+        let reads =
+            |sql: &str, name: &str| names_read(sql).is_some_and(|(names, _)| names.contains(name));
+        assert!(reads(
+            "INSERT INTO n (id, bio) SELECT id, bio FROM users WHERE bio <> ''",
+            "bio"
+        ));
+        assert!(!reads(
+            "INSERT INTO n (id, bio) SELECT id, name FROM users",
+            "bio"
+        ));
         assert!(!reads("INSERT INTO n (bio) VALUES ('x')", "bio"));
         assert!(reads("UPDATE t SET b = a", "a") && !reads("UPDATE t SET b = a", "b"));
         assert!(reads("UPDATE t SET b = (SELECT x.c FROM x)", "c"));

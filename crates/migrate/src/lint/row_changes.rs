@@ -67,10 +67,7 @@ pub(super) fn found(
             let slowest = sources.max_by_key(|of| sizes.rows(&of.name));
             let slow = slowest.and_then(|of| {
                 let slow = sizes.slow(&of.name, Work::Copy { indexes: 0 })?;
-                Some(Found::new(
-                    SLOW,
-                    format!("copies from {}: {slow}", of.name),
-                ))
+                Some(Found::new(SLOW, format!("copies from {}: {slow}", of.name)))
             });
             let mut found: Vec<Found> = slow.into_iter().collect();
             if *replaces && known.table(table).is_some() {
@@ -139,8 +136,14 @@ fn overwritten(
         )
         .loses(loses)
     };
-    let hard: Vec<&str> = old().filter(|one| !is_soft(one)).map(String::as_str).collect();
-    let soft: Vec<&str> = old().filter(|one| is_soft(one)).map(String::as_str).collect();
+    let hard: Vec<&str> = old()
+        .filter(|one| !is_soft(one))
+        .map(String::as_str)
+        .collect();
+    let soft: Vec<&str> = old()
+        .filter(|one| is_soft(one))
+        .map(String::as_str)
+        .collect();
     let mut all = Vec::new();
     if !hard.is_empty() {
         all.push(found(hard, "overwrites"));
@@ -227,10 +230,7 @@ fn slow(
     };
     let slow = sizes.slow(&of.name, work).map(|slow| {
         let up_to = if all { "" } else { "up to " };
-        Found::new(
-            SLOW,
-            format!("{does} {up_to}{slow} ({})", table.name),
-        )
+        Found::new(SLOW, format!("{does} {up_to}{slow} ({})", table.name))
     });
     slow.into_iter().collect()
 }

@@ -173,10 +173,7 @@ pub(super) fn found(
     match effect {
         Effect::CreateIndex { table } => {
             if let Some(slow) = slow(table, Work::Index) {
-                found.push(Found::new(
-                    SLOW,
-                    format!("an index on {table}: {slow}"),
-                ));
+                found.push(Found::new(SLOW, format!("an index on {table}: {slow}")));
             }
         }
         Effect::RenameColumns {
@@ -193,10 +190,7 @@ pub(super) fn found(
         }
         Effect::DropColumn { table } => {
             if let Some(slow) = slow(table, Work::Copy { indexes: 0 }) {
-                found.push(Found::new(
-                    SLOW,
-                    format!("rewrites {table}: {slow}"),
-                ));
+                found.push(Found::new(SLOW, format!("rewrites {table}: {slow}")));
             }
         }
         Effect::AddColumn {

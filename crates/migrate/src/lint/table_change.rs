@@ -37,9 +37,7 @@ impl TableChange<'_> {
         for lost in self.constraints_lost() {
             let table = &self.known.name;
             let loses = Loses::of(LossKind::Constraint, table);
-            found.push(
-                Found::new(DROP_DEFINITION, format!("{table} loses {lost}")).loses([loses]),
-            );
+            found.push(Found::new(DROP_DEFINITION, format!("{table} loses {lost}")).loses([loses]));
         }
         found
     }
@@ -97,7 +95,9 @@ impl TableChange<'_> {
         let in_between = new.table.columns.iter().enumerate().any(is_in_between);
         if !places.is_sorted() || in_between {
             let what = format!("the columns of {table} change their order");
-            found.push(Found::new(CHANGES, what).instead("add columns at the end; name columns in code"));
+            found.push(
+                Found::new(CHANGES, what).instead("add columns at the end; name columns in code"),
+            );
         }
         if new.table.strict && !old.table.strict {
             found.push(demands(format!("{table} becomes STRICT"), table, None));
@@ -228,7 +228,9 @@ fn column_changes(
         found.push(Found::new(DROP_DEFINITION, what).loses([loses]));
     }
     if old.generated == Generated::No && new.generated != Generated::No {
-        found.push(demands(format!("{table}.{name} becomes a generated column")));
+        found.push(demands(format!(
+            "{table}.{name} becomes a generated column"
+        )));
     }
     if !old.collation.eq_ignore_ascii_case(&new.collation) {
         let (from, to) = (&old.collation, &new.collation);
@@ -391,7 +393,8 @@ fn uniques(
     let about = |one: &str, text: &Option<String>| {
         // Not the table's name, which may be another one for a while.
         let text = text.as_deref().map_or(one, |text| {
-            text.find('(').map_or(text, |at| text.get(at..).unwrap_or(text))
+            text.find('(')
+                .map_or(text, |at| text.get(at..).unwrap_or(text))
         });
         format!("UNIQUE of {table}: {text}")
     };
@@ -401,7 +404,9 @@ fn uniques(
     }
     let goes_with_a_column = |one: &str| {
         let names = one.trim_start_matches('(').split([',', ')']);
-        let mut names = names.map(str::trim).filter(|name| old.table.column(name).is_some());
+        let mut names = names
+            .map(str::trim)
+            .filter(|name| old.table.column(name).is_some());
         names.any(is_gone)
     };
     let is_lost = |(one, _): &(&String, &Option<String>)| {

@@ -118,10 +118,7 @@ fn a_rebuild_by_hand_tells_what_it_forgets() {
         found[0].what,
         "rebuilds t by hand, and does not make again: the trigger tr, CHECK ( b > 0 )"
     );
-    assert_eq!(
-        found[0].allow.as_deref(),
-        Some("trigger:tr, constraint:t")
-    );
+    assert_eq!(found[0].allow.as_deref(), Some("trigger:tr, constraint:t"));
 }
 
 #[test]
