@@ -623,6 +623,42 @@ fn one_that_is_killed_leaves_nothing_and_the_next_goes_on() {
 }
 
 #[test]
+fn a_signal_ends_it_at_once_and_nothing_is_applied() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.good("up");
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    project.write(
+        "migrations/0003_c.sql",
+        "CREATE TABLE c AS WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT hex(randomblob(50)) FROM r",
+    );
+    let process = Process::start(
+        env!("CARGO_BIN_EXE_monolite"),
+        ["migrate", "up"],
+        |command| {
+            command.env_clear().current_dir(project.dir.path());
+        },
+    );
+    let wal = project.path("data/app.sqlite3-wal");
+    wait_until("the endless file writes", || {
+        std::fs::metadata(&wal).is_ok_and(|of| of.len() > 1 << 20)
+    });
+    process.signal(Signal::TERM);
+    let (status, output) = process.end();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("ended by SIGTERM"), "{output}");
+    assert!(
+        !project.has_table("b") && !project.has_table("c"),
+        "{output}"
+    );
+    assert!(
+        !project
+            .path("data/.monolite/migrating/intent.json")
+            .exists()
+    );
+}
+
+#[test]
 fn a_plan_leaves_the_live_database_alone() {
     let project = Project::new();
     project.write("migrations/0001_a.sql", POSTS);

@@ -19,10 +19,8 @@ INSERT INTO comments (post_id) VALUES (1), (2), (2);",
 DROP TABLE posts;",
     ),
     (
-        "ALTER TABLE posts ADD COLUMN subtitle TEXT;
-CREATE INDEX posts_title ON posts (title);",
-        "DROP INDEX posts_title;
-ALTER TABLE posts DROP COLUMN subtitle;",
+        "ALTER TABLE posts ADD COLUMN subtitle TEXT;",
+        "ALTER TABLE posts DROP COLUMN subtitle;",
     ),
     (
         "ALTER TABLE posts DROP COLUMN body;",
@@ -100,8 +98,9 @@ fn runs_through(tool: &Tool) {
         assert_eq!(code, 0, "{output}");
     }
     assert_eq!(place.number("SELECT count(*) FROM comments"), 3);
-    let index = "SELECT count(*) FROM sqlite_schema WHERE name = 'posts_title'";
-    assert_eq!(place.number(index), 0);
+    let columns =
+        "SELECT count(*) FROM pragma_table_info('posts') WHERE name IN ('body', 'subtitle')";
+    assert_eq!(place.number(columns), 1, "the one of the first step");
 }
 
 #[test]
@@ -245,9 +244,16 @@ fn aerich() {
         ],
         step: |n| {
             let (up, down) = STEPS[n - 1];
+            // As its first migration makes it.
+            let own = match n {
+                1 => {
+                    "CREATE TABLE aerich (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, version VARCHAR(255) NOT NULL, app VARCHAR(100) NOT NULL, content JSON NOT NULL);\n"
+                }
+                _ => "",
+            };
             let text = format!(
                 "from tortoise import BaseDBAsyncClient\nRUN_IN_TRANSACTION = True\n\
-                 async def upgrade(db: BaseDBAsyncClient) -> str:\n    return \"\"\"{up}\"\"\"\n\
+                 async def upgrade(db: BaseDBAsyncClient) -> str:\n    return \"\"\"{own}{up}\"\"\"\n\
                  async def downgrade(db: BaseDBAsyncClient) -> str:\n    return \"\"\"{down}\"\"\"\n\
                  MODELS_STATE = ''\n"
             );

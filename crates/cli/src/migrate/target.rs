@@ -291,7 +291,10 @@ impl Found {
         match &self.name {
             Some(name) => (self.volume.as_path(), Path::new(name)),
             None => (
-                self.path.parent().unwrap_or(Path::new(".")),
+                match self.path.parent() {
+                    Some(parent) if parent != Path::new("") => parent,
+                    _ => Path::new("."),
+                },
                 Path::new(self.path.file_name().unwrap_or_default()),
             ),
         }

@@ -75,7 +75,8 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<TablePl
         } else {
             scratch.notes.push(format!(
                 "{name} is not in the wanted schema and is kept; --allow-loss table:{name}, or \
-                 `-- monolite: allow table:{name}: the reason` in it, drops it with its rows"
+                 `-- monolite: allow table:{name}: the reason` in it, drops it with its rows; if it \
+                 has another name now, write `-- was: {name}` before its CREATE TABLE"
             ));
         }
     }

@@ -229,7 +229,10 @@ impl Dropped {
             found.push(Found::new(SLOW, format!("copies {name}: {slow}")));
         }
         let differences = change.without_lost_constraints().into_iter();
-        found.extend(differences.map(|one| end.copied_rows.softened(one)));
+        found.extend(differences.map(|one| match one.rule == DROP_DEFINITION {
+            true => one.forgotten(),
+            false => end.copied_rows.softened(one),
+        }));
         found.extend(self.not_copied(now, end));
         let (changed, but_null) = end.copied_rows.changed(name, name);
         if !changed.is_empty() {
@@ -362,7 +365,7 @@ fn forgotten(old: TableIn<'_>, new: TableIn<'_>, change: &TableChange<'_>) -> Op
         true => Level::Warning,
         false => Level::Error,
     };
-    let found = Found::new(DROP_DEFINITION, what).loses(loses);
+    let found = Found::new(DROP_DEFINITION, what).loses(loses).forgotten();
     Some(found.level(level).instead(
         "REBUILD TABLE, which keeps indexes, triggers, views and rowids; or make them again",
     ))

@@ -28,6 +28,9 @@ pub struct Finding {
     pub allow: Option<String>,
     /// The reason a comment gives for allowing it.
     pub allowed: Option<String>,
+    /// The statement names what it drops.
+    #[serde(skip)]
+    pub(super) is_by_name: bool,
 }
 
 fn name<S: Serializer>(rule: &&'static Rule, to: S) -> Result<S::Ok, S::Error> {
@@ -48,11 +51,11 @@ impl Finding {
         self.is_error() && self.rule != FAILS && self.rule != NOT_A_MIGRATION
     }
 
-    /// The losses that the statement says by name without being an error: a view, a trigger or a
-    /// constraint that it drops. They are meant.
+    /// The losses that the statement says itself: a view or a trigger that it drops by name, a
+    /// constraint that a `REBUILD TABLE` has no more. They are meant.
     #[must_use]
     pub fn implied_allowances(&self) -> Vec<String> {
-        let is_implied = self.rule == DROP_DEFINITION && self.level != Level::Error;
+        let is_implied = self.rule == DROP_DEFINITION && self.is_by_name;
         let names = self.allow.iter().filter(|_| is_implied);
         names
             .flat_map(|names| names.split(", "))
@@ -132,6 +135,8 @@ pub(super) struct Found {
     pub(super) about: Option<String>,
     /// Instead of the rule's.
     pub(super) level: Option<Level>,
+    /// Nobody has said it: a rebuild by hand has left it out.
+    pub(super) is_forgotten: bool,
     instead: Option<&'static str>,
     loses: Vec<Loses>,
 }
@@ -143,6 +148,7 @@ impl Found {
             what: what.into(),
             about: None,
             level: None,
+            is_forgotten: false,
             instead: None,
             loses: Vec::new(),
         }
@@ -156,6 +162,12 @@ impl Found {
     pub(super) fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
+    }
+
+    /// It is an error to forget what nobody has dropped by name.
+    pub(super) fn forgotten(mut self) -> Self {
+        self.is_forgotten = true;
+        self.level(Level::Error)
     }
 
     /// What to do, where the rule's own words are too general.

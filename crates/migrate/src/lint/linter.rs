@@ -406,6 +406,7 @@ impl Linter<'_> {
             line,
             statement,
             instead: found.advice(),
+            is_by_name: !found.is_forgotten,
             allow: found.allowance(),
             what: found.what,
             allowed,
