@@ -84,15 +84,13 @@ impl Allowed {
     /// The reason for which something is allowed, if it is: in these comments, or by one of the
     /// `names` that hold for all files.
     pub(super) fn reason(&self, found: &Found, names: &[String]) -> Option<String> {
-        let is_named = |is: &dyn Fn(&str) -> bool| names.iter().any(|name| is(name));
-        let is_allowed = |is: &dyn Fn(&str) -> bool| {
-            self.all.iter().any(|allow| is(&allow.name)) || is_named(is)
-        };
-        if !found.is_covered_by(&is_allowed) {
+        let flags = names.iter().map(String::as_str);
+        let comments = self.all.iter().map(|allow| allow.name.as_str());
+        if !found.is_covered_by(comments.chain(flags)) {
             return None;
         }
-        let by = |allow: &&Allow| found.is_covered_by(&|is| is(&allow.name));
-        let comment = self.all.iter().find(by).or(self.all.first());
+        let alone = |allow: &&Allow| found.is_covered_by(std::iter::once(allow.name.as_str()));
+        let comment = self.all.iter().find(alone).or(self.all.first());
         Some(match comment {
             Some(allow) => allow.reason.clone(),
             None => "--allow-loss".into(),

@@ -204,8 +204,8 @@ impl Found {
     }
 
     /// Whether all that is lost is covered by one of these.
-    pub(super) fn is_covered_by(&self, allowed: &dyn Fn(&dyn Fn(&str) -> bool) -> bool) -> bool {
-        !self.loses.is_empty()
-            && (self.loses.iter()).all(|loses| allowed(&|by: &str| loses.is_covered(by)))
+    pub(super) fn is_covered_by<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> bool {
+        let is_covered = |loses: &Loses| names.clone().any(|by| loses.is_covered(by));
+        !self.loses.is_empty() && self.loses.iter().all(is_covered)
     }
 }
