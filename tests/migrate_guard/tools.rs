@@ -90,7 +90,8 @@ fn runs_through(tool: &Tool) {
         .split_whitespace()
         .skip_while(|word| *word != "--allow-loss")
         .nth(1);
-    let (code, output) = run(&["--allow-loss", allow.expect("a name")], tool.up, 3);
+    let allow = allow.expect("a name").trim_matches('\'');
+    let (code, output) = run(&["--allow-loss", allow], tool.up, 3);
     assert_eq!(code, 0, "{output}");
     // Backwards: the tool's own records go with it.
     for n in [3, 2] {

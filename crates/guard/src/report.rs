@@ -23,6 +23,9 @@ pub struct Loss {
     pub detail: String,
     /// The allowance that covers it.
     pub allowed_by: Option<String>,
+    /// What to say to `--allow-loss` if this is meant, and no other loss.
+    #[serde(default)]
+    pub allow: String,
 }
 
 impl Loss {
@@ -35,6 +38,7 @@ impl Loss {
             of: 0,
             detail: String::new(),
             allowed_by: None,
+            allow: String::new(),
         }
     }
 
@@ -130,12 +134,13 @@ impl Report {
         self.losses.iter().filter(|loss| !loss.is_allowed())
     }
 
-    /// Marks the losses that are covered by one of these.
+    /// Marks the losses that are covered by one of these, and says how to allow each.
     pub fn allow<'a>(&mut self, allowances: impl IntoIterator<Item = &'a Allowance> + Clone) {
         for loss in &mut self.losses {
             let mut allow = allowances.clone().into_iter();
             let by = allow.find(|by| loss.is_meant(&self.database, by));
             loss.allowed_by = by.map(|by| by.text().into());
+            loss.allow = loss.allowance(Some(&self.database));
         }
     }
 
