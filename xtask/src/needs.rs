@@ -79,9 +79,11 @@ pub(crate) fn for_tests() -> Result<Vec<(&'static str, PathBuf)>> {
         "django",
         Path::new("tests/fixtures/django/requirements.txt"),
     )?;
+    let tools = python_environment("tools", Path::new("tests/fixtures/tools/requirements.txt"))?;
     let chromium = which("chromium").unwrap_or_else(|| "/usr/bin/chromium".into());
     Ok(vec![
         ("MONOLITE_TEST_DJANGO", django),
+        ("MONOLITE_TEST_TOOLS", tools),
         ("MONOLITE_TEST_CHROMIUM", chromium),
     ])
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use monolite_gate::{AccessLog, AccessLogFormat, Gate, TrustedProxies};
-use monolite_guard::{Allowance, Depth};
+use monolite_guard::Allowance;
 use monolite_supervisor::{Config, Error, Output, Service};
 use monolite_volume::discover::{self, DiscoverError};
 use monolite_volume::{Volume, layout};
@@ -18,7 +18,7 @@ use crate::services::{
     DatabaseFile, GateService, Guarded, JournalMode, MigrationError, Migrations, NoReplica, NotFit,
     Recovery, ReplicationService, VolumeService,
 };
-use crate::settings::{self, AccessFormat, LogFormat, MigrateCheck};
+use crate::settings::{self, AccessFormat, LogFormat};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -286,11 +286,6 @@ pub fn guarding(settings: &Settings, environment: &Environment, volume: &Path) -
     Guarding {
         find: database_filter::find_guarded(volume, named_databases(settings, environment, volume)),
         allow: named.map(|text| Allowance::new(text)).collect(),
-        depth: match settings.migrate_check {
-            MigrateCheck::None => Depth::None,
-            MigrateCheck::Quick => Depth::Quick,
-            MigrateCheck::Full => Depth::Full,
-        },
     }
 }
 

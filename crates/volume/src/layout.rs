@@ -16,8 +16,7 @@
 //!     migrating.lock        one migration at a time
 //!     migrating/            the migration under way, and copies of databases
 //!     snapshots/DATABASE/   local snapshots
-//!     plan/DATABASE/        copies that a plan is tried on
-//!     redo/DATABASE/        rows that `migrate redo` puts back
+//!     plan/DATABASE/        copies that migration files are tried on
 //!     replica/              what replication has to know after a restart
 //!     backup/               the same, of `backup` to object storage
 //! ```
@@ -166,12 +165,6 @@ pub fn plans(volume: &Path, database: &Path) -> PathBuf {
     state(volume).join("plan").join(database)
 }
 
-/// What `migrate redo` puts back into a database.
-#[must_use]
-pub fn redo(volume: &Path, database: &Path) -> PathBuf {
-    state(volume).join("redo").join(database)
-}
-
 /// What the continuous replication of the volume knows, in files that are called
 /// as [`replica`] says.
 #[must_use]
@@ -259,7 +252,6 @@ mod tests {
             migration_intent(volume),
             snapshots(volume, database),
             plans(volume, database),
-            redo(volume, database),
             replica_state(volume).join(replica::NODE),
             backup_state(volume),
         ] {
@@ -284,7 +276,6 @@ mod tests {
             migration_intent(volume),
             snapshots(volume, database),
             plans(volume, database),
-            redo(volume, database),
             replica_state(volume),
             backup_state(volume),
         ];

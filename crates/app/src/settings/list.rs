@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::declaration::{Default, Group, Setting, Source, settings};
 use super::valid;
-use super::value::{self, AccessFormat, LogFormat, MigrateCheck};
+use super::value::{self, AccessFormat, LogFormat};
 
 settings! {
     /// The data directory
@@ -110,9 +110,6 @@ settings! {
     /// What a migration may take away: a table, TABLE.COLUMN, or KIND:NAME as in index:by_title
     /// (repeat, or separate with commas)
     allow_loss: Vec<String>, value "WHAT", unset "nothing", group Migration;
-
-    /// How thoroughly to look for damage after a migration
-    migrate_check: MigrateCheck, value "DEPTH", default "quick", group Migration;
 
     /// Where every commit is stored: s3://BUCKET/PREFIX, gs://…, az://…, or a folder; `none` for
     /// nowhere (repeat, or separate with commas)

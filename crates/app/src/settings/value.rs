@@ -99,15 +99,7 @@ single! {
         _ => Err("it is neither yes nor no".into()),
     };
 }
-always!(
-    String,
-    Duration,
-    usize,
-    bool,
-    AccessFormat,
-    LogFormat,
-    MigrateCheck
-);
+always!(String, Duration, usize, bool, AccessFormat, LogFormat);
 
 /// An enum of which each variant is one word.
 macro_rules! words {
@@ -156,15 +148,6 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
-    }
-    /// How thoroughly damage is looked for after a migration.
-    MigrateCheck = Quick {
-        /// Not at all.
-        None = "none",
-        /// SQLite's quick_check of the tables that changed.
-        Quick = "quick",
-        /// SQLite's integrity_check of everything.
-        Full = "full",
     }
 }
 
