@@ -71,7 +71,7 @@ module MonoliteLane
   def self.waits_here?
     if @waits_here.nil?
       maps = File.exist?("/proc/self/maps") ? File.binread("/proc/self/maps") : ""
-      @waits_here = !(maps.include?("/libsqlite3.so") && maps.match?(%r{/driver[^ ]*/lane-\h+\.so|monolite-driver-lane}))
+      @waits_here = !(maps.include?("/libsqlite3.so") && maps.match?(%r{/lane-\h{16}\.so}))
     end
     @waits_here
   end

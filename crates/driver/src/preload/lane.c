@@ -53,7 +53,7 @@ enum { BUSY_SNAPSHOT = 517 };
 /* Nap of those behind; it ends when they become first. */
 #define NAP_QUEUED_US 5000
 /* A waiter that has not napped for so long is dead or stopped: it is passed by. */
-#define STALE_MS 100
+#define STALE_MS 250
 /* Even who is not the first tries this often. */
 #define GUARD_MS 50
 /* Copies of SQLite in one process, places that call one, connections. */
@@ -72,6 +72,7 @@ typedef int (*prepare_fn)(sqlite3 *, const char *, int, sqlite3_stmt **, const c
 typedef int (*prepare3_fn)(sqlite3 *, const char *, int, unsigned, sqlite3_stmt **, const char **);
 typedef int (*exec_fn)(sqlite3 *, const char *, int (*)(void *, int, char **, char **), void *, char **);
 typedef int (*handler_fn)(void *, int);
+typedef void (*function_fn)(void *context, int count, void **values);
 
 typedef struct {
   _Atomic(void *) base; /* the object that holds it */
@@ -93,6 +94,10 @@ typedef struct {
   int (*stmt_readonly)(sqlite3_stmt *);
   const char *(*db_filename)(sqlite3 *, const char *);
   int (*txn_state)(sqlite3 *, const char *); /* may be missing: 3.34 */
+  int (*create_function)(sqlite3 *, const char *, int, int, void *, function_fn, function_fn,
+                         void (*)(void *));
+  void *(*user_data)(void *context);
+  void (*result_int)(void *context, int);
   int whole; /* everything else was found */
 } api_t;
 
@@ -100,7 +105,7 @@ typedef struct {
 typedef struct {
   void *address;
   api_t *api;
-  int internal;        /* the place is in SQLite itself */
+  int internal;        /* the place is in SQLite itself, a library of its own */
   _Atomic int general; /* it has prepared something else than transaction control */
 } site_t;
 
@@ -283,6 +288,36 @@ static database_t *database_of(connection_t *connection, int look_again) {
   return database;
 }
 
+/* ---- libraries that hide from this one ---- */
+
+typedef void *(*dlopen_fn)(const char *, int);
+
+static dlopen_fn real_dlopen(void) {
+  static _Atomic(dlopen_fn) real;
+  dlopen_fn found = real;
+  if (!found) {
+    *(void **)&found = dlsym(RTLD_NEXT, "dlopen");
+    real = found;
+  }
+  return found;
+}
+
+/* PHP loads its extensions so that they see their own dependencies before anything else, a preloaded
+ * library too. Its two for SQLite are loaded as other programs load theirs. The call is the last
+ * thing here and so a jump: dlopen looks at who called it. */
+EXPORT void *dlopen(const char *file, int mode) {
+  dlopen_fn real = real_dlopen();
+#ifdef RTLD_DEEPBIND
+  if (UNLIKELY(mode & RTLD_DEEPBIND) && file) {
+    const char *name = strrchr(file, '/');
+    name = name ? name + 1 : file;
+    if (strcmp(name, "pdo_sqlite.so") == 0 || strcmp(name, "sqlite3.so") == 0) mode &= ~RTLD_DEEPBIND;
+  }
+#endif
+  if (UNLIKELY(!real)) return NULL;
+  return real(file, mode);
+}
+
 /* ---- the copies of SQLite in this process ---- */
 
 static void *own_base(void) {
@@ -308,7 +343,7 @@ static int look_in(struct dl_phdr_info *object, size_t size, void *data) {
   (void)size;
   search_t *search = data;
   if (!object->dlpi_name || !object->dlpi_name[0]) return 0;
-  void *handle = dlopen(object->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
+  void *handle = real_dlopen()(object->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
   if (!handle) return 0;
   void *found = dlsym(handle, search->name);
   if (found && base_of(found) != own_base()) search->found = found;
@@ -361,6 +396,9 @@ static api_t *bind_api(void *handle) {
   FIND(sql, "sql");
   FIND(stmt_readonly, "stmt_readonly");
   FIND(db_filename, "db_filename");
+  FIND(create_function, "create_function");
+  FIND(user_data, "user_data");
+  FIND(result_int, "result_int");
   *(void **)&api->prepare_v3 = lookup(handle, "sqlite3_prepare_v3", 0); /* 3.20 */
   *(void **)&api->txn_state = lookup(handle, "sqlite3_txn_state", 0);
 #undef FIND
@@ -395,12 +433,15 @@ static site_t *new_site(void *address) {
     Dl_info info;
     int known = dladdr(address, &info);
     /* The program itself has no handle of its own: dlsym(RTLD_NEXT) is what it would have got. */
-    void *handle = known && info.dli_fname ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    void *handle = known && info.dli_fname ? real_dlopen()(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
     api_t *api = bind_api(handle);
     /* The last one is given to all that are too many: they share an address, so no cache. */
     site = &all_sites[count < SITES ? count : SITES - 1];
     site->api = api;
-    site->internal = api && known && info.dli_fbase == api->base;
+    /* Where a driver has SQLite compiled in, its calls and SQLite's own come from one object. */
+    const char *file = known && info.dli_fname ? strrchr(info.dli_fname, '/') : NULL;
+    site->internal = api && known && info.dli_fbase == api->base && file &&
+      strncmp(file, "/libsqlite3", 11) == 0;
     site->general = 0;
     site->address = address;
     /* The handle is kept: its code calls us, so it may not be unloaded under a cached address. */
@@ -1014,6 +1055,29 @@ static int set_timeout(api_t *api, sqlite3 *db, int ms) {
   return ms > 0 ? api->busy_handler(db, handler, connection) : api->busy_handler(db, NULL, NULL);
 }
 
+/* What the app sees is what it has set: SQLite does not know the bound of our handler. It is a
+ * function since a prepared PRAGMA gives the value of the moment each time it runs. The pointer that
+ * it gets leads to its connection, and so to the copy of SQLite that calls it; but to ask for that
+ * pointer takes a copy, so each has a function of its own. */
+#define TIMEOUT_FUNCTION(n) \
+  static void timeout_##n(void *context, int count, void **values) { \
+    (void)count, (void)values; \
+    connection_t *connection = apis[n].user_data(context); \
+    apis[n].result_int(context, connection->is_set ? connection->timeout_ms : 0); \
+  }
+TIMEOUT_FUNCTION(0)
+TIMEOUT_FUNCTION(1)
+TIMEOUT_FUNCTION(2)
+TIMEOUT_FUNCTION(3)
+static const function_fn timeout_functions[] = {timeout_0, timeout_1, timeout_2, timeout_3};
+
+static int show_timeout(api_t *api, connection_t *connection) {
+  size_t index = (size_t)(api - apis);
+  return index < sizeof timeout_functions / sizeof *timeout_functions &&
+    api->create_function(connection->db, "monolite_busy_timeout", 0, 1 /* SQLITE_UTF8 */, connection,
+                         timeout_functions[index], NULL, NULL) == OK;
+}
+
 /* A preparation may wait for a lock, to read the schema: within SQLite, as its own wait is. */
 static inline int prepare_within(any_prepare real, api_t *api, sqlite3 *db, const char *sql, int n,
                                  unsigned flags, sqlite3_stmt **stmt, const char **tail) {
@@ -1031,6 +1095,8 @@ static inline int prepared(any_prepare real, site_t *site, sqlite3 *db, const ch
   api_t *api = site->api;
   const char *end = n < 0 ? (const char *)UINTPTR_MAX : sql + n, *p = sql, *after = NULL;
   if (!sql || !db) return real(api, db, sql, n, flags, stmt, tail);
+  /* SQLite's own texts, or those of a script whose BEGINs sqlite3_exec has looked at. */
+  if (site->internal || self.depth) return prepare_within(real, api, db, sql, n, flags, stmt, tail);
   p = skip_blanks(sql, end);
   char first = p < end ? *p | 0x20 : 0;
   if (LIKELY(first != 'b' && first != 'p')) {
@@ -1052,11 +1118,10 @@ static inline int prepared(any_prepare real, site_t *site, sqlite3 *db, const ch
     enum pragma pragma = read_pragma(p, end, connection, &ms, &after);
     /* Where the app has a busy handler of its own, SQLite's answer is right. */
     if (pragma == PRAGMA_TIMEOUT) set_timeout(api, db, ms);
-    if (pragma == PRAGMA_TIMEOUT || (pragma == PRAGMA_TIMEOUT_READ && connection->is_set >= 0)) {
-      char text[64];
-      /* What the app sees is what it has set: SQLite does not know of our handler's bound. */
-      snprintf(text, sizeof text, "SELECT %d AS timeout", connection->is_set ? ms : 0);
-      int rc = prepare_within(real, api, db, text, -1, flags, stmt, NULL);
+    int is_shown = pragma == PRAGMA_TIMEOUT || (pragma == PRAGMA_TIMEOUT_READ && connection->is_set >= 0);
+    if (is_shown && show_timeout(api, connection)) {
+      int rc = prepare_within(real, api, db, "SELECT monolite_busy_timeout() AS timeout", -1, flags,
+                              stmt, NULL);
       if (tail) *tail = after;
       return rc;
     }
