@@ -13,10 +13,10 @@ use monolite_volume::discover::{self, DiscoverError};
 
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
+    DriverLaneService, GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
     ReplicationService, VolumeService,
 };
-use crate::settings::{self, MigrateCheck, Trust};
+use crate::settings::{self, DriverLane, MigrateCheck, Trust};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -52,6 +52,7 @@ pub struct Stack {
     replication: Option<Replication>,
     guarding: Guarding,
     migrate: Option<OsString>,
+    driver_lane: DriverLane,
 }
 
 impl Stack {
@@ -95,6 +96,7 @@ impl Stack {
             replication,
             guarding,
             migrate: settings.migrate.clone().map(OsString::from),
+            driver_lane: settings.driver_lane,
         })
     }
 
@@ -147,6 +149,12 @@ impl Stack {
                 port: self.listen.port(),
                 lock: None,
             }),
+            // Its files are on the volume, and it takes part in migrations, too.
+            Box::new(DriverLaneService::new(
+                &self.volume.dir,
+                &self.config.app_dir,
+                self.driver_lane,
+            )),
             // Before anything opens a database: that alone may change its file, and who changed it
             // last tells whether it was used since.
             Box::new(Recovery(guarded.clone())),
@@ -289,11 +297,25 @@ mod tests {
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
         assert_eq!(
             names(&mut stack),
-            ["gate", "volume", "recovery", "no replica", "migrations"]
+            [
+                "gate",
+                "volume",
+                "driver lane",
+                "recovery",
+                "no replica",
+                "migrations"
+            ]
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        let all = ["gate", "volume", "recovery", "replica", "migrations"];
+        let all = [
+            "gate",
+            "volume",
+            "driver lane",
+            "recovery",
+            "replica",
+            "migrations",
+        ];
         assert_eq!(names(&mut stack), all);
     }
 

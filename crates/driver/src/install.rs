@@ -56,26 +56,29 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Writes everything to the directory `driver` in `state`, which is made; or, if programs cannot
-    /// be loaded from there, to one of this user's own in the directory for temporary files. Makes
-    /// the shared file, empty.
+    /// Writes everything to the directory `own`, which is made; or, if programs cannot be loaded from
+    /// there, to one of this user's own in the directory for temporary files. Makes the shared file,
+    /// empty.
     ///
     /// # Errors
     /// See [`Error`]: nothing was installed, and an app that is given no variables is not affected.
-    pub fn install(state: &Path) -> Result<Self, Error> {
+    pub fn install(own: &Path) -> Result<Self, Error> {
         if LIBRARY.is_empty() {
             return Err(Error::Unsupported);
         }
-        let own = state.join("driver");
         let user = rustix::process::geteuid().as_raw();
-        let name = format!("monolite-driver-{user}-{:016x}", hash(state.as_os_str().as_bytes()));
+        let name = format!("monolite-driver-{user}-{:016x}", hash(own.as_os_str().as_bytes()));
         let temporary = std::env::temp_dir().join(name);
-        let lane = match Self::write(&own) {
-            Ok(lane) => lane,
-            Err(first) => Self::write(&temporary)
-                .map_err(|_| Error::NoDirectory(own.clone(), first.to_string()))?,
-        };
-        Ok(lane)
+        Self::write(own).or_else(|first| {
+            let refused = |_| Error::NoDirectory(own.into(), first.to_string());
+            Self::write(&temporary).map_err(refused)
+        })
+    }
+
+    /// Removes the shared file: no process that counts is left. The other files stay for the next
+    /// run, and for processes that have outlived this one.
+    pub fn close(self) {
+        let _ = std::fs::remove_file(self.counters);
     }
 
     fn write(dir: &Path) -> io::Result<Self> {
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_set_stays_and_ours_is_added_once() {
         let state = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
-        let lane = Lane::install(state.path()).unwrap();
+        let lane = Lane::install(&state.path().join("driver")).unwrap();
         for (name, before, is_first) in [
             ("LD_PRELOAD", "/usr/lib/libjemalloc.so.2", true),
             ("RUBYOPT", "-W0", true),
@@ -252,10 +255,10 @@ mod tests {
     #[test]
     fn it_is_whole_for_all_to_read_and_survives_what_is_left() {
         let state = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
-        let first = Lane::install(state.path()).unwrap();
+        let first = Lane::install(&state.path().join("driver")).unwrap();
         assert_eq!(first.dir(), state.path().join("driver"));
         std::fs::write(&first.library, "half").unwrap();
-        let second = Lane::install(state.path()).unwrap();
+        let second = Lane::install(&state.path().join("driver")).unwrap();
         assert_eq!(first.library, second.library);
         assert_eq!(std::fs::read(&second.library).unwrap(), LIBRARY);
         for path in [&second.library, &second.ruby, &second.node] {

@@ -17,7 +17,7 @@
 //! # let dir = tempfile::tempdir()?;
 //! use monolite_driver::Lane;
 //!
-//! let lane = Lane::install(dir.path())?;
+//! let lane = Lane::install(&dir.path().join("driver"))?;
 //! let mut app = std::process::Command::new("true");
 //! app.envs(lane.variables(|name| std::env::var_os(name)));
 //! app.status()?;

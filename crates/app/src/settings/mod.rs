@@ -13,7 +13,7 @@ pub use self::file::{FILE_NAME, File};
 pub use self::list::{SETTINGS, Settings, setting};
 pub use self::resolve::Flag;
 pub use self::valid::{Error, nearest};
-pub use self::value::{Kind, LogFormat, MigrateCheck, Trust, parse_duration};
+pub use self::value::{DriverLane, Kind, LogFormat, MigrateCheck, Trust, parse_duration};
 
 #[cfg(test)]
 mod tests;

@@ -106,7 +106,8 @@ always!(
     bool,
     Trust,
     LogFormat,
-    MigrateCheck
+    MigrateCheck,
+    DriverLane
 );
 
 /// An enum of which each variant is one word.
@@ -151,6 +152,15 @@ words! {
         All = "all",
         /// Nobody.
         None = "none",
+    }
+    /// Whether the app's SQLite drivers are made to wait their turn.
+    DriverLane = Auto {
+        /// For apps that are known to need it.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
     }
     /// How log lines are written.
     LogFormat = Text {

@@ -25,7 +25,7 @@ impl Site {
             .permissions(PermissionsExt::from_mode(0o755))
             .tempdir()
             .unwrap();
-        let lane = Lane::install(dir.path()).unwrap();
+        let lane = Lane::install(&dir.path().join("driver")).unwrap();
         let site = Self { dir, lane };
         site.make("wal");
         site
@@ -59,6 +59,7 @@ impl Site {
     }
 
     /// A Python program with the database's path as its argument.
+    #[allow(dead_code, reason = "each test program uses some of these")]
     pub(crate) fn python(&self, with: With, program: &str) -> Command {
         let mut command = self.command(with, "python3");
         command.arg("-c").arg(program).arg(self.database());
@@ -71,6 +72,7 @@ impl Site {
 }
 
 /// A file of `tests/drivers`.
+#[allow(dead_code, reason = "each test program uses some of these")]
 pub(crate) fn script(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drivers")).join(name)
 }
