@@ -21,9 +21,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     build.opt_level(2).debug(false).warnings(false);
     let mut command = build.try_get_compiler()?.to_command();
     command
-        .args(["-std=gnu11", "-Wall", "-Wextra", "-fPIC", "-shared", "-nostdlib"])
-        .args(["-fvisibility=hidden", "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-g0"])
-        .args(["-Wl,-soname,monolite-driver-lane.so", "-Wl,-z,noexecstack", "-Wl,-s"])
+        .args([
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-fPIC",
+            "-shared",
+            "-nostdlib",
+        ])
+        .args([
+            "-fvisibility=hidden",
+            "-fno-stack-protector",
+            "-U_FORTIFY_SOURCE",
+            "-g0",
+        ])
+        .args([
+            "-Wl,-soname,monolite-driver-lane.so",
+            "-Wl,-z,noexecstack",
+            "-Wl,-s",
+        ])
         .arg("src/preload/lane.c")
         .arg("-o")
         .arg(&out);

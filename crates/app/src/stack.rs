@@ -13,8 +13,8 @@ use monolite_volume::discover::{self, DiscoverError};
 
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    DriverLaneService, GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
-    ReplicationService, VolumeService,
+    DriverLaneService, GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit,
+    Recovery, ReplicationService, VolumeService,
 };
 use crate::settings::{self, DriverLane, MigrateCheck, Trust};
 use crate::{

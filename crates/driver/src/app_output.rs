@@ -44,10 +44,14 @@ mod tests {
 
     #[test]
     fn the_words_are_found_in_any_pieces_and_once() {
-        let text = b"ActiveRecord::StatementInvalid (SQLite3::BusyException: database is locked)\nmore";
+        let text =
+            b"ActiveRecord::StatementInvalid (SQLite3::BusyException: database is locked)\nmore";
         for size in 1..text.len() {
             let mut watch = LockedWatch::default();
-            let found: Vec<_> = text.chunks(size).filter_map(|piece| watch.look(piece)).collect();
+            let found: Vec<_> = text
+                .chunks(size)
+                .filter_map(|piece| watch.look(piece))
+                .collect();
             assert_eq!(found, ["database is locked"], "in pieces of {size}");
             assert_eq!(watch.look(text), None);
         }

@@ -36,7 +36,9 @@ const MEMORY: &str = "/dev/shm";
 /// with no error if there is none.
 #[must_use]
 pub fn file_of(dir: &Path) -> Option<PathBuf> {
-    candidates(dir).into_iter().find(|path| open(path, false).is_ok())
+    candidates(dir)
+        .into_iter()
+        .find(|path| open(path, false).is_ok())
 }
 
 fn candidates(dir: &Path) -> [PathBuf; 2] {
@@ -83,12 +85,19 @@ pub(crate) fn create(dir: &Path) -> io::Result<PathBuf> {
         let mut header = vec![0; HEADER];
         header[..8].copy_from_slice(&MAGIC.to_ne_bytes());
         let size = u32::try_from(SIZE).unwrap_or_default();
-        for (n, value) in [VERSION, size, SLOW_STATEMENT, SLOW_WRITE, LONG_READ].iter().enumerate() {
+        for (n, value) in [VERSION, size, SLOW_STATEMENT, SLOW_WRITE, LONG_READ]
+            .iter()
+            .enumerate()
+        {
             header[8 + 4 * n..12 + 4 * n].copy_from_slice(&value.to_ne_bytes());
         }
         // The space is taken now: a full filesystem would kill a process that writes to its map.
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SIZE as u64)
-            .or_else(|_| file.write_all_at(&vec![0; SIZE], 0).map_err(|_| rustix::io::Errno::NOSPC))?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SIZE as u64).or_else(
+            |_| {
+                file.write_all_at(&vec![0; SIZE], 0)
+                    .map_err(|_| rustix::io::Errno::NOSPC)
+            },
+        )?;
         file.write_all_at(&header, 0)
     };
     if Path::new(MEMORY).is_dir() && made(&memory).is_ok() {
@@ -213,7 +222,8 @@ impl Counters {
         let mut head = [0; 16];
         counters.0.read_exact_at(&mut head, 0)?;
         let size = u32::try_from(SIZE).unwrap_or_default();
-        let is_right = number(&head, 0) == MAGIC && half(&head, 8) == VERSION && half(&head, 12) == size;
+        let is_right =
+            number(&head, 0) == MAGIC && half(&head, 8) == VERSION && half(&head, 12) == size;
         match is_right {
             true => Ok(counters),
             false => Err(io::Error::other("it is of another version of monolite")),
@@ -258,9 +268,12 @@ fn parse(bytes: &[u8]) -> Counted {
     let now = now_ms();
     let at = |index: usize| {
         let start = HEADER + EVENTS * EVENT + index * DATABASE;
-        bytes.get(start..start + DATABASE).filter(|of| number(of, 0) != 0)
+        bytes
+            .get(start..start + DATABASE)
+            .filter(|of| number(of, 0) != 0)
     };
-    let path = |of: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(text(&of[DATABASE_PATH..256])));
+    let path =
+        |of: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(text(&of[DATABASE_PATH..256])));
     let databases = (0..DATABASES).filter_map(at).map(|of| {
         let (holder, since) = (number(of, 16), number(of, 24));
         let pid = u32::try_from(holder >> 32).unwrap_or_default();
@@ -321,7 +334,9 @@ mod tests {
         let mut state = 1_u64;
         for _ in 0..20 {
             let noise = (0..SIZE).map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 (state >> 33) as u8
             });
             let counted = parse(&noise.collect::<Vec<_>>());
@@ -336,7 +351,12 @@ mod tests {
         let path = create(dir.path()).unwrap();
         assert_eq!(Counters::open(&path).unwrap().read(), Counted::default());
         assert_eq!(file_of(dir.path()), Some(path.clone()));
-        File::options().write(true).open(&path).unwrap().write_all_at(&[9], 8).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .write_all_at(&[9], 8)
+            .unwrap();
         assert!(Counters::open(&path).is_err());
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/null", &path).unwrap();

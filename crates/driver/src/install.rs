@@ -67,7 +67,10 @@ impl Lane {
             return Err(Error::Unsupported);
         }
         let user = rustix::process::geteuid().as_raw();
-        let name = format!("monolite-driver-{user}-{:016x}", hash(own.as_os_str().as_bytes()));
+        let name = format!(
+            "monolite-driver-{user}-{:016x}",
+            hash(own.as_os_str().as_bytes())
+        );
         let temporary = std::env::temp_dir().join(name);
         Self::write(own).or_else(|first| {
             let refused = |_| Error::NoDirectory(own.into(), first.to_string());
@@ -83,7 +86,10 @@ impl Lane {
 
     fn write(dir: &Path) -> io::Result<Self> {
         let bytes = dir.as_os_str().as_bytes();
-        if bytes.iter().any(|byte| byte.is_ascii_whitespace() || *byte == b':') {
+        if bytes
+            .iter()
+            .any(|byte| byte.is_ascii_whitespace() || *byte == b':')
+        {
             return Err(io::Error::other(
                 "its path has a blank or a colon, which LD_PRELOAD cannot hold",
             ));
@@ -122,7 +128,8 @@ impl Lane {
     /// # Errors
     /// The shared file was removed.
     pub fn counters(&self) -> Result<Counters, Error> {
-        Counters::open(&self.counters).map_err(|error| Error::Counters(self.counters.clone(), error))
+        Counters::open(&self.counters)
+            .map_err(|error| Error::Counters(self.counters.clone(), error))
     }
 
     /// Names and values to add to an environment of which `current` gives the values: what is set
@@ -199,14 +206,21 @@ fn make_directory(dir: &Path) -> io::Result<()> {
     if metadata.permissions().mode() & 0o777 != 0o755 {
         std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755))?;
     }
-    if rustix::fs::statvfs(dir)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+    if rustix::fs::statvfs(dir)?
+        .f_flag
+        .contains(StatVfsMountFlags::NOEXEC)
+    {
         return Err(io::Error::other(
             "its filesystem is mounted noexec: no library can be loaded from it",
         ));
     }
     // Root's app may become another user, who has to get there.
     let closed = |of: Metadata| user == 0 && of.permissions().mode() & 0o001 == 0;
-    match dir.ancestors().skip(1).find(|above| above.metadata().is_ok_and(closed)) {
+    match dir
+        .ancestors()
+        .skip(1)
+        .find(|above| above.metadata().is_ok_and(closed))
+    {
         Some(above) => Err(io::Error::other(format!(
             "another user, whom the app may become, cannot enter {}",
             above.display()
@@ -236,7 +250,10 @@ mod tests {
 
     #[test]
     fn what_is_set_stays_and_ours_is_added_once() {
-        let state = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+        let state = tempfile::Builder::new()
+            .permissions(PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .unwrap();
         let lane = Lane::install(&state.path().join("driver")).unwrap();
         for (name, before, is_first) in [
             ("LD_PRELOAD", "/usr/lib/libjemalloc.so.2", true),
@@ -254,7 +271,10 @@ mod tests {
 
     #[test]
     fn it_is_whole_for_all_to_read_and_survives_what_is_left() {
-        let state = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+        let state = tempfile::Builder::new()
+            .permissions(PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .unwrap();
         let first = Lane::install(&state.path().join("driver")).unwrap();
         assert_eq!(first.dir(), state.path().join("driver"));
         std::fs::write(&first.library, "half").unwrap();
@@ -269,11 +289,18 @@ mod tests {
 
     #[test]
     fn a_path_that_the_variable_cannot_hold_is_left_for_the_temporary_one() {
-        let parent = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+        let parent = tempfile::Builder::new()
+            .permissions(PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .unwrap();
         for name in ["my data", "a:b"] {
             let state = parent.path().join(name);
             let lane = Lane::install(&state).unwrap();
-            assert!(lane.dir().starts_with(std::env::temp_dir()), "{:?}", lane.dir());
+            assert!(
+                lane.dir().starts_with(std::env::temp_dir()),
+                "{:?}",
+                lane.dir()
+            );
             assert!(!state.exists());
             std::fs::remove_dir_all(lane.dir()).unwrap();
         }
@@ -282,7 +309,10 @@ mod tests {
     #[test]
     fn another_users_directory_is_refused() {
         if rustix::process::geteuid().is_root() {
-            let parent = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+            let parent = tempfile::Builder::new()
+                .permissions(PermissionsExt::from_mode(0o755))
+                .tempdir()
+                .unwrap();
             let dir = parent.path().join("driver");
             std::fs::create_dir(&dir).unwrap();
             std::os::unix::fs::chown(&dir, Some(12345), None).unwrap();

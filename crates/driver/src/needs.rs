@@ -68,12 +68,30 @@ mod tests {
     #[test]
     fn framework_and_driver_have_to_be_known() {
         for (files, wanted) in [
-            (&[("bin/rails", ""), ("Gemfile.lock", "    sqlite3 (1.7.3)")][..], Some(Need::Rails)),
-            (&[("config/application.rb", ""), ("config/database.yml", "adapter: sqlite3")], Some(Need::Rails)),
+            (
+                &[("bin/rails", ""), ("Gemfile.lock", "    sqlite3 (1.7.3)")][..],
+                Some(Need::Rails),
+            ),
+            (
+                &[
+                    ("config/application.rb", ""),
+                    ("config/database.yml", "adapter: sqlite3"),
+                ],
+                Some(Need::Rails),
+            ),
             (&[("bin/rails", ""), ("Gemfile.lock", "    pg (1.5)")], None),
             (&[("manage.py", "")], Some(Need::Django)),
-            (&[("package.json", r#"{"dependencies":{"better-sqlite3":"^12"}}"#)], Some(Need::BetterSqlite3)),
-            (&[("package.json", r#"{"dependencies":{"express":"^5"}}"#)], None),
+            (
+                &[(
+                    "package.json",
+                    r#"{"dependencies":{"better-sqlite3":"^12"}}"#,
+                )],
+                Some(Need::BetterSqlite3),
+            ),
+            (
+                &[("package.json", r#"{"dependencies":{"express":"^5"}}"#)],
+                None,
+            ),
             (&[("artisan", "")], None),
             (&[], None),
         ] {

@@ -32,7 +32,11 @@ fn contend(site: &Site, make: impl Fn() -> Command, threads: usize) -> (usize, u
         let number = text.lines().find_map(|line| line.strip_prefix("locked "));
         locked += number.unwrap().parse::<usize>().unwrap();
     }
-    let n = site.sql("SELECT CAST(n AS INTEGER) FROM t").trim().parse().unwrap();
+    let n = site
+        .sql("SELECT CAST(n AS INTEGER) FROM t")
+        .trim()
+        .parse()
+        .unwrap();
     (locked, n)
 }
 
@@ -56,7 +60,12 @@ fn check(program: &str, name: &str, ways: &[&str], threads: usize) {
         let all = PROCESSES * ROUNDS * threads;
         match with {
             With::Nothing => assert!(locked > 0, "{program} {ways:?} needs no lane"),
-            With::Lane => assert_eq!((locked, n), (0, all), "{program} {ways:?}: {:?}", site.counted()),
+            With::Lane => assert_eq!(
+                (locked, n),
+                (0, all),
+                "{program} {ways:?}: {:?}",
+                site.counted()
+            ),
         }
     }
 }
@@ -116,7 +125,10 @@ fn the_slowest_of_32_waits_for_no_more_than_three_times_the_median() {
     let mut children: Vec<_> = (0..PROCESSES)
         .map(|_| {
             let mut command = site.command(With::Lane, "python3");
-            command.arg(script("fair.py")).arg(site.database()).arg(SECONDS);
+            command
+                .arg(script("fair.py"))
+                .arg(site.database())
+                .arg(SECONDS);
             start(command.arg((32 / PROCESSES).to_string()))
         })
         .collect();
@@ -136,7 +148,11 @@ fn the_slowest_of_32_waits_for_no_more_than_three_times_the_median() {
         assert!(child.wait().unwrap().success());
     }
     let all: usize = made.iter().sum();
-    assert_eq!(site.sql("SELECT n FROM t").trim(), all.to_string(), "lost updates");
+    assert_eq!(
+        site.sql("SELECT n FROM t").trim(),
+        all.to_string(),
+        "lost updates"
+    );
     others.sort_unstable();
     made.sort_unstable();
     let (median, slowest) = (others[others.len() / 2], others[others.len() - 1]);
@@ -151,6 +167,8 @@ fn line(output: &mut impl BufRead) -> String {
 }
 
 fn numbers(line: &str, word: &str) -> Vec<usize> {
-    let numbers = line.strip_prefix(word).unwrap_or_else(|| panic!("{line:?}"));
+    let numbers = line
+        .strip_prefix(word)
+        .unwrap_or_else(|| panic!("{line:?}"));
     numbers.split(' ').map(|n| n.parse().unwrap()).collect()
 }

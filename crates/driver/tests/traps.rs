@@ -42,7 +42,11 @@ for line in sys.stdin:
         let mut child = start(&mut site.python(with, program));
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        Self { child, input, output }
+        Self {
+            child,
+            input,
+            output,
+        }
     }
 
     fn send(&mut self, expression: &str) {
@@ -79,7 +83,9 @@ impl Drop for Session {
 /// Whether another connection can write now.
 fn is_locked(site: &Site) -> bool {
     let mut command = Command::new("sqlite3");
-    command.arg(site.database()).arg("BEGIN IMMEDIATE; ROLLBACK;");
+    command
+        .arg(site.database())
+        .arg("BEGIN IMMEDIATE; ROLLBACK;");
     !command.stderr(Stdio::null()).status().unwrap().success()
 }
 
@@ -104,7 +110,12 @@ fn a_plain_begin_takes_the_lock_however_it_is_written_and_nothing_else_does() {
         assert_eq!(is_locked(&site), locks, "{begin:?}");
         assert_eq!(session.sql("ROLLBACK"), "[]", "{begin:?}");
     }
-    for wrong in ["BEGIN BEGIN", "BEGIN TRANSACTION a b", "BEGINS", "BEGIN COMMIT"] {
+    for wrong in [
+        "BEGIN BEGIN",
+        "BEGIN TRANSACTION a b",
+        "BEGINS",
+        "BEGIN COMMIT",
+    ] {
         assert!(session.sql(wrong).contains("syntax error"), "{wrong:?}");
     }
     // A connection that is marked before its first transaction.
@@ -138,7 +149,10 @@ fn a_script_is_run_as_it_is_but_for_its_begins() {
     "#;
     let mut command = site.command(With::Lane, "php");
     let printed = output(command.args(["-r", program, "--"]).arg(site.database()));
-    assert!(printed.starts_with("a;BEGIN;'b") && printed.ends_with("locked"), "{printed}");
+    assert!(
+        printed.starts_with("a;BEGIN;'b") && printed.ends_with("locked"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -154,8 +168,13 @@ fn connections_that_may_not_write_go_on_reading() {
     }
     assert_eq!(site.counted().deferred, 2);
     let path = site.database().display().to_string();
-    for uri in [format!("file:{path}?mode=ro"), format!("file:{path}?immutable=1")] {
-        let set = format!("globals().update(db=sqlite3.connect({uri:?}, uri=True, isolation_level=None))");
+    for uri in [
+        format!("file:{path}?mode=ro"),
+        format!("file:{path}?immutable=1"),
+    ] {
+        let set = format!(
+            "globals().update(db=sqlite3.connect({uri:?}, uri=True, isolation_level=None))"
+        );
         assert_eq!(session.ask(&set), "None");
         session.sql("PRAGMA foreign_keys = ON");
         for sql in ["BEGIN", "SELECT n FROM t", "COMMIT"] {
@@ -172,8 +191,15 @@ fn the_busy_timeout_is_the_apps_and_what_it_reads_is_what_it_has_set() {
     let mut holder = Session::start(&site, With::Lane);
     holder.sql("BEGIN IMMEDIATE");
     let mut session = Session::start(&site, With::Lane);
-    assert_eq!(session.sql("PRAGMA busy_timeout"), "[(5000,)]", "Python's own");
-    for (set, ms) in [("PRAGMA busy_timeout = 300", 300), ("pragma busy_timeout(0);", 0)] {
+    assert_eq!(
+        session.sql("PRAGMA busy_timeout"),
+        "[(5000,)]",
+        "Python's own"
+    );
+    for (set, ms) in [
+        ("PRAGMA busy_timeout = 300", 300),
+        ("pragma busy_timeout(0);", 0),
+    ] {
         assert_eq!(session.sql(set), format!("[({ms},)]"));
         assert_eq!(session.sql("PRAGMA busy_timeout"), format!("[({ms},)]"));
         let waited = Instant::now();
@@ -183,8 +209,15 @@ fn the_busy_timeout_is_the_apps_and_what_it_reads_is_what_it_has_set() {
         assert!(waited < Duration::from_millis(ms + 5000), "{waited:?}");
     }
     let counted = site.counted();
-    assert_eq!(counted.timeouts, 1, "no wait was asked for in the other case");
-    let event = counted.events.iter().find(|event| event.kind == EventKind::Timeout).unwrap();
+    assert_eq!(
+        counted.timeouts, 1,
+        "no wait was asked for in the other case"
+    );
+    let event = counted
+        .events
+        .iter()
+        .find(|event| event.kind == EventKind::Timeout)
+        .unwrap();
     assert_eq!(event.holder, Some(holder.child.id()));
     assert_eq!(event.pid, session.child.id());
     let (pid, _) = counted.databases[0].writer.unwrap();
@@ -236,7 +269,11 @@ fn a_holder_that_is_stopped_is_waited_for_and_one_that_is_killed_is_not() {
     let killed = Instant::now();
     holder.signal(Signal::KILL);
     assert_eq!(waiter.answer(), "[]");
-    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        killed.elapsed()
+    );
 }
 
 /// Waits until so many connections wait for a lock.
@@ -270,7 +307,11 @@ fn a_waiter_that_is_stopped_or_killed_does_not_keep_others_out() {
         waiters[1].sql("COMMIT");
         assert_eq!(waiters[2].answer(), "[]");
         waiters[2].sql("COMMIT");
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
         if signal == Signal::STOP {
             waiters[0].signal(Signal::CONT);
             assert_eq!(waiters[0].answer(), "[]", "its wish was not lost");
@@ -365,7 +406,12 @@ fn compile_with(site: &Site, compiler: &str, program: &str, arguments: &[&str]) 
     std::fs::write(&source, program).unwrap();
     let binary = site.dir.path().join(format!("program-{compiler}"));
     let mut command = Command::new(compiler);
-    command.arg("-O1").arg(&source).arg("-o").arg(&binary).args(arguments);
+    command
+        .arg("-O1")
+        .arg(&source)
+        .arg("-o")
+        .arg(&binary)
+        .args(arguments);
     output(&mut command);
     binary.display().to_string()
 }
@@ -377,10 +423,17 @@ fn programs_that_only_inherit_it_notice_nothing() {
     let dynamic = compile(&site, hello, &[]);
     assert_eq!(output(&mut site.command(With::Lane, &dynamic)), "hello\n");
     let own_static = compile(&site, hello, &["-static"]);
-    assert_eq!(output(&mut site.command(With::Lane, &own_static)), "hello\n");
+    assert_eq!(
+        output(&mut site.command(With::Lane, &own_static)),
+        "hello\n"
+    );
     for arguments in [&[][..], &["-static"]] {
         let musl = compile_with(&site, "musl-gcc", hello, arguments);
-        assert_eq!(output(&mut site.command(With::Lane, &musl)), "hello\n", "{arguments:?}");
+        assert_eq!(
+            output(&mut site.command(With::Lane, &musl)),
+            "hello\n",
+            "{arguments:?}"
+        );
     }
     for (program, arguments) in [
         ("sh", &["-c", "echo hello; ls / >/dev/null"][..]),
@@ -396,7 +449,11 @@ fn programs_that_only_inherit_it_notice_nothing() {
         assert_eq!(output(command.args(arguments)), "hello\n", "{program}");
     }
     let counted = site.counted();
-    assert_eq!((counted.bound, counted.unbound), (0, 0), "nobody used SQLite");
+    assert_eq!(
+        (counted.bound, counted.unbound),
+        (0, 0),
+        "nobody used SQLite"
+    );
 }
 
 #[test]
@@ -409,19 +466,34 @@ fn an_apps_own_sitecustomize_is_still_imported() {
     command.env("PYTHONPATH", &own);
     let before = |name: &str| (name == "PYTHONPATH").then(|| own.clone().into_os_string());
     command.envs(site.lane.variables(before));
-    command.args(["-c", "import sys; print(sys.own, [p for p in sys.path if 'python-' in p])"]);
+    command.args([
+        "-c",
+        "import sys; print(sys.own, [p for p in sys.path if 'python-' in p])",
+    ]);
     assert_eq!(output(&mut command), "yes []\n");
 }
 
 #[test]
 fn another_user_without_the_shared_file_works_too() {
-    assert!(rustix::process::geteuid().is_root(), "run as root, as `cargo xtask test` does");
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "run as root, as `cargo xtask test` does"
+    );
     let site = Site::new();
-    for (path, mode) in [(site.dir.path().to_path_buf(), 0o777), (site.database(), 0o666)] {
+    for (path, mode) in [
+        (site.dir.path().to_path_buf(), 0o777),
+        (site.database(), 0o666),
+    ] {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     }
     let mut command = site.command(With::Lane, "setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"]);
+    command.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "/usr/bin/python3",
+        "-c",
+    ]);
     command.arg(
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)
 c.execute('PRAGMA foreign_keys = ON'); c.execute('BEGIN'); c.execute('INSERT INTO t VALUES(1)')
@@ -446,8 +518,15 @@ fn slow_statements_and_long_transactions_are_counted() {
     session.sql("COMMIT");
     let counted = site.counted();
     assert_eq!(counted.slow_writes, 1);
-    assert!(counted.longest_write >= Duration::from_millis(550), "{counted:?}");
-    let event = counted.events.iter().find(|event| event.kind == EventKind::SlowStatement).unwrap();
+    assert!(
+        counted.longest_write >= Duration::from_millis(550),
+        "{counted:?}"
+    );
+    let event = counted
+        .events
+        .iter()
+        .find(|event| event.kind == EventKind::SlowStatement)
+        .unwrap();
     assert!(event.text.starts_with("WITH RECURSIVE") && event.took >= Duration::from_millis(200));
     assert_eq!(event.database.as_deref(), Some(site.database().as_path()));
     assert_eq!(counted.databases[0].writer, None, "it has committed");

@@ -129,7 +129,10 @@ mod tests {
         assert_eq!(reason(DriverLane::Auto), None);
         assert_eq!(reason(DriverLane::On).as_deref(), Some("--driver-lane on"));
         std::fs::write(app.path().join("manage.py"), "").unwrap();
-        assert_eq!(reason(DriverLane::Auto).as_deref(), Some("the app is Django"));
+        assert_eq!(
+            reason(DriverLane::Auto).as_deref(),
+            Some("the app is Django")
+        );
         assert_eq!(reason(DriverLane::Off), None);
     }
 }

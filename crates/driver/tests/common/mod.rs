@@ -20,15 +20,21 @@ pub(crate) enum With {
 }
 
 impl Site {
+    /// With a database in WAL mode.
+    #[allow(dead_code, reason = "each test program uses some of these")]
     pub(crate) fn new() -> Self {
+        let site = Self::empty();
+        site.make("wal");
+        site
+    }
+
+    pub(crate) fn empty() -> Self {
         let dir = tempfile::Builder::new()
             .permissions(PermissionsExt::from_mode(0o755))
             .tempdir()
             .unwrap();
         let lane = Lane::install(&dir.path().join("driver")).unwrap();
-        let site = Self { dir, lane };
-        site.make("wal");
-        site
+        Self { dir, lane }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -36,6 +42,7 @@ impl Site {
     }
 
     /// A table with one row, which holds 0.
+    #[allow(dead_code, reason = "each test program uses some of these")]
     fn make(&self, mode: &str) {
         let sql = format!(
             "PRAGMA journal_mode = {mode}; CREATE TABLE t(n INTEGER); INSERT INTO t VALUES(0)"
@@ -44,12 +51,14 @@ impl Site {
     }
 
     /// What the sqlite3 shell answers, without the lane.
+    #[allow(dead_code, reason = "each test program uses some of these")]
     pub(crate) fn sql(&self, sql: &str) -> String {
         let mut command = Command::new("sqlite3");
         command.arg(self.database()).arg(sql);
         output(&mut command)
     }
 
+    #[allow(dead_code, reason = "each test program uses some of these")]
     pub(crate) fn command(&self, with: With, program: &str) -> Command {
         let mut command = Command::new(program);
         if with == With::Lane {
@@ -78,15 +87,20 @@ pub(crate) fn script(name: &str) -> PathBuf {
 }
 
 /// What a program prints; it has to end well and complain of nothing.
+#[allow(dead_code, reason = "each test program uses some of these")]
 pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| {
         panic!("{command:?}: {error}; `cargo xtask test` installs what is missing")
     });
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && stderr.is_empty(), "{command:?}: {stderr}");
+    assert!(
+        output.status.success() && stderr.is_empty(),
+        "{command:?}: {stderr}"
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[allow(dead_code, reason = "each test program uses some of these")]
 pub(crate) fn start(command: &mut Command) -> Child {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     child.unwrap_or_else(|error| panic!("{command:?}: {error}"))
