@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use monolite_testkit::shop::{Shop, answers, counted, load, make_database};
+use monolite_testkit::shop::{Loaded, Shop, answers, counted, load, make_database};
 use monolite_testkit::{Process, Signal, disk_dir, free_port, wait_until};
 use tempfile::TempDir;
 
@@ -95,4 +95,90 @@ fn it_is_suggested_when_the_app_says_locked_and_is_not_there_when_it_is_off() {
         !output.contains("driver lane") && !output.contains("the app has printed"),
         "{output}"
     );
+}
+
+/// How an app is served in the measurement.
+const WAYS: [(&str, Option<&[&str]>); 4] = [
+    ("bare", None),
+    ("monolite, no lane", Some(&["--driver-lane=off"])),
+    (
+        "write lane",
+        Some(&["--driver-lane=off", "--write-concurrency=1"]),
+    ),
+    ("driver lane", Some(&["--driver-lane=on"])),
+];
+
+/// The apps bare, under `run`, with the write lane and with the driver lane, interleaved.
+#[test]
+#[ignore = "a measurement, for `cargo xtask bench apps`"]
+fn measure() {
+    const ROUNDS: usize = 3;
+    let load_average = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load average at the start: {}", load_average());
+    println!("| app | way | requests/s | failed of all | lost jobs | p50 ms | p99 ms |");
+    println!("|---|---|---|---|---|---|---|");
+    for shop in Shop::ALL {
+        let mut cells = vec![[const { Vec::new() }; 5]; WAYS.len()];
+        for _ in 0..ROUNDS {
+            for ((_, options), cells) in WAYS.iter().zip(&mut cells) {
+                let (loaded, lost) = match options {
+                    None => bare(shop),
+                    Some(options) => under_run(shop, options),
+                };
+                let ms = |share| format!("{:.0}", loaded.quantile(share).as_secs_f64() * 1000.0);
+                let all = loaded.good + loaded.failed;
+                cells[0].push(format!("{:.0}", loaded.per_second()));
+                cells[1].push(format!(
+                    "{:.1} %",
+                    100.0 * loaded.failed as f64 / all as f64
+                ));
+                cells[2].push(lost.to_string());
+                cells[3].push(ms(0.5));
+                cells[4].push(ms(0.99));
+            }
+        }
+        for ((way, _), cells) in WAYS.iter().zip(&cells) {
+            let cells = cells.each_ref().map(|rounds| rounds.join(", ")).join(" | ");
+            println!("| {shop:?} | {way} | {cells} |");
+        }
+    }
+    println!("load average at the end: {}", load_average());
+}
+
+/// A load, and how many jobs did not do their work.
+fn measured(port: u16, database: &std::path::Path) -> (Loaded, usize) {
+    let loaded = load(port, CLIENTS, DURATION);
+    let mut last = counted(database);
+    wait_until("its jobs have ended", || {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = counted(database);
+        std::mem::replace(&mut last, now) == now
+    });
+    let lost = loaded.posts.saturating_sub(last[2]);
+    (loaded, lost)
+}
+
+fn bare(shop: Shop) -> (Loaded, usize) {
+    let (data, port) = (disk_dir(), free_port());
+    let database = data.path().join("app.sqlite3");
+    make_database(&database, "wal");
+    let command = shop.command(&port.to_string());
+    let app = Process::start(&command[0], &command[1..], |command| {
+        command
+            .current_dir(shop.dir())
+            .env("PORT", port.to_string());
+        command.envs(shop.variables(Some(&database)));
+    });
+    wait_until("it answers", || answers(port));
+    let measured = measured(port, &database);
+    app.signal(Signal::TERM);
+    app.end();
+    measured
+}
+
+fn under_run(shop: Shop, options: &[&str]) -> (Loaded, usize) {
+    let site = Site::start(shop, options);
+    let measured = measured(site.port, &site.data.path().join("app.sqlite3"));
+    site.stop();
+    measured
 }

@@ -78,12 +78,6 @@ impl Lane {
         })
     }
 
-    /// Removes the shared file: no process that counts is left. The other files stay for the next
-    /// run, and for processes that have outlived this one.
-    pub fn close(self) {
-        let _ = std::fs::remove_file(self.counters);
-    }
-
     fn write(dir: &Path) -> io::Result<Self> {
         let bytes = dir.as_os_str().as_bytes();
         if bytes
@@ -106,6 +100,7 @@ impl Lane {
         let python = dir.join(format!("python-{:016x}", hash(PYTHON)));
         make_directory(&python)?;
         put(&python.join("sitecustomize.py"), PYTHON)?;
+        sweep(dir, &[&library, &ruby, &node, &python]);
         let counters = counters::create(dir)?;
         Ok(Self {
             dir: dir.into(),
@@ -172,6 +167,29 @@ impl Lane {
             ("PYTHONPATH", python),
             (FILE_VARIABLE, self.counters.clone().into_os_string()),
         ]
+    }
+}
+
+/// Removes the shared file: the processes that count in it are those of one run. The other files stay
+/// for the next run, and for processes that outlive this one.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.counters);
+    }
+}
+
+/// Removes what other versions have left: nobody starts a program with it any more.
+fn sweep(dir: &Path, keep: &[&Path]) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_ours = ["lane-", "python-"]
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix));
+        if is_ours && !keep.contains(&path.as_path()) {
+            // One of the two does nothing.
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_dir_all(&path);
+        }
     }
 }
 
@@ -278,12 +296,18 @@ mod tests {
         let first = Lane::install(&state.path().join("driver")).unwrap();
         assert_eq!(first.dir(), state.path().join("driver"));
         std::fs::write(&first.library, "half").unwrap();
+        std::fs::write(
+            first.dir().join("lane-0123456789abcdef.so"),
+            "of another version",
+        )
+        .unwrap();
         let second = Lane::install(&state.path().join("driver")).unwrap();
         assert_eq!(first.library, second.library);
         assert_eq!(std::fs::read(&second.library).unwrap(), LIBRARY);
         for path in [&second.library, &second.ruby, &second.node] {
             assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o644);
         }
+        assert_eq!(std::fs::read_dir(second.dir()).unwrap().count(), 4);
         assert_eq!(second.dir().metadata().unwrap().mode() & 0o777, 0o755);
     }
 

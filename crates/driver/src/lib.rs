@@ -9,7 +9,7 @@
 //!   `BEGIN DEFERRED`: Ruby (`RUBYOPT`), Python (`PYTHONPATH`), Node (`NODE_OPTIONS`).
 //!
 //! Both are compiled into this crate; [`Lane::install`] writes them to a directory and
-//! [`Lane::variables`] says what to add to an environment. [`Counters`] reads what the processes
+//! [`Lane::variables`] says what to add to an environment, as long as the lane lives. [`Counters`] reads what the processes
 //! have counted.
 //!
 //! ```

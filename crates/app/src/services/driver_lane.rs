@@ -86,7 +86,6 @@ impl Service for DriverLaneService {
                 );
             }
         }
-        lane.close();
     }
 }
 
