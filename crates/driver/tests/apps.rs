@@ -1,7 +1,12 @@
 //! Real apps with what hurts (`tests/fixtures/apps`), unmodified, each on its own server: with the
 //! lane no answer is 5xx, nothing is lost, and no log says "locked".
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 mod common;
 
