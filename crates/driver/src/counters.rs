@@ -183,7 +183,7 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A wait of 10 ms or longer that ended with the lock.
+    /// A wait of 100 ms or longer that ended with the lock.
     Wait,
     /// A wait that ended at the busy timeout.
     Timeout,

@@ -196,17 +196,22 @@ fn the_busy_timeout_is_the_apps_and_what_it_reads_is_what_it_has_set() {
         "[(5000,)]",
         "Python's own"
     );
-    for (set, ms) in [
-        ("PRAGMA busy_timeout = 300", 300),
-        ("pragma busy_timeout(0);", 0),
+    for (set, ms, begin) in [
+        ("PRAGMA busy_timeout = 300", 300, "BEGIN"),
+        ("pragma busy_timeout(0);", 0, "BEGIN IMMEDIATE"),
     ] {
         assert_eq!(session.sql(set), format!("[({ms},)]"));
         assert_eq!(session.sql("PRAGMA busy_timeout"), format!("[({ms},)]"));
         let waited = Instant::now();
-        assert_eq!(session.sql("BEGIN"), "error: database is locked");
+        assert_eq!(session.sql(begin), "error: database is locked");
         let waited = waited.elapsed();
         assert!(waited >= Duration::from_millis(ms), "{waited:?}");
         assert!(waited < Duration::from_millis(ms + 5000), "{waited:?}");
+    }
+    // Who does not wait, and may only read, is not refused at its BEGIN.
+    session.ask("globals().update(db=connect(timeout=0))");
+    for sql in ["BEGIN", "SELECT n FROM t", "COMMIT"] {
+        assert!(session.sql(sql).starts_with('['), "{sql}");
     }
     let counted = site.counted();
     assert_eq!(

@@ -7,13 +7,15 @@ module MonoliteLane
   TIMEOUT_MS = 5000
 
   module Database
-    def initialize(*arguments, **options, &block)
+    def initialize(*arguments, &block)
       return super unless MonoliteLane.waits_here?
+
       # Before the block, in which the app may set another.
       given = block && proc { |database| database.busy_timeout(TIMEOUT_MS); block.call(database) }
-      super(*arguments, **options, &given)
+      super(*arguments, &given)
       busy_timeout(TIMEOUT_MS) unless block
     end
+    ruby2_keywords(:initialize) if respond_to?(:ruby2_keywords, true)
 
     # The driver's own default is deferred: a read, then a write, cannot wait. A mode that is named,
     # by the call or for the connection, is kept.

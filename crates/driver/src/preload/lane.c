@@ -56,6 +56,8 @@ enum { BUSY_SNAPSHOT = 517 };
 #define STALE_MS 250
 /* Even who is not the first tries this often. */
 #define GUARD_MS 50
+/* Shorter waits are counted, and are no event. */
+#define EVENT_WAIT_US 100000
 /* Copies of SQLite in one process, places that call one, connections. */
 #define APIS 16
 #define SITES 4096
@@ -129,6 +131,7 @@ static int handler(void *data, int count) {
     t->in_exec = 1; /* it has waited for the others already */
   } else if (count == 0 || wait->connection != connection) {
     api_t *api = connection->api;
+    if (wait->connection) wait_end(wait, 1); /* of a call that is not wrapped here: a checkpoint */
     int queued = t->in_exec && api->txn_state && api->txn_state(connection->db, NULL) < 2;
     wait_start(wait, connection, queued);
   }
@@ -338,6 +341,11 @@ static inline int prepare_within(any_prepare real, api_t *api, sqlite3 *db, cons
   return rc;
 }
 
+/* Who waits for nothing, by its own wish, would be refused where it only reads. */
+static int stays_deferred(connection_t *connection) {
+  return connection->deferred || (connection->is_set == 1 && connection->timeout_ms == 0);
+}
+
 static inline int prepared(any_prepare real, site_t *site, sqlite3 *db, const char *sql, int n,
                            unsigned flags, sqlite3_stmt **stmt, const char **tail) {
   api_t *api = site->api;
@@ -353,7 +361,7 @@ static inline int prepared(any_prepare real, site_t *site, sqlite3 *db, const ch
   }
   connection_t *connection = connection_of(api, db, 0);
   if (!connection) return prepare_within(real, api, db, sql, n, flags, stmt, tail);
-  if (first == 'b' && !connection->deferred && (after = plain_begin(p, end)) &&
+  if (first == 'b' && !stays_deferred(connection) && (after = plain_begin(p, end)) &&
       (site->general || !may_be_python())) {
     int rc = prepare_within(real, api, db, IMMEDIATE, -1, flags, stmt, NULL);
     if (tail) *tail = after;
@@ -446,7 +454,7 @@ EXPORT int sqlite3_exec(sqlite3 *db, const char *sql, int (*row)(void *, int, ch
   thread_t *t = &self;
   if (!sql || !db || site->internal) return api->exec(db, sql, row, data, error);
   connection_t *connection = connection_of(api, db, 0);
-  char *text = connection && !connection->deferred ? replace_begins(sql) : NULL;
+  char *text = connection && !stays_deferred(connection) ? replace_begins(sql) : NULL;
   if (text) shared->begins++;
   void *frame = __builtin_frame_address(0);
   if (UNLIKELY(t->depth && frame >= t->frame)) t->depth = 0;

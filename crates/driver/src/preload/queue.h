@@ -78,7 +78,7 @@ static void leave(wait_t *wait) {
 static void wait_start(wait_t *wait, connection_t *connection, int queued) {
   leave(wait); /* of a wait that an exception of the app's language has cut off */
   wait->connection = connection;
-  wait->started_us = now_us();
+  wait->started_us = wait->napped_us = now_us();
   wait->deadline_us = wait->started_us + (uint64_t)connection->timeout_ms * 1000u;
   wait->tried_ms = wait->started_us / 1000;
   wait->database = database_of(connection, 1);
@@ -88,7 +88,7 @@ static void wait_start(wait_t *wait, connection_t *connection, int queued) {
 }
 
 static void wait_end(wait_t *wait, int got_it) {
-  uint64_t us = now_us() - wait->started_us;
+  uint64_t us = wait->napped_us - wait->started_us;
   leave(wait);
   self.waited_us += us;
   shared->waits++;
@@ -101,12 +101,20 @@ static void wait_end(wait_t *wait, int got_it) {
     /* The next one becomes the first, and learns of it; the lock itself is taken now. */
     if (!got_it) wake_first(wait->database);
   }
-  if (!got_it || us >= 10000)
+  if (!got_it || us >= EVENT_WAIT_US)
     record(got_it ? EVENT_WAIT : EVENT_TIMEOUT, us, wait->holder, wait->database, NULL);
 }
 
+static int nap_once(wait_t *wait);
+
 /* One nap. 1: try again; 0: the time is over. May be called without Ruby's lock. */
 static int nap(wait_t *wait) {
+  int again = nap_once(wait);
+  wait->napped_us = now_us();
+  return again;
+}
+
+static int nap_once(wait_t *wait) {
   for (;;) {
     uint64_t now = now_us();
     if (now >= wait->deadline_us) return 0;

@@ -61,7 +61,7 @@ typedef struct {
   connection_t *connection;
   database_t *database;
   slot_t *slot;
-  uint64_t ticket, started_us, deadline_us, tried_ms;
+  uint64_t ticket, started_us, napped_us, deadline_us, tried_ms;
   uint32_t holder;
 } wait_t;
 
