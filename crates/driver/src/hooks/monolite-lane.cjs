@@ -12,10 +12,11 @@ const marked = Symbol('monolite lane');
 // Replaces `method` of a class by one that gets `change` applied to its first argument, unless the
 // connection has said that it only reads.
 const readers = new WeakSet();
-const wrap = (prototype, method) => {
+const wrap = (prototype, method, first = () => {}) => {
   const original = prototype[method];
   if (typeof original !== 'function' || original[marked]) return;
   const wrapped = function (sql, ...rest) {
+    first(this);
     if (typeof sql === 'string' && /\bquery_only\b/i.test(sql)) readers.add(this);
     if (!readers.has(this)) sql = immediate(sql);
     return Reflect.apply(original, this, [sql, ...rest]);
@@ -50,11 +51,23 @@ process.dlopen = function (module, ...rest) {
 };
 
 // node:sqlite, when the app first asks for it.
+const TIMEOUT_MS = 5000;
+const seen = new WeakSet();
 const sqlite = ({ DatabaseSync } = {}) => {
-  if (DatabaseSync) {
-    wrap(DatabaseSync.prototype, 'prepare');
-    wrap(DatabaseSync.prototype, 'exec');
-  }
+  if (!DatabaseSync || DatabaseSync.prototype.exec[marked]) return;
+  const { prepare, exec } = DatabaseSync.prototype;
+  // It waits for nothing by default, which nobody asks for: as Rails and Django do.
+  const wait = (db) => {
+    if (seen.has(db)) return;
+    seen.add(db);
+    quietly(() => {
+      if (Reflect.apply(prepare, db, ['PRAGMA busy_timeout']).get().timeout === 0) {
+        Reflect.apply(exec, db, [`PRAGMA busy_timeout = ${TIMEOUT_MS}`]);
+      }
+    });
+  };
+  wrap(DatabaseSync.prototype, 'prepare', wait);
+  wrap(DatabaseSync.prototype, 'exec', wait);
 };
 const load = Module._load;
 let loading = false;
