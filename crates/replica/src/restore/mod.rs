@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod output;
 mod pages;
+mod route;
 mod swap;
 mod target;
 mod verify;
@@ -29,6 +30,7 @@ pub use self::swap::replace_database;
 pub use self::verify::{VerifyOptions, verify};
 
 use self::build::Build;
+use self::route::Route;
 use self::fetch::blocking;
 use self::output::{Durability, Output};
 use crate::history::Target;
@@ -72,7 +74,8 @@ impl Default for RestoreOptions {
 ///
 /// The folder is made if it is not there. A `-wal`, `-shm` or `-journal` of the
 /// old database goes with it. If the replica changes so that
-/// a file is gone, it is planned again, once.
+/// a file is gone, it is planned again, once. A damaged file is gone around where
+/// other files lead to the same state.
 ///
 /// # Errors
 /// Nothing was changed, and nothing is left behind.
@@ -89,19 +92,24 @@ pub async fn restore(
         Ok(path)
     });
     let out = out.await?;
-    let first = restore_once(replica, &out, &options).await;
-    match first {
-        Err(error) if error.is_gone() => restore_once(replica, &out, &options).await,
-        other => other,
+    let mut route = Route::begin(replica, options.target, &options.progress).await?;
+    loop {
+        let build = route.next().await?;
+        match restore_once(&build, &out, &options).await {
+            Ok(restored) => {
+                let damages = route.damages();
+                return Ok(Restored { damages, ..restored });
+            }
+            Err(error) => route.avoid(error).await?,
+        }
     }
 }
 
 async fn restore_once(
-    replica: &Replica,
+    build: &Build<'_>,
     out: &Path,
     options: &RestoreOptions,
 ) -> Result<Restored, RestoreError> {
-    let build = Build::plan(replica, options.target, &options.progress).await?;
     let (path, overwrite, size) = (out.to_owned(), options.overwrite, build.size());
     let begun = blocking(move || {
         let dir = directory(&path);

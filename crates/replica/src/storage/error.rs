@@ -208,6 +208,24 @@ impl StorageError {
         matches!(self, Self::NotFound { .. } | Self::Changed { .. })
     }
 
+    /// Whether a file is there and is not what was stored: cut short, changed or
+    /// replaced; encrypted, maybe the key is another.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Header { .. } | Self::Unsealable { .. })
+    }
+
+    /// The file that is damaged or not there.
+    pub(crate) fn file_name(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. }
+            | Self::Unsealable { name }
+            | Self::NotFound { name }
+            | Self::Changed { name } => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether this says that another machine writes the replica.
     #[must_use]
     pub fn is_lease(&self) -> bool {
