@@ -33,6 +33,8 @@ pub(super) struct Route<'a> {
     planned: Vec<FileInfo>,
     /// Why files are not used, the first first.
     damages: Vec<RestoreError>,
+    /// What was found wrong while the state was looked for.
+    notes: Vec<String>,
     ways: usize,
     relisted: bool,
 }
@@ -54,6 +56,7 @@ impl<'a> Route<'a> {
             txid: None,
             planned: Vec::new(),
             damages: Vec::new(),
+            notes: Vec::new(),
             ways: 0,
             relisted: false,
         })
@@ -75,7 +78,10 @@ impl<'a> Route<'a> {
     async fn plan(&mut self) -> Result<Build<'a>, RestoreError> {
         let txid = match self.txid {
             Some(txid) => txid,
-            None => target::wanted(self.replica, &self.listed, self.target).await?,
+            None => {
+                let (replica, notes) = (self.replica, &mut self.notes);
+                target::wanted(replica, &self.listed, self.target, notes).await?
+            },
         };
         self.txid = Some(txid);
         self.planned.clear();
@@ -169,6 +175,7 @@ impl<'a> Route<'a> {
 
     /// What was gone around.
     pub(super) fn damages(self) -> Vec<String> {
-        self.damages.iter().map(ToString::to_string).collect()
+        let damages = self.damages.iter().map(ToString::to_string);
+        self.notes.into_iter().chain(damages).collect()
     }
 }

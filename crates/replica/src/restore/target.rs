@@ -8,11 +8,13 @@ use crate::history::{Plan, PlanError, Target, plan, states, time_of};
 use crate::storage::{FileInfo, Replica};
 
 /// The state that is asked for. For a time, the headers of some files are read: as
-/// many as it takes to halve all states down to one.
+/// many as it takes to halve all states down to one. What is wrong with them is added
+/// to `notes`.
 pub(super) async fn wanted(
     replica: &Replica,
     files: &[FileInfo],
     target: Target,
+    notes: &mut Vec<String>,
 ) -> Result<Txid, RestoreError> {
     match target {
         Target::Latest => match files.iter().map(|file| file.max).max() {
@@ -20,7 +22,7 @@ pub(super) async fn wanted(
             None => Err(failed(replica, PlanError::Empty)),
         },
         Target::Txid(txid) => Ok(txid),
-        Target::Time(time_ms) => at_time(replica, files, time_ms).await,
+        Target::Time(time_ms) => at_time(replica, files, time_ms, notes).await,
     }
 }
 
@@ -39,6 +41,7 @@ async fn at_time(
     replica: &Replica,
     files: &[FileInfo],
     time_ms: i64,
+    notes: &mut Vec<String>,
 ) -> Result<Txid, RestoreError> {
     let states = states(files);
     let Some(oldest) = states.first().copied() else {
@@ -46,10 +49,11 @@ async fn at_time(
         let none = plan(files, None, None).err();
         return Err(failed(replica, none.unwrap_or(PlanError::Empty)));
     };
-    let time = async |txid| match time_of(replica, files, txid).await {
+    let mut time = async |txid| match time_of(replica, files, txid).await {
         Ok(time_ms) => Ok::<_, RestoreError>(time_ms.unwrap_or(0)),
         // Of a state that only damaged files lead to, the time it was stored at.
         Err(error) if error.is_damage() => {
+            notes.push(format!("{error}; when transaction {txid} was is not known exactly"));
             let leads = files.iter().filter(|file| file.max == txid);
             Ok(leads.map(|file| file.stored_ms).min().unwrap_or(0))
         }
