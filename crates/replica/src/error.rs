@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use monolite_ltx::Txid;
 
 use crate::class::ErrorClass;
+use crate::difference::Difference;
 use crate::storage::StorageError;
 
 /// What this crate returns.
@@ -56,19 +57,14 @@ pub enum Error {
         /// The page's number, from 1.
         pgno: u32,
     },
-    /// The replica's newest state was written by another volume, and differs from
-    /// the database here.
-    #[error(
-        "{}: the replica holds a state of another volume, and {pages} pages here are not as in \
-         it; restore it here with `monolite restore --overwrite {}`, or go on from what is here with \
-         --take-over (what the replica holds stays restorable by --timestamp)", path.display(),
-        path.display()
-    )]
+    /// The replica's newest state is not known to be an older one of this database,
+    /// and differs from it.
+    #[error("{}: {difference}", path.display())]
     ForeignState {
         /// The database.
         path: PathBuf,
-        /// Pages that differ.
-        pages: usize,
+        /// How the two differ, and what to do.
+        difference: Box<Difference>,
     },
     /// A file that is known to be stored is not in the provider's list.
     #[error(

@@ -16,6 +16,7 @@ mod database;
 mod encode;
 mod flusher;
 mod leaser;
+mod litestream;
 mod node;
 mod pending;
 mod restored;
@@ -28,5 +29,5 @@ mod volume;
 mod watch;
 
 pub use restored::record_restored;
-pub use status::{Failure, State, Status};
+pub use status::{Failure, Repair, State, Status};
 pub use volume::{Find, FollowOptions, Follower};

@@ -36,9 +36,35 @@ pub struct Status {
     pub leased: bool,
     /// Why it does not work now; `None` once it works again.
     pub failure: Option<Failure>,
+    /// The last time that the replica turned out not to lead to its newest state.
+    pub repair: Option<Repair>,
     /// What could be better about a database that is stored all the same: it is
     /// not in WAL mode, or its old files could not be merged.
     pub advice: Option<String>,
+}
+
+/// A replica that did not lead to its newest state any more, because files are
+/// missing or damaged. A new snapshot makes it whole again; states before it may be
+/// lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repair {
+    /// What was found.
+    pub why: String,
+    /// When, in milliseconds since 1970.
+    pub found_ms: i64,
+    /// The transaction of the new snapshot, once that is stored.
+    pub done: Option<Txid>,
+}
+
+impl Repair {
+    pub(super) fn new(why: String, found_ms: i64) -> Self {
+        Self {
+            why,
+            found_ms,
+            done: None,
+        }
+    }
 }
 
 /// An error that lasts until something works again.
@@ -103,6 +129,7 @@ impl Status {
             sent_files: 0,
             leased: true,
             failure: None,
+            repair: None,
             advice: None,
         }
     }

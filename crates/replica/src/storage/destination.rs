@@ -64,7 +64,7 @@ impl Destination {
         var: &dyn Fn(&str) -> Option<String>,
         options: DestinationOptions,
     ) -> Result<Self> {
-        Self::of(url::parse(url, var)?, options)
+        Self::of(url::parse(url, var)?, url::again(url), options)
     }
 
     /// The bucket that the platform's variables name: `BUCKET_NAME`, as
@@ -79,11 +79,11 @@ impl Destination {
     ) -> Result<Option<Self>> {
         let setting = url::from_variables(var)?;
         setting
-            .map(|setting| Self::of(setting, options))
+            .map(|setting| Self::of(setting, None, options))
             .transpose()
     }
 
-    fn of(setting: Setting, options: DestinationOptions) -> Result<Self> {
+    fn of(setting: Setting, url: Option<String>, options: DestinationOptions) -> Result<Self> {
         let clock = options.clock.clone();
         let (name, prefix, bucket): (_, _, Box<dyn Bucket>) = match setting {
             Setting::Folder(path) => {
@@ -98,7 +98,9 @@ impl Destination {
                 (name, prefix, Box::new(Client::new(*setting, &options)?))
             }
         };
+        let url = url.filter(|_| name.contains("://") && !name.starts_with("file:"));
         Ok(Self(Arc::new(Context {
+            url: url.unwrap_or_else(|| name.clone()),
             name,
             prefix,
             bucket,
@@ -111,6 +113,13 @@ impl Destination {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The URL as it can be given again on a command line, with what is not secret of its
+    /// query: `s3://bucket/prefix?endpoint=…`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0.url
     }
 
     /// Whether what is written is encrypted.
