@@ -8,6 +8,7 @@
 mod backup;
 mod bar;
 mod check;
+mod command;
 mod demo;
 mod descriptors;
 mod flags;

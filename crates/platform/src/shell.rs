@@ -18,9 +18,20 @@ mod tests {
 
     #[test]
     fn a_shell_reads_back_what_was_quoted() {
-        for word in ["", "app.sqlite3", "a b", "it's", "s3://b/p?endpoint=http://h:1&x=$y", "*", "\\"] {
+        for word in [
+            "",
+            "app.sqlite3",
+            "a b",
+            "it's",
+            "s3://b/p?endpoint=http://h:1&x=$y",
+            "*",
+            "\\",
+        ] {
             let echo = format!("printf %s {}", quote(word));
-            let read = std::process::Command::new("sh").args(["-c", &echo]).output().unwrap();
+            let read = std::process::Command::new("sh")
+                .args(["-c", &echo])
+                .output()
+                .unwrap();
             assert_eq!(String::from_utf8(read.stdout).unwrap(), word);
         }
         assert_eq!(quote("/data/app.sqlite3"), "/data/app.sqlite3");

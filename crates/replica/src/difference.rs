@@ -48,7 +48,10 @@ impl fmt::Display for Difference {
         if let Some(written_ms) = self.written_ms {
             let written = instant(written_ms);
             let which = if is_newer { "later" } else { "earlier" };
-            write!(f, "; the database here was last written at {written}, which is {which}")?;
+            write!(
+                f,
+                "; the database here was last written at {written}, which is {which}"
+            )?;
         }
         let keep = "go on from what is here with --take-over (what the replica holds stays \
                     restorable by --timestamp)";
@@ -91,7 +94,8 @@ mod tests {
         };
         let text = difference.to_string();
         assert!(
-            text.contains("34 pages here differ") && text.contains("2026-03-01T12:00:03Z, which is later"),
+            text.contains("34 pages here differ")
+                && text.contains("2026-03-01T12:00:03Z, which is later"),
             "{text}"
         );
         assert!(

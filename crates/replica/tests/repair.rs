@@ -31,7 +31,8 @@ fn remove(files: &[PathBuf]) {
 /// A database with the states of `syncs` syncs, which nobody follows now.
 async fn followed(volume: &Volume, syncs: u32) -> Connection {
     let app = volume.database("app.sqlite3");
-    app.execute_batch("CREATE TABLE IF NOT EXISTS t (n)").unwrap();
+    app.execute_batch("CREATE TABLE IF NOT EXISTS t (n)")
+        .unwrap();
     let follower = volume.follow();
     for n in 0..syncs {
         app.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
@@ -78,7 +79,10 @@ async fn what_is_missing_at_the_start_is_replaced_by_a_snapshot() {
             let volume = Volume::new();
             let app = followed(&volume, 8).await;
             let replica = volume.destination().replica("app.sqlite3");
-            let before = verify(&replica, VerifyOptions::default()).await.unwrap().txid;
+            let before = verify(&replica, VerifyOptions::default())
+                .await
+                .unwrap()
+                .txid;
             lose(&volume, what);
             let follower = volume.follow_with(FollowOptions {
                 wait_for_background: once,
@@ -119,11 +123,12 @@ async fn what_goes_missing_meanwhile_is_replaced_at_the_next_maintenance() {
             repaired.why.contains(found) || all.iter().any(|all| repaired.why.contains(all)),
             "{what}: {repaired:?}"
         );
-        volume.assert_restores("app.sqlite3", &{
-            follower.sync(LONG).await.unwrap();
-            volume.database("app.sqlite3")
-        })
-        .await;
+        volume
+            .assert_restores("app.sqlite3", &{
+                follower.sync(LONG).await.unwrap();
+                volume.database("app.sqlite3")
+            })
+            .await;
         follower.stop(LONG).await.unwrap();
     }
 }
@@ -163,8 +168,14 @@ async fn what_was_damaged_is_found_when_it_is_merged_or_listed() {
             app.execute_batch("INSERT INTO t VALUES (101)").unwrap();
             let status = &follower.status()[0];
             let name = damaged.file_name().unwrap().to_str().unwrap();
-            status.advice.as_ref().is_some_and(|advice| advice.contains(name))
-                || status.repair.as_ref().is_some_and(|repair| repair.why.contains(name))
+            status
+                .advice
+                .as_ref()
+                .is_some_and(|advice| advice.contains(name))
+                || status
+                    .repair
+                    .as_ref()
+                    .is_some_and(|repair| repair.why.contains(name))
         });
         follower.stop(LONG).await.unwrap();
         volume.assert_restores("app.sqlite3", &app).await;
@@ -213,7 +224,8 @@ async fn a_vacuum_sends_the_pages_that_differ() {
     let more = follower.status()[0].sent_bytes - sent;
     assert!(sent > 2_000_000 && more < 20_000, "{more} of {sent}");
     // One that moves pages, and makes the file smaller.
-    app.execute_batch("DELETE FROM t WHERE id % 3 = 1; VACUUM; VACUUM").unwrap();
+    app.execute_batch("DELETE FROM t WHERE id % 3 = 1; VACUUM; VACUUM")
+        .unwrap();
     follower.stop(LONG).await.unwrap();
     volume.assert_restores("app.sqlite3", &app).await;
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -33,7 +33,10 @@ impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+        // One that is started to outlive its terminal, as by `nohup`, does.
+        let hang_up = SignalKind::hangup();
+        let is_ignored = monolite_platform::process::is_ignored(hang_up.as_raw_value());
+        let mut hang_up = (!is_ignored).then(|| signal(hang_up)).transpose()?;
         let mut restart = signal(SignalKind::user_defined2())?;
         let (sender, signals) = Self::channel();
         tokio::spawn(async move {
@@ -41,7 +44,7 @@ impl Signals {
                 let request = tokio::select! {
                     _ = terminate.recv() => Request::Stop,
                     _ = interrupt.recv() => Request::Stop,
-                    _ = hang_up.recv() => Request::Stop,
+                    () = received(&mut hang_up) => Request::Stop,
                     _ = restart.recv() => Request::Restart,
                 };
                 if sender.send(request).is_err() {
@@ -78,6 +81,14 @@ impl Signals {
     /// The next request to stop; those to restart come too late.
     pub(crate) async fn stop(&mut self) {
         while self.next().await != Request::Stop {}
+    }
+}
+
+/// Returns with the next signal, if it is handled.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

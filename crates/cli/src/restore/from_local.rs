@@ -1,13 +1,13 @@
 //! From a snapshot on the volume.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{fs, io};
 
 use anyhow::{Context, anyhow, bail};
 use monolite_platform::durable::{Options, Temporary};
 use monolite_replica::backup::{self, Cancel, local};
-use monolite_replica::{Target, replace_database};
+use monolite_replica::{Existing, Target, replace_database};
 
 use super::orders::Orders;
 use super::outcome::{Done, Line};
@@ -100,19 +100,20 @@ pub(super) async fn restore(orders: Orders, found: Vec<Snapshot>) -> Result<Done
             continue;
         }
         let began = Instant::now();
-        let (out, overwrite, bar) = (
+        let (out, existing, bar) = (
             order.out.clone(),
-            order.overwrite,
+            order.existing(),
             Bar::new(&order.database),
         );
         let from = found.snapshot.path.clone();
         // Dropped when a signal ends this: then the copy ends, too.
         let cancel = Cancelled(Cancel::default());
         let token = cancel.0.clone();
-        let work = move || one(&from, &out, overwrite, &bar, &token);
+        let work = move || one(&from, &out, existing, &bar, &token);
         match tokio::task::spawn_blocking(work).await? {
-            Ok(()) => done.lines.push(Line {
+            Ok(kept) => done.lines.push(Line {
                 skipped: false,
+                kept,
                 from: Some(found.snapshot.path.display().to_string()),
                 timestamp: Some(timestamp::show(found.snapshot.taken_ms)),
                 size: Some(found.snapshot.bytes),
@@ -135,10 +136,16 @@ impl Drop for Cancelled {
 
 /// Copies the snapshot to a temporary file, and renames that: whenever the machine
 /// dies, there is the old database, whole, or the new one.
-fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: &Cancel) -> anyhow::Result<()> {
+fn one(
+    from: &Path,
+    out: &Path,
+    existing: Existing,
+    bar: &Bar,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<PathBuf>> {
     // SQLite follows a link, too, and keeps the WAL beside what it leads to.
     let out = fs::canonicalize(out).unwrap_or_else(|_| out.to_owned());
-    if out.exists() && !overwrite {
+    if out.exists() && existing == Existing::Refuse {
         bail!("{} exists already", out.display());
     }
     if let Some(dir) = out.parent().filter(|dir| *dir != Path::new("")) {
@@ -151,7 +158,7 @@ fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: &Cancel) -> 
     let copy = Temporary::create(&out, &options)
         .with_context(|| format!("cannot write next to {}", out.display()))?;
     backup::to_temporary(from, &copy, bar, cancel)?;
-    replace_database(copy.path(), &out, overwrite)?;
+    let kept = replace_database(copy.path(), &out, existing)?;
     copy.has_been_renamed();
-    Ok(())
+    Ok(kept)
 }

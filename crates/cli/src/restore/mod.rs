@@ -30,7 +30,8 @@ use crate::{Failure, replication, task};
         monolite restore s3://bucket/shop/app.sqlite3 -o app.sqlite3\n  \
         monolite restore app.sqlite3 --local --overwrite\n\n\
         A database appears whole and proven by its checksums, or not at all; a -wal or -shm\n\
-        of the old one goes with it. Stop the app before its database is replaced.\n\
+        of the old one goes with it. Stop the app before its database is replaced; what was\n\
+        there is kept next to it, as app.sqlite3.before-TIME.\n\
         Times without a zone are local; `monolite snapshots` shows what there is.\n\n\
         Exit code: 0 done, 1 failed or refused, 2 wrong usage."
 )]

@@ -195,7 +195,9 @@ impl Background {
         if let Some(catalog) = &self.catalog {
             let damages = catalog.damages().count();
             if let Some(first) = catalog.damages().next() {
-                all.push(format!("damaged files of the replica: {damages}, the first is {first}"));
+                all.push(format!(
+                    "damaged files of the replica: {damages}, the first is {first}"
+                ));
             }
         }
         (!all.is_empty()).then(|| all.join("; "))

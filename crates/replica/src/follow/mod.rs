@@ -28,6 +28,6 @@ mod uploader;
 mod volume;
 mod watch;
 
-pub use restored::record_restored;
+pub use restored::{record_restored, stored_txid};
 pub use status::{Failure, Repair, State, Status};
 pub use volume::{Find, FollowOptions, Follower};

@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use super::background::Background;
 use super::blocking::{lower_priority, on_own_thread};
 use super::database::{Handle, Shared};
-use super::flusher::Flush;
 use super::encode::{self, Encoded, Sums, Writer};
+use super::flusher::Flush;
 use super::leaser::WritePermit;
 use super::pending::Pending;
 use super::resume::{self, Found, LocalRecords};
@@ -34,7 +34,7 @@ use crate::difference::Difference;
 use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
-use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
+use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL, StorageError};
 use crate::wal::{Changes, Opened, Snapshot};
 use monolite_platform::failpoint;
 
@@ -193,8 +193,9 @@ impl Uploader {
                     if succeeded.elapsed() > KEEP_PAGES_MAX {
                         self.pending.drop_pages();
                     }
-                    if permanent {
-                        // Waiting does not help: the waiting flushes fail at once.
+                    if permanent || matches!(error, Error::Storage(StorageError::Held { .. })) {
+                        // Waiting does not help, or for longer than somebody should:
+                        // the waiting flushes fail at once.
                         waiting.drain(..asked);
                     }
                     let (first, longest) = if permanent { RETRY_PERMANENT } else { RETRY };
@@ -221,11 +222,7 @@ impl Uploader {
     }
 
     /// Waits until the next try is due, or somebody asks for a flush.
-    async fn pause(
-        &mut self,
-        pause: Duration,
-        waiting: &mut Vec<Flush>,
-    ) -> Result<(), ()> {
+    async fn pause(&mut self, pause: Duration, waiting: &mut Vec<Flush>) -> Result<(), ()> {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             flush = self.flushes.recv() => {
@@ -250,7 +247,11 @@ impl Uploader {
         if let Some(unsent) = remote.unsent.take() {
             self.send(remote, unsent).await?;
         }
-        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let broken = self
+            .broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(why) = broken.filter(|_| !remote.empty) {
             self.begin_again(remote, why);
         }

@@ -253,6 +253,16 @@ impl Follower {
         self.flush(limit, false).await
     }
 
+    /// As [`sync`](Self::sync), and makes sure that each destination that something was
+    /// sent to still has all that its newest states need; it gets new snapshots
+    /// otherwise, and [`Status::repair`] says so.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub async fn audit(&self, limit: Duration) -> Result<()> {
+        self.flush(limit, true).await
+    }
+
     /// `is_audited`: each destination is asked, too, whether what was sent is still there.
     async fn flush(&self, limit: Duration, is_audited: bool) -> Result<()> {
         let all = async {

@@ -141,7 +141,10 @@ impl Catalog {
     pub fn gap(&self, txid: Txid) -> Option<String> {
         let why = match plan(&self.files, None, None) {
             Ok(plan) if plan.txid >= txid => return None,
-            Ok(plan) => format!("the files with the transactions after {} are missing", plan.txid),
+            Ok(plan) => format!(
+                "the files with the transactions after {} are missing",
+                plan.txid
+            ),
             Err(PlanError::Empty) => "all files are missing".into(),
             Err(error) => error.to_string(),
         };

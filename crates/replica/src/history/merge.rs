@@ -96,7 +96,9 @@ pub(super) async fn damaged(
             Ok(mut parts) => {
                 let (name, range) = (name.clone(), (file.min, file.max));
                 let read = move || match parts.pop() {
-                    Some(part) => read_through(part, range).map_err(|error| Error::ltx(name, error)),
+                    Some(part) => {
+                        read_through(part, range).map_err(|error| Error::ltx(name, error))
+                    }
                     None => Ok(()),
                 };
                 blocking(scratch_dir, read).await

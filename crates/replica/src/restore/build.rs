@@ -1,6 +1,6 @@
 //! Putting a database together, in a file or nowhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use monolite_ltx::{Checksum, Header, Txid};
@@ -46,6 +46,8 @@ pub struct Restored {
     /// Files of the replica that are damaged, and that others were used instead of:
     /// one message each.
     pub damages: Vec<String>,
+    /// Where the database is that was replaced, if it was to be kept.
+    pub kept: Option<PathBuf>,
 }
 
 /// One state of a replica that is being put together.
@@ -138,6 +140,7 @@ impl<'a> Build<'a> {
             integrity: Integrity::Unchecked,
             map,
             damages: Vec::new(),
+            kept: None,
         };
         Ok((restored, pages.into_output()))
     }

@@ -228,6 +228,8 @@ fn not_restorable(lost: usize, best: Option<(Txid, i64)>) -> String {
             "{states} cannot be restored; the newest that can be is transaction {txid} of {}",
             super::target::instant(ms)
         ),
-        None => format!("{states} cannot be restored, and no older one can be; another replica may be whole"),
+        None => format!(
+            "{states} cannot be restored, and no older one can be; another replica may be whole"
+        ),
     }
 }

@@ -26,13 +26,13 @@ use monolite_platform::path::directory;
 pub use self::build::Restored;
 pub use self::check::{Integrity, IntegrityCheck};
 pub use self::error::RestoreError;
-pub use self::swap::replace_database;
+pub use self::swap::{Existing, replace_database};
 pub use self::verify::{VerifyOptions, verify};
 
 use self::build::Build;
-use self::route::Route;
 use self::fetch::blocking;
 use self::output::{Durability, Output};
+use self::route::Route;
 use crate::history::Target;
 use crate::progress::Progress;
 use crate::storage::Replica;
@@ -49,6 +49,9 @@ pub struct RestoreOptions {
     pub target: Target,
     /// Whether a file that is there may be replaced. Default: no.
     pub overwrite: bool,
+    /// Whether a file that is replaced is kept next to the new one
+    /// ([`Existing::Keep`]). Default: no.
+    pub keep: bool,
     /// How many files are fetched at a time; each needs up to 5 MiB of memory.
     /// Default: 8.
     pub parallel: usize,
@@ -63,9 +66,20 @@ impl Default for RestoreOptions {
         Self {
             target: Target::Latest,
             overwrite: false,
+            keep: false,
             parallel: 8,
             integrity_check: IntegrityCheck::default(),
             progress: Arc::new(()),
+        }
+    }
+}
+
+impl RestoreOptions {
+    fn existing(&self) -> Existing {
+        match (self.overwrite, self.keep) {
+            (false, _) => Existing::Refuse,
+            (true, false) => Existing::Replace,
+            (true, true) => Existing::Keep,
         }
     }
 }
@@ -84,11 +98,11 @@ pub async fn restore(
     out: &Path,
     options: RestoreOptions,
 ) -> Result<Restored, RestoreError> {
-    let (path, overwrite) = (out.to_owned(), options.overwrite);
+    let (path, existing) = (out.to_owned(), options.existing());
     let out = blocking(move || {
         // SQLite follows a link, too, and keeps the WAL next to the link's target.
         let path = std::fs::canonicalize(&path).unwrap_or(path);
-        swap::check(&path, overwrite)?;
+        swap::check(&path, existing)?;
         Ok(path)
     });
     let out = out.await?;
@@ -98,7 +112,10 @@ pub async fn restore(
         match restore_once(&build, &out, &options).await {
             Ok(restored) => {
                 let damages = route.damages();
-                return Ok(Restored { damages, ..restored });
+                return Ok(Restored {
+                    damages,
+                    ..restored
+                });
             }
             Err(error) => route.avoid(error).await?,
         }
@@ -110,12 +127,12 @@ async fn restore_once(
     out: &Path,
     options: &RestoreOptions,
 ) -> Result<Restored, RestoreError> {
-    let (path, overwrite, size) = (out.to_owned(), options.overwrite, build.size());
+    let (path, existing, size) = (out.to_owned(), options.existing(), build.size());
     let begun = blocking(move || {
         let dir = directory(&path);
         durable::make_directories(dir, 0o777)
             .map_err(|error| RestoreError::file("make", dir, error))?;
-        let old = swap::check(&path, overwrite)?;
+        let old = swap::check(&path, existing)?;
         let options = match &old {
             Some(old) => RESTORING.like(old),
             None => RESTORING,
@@ -138,6 +155,6 @@ async fn restore_once(
     failpoint::reached("restore.synced");
 
     let out = out.to_owned();
-    blocking(move || swap::swap(temporary, &out, overwrite)).await?;
-    Ok(restored)
+    let kept = blocking(move || swap::swap(temporary, &out, existing)).await?;
+    Ok(Restored { kept, ..restored })
 }

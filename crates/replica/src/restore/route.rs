@@ -81,7 +81,7 @@ impl<'a> Route<'a> {
             None => {
                 let (replica, notes) = (self.replica, &mut self.notes);
                 target::wanted(replica, &self.listed, self.target, notes).await?
-            },
+            }
         };
         self.txid = Some(txid);
         self.planned.clear();

@@ -53,7 +53,9 @@ async fn at_time(
         Ok(time_ms) => Ok::<_, RestoreError>(time_ms.unwrap_or(0)),
         // Of a state that only damaged files lead to, the time it was stored at.
         Err(error) if error.is_damage() => {
-            notes.push(format!("{error}; when transaction {txid} was is not known exactly"));
+            notes.push(format!(
+                "{error}; when transaction {txid} was is not known exactly"
+            ));
             let leads = files.iter().filter(|file| file.max == txid);
             Ok(leads.map(|file| file.stored_ms).min().unwrap_or(0))
         }

@@ -67,10 +67,7 @@ pub async fn verify(replica: &Replica, options: VerifyOptions) -> Result<Restore
     }
 }
 
-async fn verify_once(
-    build: &Build<'_>,
-    options: &VerifyOptions,
-) -> Result<Restored, RestoreError> {
+async fn verify_once(build: &Build<'_>, options: &VerifyOptions) -> Result<Restored, RestoreError> {
     let check = options.integrity_check;
     if !check.is_done(true) {
         let (restored, _) = build.fetch(None, options.parallel).await?;

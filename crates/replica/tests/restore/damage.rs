@@ -167,7 +167,11 @@ async fn what_a_damaged_file_takes_with_it_is_counted() {
     };
     let restored = restore(&replica, &out, at(6)).await.unwrap();
     assert_eq!(restored.txid, Txid(6));
-    assert!(restored.damages[0].contains("7.ltx"), "{:?}", restored.damages);
+    assert!(
+        restored.damages[0].contains("7.ltx"),
+        "{:?}",
+        restored.damages
+    );
     let restored = restore(&replica, &out, at(3)).await.unwrap();
     assert_eq!((restored.txid, restored.damages.len()), (Txid(4), 0));
 }
