@@ -324,6 +324,9 @@ impl Uploader {
     async fn inspect(&self) -> Result<Remote> {
         let before = self.load().await?;
         let catalog = Catalog::load(&self.replica).await?;
+        if catalog.files().is_empty() {
+            self.replica.refuse_old().await?;
+        }
         let catalog = catalog.scratch_in(self.files.dir());
         let take_over = self.settings.take_over;
         let sent = before.sent.clone();

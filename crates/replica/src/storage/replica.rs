@@ -10,6 +10,7 @@ use monolite_ltx::{Header, Txid};
 use super::body::Body;
 use super::bucket::{Bucket, Created, OnProgress, Put};
 use super::context::Context;
+use super::destination::GENERATIONS;
 use super::encryption::{self, Decryptor, Encryptor, HEAD, Label, SEALED_CHUNK};
 use super::error::{Result, StorageError};
 use super::file_info::{FileInfo, Layout, SNAPSHOT_LEVEL, join};
@@ -289,6 +290,18 @@ impl Replica {
             }
         }
         Ok(false)
+    }
+
+    /// Whether there is a replica that a version of Litestream before 0.5 wrote.
+    ///
+    /// # Errors
+    /// [`StorageError::OldLitestream`]: there is. Or it cannot be listed.
+    pub(crate) async fn refuse_old(&self) -> Result<()> {
+        let entries = self.bucket().entries(&self.database).await?;
+        match entries.folders.iter().any(|name| name == GENERATIONS) {
+            true => Err(StorageError::OldLitestream { name: self.name() }),
+            false => Ok(()),
+        }
     }
 
     /// Whether the file is there, whatever a list says.
