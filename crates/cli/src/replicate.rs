@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use monolite_app::replication::{Heartbeat, log_repairs, watch};
-use monolite_replica::{Clock, Destination, Find, FollowOptions, Follower, Status, SystemClock};
+use monolite_replica::{
+    Clock, Destination, Find, FollowOptions, Follower, Status, StorageError, SystemClock,
+};
 use serde::Serialize;
 
 use crate::bar::Bar;
@@ -38,6 +40,9 @@ pub(crate) struct Arguments {
 
 /// Longest time to write down what the next run needs, and to give the lease back.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest wait for what a destination holds, before the start.
+const ASK_TIME_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
     let settings = arguments.flags.settings()?;
@@ -88,6 +93,16 @@ impl Start {
     async fn follow(self, heartbeat: Option<Heartbeat>, limit: Duration) -> Result<(), Failure> {
         let mut signals = task::Signals::listen()?;
         self.announce();
+        for destination in &self.destinations {
+            // One that does not answer is waited for, and tried again for ever.
+            let asked = tokio::time::timeout(ASK_TIME_MAX, destination.databases());
+            if let Ok(Err(
+                error @ (StorageError::Foreign { .. } | StorageError::OldLitestream { .. }),
+            )) = asked.await
+            {
+                return Err(error.into());
+            }
+        }
         let follower = self.follower()?;
         let beat = async {
             match heartbeat {

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use monolite_ltx::Txid;
+use monolite_platform::shell::quote;
+use rusqlite::ErrorCode;
 
 use crate::class::ErrorClass;
 use crate::difference::Difference;
@@ -20,7 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// SQLite's own answer about a database.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(path, source))]
     Database {
         /// The database.
         path: PathBuf,
@@ -200,5 +202,28 @@ impl Error {
     pub(crate) fn ltx(name: impl Into<String>, source: monolite_ltx::Error) -> Self {
         let name = name.into();
         Self::Ltx { name, source }
+    }
+}
+
+/// What to do about an error of SQLite.
+fn advice(path: &Path, error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "; another process holds it locked. One that uses PRAGMA locking_mode = EXCLUSIVE lets \
+             nobody else read it as long as it runs"
+                .into()
+        }
+        Some(ErrorCode::NotADatabase) => {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            format!(
+                "; if it is none, leave it out with --replica-exclude {}",
+                quote(&name)
+            )
+        }
+        _ => String::new(),
     }
 }

@@ -16,7 +16,8 @@ pub use class::ErrorClass;
 pub use difference::Difference;
 pub use error::{Error, Result};
 pub use follow::{
-    Failure, Find, FollowOptions, Follower, Repair, State, Status, record_restored, stored_txid,
+    Failure, Find, FollowOptions, Follower, Repair, Sending, State, Status, record_restored,
+    stored_txid,
 };
 pub use history::{Catalog, History, Maintained, Plan, PlanError, Policy, Target, history};
 pub use map::PageMap;

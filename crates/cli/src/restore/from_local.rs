@@ -9,7 +9,7 @@ use monolite_platform::durable::{Options, Temporary};
 use monolite_replica::backup::{self, Cancel, local};
 use monolite_replica::{Existing, Target, replace_database};
 
-use super::orders::Orders;
+use super::orders::{Order, Orders};
 use super::outcome::{Done, Line};
 use crate::bar::Bar;
 use crate::selection::Selection;
@@ -100,17 +100,8 @@ pub(super) async fn restore(orders: Orders, found: Vec<Snapshot>) -> Result<Done
             continue;
         }
         let began = Instant::now();
-        let (out, existing, bar) = (
-            order.out.clone(),
-            order.existing(),
-            Bar::new(&order.database),
-        );
         let from = found.snapshot.path.clone();
-        // Dropped when a signal ends this: then the copy ends, too.
-        let cancel = Cancelled(Cancel::default());
-        let token = cancel.0.clone();
-        let work = move || one(&from, &out, existing, &bar, &token);
-        match tokio::task::spawn_blocking(work).await? {
+        match one(Source::Snapshot(from), &order).await? {
             Ok(kept) => done.lines.push(Line {
                 skipped: false,
                 kept,
@@ -134,10 +125,31 @@ impl Drop for Cancelled {
     }
 }
 
-/// Copies the snapshot to a temporary file, and renames that: whenever the machine
-/// dies, there is the old database, whole, or the new one.
-fn one(
-    from: &Path,
+/// A file that holds a database.
+pub(super) enum Source {
+    /// As SQLite reads it.
+    Snapshot(PathBuf),
+    /// Maybe compressed.
+    Backup(PathBuf),
+}
+
+/// Copies a file to a temporary one, and renames that: whenever the machine dies, there
+/// is the old database, whole, or the new one. Returns where the old one is kept.
+pub(super) async fn one(
+    from: Source,
+    order: &Order,
+) -> Result<anyhow::Result<Option<PathBuf>>, Failure> {
+    let (out, existing) = (order.out.clone(), order.existing());
+    let bar = Bar::new(&order.database);
+    // Dropped when a signal ends this: then the copy ends, too.
+    let cancel = Cancelled(Cancel::default());
+    let token = cancel.0.clone();
+    let work = move || replace(&from, &out, existing, &bar, &token);
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+fn replace(
+    from: &Source,
     out: &Path,
     existing: Existing,
     bar: &Bar,
@@ -157,7 +169,10 @@ fn one(
     };
     let copy = Temporary::create(&out, &options)
         .with_context(|| format!("cannot write next to {}", out.display()))?;
-    backup::to_temporary(from, &copy, bar, cancel)?;
+    match from {
+        Source::Snapshot(from) => drop(backup::to_temporary(from, &copy, bar, cancel)?),
+        Source::Backup(from) => backup::unpack(from, &copy, bar, cancel)?,
+    }
     let kept = replace_database(copy.path(), &out, existing)?;
     copy.has_been_renamed();
     Ok(kept)

@@ -29,5 +29,5 @@ mod volume;
 mod watch;
 
 pub use restored::{record_restored, stored_txid};
-pub use status::{Failure, Repair, State, Status};
+pub use status::{Failure, Repair, Sending, State, Status};
 pub use volume::{Find, FollowOptions, Follower};

@@ -29,6 +29,8 @@ pub struct Status {
     pub lag_ms: u64,
     /// Bytes sent since the start.
     pub sent_bytes: u64,
+    /// The file that is being sent, if it is a large one.
+    pub sending: Option<Sending>,
     /// Files sent since the start.
     pub sent_files: u64,
     /// Whether a lease keeps other machines from writing there; `false` with a
@@ -41,6 +43,16 @@ pub struct Status {
     /// What could be better about a database that is stored all the same: it is
     /// not in WAL mode, or its old files could not be merged.
     pub advice: Option<String>,
+}
+
+/// A file on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sending {
+    /// Bytes sent so far.
+    pub bytes: u64,
+    /// Its bytes.
+    pub total: u64,
 }
 
 /// A replica that did not lead to its newest state any more, because files are
@@ -127,6 +139,7 @@ impl Status {
             lag_ms: 0,
             sent_bytes: 0,
             sent_files: 0,
+            sending: None,
             leased: true,
             failure: None,
             repair: None,

@@ -28,7 +28,7 @@ use super::pending::Pending;
 use super::resume::{self, Found, LocalRecords};
 use super::sent_record::SentRecord;
 use super::state_files::StateFiles;
-use super::status::{Board, Failure, Repair, State};
+use super::status::{Board, Failure, Repair, Sending, State};
 use crate::class::ErrorClass;
 use crate::difference::Difference;
 use crate::error::{Error, Result};
@@ -541,11 +541,23 @@ impl Uploader {
         file: &Path,
     ) -> Result<()> {
         self.record(remote, header).await?;
-        let stored = self.replica.put_file(level, header, file, Arc::new(|_| ()));
-        let stored = stored.await?;
+        let sent = self.on_sent(file);
+        let stored = self.replica.put_file(level, header, file, sent).await;
+        self.board.update(|board| board.sending = None);
+        let stored = stored?;
         failpoint::reached("sync.stored");
         self.stored(remote, header, stored, None);
         Ok(())
+    }
+
+    /// Shows how much of a file is sent.
+    fn on_sent(&self, file: &Path) -> Arc<dyn Fn(u64) + Send + Sync> {
+        let total = std::fs::metadata(file).map_or(0, |file| file.len());
+        let board = self.board.clone();
+        Arc::new(move |bytes| {
+            let sending = Some(Sending { bytes, total });
+            board.update(|board| board.sending = sending);
+        })
     }
 
     /// `None`: no page differs from what is stored.

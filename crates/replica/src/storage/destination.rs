@@ -124,6 +124,20 @@ impl Destination {
         &self.0.url
     }
 
+    /// The same, with its endpoint in its name: for two destinations whose names are one.
+    #[must_use]
+    pub fn named_by_endpoint(mut self) -> Self {
+        let url = self.0.url.clone();
+        let endpoint = url.split_once("endpoint=").map(|(_, rest)| rest);
+        let endpoint = endpoint.and_then(|rest| rest.split('&').next());
+        let host = endpoint.map(|endpoint| endpoint.rsplit("://").next().unwrap_or(endpoint));
+        // It was made just now, and has no other handle.
+        if let (Some(host), Some(context)) = (host, Arc::get_mut(&mut self.0)) {
+            context.name = format!("{} ({})", context.name, host.trim_end_matches('/'));
+        }
+        self
+    }
+
     /// Whether what is written is encrypted.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
