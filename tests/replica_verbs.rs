@@ -569,3 +569,156 @@ fn what_waiting_does_not_change_is_not_waited_for() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
+
+/// What `backup` made comes back, by whatever way it was compressed.
+#[test]
+fn a_backup_is_restored_from_its_file() {
+    let volume = Volume::new();
+    let db = create(&volume.database());
+    (1..=100).for_each(|n| add(&db, n));
+    drop(db);
+    for end in ["", ".gz", ".zst"] {
+        let name = format!("monday.sqlite3{end}");
+        volume.good(&["backup", "app.sqlite3", "-o", &name]);
+        let said = volume.good(&["restore", &name, "-o", "out.sqlite3", "--overwrite"]);
+        assert!(said.contains("restored"), "{said}");
+        assert_eq!(rows(&volume.path("out.sqlite3")), 100);
+        // Without -o, to the database of its name on the volume.
+        volume.good(&["restore", &name, "--overwrite"]);
+        assert_eq!(rows(&volume.path("data/monday.sqlite3")), 100);
+        if !end.is_empty() {
+            let whole = std::fs::read(volume.path(&name)).expect("read");
+            std::fs::write(volume.path(&name), &whole[..whole.len() / 2]).expect("written");
+            let said = volume.run(&["restore", &name, "-o", "out.sqlite3", "--overwrite"]);
+            said.is_refused(1, &["monday.sqlite3"]);
+            assert_eq!(rows(&volume.path("out.sqlite3")), 100, "left as it was");
+        }
+    }
+    std::fs::write(volume.path("notes.txt"), "no database").expect("written");
+    let said = volume.run(&["restore", "./notes.txt", "-o", "out.sqlite3", "--overwrite"]);
+    said.is_refused(1, &["neither a database nor"]);
+}
+
+#[test]
+fn a_folder_is_named_as_it_is_and_errors_are_json_where_that_is_asked_for() {
+    let volume = Volume::new();
+    add(&create(&volume.database()), 1);
+    volume.good(&["replicate", "--once"]);
+    let folder = volume.path("replica");
+    for folder in [
+        folder.to_str().expect("UTF-8"),
+        "./replica",
+        "./replica/app.sqlite3",
+    ] {
+        let said = volume.good(&["verify", folder]);
+        assert!(said.starts_with("ok    app.sqlite3"), "{said}");
+    }
+    for verb in ["restore", "snapshots", "verify"] {
+        let said = volume.run(&[verb, "no.db", "--json"]);
+        assert_eq!(said.code, 1, "{verb}: {said:?}");
+        let json: Value = serde_json::from_str(&said.out).expect(verb);
+        assert!(
+            json["error"].as_str().expect("why").contains("no.db"),
+            "{json}"
+        );
+    }
+    // Not the head of a table that has no rows.
+    let said = volume.run(&["snapshots", "no.db"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+}
+
+#[test]
+fn what_is_no_replica_is_refused_with_words() {
+    let volume = Volume::new();
+    add(&create(&volume.database()), 1);
+    let old = volume.path("replica/app.sqlite3/generations/0123456789abcdef/snapshots");
+    std::fs::create_dir_all(&old).expect("a directory");
+    std::fs::write(old.join("00000000.snapshot.lz4"), "").expect("written");
+    for arguments in [
+        &["replicate"][..],
+        &["replicate", "--once"],
+        &["restore", "--if-missing"],
+        &["snapshots"],
+        &["verify"],
+    ] {
+        volume.run(arguments).is_refused(1, &["Litestream 0.3"]);
+    }
+    std::fs::remove_dir_all(volume.path("replica")).expect("removed");
+    std::fs::create_dir_all(volume.path("replica/uploads")).expect("a directory");
+    std::fs::write(volume.path("replica/uploads/cat.png"), "").expect("written");
+    for arguments in [
+        &["replicate"][..],
+        &["replicate", "--once"],
+        &["restore", "--if-missing"],
+    ] {
+        volume
+            .run(arguments)
+            .is_refused(1, &["uploads/cat.png", "correct the prefix"]);
+    }
+    assert!(!volume.path("replica/app.sqlite3").exists());
+}
+
+/// A wrapper and its terminal both send it.
+#[test]
+fn the_echo_of_a_signal_does_not_drop_the_last_sync() {
+    for pause in [5, 20, 100] {
+        let server = S3Server::start();
+        let volume = Volume::new();
+        let db = create(&volume.database());
+        let url = format!("s3://{}/shop", server.bucket());
+        let follow = ["replicate", "--replica", &url];
+        let process = Process::start(env!("CARGO_BIN_EXE_monolite"), follow, |command| {
+            volume.surround(command);
+            server.lead(command);
+        });
+        process.line("replicating database=\"app.sqlite3\"");
+        let slow = Rule::new(Fault::Delay(Duration::from_secs(1))).operation(Operation::PutObject);
+        server.faults().add(slow);
+        (1..=20).for_each(|n| add(&db, n));
+        process.signal(Signal::TERM);
+        thread::sleep(Duration::from_millis(pause));
+        process.signal(Signal::TERM);
+        let (status, said) = process.end();
+        assert!(
+            status.success() && said.contains("everything is stored"),
+            "{said}"
+        );
+        let mut command = volume.command(&[
+            "restore",
+            "app.sqlite3",
+            "-o",
+            "out.sqlite3",
+            "--replica",
+            &url,
+        ]);
+        server.lead(&mut command);
+        assert_eq!(Outcome::of(&mut command).code, 0);
+        assert_eq!(rows(&volume.path("out.sqlite3")), 20);
+    }
+}
+
+/// `nohup monolite replicate &`, and the end of the session.
+#[test]
+fn a_hang_up_that_is_ignored_stays_so() {
+    let volume = Volume::new();
+    let db = create(&volume.database());
+    let arguments = [
+        "-c",
+        "trap '' HUP; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_monolite"),
+        "replicate",
+    ];
+    let process = Process::start("/bin/sh", arguments, |command| volume.surround(command));
+    process.line("replicating database=\"app.sqlite3\"");
+    process.signal(Signal::HUP);
+    add(&db, 1);
+    // It goes on: what comes later is found and stored.
+    add(&create(&volume.path("data/later.db")), 1);
+    process.line("replicating database=\"later.db\"");
+    process.signal(Signal::TERM);
+    let (status, said) = process.end();
+    assert!(
+        status.success() && said.contains("signal=\"SIGTERM\""),
+        "{said}"
+    );
+}

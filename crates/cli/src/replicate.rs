@@ -92,7 +92,6 @@ impl Start {
 
     async fn follow(self, heartbeat: Option<Heartbeat>, limit: Duration) -> Result<(), Failure> {
         let mut signals = task::Signals::listen()?;
-        self.announce();
         for destination in &self.destinations {
             // One that does not answer is waited for, and tried again for ever.
             let asked = tokio::time::timeout(ASK_TIME_MAX, destination.databases());
@@ -103,6 +102,7 @@ impl Start {
                 return Err(error.into());
             }
         }
+        self.announce();
         let follower = self.follower()?;
         let beat = async {
             match heartbeat {

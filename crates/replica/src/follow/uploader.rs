@@ -244,9 +244,7 @@ impl Uploader {
         let Some(remote) = remote else {
             return Ok(());
         };
-        if let Some(unsent) = remote.unsent.take() {
-            self.send(remote, unsent).await?;
-        }
+        self.send_unsent(remote).await?;
         let broken = self
             .broken
             .lock()
@@ -262,6 +260,7 @@ impl Uploader {
             // Not a database yet.
             return Ok(());
         }
+        self.send_unsent(remote).await?;
         if !self.pending.is_empty() {
             // What was committed since the last read goes into the same file, and
             // need not wait for another interval.
@@ -288,6 +287,14 @@ impl Uploader {
         self.maintain(remote).await
     }
 
+    /// Sends what was encoded, and maybe not stored.
+    async fn send_unsent(&self, remote: &mut Remote) -> Result<()> {
+        match remote.unsent.take() {
+            Some(unsent) => self.send(remote, unsent).await,
+            None => Ok(()),
+        }
+    }
+
     /// Makes sure that the replica holds a way to its newest state, and stores a new
     /// snapshot if it does not.
     async fn audit(&mut self, remote: &mut Remote) -> Result<()> {
@@ -301,7 +308,8 @@ impl Uploader {
         match remote.background.gap(remote.map.txid()) {
             Some(why) if !remote.empty => {
                 self.begin_again(remote, why);
-                self.compare(remote).await
+                self.compare(remote).await?;
+                self.send_unsent(remote).await
             }
             _ => Ok(()),
         }
@@ -444,7 +452,9 @@ impl Uploader {
         remote.map = Arc::new(map);
         remote.empty = false;
         remote.snapshot_due = false;
-        self.send(remote, unchanged.into()).await
+        // Sent next. If it cannot be, the state is stored all the same.
+        remote.unsent = Some(unchanged.into());
+        Ok(())
     }
 
     /// Sends the pages that are not as the map says; and, if one is due, makes
