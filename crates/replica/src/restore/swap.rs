@@ -81,14 +81,15 @@ pub fn replace_database(
     existing: Existing,
 ) -> Result<Option<PathBuf>, RestoreError> {
     let old = check(out, existing)?;
-    let mut kept = None;
-    if old.is_some_and(|old| old.len() > 0) {
-        let recovered = recover(out)?;
-        failpoint::reached("restore.recovered");
-        if existing == Existing::Keep {
-            kept = Some(keep(out, recovered)?);
-        }
-    }
+    let recovered = match old.is_some_and(|old| old.len() > 0) {
+        true => Some(recover(out)?),
+        false => None,
+    };
+    failpoint::reached("restore.recovered");
+    let kept = match recovered {
+        Some(is_recovered) if existing == Existing::Keep => Some(keep(out, is_recovered)?),
+        _ => None,
+    };
     failpoint::reached("restore.kept");
     if remove_companions(out)? {
         // The removal must not come after the renaming on the disk.
