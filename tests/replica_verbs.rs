@@ -214,7 +214,8 @@ fn nothing_is_replaced_unasked_and_every_state_can_be_had() {
     add(&db, 2);
     let stored = volume.good(&["replicate", "--once", "--json"]);
     let stored: Value = serde_json::from_str(&stored).expect("JSON");
-    assert_eq!(stored[0]["txid"], "0000000000000002");
+    // The first snapshot is followed by a file that changes nothing.
+    assert_eq!(stored[0]["txid"], "0000000000000003");
 
     let there = ["exists already", "--overwrite"];
     volume
@@ -232,8 +233,15 @@ fn nothing_is_replaced_unasked_and_every_state_can_be_had() {
         .is_refused(1, &["in use by another process"]);
     assert_eq!(rows(&volume.database()), 2);
     drop(db);
-    volume.good(&replace);
+    // A commit that no replica has.
+    add(&create(&volume.database()), 3);
+    let said = volume.good(&replace);
     assert_eq!(rows(&volume.database()), 1);
+    // What was there is kept whole, and is no database of the volume.
+    let kept = before(&volume);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(said.contains(kept[0].to_str().expect("UTF-8")), "{said}");
+    assert_eq!(rows(&kept[0]), 3);
 
     // By time, and by the replica's own URL.
     let kept = volume.good(&["snapshots", "app.sqlite3", "--json"]);
@@ -252,6 +260,110 @@ fn nothing_is_replaced_unasked_and_every_state_can_be_had() {
     volume
         .run(&["restore", "no.db"])
         .is_refused(1, &["no database no.db"]);
+    // What was replaced is not replicated.
+    let stored = volume.good(&["replicate", "--once"]);
+    assert_eq!(stored.lines().count(), 1, "{stored}");
+}
+
+/// The databases that restores replaced.
+fn before(volume: &Volume) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(volume.path("data")).expect("listed");
+    let paths = entries.map(|entry| entry.expect("listed").path());
+    let is_before = |path: &PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        name.contains(".before-") && !name.ends_with("-wal") && !name.ends_with("-shm")
+    };
+    paths.filter(is_before).collect()
+}
+
+/// Runs a command as it is printed between backquotes, in a shell, where nothing else
+/// says where the volume and the replica are.
+fn printed(said: &str) -> Outcome {
+    let command = said
+        .split('`')
+        .find(|part| part.starts_with("monolite "))
+        .expect("a command");
+    let program = Path::new(env!("CARGO_BIN_EXE_monolite"));
+    let path = program.parent().expect("a directory");
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", command])
+        .env_clear()
+        .env("PATH", path)
+        .current_dir("/");
+    Outcome::of(&mut shell)
+}
+
+/// What is missing or damaged in a replica: told with the state that can be had, and
+/// replaced by the next run.
+#[test]
+fn a_broken_replica_says_what_can_be_had_and_is_whole_again_after_the_next_run() {
+    for is_damaged in [false, true] {
+        let volume = Volume::new();
+        let db = create(&volume.database());
+        for n in 1..=4 {
+            add(&db, n);
+            volume.good(&["replicate", "--once"]);
+        }
+        drop(db);
+        let file = volume.path("replica/app.sqlite3/ltx/0/0000000000000004-0000000000000004.ltx");
+        match is_damaged {
+            true => std::fs::write(&file, "damaged").expect("written"),
+            false => std::fs::remove_file(&file).expect("removed"),
+        }
+        let verified = volume.run(&["verify"]);
+        assert_eq!(verified.code, 1, "{verified:?}");
+        let restored = volume.run(&["restore", "app.sqlite3", "--overwrite"]);
+        assert_eq!(restored.code, 1, "{restored:?}");
+        for said in [&verified.out, &restored.errors] {
+            let then = printed(said);
+            assert_eq!(then.code, 0, "{said}: {then:?}");
+            assert_eq!(rows(&volume.database()), 2);
+            let kept = before(&volume).pop().expect("kept");
+            assert_eq!(rows(&kept), 4);
+            std::fs::rename(kept, volume.database()).expect("back");
+        }
+        if !is_damaged {
+            let said = volume.run(&["snapshots"]);
+            assert_eq!(said.code, 1, "{said:?}");
+            assert!(said.errors.contains("the newer one cannot"), "{said:?}");
+        }
+        // As if nobody had restored anything.
+        let said = volume.run(&["replicate", "--once"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        if !is_damaged {
+            assert!(said.errors.contains("A new snapshot is stored"), "{said:?}");
+            volume.good(&["verify"]);
+            volume.good(&["snapshots"]);
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_is_older_than_what_was_stored_is_not_well() {
+    let volume = Volume::new();
+    let db = create(&volume.database());
+    for n in 1..=3 {
+        add(&db, n);
+        volume.good(&["replicate", "--once"]);
+    }
+    let file = volume.path("replica/app.sqlite3/ltx/0/0000000000000004-0000000000000004.ltx");
+    std::fs::remove_file(file).expect("removed");
+    let said = volume.run(&["verify"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.out.contains("this volume has stored 0000000000000004"),
+        "{said:?}"
+    );
+    let said = volume.run(&["replicate", "--once"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.errors.contains("A new snapshot is stored"), "{said:?}");
+    volume.good(&["verify"]);
+    drop(db);
+    std::fs::remove_dir_all(volume.path("data")).expect("removed");
+    std::fs::create_dir(volume.path("data")).expect("a directory");
+    volume.good(&["restore"]);
+    assert_eq!(rows(&volume.database()), 3);
 }
 
 /// Ends the writer.
@@ -356,6 +468,7 @@ fn a_flipped_byte_is_found_before_it_is_needed() {
     let said = volume.run(&["verify"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.out.starts_with("FAIL  app.sqlite3"), "{said:?}");
+    assert!(said.out.contains("cannot be restored"), "{said:?}");
     let said = volume.run(&["verify", "--quick", "--json"]);
     assert_eq!(said.code, 1, "{said:?}");
     let json: Value = serde_json::from_str(&said.out).expect("JSON");
@@ -455,4 +568,157 @@ fn what_waiting_does_not_change_is_not_waited_for() {
     // A loaded machine's, and far from the minute that a network is given.
     let took = began.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+/// What `backup` made comes back, by whatever way it was compressed.
+#[test]
+fn a_backup_is_restored_from_its_file() {
+    let volume = Volume::new();
+    let db = create(&volume.database());
+    (1..=100).for_each(|n| add(&db, n));
+    drop(db);
+    for end in ["", ".gz", ".zst"] {
+        let name = format!("monday.sqlite3{end}");
+        volume.good(&["backup", "app.sqlite3", "-o", &name]);
+        let said = volume.good(&["restore", &name, "-o", "out.sqlite3", "--overwrite"]);
+        assert!(said.contains("restored"), "{said}");
+        assert_eq!(rows(&volume.path("out.sqlite3")), 100);
+        // Without -o, to the database of its name on the volume.
+        volume.good(&["restore", &name, "--overwrite"]);
+        assert_eq!(rows(&volume.path("data/monday.sqlite3")), 100);
+        if !end.is_empty() {
+            let whole = std::fs::read(volume.path(&name)).expect("read");
+            std::fs::write(volume.path(&name), &whole[..whole.len() / 2]).expect("written");
+            let said = volume.run(&["restore", &name, "-o", "out.sqlite3", "--overwrite"]);
+            said.is_refused(1, &["monday.sqlite3"]);
+            assert_eq!(rows(&volume.path("out.sqlite3")), 100, "left as it was");
+        }
+    }
+    std::fs::write(volume.path("notes.txt"), "no database").expect("written");
+    let said = volume.run(&["restore", "./notes.txt", "-o", "out.sqlite3", "--overwrite"]);
+    said.is_refused(1, &["neither a database nor"]);
+}
+
+#[test]
+fn a_folder_is_named_as_it_is_and_errors_are_json_where_that_is_asked_for() {
+    let volume = Volume::new();
+    add(&create(&volume.database()), 1);
+    volume.good(&["replicate", "--once"]);
+    let folder = volume.path("replica");
+    for folder in [
+        folder.to_str().expect("UTF-8"),
+        "./replica",
+        "./replica/app.sqlite3",
+    ] {
+        let said = volume.good(&["verify", folder]);
+        assert!(said.starts_with("ok    app.sqlite3"), "{said}");
+    }
+    for verb in ["restore", "snapshots", "verify"] {
+        let said = volume.run(&[verb, "no.db", "--json"]);
+        assert_eq!(said.code, 1, "{verb}: {said:?}");
+        let json: Value = serde_json::from_str(&said.out).expect(verb);
+        assert!(
+            json["error"].as_str().expect("why").contains("no.db"),
+            "{json}"
+        );
+    }
+    // Not the head of a table that has no rows.
+    let said = volume.run(&["snapshots", "no.db"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+}
+
+#[test]
+fn what_is_no_replica_is_refused_with_words() {
+    let volume = Volume::new();
+    add(&create(&volume.database()), 1);
+    let old = volume.path("replica/app.sqlite3/generations/0123456789abcdef/snapshots");
+    std::fs::create_dir_all(&old).expect("a directory");
+    std::fs::write(old.join("00000000.snapshot.lz4"), "").expect("written");
+    for arguments in [
+        &["replicate"][..],
+        &["replicate", "--once"],
+        &["restore", "--if-missing"],
+        &["snapshots"],
+        &["verify"],
+    ] {
+        volume.run(arguments).is_refused(1, &["Litestream 0.3"]);
+    }
+    std::fs::remove_dir_all(volume.path("replica")).expect("removed");
+    std::fs::create_dir_all(volume.path("replica/uploads")).expect("a directory");
+    std::fs::write(volume.path("replica/uploads/cat.png"), "").expect("written");
+    for arguments in [
+        &["replicate"][..],
+        &["replicate", "--once"],
+        &["restore", "--if-missing"],
+    ] {
+        volume
+            .run(arguments)
+            .is_refused(1, &["uploads/cat.png", "correct the prefix"]);
+    }
+    assert!(!volume.path("replica/app.sqlite3").exists());
+}
+
+/// A wrapper and its terminal both send it.
+#[test]
+fn the_echo_of_a_signal_does_not_drop_the_last_sync() {
+    for pause in [5, 20, 100] {
+        let server = S3Server::start();
+        let volume = Volume::new();
+        let db = create(&volume.database());
+        let url = format!("s3://{}/shop", server.bucket());
+        let follow = ["replicate", "--replica", &url];
+        let process = Process::start(env!("CARGO_BIN_EXE_monolite"), follow, |command| {
+            volume.surround(command);
+            server.lead(command);
+        });
+        process.line("replicating database=\"app.sqlite3\"");
+        let slow = Rule::new(Fault::Delay(Duration::from_secs(1))).operation(Operation::PutObject);
+        server.faults().add(slow);
+        (1..=20).for_each(|n| add(&db, n));
+        process.signal(Signal::TERM);
+        thread::sleep(Duration::from_millis(pause));
+        process.signal(Signal::TERM);
+        let (status, said) = process.end();
+        assert!(
+            status.success() && said.contains("everything is stored"),
+            "{said}"
+        );
+        let mut command = volume.command(&[
+            "restore",
+            "app.sqlite3",
+            "-o",
+            "out.sqlite3",
+            "--replica",
+            &url,
+        ]);
+        server.lead(&mut command);
+        assert_eq!(Outcome::of(&mut command).code, 0);
+        assert_eq!(rows(&volume.path("out.sqlite3")), 20);
+    }
+}
+
+/// `nohup monolite replicate &`, and the end of the session.
+#[test]
+fn a_hang_up_that_is_ignored_stays_so() {
+    let volume = Volume::new();
+    let db = create(&volume.database());
+    let arguments = [
+        "-c",
+        "trap '' HUP; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_monolite"),
+        "replicate",
+    ];
+    let process = Process::start("/bin/sh", arguments, |command| volume.surround(command));
+    process.line("replicating database=\"app.sqlite3\"");
+    process.signal(Signal::HUP);
+    add(&db, 1);
+    // It goes on: what comes later is found and stored.
+    add(&create(&volume.path("data/later.db")), 1);
+    process.line("replicating database=\"later.db\"");
+    process.signal(Signal::TERM);
+    let (status, said) = process.end();
+    assert!(
+        status.success() && said.contains("signal=\"SIGTERM\""),
+        "{said}"
+    );
 }

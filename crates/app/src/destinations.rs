@@ -1,12 +1,13 @@
 //! From settings to replicas: where they are, with which key, and how a volume is followed.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use monolite_replica::{Destination, DestinationOptions, FollowOptions, Key, Policy, StorageError};
 use monolite_volume::layout;
 
+use crate::aws_profile::AwsProfile;
 use crate::settings::Error;
 use crate::{Environment, Settings};
 
@@ -64,9 +65,15 @@ pub fn destinations(
         };
     }
     for url in urls {
-        let destination = destination(url, settings, environment)?;
-        let name = destination.name();
-        if destinations.iter().any(|other| other.name() == name) {
+        let mut destination = destination(url, settings, environment)?;
+        let is_known =
+            |one: &Destination| destinations.iter().any(|other| other.name() == one.name());
+        if is_known(&destination) {
+            // Buckets of two providers may have one name.
+            destination = destination.named_by_endpoint();
+        }
+        if is_known(&destination) {
+            let name = destination.name();
             return Err(wrong(format!("the replica {name} is given twice")));
         }
         destinations.push(destination);
@@ -106,17 +113,29 @@ fn with_variables<T>(
     make: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, StorageError>,
 ) -> Result<T, ReplicaError> {
     let not_utf8 = Cell::new(None);
+    let profile: OnceCell<Result<AwsProfile, String>> = OnceCell::new();
     let variable = |name: &str| {
         let text = environment.text(name);
-        text.unwrap_or_else(|error| {
+        let text = text.unwrap_or_else(|error| {
             not_utf8.set(Some(error));
             None
-        })
+        });
+        if text.is_some() || !AwsProfile::knows(name) {
+            return text;
+        }
+        // Amazon's own tools have it from a file.
+        let profile = profile.get_or_init(|| AwsProfile::load(environment));
+        profile.as_ref().ok().and_then(|profile| profile.get(name))
     };
     let made = make(&variable);
-    match not_utf8.take() {
-        Some(error) => Err(error.into()),
-        None => Ok(made?),
+    if let Some(error) = not_utf8.take() {
+        return Err(error.into());
+    }
+    match (made, profile.into_inner()) {
+        (Ok(made), _) => Ok(made),
+        // Why there are no keys.
+        (Err(_), Some(Err(why))) => Err(wrong(why)),
+        (Err(error), _) => Err(error.into()),
     }
 }
 

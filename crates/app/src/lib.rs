@@ -4,6 +4,7 @@
 //! [`Stack`]. Nothing here prints or reads the environment by itself; log lines go through
 //! `tracing`.
 
+mod aws_profile;
 mod checks;
 mod database_filter;
 mod destinations;

@@ -36,6 +36,26 @@ impl Bar {
     }
 }
 
+impl Bar {
+    /// Shows how far it is, of `total` bytes; with 0 of 0, only that something is done.
+    pub(crate) fn show(&self, step: &str, bytes: u64, total: u64) {
+        if total == 0 {
+            if self.bar.length().is_some() {
+                self.bar.unset_length();
+                self.bar.set_style(style(SPINNER));
+            }
+            return;
+        }
+        if self.bar.length() != Some(total) {
+            self.bar.set_message(format!("{}: {step}", self.what));
+            self.bar.set_length(total);
+            self.bar.set_style(style(BAR));
+            self.bar.reset_eta();
+        }
+        self.bar.set_position(bytes);
+    }
+}
+
 const SPINNER: &str = "{spinner} {wide_msg} {elapsed}";
 const BAR: &str = "{msg} [{wide_bar}] {bytes} of {total_bytes}, {eta} left";
 

@@ -8,6 +8,7 @@
 mod backup;
 mod bar;
 mod check;
+mod command;
 mod demo;
 mod descriptors;
 mod flags;
@@ -119,6 +120,13 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    // After `--` it is the app's.
+    let mut own = std::env::args_os()
+        .skip(1)
+        .take_while(|argument| argument != "--");
+    if own.any(|argument| argument == "--json") {
+        print::json_error(error);
+    }
     log::last_words(&format!("monolite: {}\n", print::with_causes(error)));
     ExitCode::from(code)
 }

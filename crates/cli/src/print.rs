@@ -1,13 +1,27 @@
 //! Facts on standard output; whoever has read enough may close it.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use crate::Failure;
 
+/// Whether a JSON value was printed.
+static PRINTED: AtomicBool = AtomicBool::new(false);
+
+/// An error as `{"error": "…"}`, unless a value was printed, which has it.
+pub(crate) fn json_error(error: &anyhow::Error) {
+    if !PRINTED.load(Ordering::Relaxed) {
+        let error = serde_json::json!({ "error": with_causes(error) });
+        // Whoever closed it reads the exit code.
+        let _ = json(&error);
+    }
+}
+
 /// One JSON value, for programs.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    PRINTED.store(true, Ordering::Relaxed);
     let text = serde_json::to_string_pretty(value)?;
     lines([text])
 }

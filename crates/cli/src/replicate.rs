@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use monolite_app::replication::{Heartbeat, watch};
-use monolite_replica::{Destination, Find, FollowOptions, Follower, Status};
+use monolite_app::replication::{Heartbeat, log_repairs, watch};
+use monolite_replica::{
+    Clock, Destination, Find, FollowOptions, Follower, Status, StorageError, SystemClock,
+};
 use serde::Serialize;
 
 use crate::bar::Bar;
@@ -38,6 +40,9 @@ pub(crate) struct Arguments {
 
 /// Longest time to write down what the next run needs, and to give the lease back.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest wait for what a destination holds, before the start.
+const ASK_TIME_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
     let settings = arguments.flags.settings()?;
@@ -86,7 +91,17 @@ impl Start {
     }
 
     async fn follow(self, heartbeat: Option<Heartbeat>, limit: Duration) -> Result<(), Failure> {
-        let stop = task::asked_to_stop()?;
+        let mut signals = task::Signals::listen()?;
+        for destination in &self.destinations {
+            // One that does not answer is waited for, and tried again for ever.
+            let asked = tokio::time::timeout(ASK_TIME_MAX, destination.databases());
+            if let Ok(Err(
+                error @ (StorageError::Foreign { .. } | StorageError::OldLitestream { .. }),
+            )) = asked.await
+            {
+                return Err(error.into());
+            }
+        }
         self.announce();
         let follower = self.follower()?;
         let beat = async {
@@ -96,18 +111,24 @@ impl Start {
             }
         };
         let signal = tokio::select! {
-            signal = stop => signal,
+            signal = signals.next() => signal,
             () = watch(&follower) => return Ok(()),
             () = beat => return Ok(()),
         };
-        let again = task::asked_to_stop()?;
         tracing::info!(
             signal,
             limit_s = limit.as_secs_f32(),
             "stopping: a last sync"
         );
+        let began_ms = SystemClock.now_ms();
+        let stop = async {
+            let audited = follower.audit(limit.saturating_sub(limit / 4)).await;
+            log_repairs(&follower, began_ms);
+            let stopped = follower.stop(limit / 4).await;
+            audited.and(stopped)
+        };
         tokio::select! {
-            stopped = follower.stop(limit) => match stopped {
+            stopped = stop => match stopped {
                 Ok(()) => tracing::info!("stopped: everything is stored"),
                 Err(error) => {
                     tracing::error!(%error, "stopped");
@@ -115,7 +136,7 @@ impl Start {
                     return Err(Failure::Code(1));
                 }
             },
-            signal = again => {
+            signal = signals.next() => {
                 tracing::error!(signal, "asked again: not waiting for what is not stored");
                 log::last_words("");
                 return Err(Failure::Code(1));
@@ -208,6 +229,8 @@ struct Line<'s> {
     sent_files: u64,
     error: Option<&'s str>,
     advice: Option<&'s str>,
+    /// What was found missing or damaged in the replica, which has a new snapshot now.
+    repaired: Option<&'s str>,
 }
 
 impl Stored {
@@ -215,6 +238,20 @@ impl Stored {
         if json {
             let lines: Vec<Line<'_>> = self.status.iter().map(line).collect();
             return print::json(&lines);
+        }
+        for status in &self.status {
+            if let Some(repair) = &status.repair {
+                let (database, destination) = (&status.database, &status.destination);
+                print::warning(&anyhow!(
+                    "{database} in {destination} could not be restored to its newest state: {}; \
+                     states before may be lost{}",
+                    repair.why,
+                    match repair.done {
+                        Some(_) => ". A new snapshot is stored, and it can be again",
+                        None => "",
+                    }
+                ));
+            }
         }
         let stored = |status: &&Status| status.failure.is_none();
         for advice in self
@@ -254,5 +291,6 @@ fn line(status: &Status) -> Line<'_> {
         sent_files: status.sent_files,
         error: status.error(),
         advice: status.advice.as_deref(),
+        repaired: status.repair.as_ref().map(|repair| repair.why.as_str()),
     }
 }

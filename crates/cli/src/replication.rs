@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use monolite_app::{ReplicaError, Settings};
-use monolite_replica::Destination;
+use monolite_ltx::Txid;
+use monolite_replica::{Destination, Replica};
 use monolite_volume::{Lock, Purpose, Volume};
 
 use crate::Failure;
@@ -64,4 +65,22 @@ pub(crate) fn lock(volume: &Path, verb: &str) -> Result<Lock, Failure> {
         volume,
         &Purpose::new(format!("monolite {verb}")),
     )?)
+}
+
+/// The last transaction that the volume knows is stored in `replica`, if that is one of
+/// its own.
+pub(crate) fn stored_txid(
+    settings: &Settings,
+    volume: &Path,
+    database: &str,
+    replica: &Replica,
+) -> Option<Txid> {
+    let destinations = destinations(settings).ok()?;
+    let is_it = |one: &&Destination| one.replica(database).name() == replica.name();
+    let destination = destinations.iter().find(is_it)?;
+    let state = monolite_app::state(volume);
+    // A comparison less, if they cannot be read.
+    monolite_replica::stored_txid(&state, destination, database)
+        .ok()
+        .flatten()
 }

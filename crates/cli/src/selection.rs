@@ -28,6 +28,9 @@ impl Selection {
         if named.contains("://") {
             return Ok(Self::Url(named.into()));
         }
+        if let Some(folder) = folder(named, volume) {
+            return Ok(Self::Url(folder));
+        }
         let refuse = |why: &str| Err(Failure::Usage(anyhow!("{named}: {why}")));
         let path = match Path::new(named).is_absolute() {
             false => Path::new(named),
@@ -35,7 +38,7 @@ impl Selection {
                 Ok(path) => path,
                 Err(_) => {
                     return refuse(&format!(
-                        "it is not in the volume {}; name a database in it, or a replica by its URL",
+                        "it is not in the volume {}; name a database in it, or a replica by its URL or its folder",
                         volume.display()
                     ));
                 }
@@ -54,6 +57,19 @@ impl Selection {
             false => Ok(Self::Database(parts.join("/"))),
         }
     }
+}
+
+/// The absolute path of a folder outside of the volume, which can only be a replica's. A
+/// name without a slash is that of a database.
+fn folder(named: &str, volume: &Path) -> Option<String> {
+    let is_path = named.contains('/') || named.starts_with('.');
+    let path = std::path::absolute(named)
+        .ok()
+        .filter(|path| is_path && path.is_dir())?;
+    let path = path.canonicalize().unwrap_or(path);
+    let volume = volume.canonicalize().unwrap_or_else(|_| volume.into());
+    let is_outside = !path.starts_with(&volume);
+    path.to_str().filter(|_| is_outside).map(str::to_owned)
 }
 
 /// One database, and its replicas: one in each destination that has it.
@@ -182,6 +198,10 @@ mod tests {
         assert_eq!(parse("./tenants//a.db"), database("tenants/a.db"));
         assert_eq!(parse("/data/tenants/a.db"), database("tenants/a.db"));
         assert_eq!(parse("s3://b/p"), Ok(Selection::Url("s3://b/p".into())));
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let folder = folder.to_str().unwrap();
+        assert_eq!(parse(folder), Ok(Selection::Url(folder.into())));
         for wrong in ["/else/a.db", "../a.db", "a/../b", ".", "/data", ""] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use anyhow::anyhow;
 use clap::Args;
+use monolite_replica::Replica;
 use monolite_replica::backup::local;
 use monolite_replica::history::{self, History, Point};
 use serde::Serialize;
 
 use crate::flags::{self, Flags};
 use crate::selection::{Search, Selection};
-use crate::{Failure, human, print, replication, restore, task, timestamp};
+use crate::{Failure, command, human, print, replication, restore, task, timestamp};
 
 #[derive(Args)]
 #[command(
@@ -17,7 +19,7 @@ use crate::{Failure, human, print, replication, restore, task, timestamp};
         monolite snapshots s3://bucket/shop --json\n\n\
         Any moment between FROM and TO can be restored: `monolite restore --timestamp`. Old ones\n\
         are kept in longer and longer steps; the details are shown for a database that is named.\n\n\
-        Exit code: 0 done, 1 failed, 2 wrong usage."
+        Exit code: 0 done, 1 failed, or a newest state cannot be restored, 2 wrong usage."
 )]
 pub(crate) struct Arguments {
     /// A database by its path in the volume, or the URL of a replica [default: every one]
@@ -52,7 +54,7 @@ pub(crate) fn snapshots(arguments: Arguments) -> Result<(), Failure> {
                 for replica in &found.replicas {
                     match history::history(replica).await {
                         Ok(history) => {
-                            all.push(Kept::replica(&found.database, replica.name(), &history));
+                            all.push(Kept::replica(&found.database, &volume, replica, &history));
                         }
                         Err(error) => failed.push(error.into()),
                     }
@@ -66,11 +68,14 @@ pub(crate) fn snapshots(arguments: Arguments) -> Result<(), Failure> {
         print::json(&all)?;
     } else {
         let details = selection != Selection::All;
-        print::lines([overview(&all).trim_end().to_owned()])?;
+        if !all.is_empty() {
+            print::lines([overview(&all).trim_end().to_owned()])?;
+        }
         if details {
             print::lines(all.iter().map(Kept::details))?;
         }
     }
+    failed.extend(all.iter().filter_map(Kept::broken));
     print::failures(failed)
 }
 
@@ -90,6 +95,10 @@ struct Kept {
     bytes: u64,
     /// Why the newest file cannot be restored.
     broken: Option<String>,
+    /// Restores the newest state that can be, where that is not the newest.
+    command: Option<String>,
+    /// Files of the replica whose beginnings are damaged already.
+    damages: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -124,8 +133,16 @@ impl State {
 }
 
 impl Kept {
-    fn replica(database: &str, place: String, history: &History) -> Self {
+    fn replica(database: &str, volume: &Path, replica: &Replica, history: &History) -> Self {
+        let place = replica.name();
+        let best = history.newest.filter(|_| history.broken.is_some());
+        let command = best.map(|best| {
+            let rest = format!("--txid {} --overwrite", best.txid);
+            command::restore(database, volume, replica, None, &rest)
+        });
         Self {
+            command,
+            damages: history.damaged.clone(),
             database: database.into(),
             place,
             local: false,
@@ -175,7 +192,26 @@ impl Kept {
                 })
                 .collect(),
             broken: None,
+            command: None,
+            damages: Vec::new(),
         }
+    }
+
+    /// Why the newest state cannot be restored, with what can be done.
+    fn broken(&self) -> Option<anyhow::Error> {
+        for damage in &self.damages {
+            print::warning(&anyhow!("{damage}"));
+        }
+        let broken = self.broken.as_ref()?;
+        let command = self.command.as_ref();
+        let best = command.map_or(String::new(), |command| {
+            format!("; the newest state that can be restored is restored by `{command}`")
+        });
+        Some(anyhow!(
+            "{}: its newest state cannot be restored: {broken}{best}; `monolite replicate`, or \
+             `monolite run`, stores a new snapshot",
+            self.place
+        ))
     }
 
     fn row(&self) -> Vec<String> {
@@ -201,9 +237,6 @@ impl Kept {
             human::size(self.bytes),
             human::count(self.files, "file", "files")
         );
-        if let Some(broken) = &self.broken {
-            text += &format!("  its newest state cannot be restored: {broken}\n");
-        }
         let mut rows = Vec::new();
         // The snapshots have a line each.
         for range in self.ranges.iter().filter(|range| range.level < 9) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use monolite_replica::{Follower, State, Status};
+use monolite_replica::{Follower, Sending, State, Status};
 
 use crate::bar::Bar;
 
@@ -26,6 +26,12 @@ pub(crate) async fn sync(follower: &Follower, bar: &Bar) -> Result<(), Vec<anyho
             () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
         let status = follower.status();
+        let sending: Vec<Sending> = status.iter().filter_map(|status| status.sending).collect();
+        bar.show(
+            "sending",
+            sending.iter().map(|sending| sending.bytes).sum(),
+            sending.iter().map(|sending| sending.total).sum(),
+        );
         let mut wait = false;
         let mut errors = Vec::new();
         for status in &status {

@@ -1,10 +1,11 @@
 //! `monolite verify`: can it be restored, found out before it has to be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use monolite_ltx::Txid;
 use monolite_replica::{
     Integrity, IntegrityCheck, Replica, RestoreError, Restored, Target, VerifyOptions,
 };
@@ -14,7 +15,7 @@ use crate::bar::Bar;
 use crate::flags::{self, Flags};
 use crate::selection::{Search, Selection};
 use crate::timestamp::Timestamp;
-use crate::{Failure, human, print, replication, task, timestamp};
+use crate::{Failure, command, human, print, replication, task, timestamp};
 
 #[derive(Args)]
 #[command(
@@ -78,9 +79,22 @@ pub(crate) fn verify(arguments: Arguments) -> Result<(), Failure> {
         for found in &search.found {
             for replica in &found.replicas {
                 let began = Instant::now();
+                // Before the replica is listed: it may get more meanwhile.
+                let known = match arguments.timestamp {
+                    None => replication::stored_txid(&settings, &volume, &found.database, replica),
+                    Some(_) => None,
+                };
                 let result = monolite_replica::verify(replica, options(&found.database)).await;
+                let best = match &result {
+                    Err(error) => best(replica, error, &options(&found.database)).await,
+                    Ok(_) => None,
+                };
                 let seconds = began.elapsed().as_secs_f64();
-                let line = Line::of(&found.database, replica, result, seconds);
+                let mut line = Line::of(&found.database, replica, result, seconds);
+                line.compare(known);
+                if let Some(best) = best {
+                    line.advise(&volume, replica, best);
+                }
                 if !json {
                     print::lines([line.shown()])?;
                 }
@@ -98,12 +112,39 @@ pub(crate) fn verify(arguments: Arguments) -> Result<(), Failure> {
     })
 }
 
+/// How many older states are tried.
+const TRIES_MAX: usize = 5;
+
+/// The newest older state that can be restored, proven.
+async fn best(
+    replica: &Replica,
+    error: &RestoreError,
+    options: &VerifyOptions,
+) -> Option<Restored> {
+    let mut best = error.best();
+    for _ in 0..TRIES_MAX {
+        let options = VerifyOptions {
+            target: Target::Txid(best?),
+            ..options.clone()
+        };
+        match monolite_replica::verify(replica, options).await {
+            Ok(restored) => return Some(restored),
+            Err(error) => best = error.best(),
+        }
+    }
+    None
+}
+
 #[derive(Serialize)]
 struct Line {
     database: String,
     replica: String,
     restorable: bool,
     error: Option<String>,
+    /// Files of the replica that are damaged, though the state can be restored.
+    damages: Vec<String>,
+    /// Of what cannot be restored: the newest older state that can be.
+    best: Option<Best>,
     txid: Option<String>,
     timestamp: Option<String>,
     size: Option<u64>,
@@ -116,7 +157,49 @@ struct Line {
     seconds: f64,
 }
 
+#[derive(Serialize)]
+struct Best {
+    txid: String,
+    timestamp: String,
+    /// Restores it.
+    command: String,
+}
+
 impl Line {
+    /// `known`: the last transaction that this volume knows is stored.
+    fn compare(&mut self, known: Option<Txid>) {
+        let found = self
+            .txid
+            .as_ref()
+            .and_then(|txid| txid.parse::<Txid>().ok());
+        if let (Some(known), Some(found)) = (known, found)
+            && found < known
+        {
+            self.restorable = false;
+            self.error = Some(format!(
+                "{}: its newest state is transaction {found} of {}, and this volume has stored {known}: \
+                 what was stored after is missing; `monolite replicate`, or `monolite run`, stores a \
+                 new snapshot",
+                self.replica,
+                self.timestamp.as_deref().unwrap_or_default(),
+            ));
+        }
+    }
+
+    fn advise(&mut self, volume: &Path, replica: &Replica, best: Restored) {
+        let rest = format!("--txid {} --overwrite", best.txid);
+        let command = command::restore(&self.database, volume, replica, None, &rest);
+        let (txid, timestamp) = (best.txid.to_string(), timestamp::show(best.timestamp_ms));
+        self.error = self.error.take().map(|error| {
+            format!("{error}. Verified: transaction {txid} of {timestamp} can be, by `{command}`")
+        });
+        self.best = Some(Best {
+            txid,
+            timestamp,
+            command,
+        });
+    }
+
     fn of(
         database: &str,
         replica: &Replica,
@@ -128,6 +211,8 @@ impl Line {
             replica: replica.name(),
             restorable: result.is_ok(),
             error: None,
+            damages: Vec::new(),
+            best: None,
             txid: None,
             timestamp: None,
             size: None,
@@ -140,6 +225,7 @@ impl Line {
         match result {
             Err(error) => line.error = Some(error.to_string()),
             Ok(restored) => {
+                line.damages.clone_from(&restored.damages);
                 line.txid = Some(restored.txid.to_string());
                 line.timestamp = Some(timestamp::show(restored.timestamp_ms));
                 line.size = Some(u64::from(restored.pages) * u64::from(restored.page_size));
@@ -170,8 +256,20 @@ impl Line {
             proof.push("integrity_check");
         }
         let no_answer = failed.map(|why| format!("; integrity_check gave no answer: {why}"));
+        let damages = match self.damages.as_slice() {
+            [] => String::new(),
+            [first, ..] => format!(
+                "; {} of its files cannot be read, and others were used instead; the first: {first}",
+                self.damages.len()
+            ),
+        };
+        let mark = if self.damages.is_empty() {
+            "ok  "
+        } else {
+            "WARN"
+        };
         format!(
-            "ok    {}  {}, transaction {} of {}, {} in {:.1} s: {}{}",
+            "{mark}  {}  {}, transaction {} of {}, {} in {:.1} s: {}{}{damages}",
             self.database,
             self.replica,
             text(&self.txid),

@@ -12,6 +12,7 @@
 //! | [`cancel`] | a flag that ends blocking work early | once set, it stays set |
 //! | [`failpoint`] | named points at which a test ends the process | nothing at all without the feature `failpoints` |
 //! | [`path`] | names of files next to a file | |
+//! | [`shell`] | words of a command that is shown | a shell reads back what was quoted |
 //!
 //! The crate knows no other crate of Monolite, starts no thread and needs no
 //! async runtime. It has no wrapper of inotify: the two users (`store` watches
@@ -33,3 +34,4 @@ pub mod mapped;
 pub mod mountinfo;
 pub mod path;
 pub mod process;
+pub mod shell;

@@ -27,6 +27,20 @@ pub fn boot_id() -> Option<String> {
     Some(id.trim_end().to_owned())
 }
 
+/// Whether this process ignores the signal of this number, as `nohup` makes its program
+/// ignore SIGHUP. A signal that is handled is not ignored. Where the system does not
+/// say, it is not.
+#[must_use]
+pub fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal - 1)
+        .ok()
+        .and_then(|bit| 1u64.checked_shl(bit));
+    mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+}
+
 fn directory(pid: Pid) -> PathBuf {
     Path::new("/proc").join(pid.as_raw_nonzero().to_string())
 }

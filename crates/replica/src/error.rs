@@ -4,8 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use monolite_ltx::Txid;
+use monolite_platform::shell::quote;
+use rusqlite::ErrorCode;
 
 use crate::class::ErrorClass;
+use crate::difference::Difference;
 use crate::storage::StorageError;
 
 /// What this crate returns.
@@ -19,7 +22,7 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// SQLite's own answer about a database.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(path, source))]
     Database {
         /// The database.
         path: PathBuf,
@@ -56,19 +59,14 @@ pub enum Error {
         /// The page's number, from 1.
         pgno: u32,
     },
-    /// The replica's newest state was written by another volume, and differs from
-    /// the database here.
-    #[error(
-        "{}: the replica holds a state of another volume, and {pages} pages here are not as in \
-         it; restore it here with `monolite restore --overwrite {}`, or go on from what is here with \
-         --take-over (what the replica holds stays restorable by --timestamp)", path.display(),
-        path.display()
-    )]
+    /// The replica's newest state is not known to be an older one of this database,
+    /// and differs from it.
+    #[error("{}: {difference}", path.display())]
     ForeignState {
         /// The database.
         path: PathBuf,
-        /// Pages that differ.
-        pages: usize,
+        /// How the two differ, and what to do.
+        difference: Box<Difference>,
     },
     /// A file that is known to be stored is not in the provider's list.
     #[error(
@@ -204,5 +202,28 @@ impl Error {
     pub(crate) fn ltx(name: impl Into<String>, source: monolite_ltx::Error) -> Self {
         let name = name.into();
         Self::Ltx { name, source }
+    }
+}
+
+/// What to do about an error of SQLite.
+fn advice(path: &Path, error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "; another process holds it locked. One that uses PRAGMA locking_mode = EXCLUSIVE lets \
+             nobody else read it as long as it runs"
+                .into()
+        }
+        Some(ErrorCode::NotADatabase) => {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            format!(
+                "; if it is none, leave it out with --replica-exclude {}",
+                quote(&name)
+            )
+        }
+        _ => String::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod backup;
 mod class;
+mod difference;
 mod error;
 mod follow;
 pub mod history;
@@ -12,14 +13,18 @@ mod storage;
 mod wal;
 
 pub use class::ErrorClass;
+pub use difference::Difference;
 pub use error::{Error, Result};
-pub use follow::{Failure, Find, FollowOptions, Follower, State, Status, record_restored};
+pub use follow::{
+    Failure, Find, FollowOptions, Follower, Repair, Sending, State, Status, record_restored,
+    stored_txid,
+};
 pub use history::{Catalog, History, Maintained, Plan, PlanError, Policy, Target, history};
 pub use map::PageMap;
 pub use monolite_platform::clock::{Clock, ManualClock, SystemClock};
 pub use progress::Progress;
 pub use restore::{
-    Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions,
+    Existing, Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions,
     replace_database, restore, verify,
 };
 pub use storage::{

@@ -5,7 +5,7 @@
 mod common;
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ fn of_the_parent() -> Volume {
 fn over() -> RestoreOptions {
     RestoreOptions {
         overwrite: true,
+        keep: true,
         ..RestoreOptions::default()
     }
 }
@@ -88,6 +89,15 @@ fn found(path: &Path) -> Option<Vec<String>> {
     })
 }
 
+/// The databases that restores replaced.
+fn kept(volume: &Volume) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(volume.path("")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.to_str().unwrap().contains(".before-"))
+        .collect()
+}
+
 fn clear(volume: &Volume) {
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(volume.path(&format!("out.sqlite3{suffix}")));
@@ -121,6 +131,7 @@ async fn a_restore_that_dies_leaves_the_old_database_or_the_new_one() {
         "restore.written",
         "restore.synced",
         "restore.recovered",
+        "restore.kept",
         "restore.cleared",
         "restore.renamed",
     ] {
@@ -136,10 +147,21 @@ async fn a_restore_that_dies_leaves_the_old_database_or_the_new_one() {
             let replica = volume.destination().replica("app.sqlite3");
             restore(&replica, &out, over()).await.unwrap();
             assert_eq!(found(&out).unwrap(), new, "{step}");
+            // What was there is kept, by the one that died or by the next.
+            let kept = kept(&volume);
+            assert_eq!(kept.is_empty(), !there && !renamed, "{step}");
+            if let Some(old) = old {
+                assert!(
+                    kept.iter().any(|kept| found(kept).as_ref() == Some(&old)),
+                    "{step}"
+                );
+            }
+            kept.iter()
+                .for_each(|kept| std::fs::remove_file(kept).unwrap());
             clear(&volume);
         }
     }
-    assert_eq!(died, 14);
+    assert_eq!(died, 16);
     // What the dead left behind was removed by who came next.
     let mut left: Vec<_> = std::fs::read_dir(volume.path("")).unwrap().collect();
     left.retain(|entry| entry.as_ref().unwrap().path().is_file());

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use monolite_ltx::Txid;
 use monolite_replica::{
-    Catalog, Integrity, IntegrityCheck, Policy, Replica, RestoreOptions, Target, restore,
+    Catalog, Destination, Find, FollowOptions, Follower, Integrity, IntegrityCheck, Policy,
+    Replica, RestoreOptions, Target, restore,
 };
 use monolite_testkit::s3::S3Server;
 use monolite_testkit::{Process, Signal, wait_until};
@@ -305,4 +306,128 @@ async fn we_restore_a_database_it_follows_over_a_restart() {
         theirs.count(9) > 1
     });
     theirs.end().await;
+}
+
+/// One database and one prefix, which Monolite and Litestream replicate by turns.
+struct Shared {
+    dir: tempfile::TempDir,
+    conn: Connection,
+    rows: i64,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let dir = monolite_testkit::disk_dir();
+        for name in ["data", "state"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let conn = Connection::open(dir.path().join("data/app.sqlite3")).unwrap();
+        conn.busy_timeout(Duration::from_secs(20)).unwrap();
+        conn.execute_batch(
+            "PRAGMA journal_mode = WAL; CREATE TABLE item (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+        )
+        .unwrap();
+        let at = dir.path().display();
+        let text = format!(
+            "dbs:\n- path: {at}/data/app.sqlite3\n  \
+             replica: {{url: 'file://{at}/copy/app.sqlite3', sync-interval: 100ms}}\n"
+        );
+        std::fs::write(dir.path().join("litestream.yml"), text).unwrap();
+        Self { dir, conn, rows: 0 }
+    }
+
+    /// Commits for so long, many transactions a second, now and then large ones.
+    async fn commit_for(&mut self, time: Duration) {
+        let end = std::time::Instant::now() + time;
+        while std::time::Instant::now() < end {
+            let bytes = if self.rows % 50 == 7 { 200_000 } else { 300 };
+            let sql = "INSERT INTO item (body) VALUES (randomblob(?1))";
+            self.conn.execute(sql, [bytes]).unwrap();
+            self.rows += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn follower(&self) -> Follower {
+        let volume = self.dir.path().join("data");
+        let database = volume.join("app.sqlite3");
+        let find: Find = std::sync::Arc::new(move || vec![database.clone()]);
+        let url = format!("file://{}/copy", self.dir.path().display());
+        let destination = Destination::parse(&url, &|_| None, Default::default()).unwrap();
+        let state = self.dir.path().join("state");
+        let options = FollowOptions::default();
+        Follower::start(&volume, &state, vec![destination], find, options).unwrap()
+    }
+
+    async fn monolite_for(&mut self, time: Duration) {
+        let follower = self.follower();
+        self.commit_for(time).await;
+        let stopped = follower.stop(Duration::from_secs(30)).await;
+        stopped.unwrap();
+        self.check().await;
+    }
+
+    async fn litestream_for(&mut self, time: Duration) {
+        let config = self.dir.path().join("litestream.yml");
+        let arguments = ["replicate", "-config", config.to_str().unwrap()];
+        let process = Process::start(litestream(), arguments, |_| ());
+        process.line("replicating to");
+        self.commit_for(time).await;
+        // Its last sync is part of its end.
+        process.signal(Signal::TERM);
+        let (status, said) = process.end();
+        assert!(status.success() && !said.contains("level=ERROR"), "{said}");
+        self.check().await;
+    }
+
+    /// Both restore every row.
+    async fn check(&self) {
+        let out = self.dir.path().join("out.sqlite3");
+        our_restore(&folder(self.dir.path()), &out, Target::Latest).await;
+        assert_eq!(self.count(&out), self.rows, "by Monolite");
+        let url = format!("file://{}/copy/app.sqlite3", self.dir.path().display());
+        litestream_restore(|_| (), &out, &[&url]);
+        assert_eq!(self.count(&out), self.rows, "by Litestream");
+    }
+
+    fn count(&self, path: &Path) -> i64 {
+        let conn = Connection::open(path).unwrap();
+        let check: String = conn
+            .query_row("PRAGMA integrity_check", (), |row| row.get(0))
+            .unwrap();
+        assert_eq!(check, "ok");
+        conn.query_row("SELECT count(*) FROM item", (), |row| row.get(0))
+            .unwrap()
+    }
+}
+
+/// A minute, so that Litestream merges (every 30 s) what Monolite wrote.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs litestream"]
+async fn it_goes_on_after_us_and_we_after_it() {
+    let mut shared = Shared::new();
+    let seconds = Duration::from_secs;
+    shared.commit_for(seconds(1)).await;
+    // From Litestream, with commits that nobody saw in between.
+    shared.litestream_for(seconds(5)).await;
+    shared.commit_for(seconds(1)).await;
+    shared.monolite_for(seconds(5)).await;
+    // And back.
+    shared.commit_for(seconds(1)).await;
+    shared.litestream_for(seconds(65)).await;
+    shared.commit_for(seconds(1)).await;
+    shared.monolite_for(seconds(5)).await;
+    shared.litestream_for(seconds(5)).await;
+    shared.monolite_for(seconds(2)).await;
+}
+
+/// The first state, and nothing after it: what `replicate --once` leaves.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs litestream"]
+async fn it_goes_on_after_our_first_snapshot() {
+    let mut shared = Shared::new();
+    shared.commit_for(Duration::from_secs(1)).await;
+    shared.monolite_for(Duration::ZERO).await;
+    shared.litestream_for(Duration::from_secs(5)).await;
+    shared.monolite_for(Duration::from_secs(2)).await;
 }

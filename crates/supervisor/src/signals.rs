@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -34,7 +34,10 @@ impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+        // One that is started to outlive its terminal, as by `nohup`, does.
+        let hang_up = SignalKind::hangup();
+        let is_ignored = monolite_platform::process::is_ignored(hang_up.as_raw_value());
+        let mut hang_up = (!is_ignored).then(|| signal(hang_up)).transpose()?;
         let mut quit = signal(SignalKind::quit())?;
         let mut window_change = signal(SignalKind::window_change())?;
         let mut restart = signal(SignalKind::user_defined2())?;
@@ -46,7 +49,7 @@ impl Signals {
                 let request = tokio::select! {
                     _ = terminate.recv() => Request::Stop,
                     _ = interrupt.recv() => Request::Stop,
-                    _ = hang_up.recv() => Request::Stop,
+                    () = received(&mut hang_up) => Request::Stop,
                     _ = quit.recv() => Request::Stop,
                     _ = window_change.recv() => match is_init {
                         true => Request::Stop,
@@ -93,6 +96,14 @@ impl Signals {
     /// The next request to stop; those to restart come too late.
     pub(crate) async fn stop(&mut self) {
         while self.next().await != Request::Stop {}
+    }
+}
+
+/// Returns with the next signal, if it is handled.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

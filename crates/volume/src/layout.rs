@@ -9,6 +9,7 @@
 //!   cache.sqlite3           ┐
 //!   pubsub.sqlite3          │ rebuilt when lost
 //!   metrics.sqlite3         ┘
+//!   DATABASE.before-TIME    a database that `monolite restore --overwrite` replaced
 //!   .monolite/              ours: nothing in it is the app's
 //!     lock                  one `monolite` at a time
 //!     control.sock          the control socket of the one that runs
@@ -62,6 +63,8 @@ pub enum Role {
     Rebuilt,
     /// In a directory called [`STATE`], wherever that is: ours.
     State,
+    /// A database that a restore replaced ([`replaced`]): kept until somebody removes it.
+    Replaced,
     /// Being written, under a temporary name ([`durable::is_temporary`]).
     Temporary,
 }
@@ -79,6 +82,9 @@ pub fn role(name: &Path) -> Role {
     if name.file_name().is_some_and(durable::is_temporary) {
         return Role::Temporary;
     }
+    if name.file_name().is_some_and(is_replaced) {
+        return Role::Replaced;
+    }
     let text = name.to_str().unwrap_or_default();
     let suffixes = || SUFFIXES.iter().chain(&SIDE_FILES);
     let base = suffixes().find_map(|suffix| text.strip_suffix(suffix));
@@ -86,6 +92,34 @@ pub fn role(name: &Path) -> Role {
         true => Role::Rebuilt,
         false => Role::Data,
     }
+}
+
+/// What is between the name of a database that was replaced and the time.
+const BEFORE: &str = ".before-";
+/// The form of that time, in UTC.
+const BEFORE_TIME: &str = "YYYYMMDDTHHMMSSZ";
+
+/// What a database is called once a restore has replaced it, at `time` in UTC, as
+/// `20261130T154200Z`.
+#[must_use]
+pub fn replaced(database: &Path, time: &str) -> PathBuf {
+    sibling_path(database, &format!("{BEFORE}{time}"))
+}
+
+/// Whether it is the name of one, or of what belongs to it.
+fn is_replaced(name: &OsStr) -> bool {
+    let name = database_of(name)
+        .to_str()
+        .and_then(|name| name.rsplit_once(BEFORE));
+    let matches = |(c, form): (char, char)| match form {
+        'T' | 'Z' => c == form,
+        _ => c.is_ascii_digit(),
+    };
+    name.is_some_and(|(database, time)| {
+        !database.is_empty()
+            && time.len() == BEFORE_TIME.len()
+            && time.chars().zip(BEFORE_TIME.chars()).all(matches)
+    })
 }
 
 /// Whether SQLite calls so what it puts next to a database.
@@ -230,6 +264,11 @@ mod tests {
                 Role::Temporary,
             ),
             (".monolite-notes", Role::Data),
+            ("app.sqlite3.before-20261130T154200Z", Role::Replaced),
+            ("a/app.db.before-20261130T154200Z-wal", Role::Replaced),
+            ("app.sqlite3.before-yesterday", Role::Data),
+            ("app.sqlite3.before-20261130T154200Z.db", Role::Data),
+            (".before-20261130T154200Z", Role::Data),
         ] {
             assert_eq!(role(Path::new(name)), wanted, "{name}");
         }

@@ -94,6 +94,19 @@ fn conclude(
     present: &[String],
     held: BTreeMap<String, Vec<Holding>>,
 ) -> Result<BTreeMap<String, Vec<Holding>>, ReplicationError> {
+    if present.is_empty() && held.is_empty() {
+        let replicas: Vec<&str> = context
+            .options
+            .destinations
+            .iter()
+            .map(Destination::name)
+            .collect();
+        let replicas = replicas.join(", ");
+        tracing::info!(
+            replicas,
+            "the replica holds nothing yet: starting on an empty volume"
+        );
+    }
     let is_missing = |name: &String| {
         let path = context.volume.join(name);
         !record.deleted.contains(name) && has_content(&path) == Some(false)

@@ -234,7 +234,9 @@ impl Replicated {
                 task.abort();
                 let _ = task.await;
             }
-            let synced = running.follower.sync(limit).await;
+            let began_ms = super::context::now_ms();
+            let synced = running.follower.audit(limit).await;
+            super::report::log_repairs(&running.follower, began_ms);
             // Nothing is written any more. A destination that does not answer cannot delay the end.
             let release_time = match synced.is_ok() {
                 true => RELEASE_TIME_MAX,

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use monolite_replica::{Follower, State, Status};
+use monolite_replica::{Follower, Repair, State, Status};
 
 /// How often the status is read.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,6 +32,18 @@ pub async fn watch(follower: &Follower) {
     }
 }
 
+/// Logs which replicas turned out since `since_ms` not to lead to their newest states: at
+/// the end, when nobody watches any more.
+pub fn log_repairs(follower: &Follower, since_ms: i64) {
+    for status in follower.status() {
+        if let Some(repair) = status.repair.clone()
+            && repair.found_ms >= since_ms
+        {
+            Event::Repair(status, repair).log();
+        }
+    }
+}
+
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Event {
@@ -53,6 +65,8 @@ enum Event {
     Behind(Status),
     /// It is late no more.
     CaughtUp(Status),
+    /// The replica did not lead to its newest state any more; is a new snapshot stored?
+    Repair(Status, Repair),
     /// It is stored, and could be with less effort: what to do.
     Advice(Status, String),
     /// Another machine could write this destination, too.
@@ -113,6 +127,26 @@ impl Event {
                 lag_ms = status.lag_ms,
                 "the replica has caught up"
             ),
+            Self::Repair(status, repair) => {
+                let (database, destination) = (&status.database, &status.destination);
+                let found = &repair.why;
+                match repair.done {
+                    None => tracing::warn!(
+                        database,
+                        destination,
+                        found,
+                        "the replica CANNOT be restored to its newest state: storing a new snapshot"
+                    ),
+                    Some(txid) => tracing::warn!(
+                        database,
+                        destination,
+                        found,
+                        %txid,
+                        "the replica could not be restored to its newest state: a new snapshot is \
+                         stored, and it can be again; states before may be lost"
+                    ),
+                }
+            }
             Self::Advice(status, advice) => {
                 let destination = &status.destination;
                 tracing::warn!(destination, "{advice}");
@@ -161,6 +195,7 @@ struct Known {
     follows: bool,
     problem: Option<Problem>,
     is_behind: bool,
+    repair: Option<Repair>,
     advice: Option<String>,
     first_seen: Instant,
 }
@@ -268,6 +303,7 @@ impl Known {
             follows: false,
             problem: None,
             is_behind: false,
+            repair: None,
             advice: None,
             first_seen: now,
         }
@@ -279,6 +315,12 @@ impl Known {
         {
             self.advice.clone_from(&status.advice);
             events.push(Event::Advice(status.clone(), advice.clone()));
+        }
+        if status.repair != self.repair
+            && let Some(repair) = &status.repair
+        {
+            self.repair.clone_from(&status.repair);
+            events.push(Event::Repair(status.clone(), repair.clone()));
         }
         let is_late =
             status.never_stored() && now.duration_since(self.first_seen) >= FIRST_UPLOAD_TIME_MAX;
@@ -367,6 +409,13 @@ mod tests {
             Event::Works { status, after } => format!("{} works after {after:?}", status.database),
             Event::Behind(status) => format!("{} behind", status.database),
             Event::CaughtUp(status) => format!("{} caught up", status.database),
+            Event::Repair(status, repair) => {
+                format!(
+                    "{} has a gap, closed: {}",
+                    status.database,
+                    repair.done.is_some()
+                )
+            }
             Event::Advice(status, _) => format!("{} could be better", status.database),
             Event::Unleased(destination) => format!("{destination} has no lease"),
             Event::Sent { files, bytes, .. } => format!("{files} files, {bytes} bytes"),

@@ -1,15 +1,15 @@
 //! From a snapshot on the volume.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{fs, io};
 
 use anyhow::{Context, anyhow, bail};
 use monolite_platform::durable::{Options, Temporary};
 use monolite_replica::backup::{self, Cancel, local};
-use monolite_replica::{Target, replace_database};
+use monolite_replica::{Existing, Target, replace_database};
 
-use super::orders::Orders;
+use super::orders::{Order, Orders};
 use super::outcome::{Done, Line};
 use crate::bar::Bar;
 use crate::selection::Selection;
@@ -100,19 +100,11 @@ pub(super) async fn restore(orders: Orders, found: Vec<Snapshot>) -> Result<Done
             continue;
         }
         let began = Instant::now();
-        let (out, overwrite, bar) = (
-            order.out.clone(),
-            order.overwrite,
-            Bar::new(&order.database),
-        );
         let from = found.snapshot.path.clone();
-        // Dropped when a signal ends this: then the copy ends, too.
-        let cancel = Cancelled(Cancel::default());
-        let token = cancel.0.clone();
-        let work = move || one(&from, &out, overwrite, &bar, &token);
-        match tokio::task::spawn_blocking(work).await? {
-            Ok(()) => done.lines.push(Line {
+        match one(Source::Snapshot(from), &order).await? {
+            Ok(kept) => done.lines.push(Line {
                 skipped: false,
+                kept,
                 from: Some(found.snapshot.path.display().to_string()),
                 timestamp: Some(timestamp::show(found.snapshot.taken_ms)),
                 size: Some(found.snapshot.bytes),
@@ -133,12 +125,39 @@ impl Drop for Cancelled {
     }
 }
 
-/// Copies the snapshot to a temporary file, and renames that: whenever the machine
-/// dies, there is the old database, whole, or the new one.
-fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: &Cancel) -> anyhow::Result<()> {
+/// A file that holds a database.
+pub(super) enum Source {
+    /// As SQLite reads it.
+    Snapshot(PathBuf),
+    /// Maybe compressed.
+    Backup(PathBuf),
+}
+
+/// Copies a file to a temporary one, and renames that: whenever the machine dies, there
+/// is the old database, whole, or the new one. Returns where the old one is kept.
+pub(super) async fn one(
+    from: Source,
+    order: &Order,
+) -> Result<anyhow::Result<Option<PathBuf>>, Failure> {
+    let (out, existing) = (order.out.clone(), order.existing());
+    let bar = Bar::new(&order.database);
+    // Dropped when a signal ends this: then the copy ends, too.
+    let cancel = Cancelled(Cancel::default());
+    let token = cancel.0.clone();
+    let work = move || replace(&from, &out, existing, &bar, &token);
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+fn replace(
+    from: &Source,
+    out: &Path,
+    existing: Existing,
+    bar: &Bar,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<PathBuf>> {
     // SQLite follows a link, too, and keeps the WAL beside what it leads to.
     let out = fs::canonicalize(out).unwrap_or_else(|_| out.to_owned());
-    if out.exists() && !overwrite {
+    if out.exists() && existing == Existing::Refuse {
         bail!("{} exists already", out.display());
     }
     if let Some(dir) = out.parent().filter(|dir| *dir != Path::new("")) {
@@ -150,8 +169,11 @@ fn one(from: &Path, out: &Path, overwrite: bool, bar: &Bar, cancel: &Cancel) -> 
     };
     let copy = Temporary::create(&out, &options)
         .with_context(|| format!("cannot write next to {}", out.display()))?;
-    backup::to_temporary(from, &copy, bar, cancel)?;
-    replace_database(copy.path(), &out, overwrite)?;
+    match from {
+        Source::Snapshot(from) => drop(backup::to_temporary(from, &copy, bar, cancel)?),
+        Source::Backup(from) => backup::unpack(from, &copy, bar, cancel)?,
+    }
+    let kept = replace_database(copy.path(), &out, existing)?;
     copy.has_been_renamed();
-    Ok(())
+    Ok(kept)
 }

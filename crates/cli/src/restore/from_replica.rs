@@ -5,13 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::anyhow;
 use monolite_ltx::Txid;
-use monolite_replica::{Destination, Replica, RestoreOptions, Restored, Target, record_restored};
+use monolite_replica::{
+    Destination, Replica, RestoreError, RestoreOptions, Restored, Target, record_restored,
+};
 
 use super::orders::{Order, Orders};
 use super::outcome::{Done, Line};
 use crate::bar::Bar;
 use crate::selection::{Found, Search};
+use crate::{command, print};
 
 /// Where the volume is, and what replicates it.
 pub(super) struct Home<'a> {
@@ -48,21 +52,47 @@ async fn one(order: Order, found: Found, target: Target, home: &Home<'_>) -> any
         let options = RestoreOptions {
             target,
             overwrite: order.overwrite,
+            keep: order.keep,
             progress: Arc::new(Bar::new(&order.database)),
             ..RestoreOptions::default()
         };
         let replica = &candidate.replica;
         match monolite_replica::restore(replica, &order.out, options).await {
             Ok(restored) => {
+                for damage in &restored.damages {
+                    print::warning(&anyhow!("{damage}; other files were used instead"));
+                }
                 home.goes_on(&order, candidate, &candidates, &restored);
                 let seconds = began.elapsed().as_secs_f64();
                 return Ok(Line::restored(order, replica.name(), &restored, seconds));
             }
-            Err(error) if left.peek().is_none() => return Err(error.into()),
+            Err(error) if left.peek().is_none() => {
+                return Err(advised(error, &order, replica, home));
+            }
             Err(error) => eprintln!("monolite: {error}; trying another replica"),
         }
     }
     anyhow::bail!("{}: no replica holds it", order.database)
+}
+
+/// With the command that restores the newest state that can be.
+fn advised(
+    error: RestoreError,
+    order: &Order,
+    replica: &Replica,
+    home: &Home<'_>,
+) -> anyhow::Error {
+    let Some(best) = error.best() else {
+        return error.into();
+    };
+    let mut rest = format!("--txid {best}");
+    let is_home = order.out == home.volume.join(&order.database);
+    let output = (!is_home).then_some(order.out.as_path());
+    if order.overwrite && order.out.exists() {
+        rest += " --overwrite";
+    }
+    let command = command::restore(&order.database, home.volume, replica, output, &rest);
+    anyhow!("{error}; that one is restored by `{command}`")
 }
 
 /// A replica of a database, and how far it is, if that could be found out.

@@ -1,6 +1,7 @@
 //! `monolite restore`: databases back from a replica, or from a snapshot on
 //! the volume.
 
+mod from_file;
 mod from_local;
 mod from_replica;
 mod orders;
@@ -28,15 +29,17 @@ use crate::{Failure, replication, task};
         monolite restore app.sqlite3 --overwrite --timestamp '1h ago'\n  \
         monolite restore app.sqlite3 -o /tmp/look.sqlite3 --timestamp '2026-11-21 14:30'\n  \
         monolite restore s3://bucket/shop/app.sqlite3 -o app.sqlite3\n  \
-        monolite restore app.sqlite3 --local --overwrite\n\n\
+        monolite restore app.sqlite3 --local --overwrite\n  \
+        monolite restore monday.sqlite3.zst -o app.sqlite3\n\n\
         A database appears whole and proven by its checksums, or not at all; a -wal or -shm\n\
-        of the old one goes with it. Stop the app before its database is replaced.\n\
+        of the old one goes with it. Stop the app before its database is replaced; what was\n\
+        there is kept next to it, as app.sqlite3.before-TIME.\n\
         Times without a zone are local; `monolite snapshots` shows what there is.\n\n\
         Exit code: 0 done, 1 failed or refused, 2 wrong usage."
 )]
 pub(crate) struct Arguments {
-    /// A database by its path in the volume, or the URL of a replica [default: every one that is
-    /// missing on the volume]
+    /// A database by its path in the volume, the URL or folder of a replica, or a file that
+    /// `monolite backup` made [default: every database that is missing on the volume]
     #[arg(value_name = "DB|URL")]
     what: Option<String>,
 
@@ -92,8 +95,12 @@ fn txid(text: &str) -> Result<Txid, String> {
 pub(crate) fn restore(arguments: Arguments) -> Result<(), Failure> {
     let settings = arguments.flags.settings()?;
     let volume = replication::place(&settings).dir;
-    let selection = Selection::parse(arguments.what.as_deref(), &volume)?;
-    if arguments.overwrite && selection == Selection::All && !arguments.all {
+    let file = from_file::find(arguments.what.as_deref(), &volume);
+    let selection = match file {
+        Some(_) => Selection::All,
+        None => Selection::parse(arguments.what.as_deref(), &volume)?,
+    };
+    if file.is_none() && arguments.overwrite && selection == Selection::All && !arguments.all {
         return Err(Failure::Usage(anyhow!(
             "--overwrite without a database replaces every one; name one, or say --all as well"
         )));
@@ -111,6 +118,14 @@ pub(crate) fn restore(arguments: Arguments) -> Result<(), Failure> {
     };
     let (local, json) = (arguments.local, arguments.json);
     let done = task::block_on(async {
+        if let Some(file) = file {
+            if how.target != Target::Latest || local {
+                return Err(Failure::Usage(anyhow!(
+                    "a backup file holds one state: leave out --timestamp, --txid and --local"
+                )));
+            }
+            return from_file::restore(file, &volume, &how).await;
+        }
         if local {
             let found = from_local::find(&selection, &volume, how.target)?;
             let names = found.iter().map(|one| one.database.as_str());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use monolite_guard::ExclusiveLock;
 use monolite_platform::path::with_suffix;
-use monolite_replica::Target;
+use monolite_replica::{Existing, Target};
 use monolite_volume::Lock;
 
 use crate::migrate::migration_lock;
@@ -28,8 +28,20 @@ pub(super) struct Order {
     pub(super) out: PathBuf,
     /// A file that exists may be replaced.
     pub(super) overwrite: bool,
+    /// What is replaced is kept: it is on the volume.
+    pub(super) keep: bool,
     /// The file exists, and is left as it is.
     pub(super) skip: bool,
+}
+
+impl Order {
+    pub(super) fn existing(&self) -> Existing {
+        match (self.overwrite, self.keep) {
+            (false, _) => Existing::Refuse,
+            (true, false) => Existing::Replace,
+            (true, true) => Existing::Keep,
+        }
+    }
 }
 
 /// All of them.
@@ -67,6 +79,7 @@ pub(super) fn orders<'n>(
             skip: there && leave,
             // A file without a byte is no database yet.
             overwrite: how.overwrite || !there,
+            keep: there && is_within(&out, volume),
             out,
         });
     }

@@ -32,6 +32,10 @@ pub(super) struct Line {
     pub(super) seconds: Option<f64>,
     /// By the checksum of the whole database.
     pub(super) proven: Option<bool>,
+    /// Where the database is that was there.
+    pub(super) kept: Option<PathBuf>,
+    /// Files of the replica that are damaged; others were used instead.
+    pub(super) damages: Vec<String>,
 }
 
 impl Line {
@@ -48,6 +52,8 @@ impl Line {
             fetched_files: None,
             seconds: None,
             proven: None,
+            kept: None,
+            damages: Vec::new(),
         }
     }
 
@@ -62,6 +68,8 @@ impl Line {
             fetched_files: Some(restored.files),
             seconds: Some(seconds),
             proven: Some(restored.checksum.is_some()),
+            kept: restored.kept.clone(),
+            damages: restored.damages.clone(),
             ..Self::skipped(order)
         }
     }
@@ -85,10 +93,17 @@ impl Line {
             text += &format!(" in {seconds:.1} s");
         }
         match self.proven {
-            Some(true) => text + "; its checksum is right",
-            Some(false) => text + "; its files are whole, and quick_check found nothing",
-            None => text,
+            Some(true) => text += "; its checksum is right",
+            Some(false) => text += "; its files are whole, and quick_check found nothing",
+            None => {}
         }
+        if let Some(kept) = &self.kept {
+            text += &format!(
+                "\n{path}: the database that was there is kept as {}; remove it when it is not needed",
+                kept.display()
+            );
+        }
+        text
     }
 }
 

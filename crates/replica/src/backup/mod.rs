@@ -23,6 +23,7 @@ mod pump;
 mod reader;
 mod source;
 mod temporary;
+mod unpack;
 
 pub use check::Check;
 pub use compression::Compression;
@@ -32,3 +33,4 @@ pub use file::{BackupOptions, to_file, to_temporary};
 pub use monolite_platform::cancel::Cancel;
 pub use pump::{Backup, to_writer};
 pub use reader::{CopyReader, Pages};
+pub use unpack::{compression_of, unpack};

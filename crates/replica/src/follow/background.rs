@@ -26,6 +26,8 @@ pub(super) struct Background {
     maintenance: JoinSet<(Catalog, Result<()>)>,
     /// One at most.
     upload: JoinSet<Result<FileInfo, StorageError>>,
+    /// Files were merged and deleted since [`take_finished`](Self::take_finished).
+    finished: bool,
     /// When a snapshot was made last.
     made: Option<Instant>,
     maintenance_error: Option<String>,
@@ -39,6 +41,7 @@ impl Background {
             added: Vec::new(),
             maintenance: JoinSet::new(),
             upload: JoinSet::new(),
+            finished: false,
             made: None,
             maintenance_error: None,
             snapshot_error: None,
@@ -93,6 +96,25 @@ impl Background {
         self.catalog.is_some()
     }
 
+    /// Compares what is known of the files with what the replica lists now. While
+    /// files are merged it does nothing.
+    ///
+    /// # Errors
+    /// The replica cannot be listed.
+    pub(super) async fn audit(&mut self, replica: &Replica) -> Result<()> {
+        match &mut self.catalog {
+            Some(catalog) => catalog.audit(replica).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Why the files do not lead to the state `txid`. Not known while files are
+    /// merged, or while a snapshot is sent, which may close a gap.
+    pub(super) fn gap(&self, txid: Txid) -> Option<String> {
+        let catalog = self.catalog.as_ref().filter(|_| self.upload.is_empty());
+        catalog.and_then(|catalog| catalog.gap(txid))
+    }
+
     /// Begins to merge and delete.
     pub(super) fn maintain(&mut self, replica: &Replica, policy: &Policy, now_ms: i64) {
         let Some(mut catalog) = self.catalog.take() else {
@@ -133,6 +155,7 @@ impl Background {
                     catalog.add(file, time_ms);
                 }
                 self.catalog = Some(catalog);
+                self.finished = true;
                 well &= result.is_ok();
                 self.maintenance_error = result
                     .err()
@@ -146,6 +169,11 @@ impl Background {
             None => {}
         }
         Ok(well)
+    }
+
+    /// Whether files were merged and deleted since the last call.
+    pub(super) fn take_finished(&mut self) -> bool {
+        std::mem::take(&mut self.finished)
     }
 
     /// Waits until all of it has ended.
@@ -162,11 +190,16 @@ impl Background {
 
     /// What failed, for people.
     pub(super) fn advice(&self) -> Option<String> {
-        let all: Vec<&str> = [&self.snapshot_error, &self.maintenance_error]
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .collect();
+        let errors = [&self.snapshot_error, &self.maintenance_error];
+        let mut all: Vec<String> = errors.into_iter().flatten().cloned().collect();
+        if let Some(catalog) = &self.catalog {
+            let damages = catalog.damages().count();
+            if let Some(first) = catalog.damages().next() {
+                all.push(format!(
+                    "damaged files of the replica: {damages}, the first is {first}"
+                ));
+            }
+        }
         (!all.is_empty()).then(|| all.join("; "))
     }
 }

@@ -4,12 +4,23 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use monolite_ltx::{Checksum, DatabaseChecksums, Encoder, Header, Txid, lock_page};
+use monolite_ltx::{Checksum, DatabaseChecksums, Encoder, Header, Txid, WalSpan, lock_page};
 
 use super::blocking::{PacedFile, UNWRITTEN_MAX};
 use crate::error::{Error, Result};
 use crate::map::PageMap;
 use crate::wal::{Changes, Snapshot};
+
+/// The position that files of level 0 give in the database's log: its beginning, of a
+/// log that no database has. Litestream, when it goes on after the newest of them,
+/// finds another log there, and sends all pages with its first file, as it does for
+/// a log that was begun again; without a position it would stop.
+const NO_LOG: WalSpan = WalSpan {
+    offset: 32,
+    size: 0,
+    salt1: 0,
+    salt2: 0,
+};
 
 /// Which pages have which checksum now.
 pub(super) type Sums = Vec<(u32, Checksum)>;
@@ -28,8 +39,9 @@ pub(super) struct Encoded {
     pub(super) sums: Sums,
 }
 
-/// The changes since the map's state as its next transaction.
-pub(super) fn changes(changes: &Changes, map: &PageMap, writer: Writer) -> Result<Encoded> {
+/// The changes since the map's state as its next transaction: the pages that differ
+/// from it. `None` if none does, as after a VACUUM of a file without gaps.
+pub(super) fn changes(changes: &Changes, map: &PageMap, writer: Writer) -> Result<Option<Encoded>> {
     let (page_size, size) = (changes.page_size(), changes.size());
     let empty = vec![0; page_size as usize];
     let lock = lock_page(page_size);
@@ -42,15 +54,43 @@ pub(super) fn changes(changes: &Changes, map: &PageMap, writer: Writer) -> Resul
     all.extend(missing.iter().map(|p| (*p, empty.as_slice())));
     all.retain(|(pgno, _)| *pgno != lock);
     all.sort_unstable_by_key(|(pgno, _)| *pgno);
-    let sums: Sums = all
-        .iter()
-        .map(|(pgno, data)| (*pgno, Checksum::of_page(*pgno, data)))
-        .collect();
+    let mut sums = Sums::with_capacity(all.len());
+    // What is beyond the map has no checksum there.
+    all.retain(|(pgno, data)| {
+        let sum = Checksum::of_page(*pgno, data);
+        let differs = map.get(*pgno) != Some(sum);
+        if differs {
+            sums.push((*pgno, sum));
+        }
+        differs
+    });
+    if all.is_empty() && size == map.len() {
+        return Ok(None);
+    }
+    encode(&all, sums, map, size, writer).map(Some)
+}
+
+/// The map's state, which is the snapshot's, once more as the next transaction: its
+/// first page alone.
+pub(super) fn unchanged(snapshot: &Snapshot, map: &PageMap, writer: Writer) -> Result<Encoded> {
+    let first = snapshot.page(1, <[u8]>::to_vec)?;
+    let sums = vec![(1, Checksum::of_page(1, &first))];
+    encode(&[(1, &first)], sums, map, map.len(), writer)
+}
+
+fn encode(
+    pages: &[(u32, &[u8])],
+    sums: Sums,
+    map: &PageMap,
+    size: u32,
+    writer: Writer,
+) -> Result<Encoded> {
+    let page_size = map.page_size();
     let header = next(map, &sums, page_size, size, writer);
-    let bytes = all.len() * page_size as usize / 2 + 1024;
+    let bytes = pages.len() * page_size as usize / 2 + 1024;
     let mut encoder = Encoder::new(Vec::with_capacity(bytes), header).map_err(of(&header))?;
-    for (pgno, data) in all {
-        encoder.page(pgno, data).map_err(of(&header))?;
+    for (pgno, data) in pages {
+        encoder.page(*pgno, data).map_err(of(&header))?;
     }
     let (body, ..) = encoder.finish(None).map_err(of(&header))?;
     Ok(Encoded { header, body, sums })
@@ -135,7 +175,7 @@ fn next(map: &PageMap, sums: &Sums, page_size: u32, size: u32, writer: Writer) -
             pre: (txid != Txid::FIRST).then(|| map.checksum()),
             post: map.checksum_after(sums, size),
         },
-        wal: None,
+        wal: Some(NO_LOG),
         node_id: writer.node_id,
     }
 }

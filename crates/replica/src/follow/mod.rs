@@ -16,6 +16,7 @@ mod database;
 mod encode;
 mod flusher;
 mod leaser;
+mod litestream;
 mod node;
 mod pending;
 mod restored;
@@ -27,6 +28,6 @@ mod uploader;
 mod volume;
 mod watch;
 
-pub use restored::record_restored;
-pub use status::{Failure, State, Status};
+pub use restored::{record_restored, stored_txid};
+pub use status::{Failure, Repair, Sending, State, Status};
 pub use volume::{Find, FollowOptions, Follower};

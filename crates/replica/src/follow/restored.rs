@@ -1,5 +1,5 @@
-//! Records which state a database was restored to, for the follower that comes
-//! after the restore.
+//! What is recorded on the volume of a database's replica: which state the database
+//! was restored to, for the follower that comes after the restore, and what is stored.
 
 use std::path::Path;
 
@@ -41,4 +41,28 @@ pub fn record_restored(
     SentRecord::new(point)
         .write(&path)
         .map_err(|error| Error::file(&path, error))
+}
+
+/// The last transaction of a database that the records in `state` say is stored in
+/// `destination`; `None`: they say nothing.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn stored_txid(
+    state: &Path,
+    destination: &Destination,
+    database: &str,
+) -> Result<Option<Txid>> {
+    let files = StateFiles::new(state, destination.name(), database);
+    let path = files.map();
+    let map = PageMap::load(&path).map_err(|error| Error::file(&path, error))?;
+    let path = files.sent();
+    let sent = SentRecord::read(&path).map_err(|error| Error::file(&path, error))?;
+    // What was to be sent after may be stored or not.
+    let known = [map.map(|map| map.txid()), sent.map(|sent| sent.stored())];
+    Ok(known
+        .into_iter()
+        .flatten()
+        .max()
+        .filter(|txid| *txid > Txid(0)))
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use monolite_ltx::{Checksum, DatabaseChecksums, Decoder, Header, Txid};
 use tokio::io::AsyncSeekExt;
 
+use super::litestream;
 use super::sent_record::{Point, SentRecord};
 use crate::error::{Error, Result};
 use crate::history::{Catalog, plan};
@@ -23,8 +24,8 @@ pub(super) enum Found {
     Nothing { last: Txid },
     /// A state that this volume wrote, or had, and the timestamp of its file.
     Ours(PageMap, i64),
-    /// A state that somebody else wrote.
-    Foreign(PageMap),
+    /// A state that somebody else wrote, and the header of its file.
+    Foreign(PageMap, Header),
 }
 
 /// What an earlier process recorded on the volume.
@@ -35,22 +36,26 @@ pub(super) struct LocalRecords {
     pub(super) sent: Option<SentRecord>,
     /// The state of the replica that the database was restored to.
     pub(super) restored: Option<Txid>,
+    /// The volume's own number.
+    pub(super) node_id: u64,
 }
 
-/// Looks at the replica. `scratch` is a file that may be written and removed.
+/// Looks at the replica of `database`. `scratch` is a file that may be written and
+/// removed.
 pub(super) async fn find(
     replica: &Replica,
     catalog: &Catalog,
     local: LocalRecords,
     take_over: bool,
+    database: &Path,
     scratch: &Path,
 ) -> Result<Found> {
     let files = catalog.files();
-    let newest = files.iter().max_by_key(|file| (file.max, file.level));
-    let last = newest.map_or(Txid(0), |file| file.max);
+    let last = files.iter().map(|file| file.max).max().unwrap_or_default();
     let sent = local.sent.as_ref().map(SentRecord::txids);
     let had = local.map.as_ref().map(PageMap::txid);
-    for txid in sent.into_iter().flatten().chain(local.restored).chain(had) {
+    let known = || sent.iter().flatten().copied().chain(had);
+    for txid in known().chain(local.restored) {
         if last < txid && replica.has(txid).await? {
             // Some providers' lists are stale. Our own state would look like
             // another volume's, or the replica like an empty one.
@@ -58,15 +63,29 @@ pub(super) async fn find(
             return Err(Error::Unlisted { name, txid });
         }
     }
-    let Some(newest) = newest else {
+    // What was stored last is gone, if it is after what is there. Its numbers are not
+    // used again: it may come back, as from the versions that a bucket keeps.
+    let lost = known().max().filter(|known| *known > last);
+    if files.is_empty() {
+        let last = lost.unwrap_or(last);
         return Ok(Found::Nothing { last });
+    }
+    let Some(header) = newest_header(replica, files, last).await? else {
+        let is_known = known().any(|known| known >= last) || local.restored == Some(last);
+        return unrestorable(replica, is_known || take_over, lost.unwrap_or(last));
     };
-    let header = replica.header(newest).await?;
+    if let Some(lost) = lost
+        && header.node_id == local.node_id
+    {
+        return Ok(Found::Nothing { last: lost });
+    }
     let ours = match (point(&header), &local.sent) {
         (Some(point), Some(sent)) => sent.includes(point),
         _ => false,
     };
-    let ours = ours || local.restored == Some(last);
+    let ours = ours
+        || local.restored == Some(last)
+        || (point(&header).is_none() && litestream::sent(replica, files, last, database).await?);
     if let Some(mut map) = local.map {
         if map.txid() == last && is(&map, &header) {
             return Ok(Found::Ours(map, header.timestamp_ms));
@@ -91,6 +110,7 @@ pub(super) async fn find(
                 Ok(()) => !says_otherwise(&map, &header),
                 // What is damaged stays so; what cannot be read now may be later.
                 Err(Error::Ltx { .. }) => false,
+                Err(Error::Storage(error)) if error.is_damage() => false,
                 Err(error) => return Err(error),
             }
         }
@@ -99,14 +119,39 @@ pub(super) async fn find(
     };
     match (restored, ours) {
         (true, true) => Ok(Found::Ours(map, header.timestamp_ms)),
-        (true, false) => Ok(Found::Foreign(map)),
-        // No state to go on from; a new snapshot is.
-        (false, true) => Ok(Found::Nothing { last }),
-        (false, false) if take_over => Ok(Found::Nothing { last }),
-        (false, false) => Err(Error::Unrestorable {
+        (true, false) => Ok(Found::Foreign(map, header)),
+        (false, ours) => unrestorable(replica, ours || take_over, last),
+    }
+}
+
+/// No state to go on from; a new snapshot is.
+fn unrestorable(replica: &Replica, may_begin: bool, last: Txid) -> Result<Found> {
+    match may_begin {
+        true => Ok(Found::Nothing { last }),
+        false => Err(Error::Unrestorable {
             name: replica.name(),
         }),
     }
+}
+
+/// The header of a file that leads to the newest state: of several, of one that says
+/// which state that is, as those that Litestream merges do not. `None`: all of them
+/// are damaged.
+async fn newest_header(
+    replica: &Replica,
+    files: &[FileInfo],
+    newest: Txid,
+) -> Result<Option<Header>> {
+    let mut found = None;
+    for file in files.iter().filter(|file| file.max == newest).rev() {
+        match replica.header(file).await {
+            Ok(header) if point(&header).is_some() => return Ok(Some(header)),
+            Ok(header) => found = found.or(Some(header)),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }
 
 fn point(header: &Header) -> Option<Point> {

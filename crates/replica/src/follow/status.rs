@@ -29,6 +29,8 @@ pub struct Status {
     pub lag_ms: u64,
     /// Bytes sent since the start.
     pub sent_bytes: u64,
+    /// The file that is being sent, if it is a large one.
+    pub sending: Option<Sending>,
     /// Files sent since the start.
     pub sent_files: u64,
     /// Whether a lease keeps other machines from writing there; `false` with a
@@ -36,9 +38,45 @@ pub struct Status {
     pub leased: bool,
     /// Why it does not work now; `None` once it works again.
     pub failure: Option<Failure>,
+    /// The last time that the replica turned out not to lead to its newest state.
+    pub repair: Option<Repair>,
     /// What could be better about a database that is stored all the same: it is
     /// not in WAL mode, or its old files could not be merged.
     pub advice: Option<String>,
+}
+
+/// A file on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sending {
+    /// Bytes sent so far.
+    pub bytes: u64,
+    /// Its bytes.
+    pub total: u64,
+}
+
+/// A replica that did not lead to its newest state any more, because files are
+/// missing or damaged. A new snapshot makes it whole again; states before it may be
+/// lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repair {
+    /// What was found.
+    pub why: String,
+    /// When, in milliseconds since 1970.
+    pub found_ms: i64,
+    /// The transaction of the new snapshot, once that is stored.
+    pub done: Option<Txid>,
+}
+
+impl Repair {
+    pub(super) fn new(why: String, found_ms: i64) -> Self {
+        Self {
+            why,
+            found_ms,
+            done: None,
+        }
+    }
 }
 
 /// An error that lasts until something works again.
@@ -101,8 +139,10 @@ impl Status {
             lag_ms: 0,
             sent_bytes: 0,
             sent_files: 0,
+            sending: None,
             leased: true,
             failure: None,
+            repair: None,
             advice: None,
         }
     }

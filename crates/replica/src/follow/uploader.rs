@@ -10,29 +10,31 @@
 //! - Nothing is sent without the lease.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use monolite_ltx::{DatabaseChecksums, Header, Txid};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::background::Background;
 use super::blocking::{lower_priority, on_own_thread};
 use super::database::{Handle, Shared};
-use super::encode::{self, Sums, Writer};
+use super::encode::{self, Encoded, Sums, Writer};
+use super::flusher::Flush;
 use super::leaser::WritePermit;
 use super::pending::Pending;
 use super::resume::{self, Found, LocalRecords};
 use super::sent_record::SentRecord;
 use super::state_files::StateFiles;
-use super::status::{Board, Failure, State};
+use super::status::{Board, Failure, Repair, Sending, State};
 use crate::class::ErrorClass;
+use crate::difference::Difference;
 use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
-use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
+use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL, StorageError};
 use crate::wal::{Changes, Opened, Snapshot};
 use monolite_platform::failpoint;
 
@@ -84,7 +86,9 @@ pub(super) struct Uploader {
     pub(super) settings: Settings,
     pub(super) board: Arc<Board>,
     pub(super) files: StateFiles,
-    pub(super) flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    pub(super) flushes: mpsc::Receiver<Flush>,
+    /// Why a new snapshot is wanted.
+    pub(super) broken: Arc<Mutex<Option<String>>>,
 }
 
 /// What is known of the replica once it was inspected.
@@ -94,8 +98,9 @@ struct Remote {
     sent: Option<SentRecord>,
     /// All pages are to be compared before anything else is sent.
     compare: bool,
-    /// A compare must find nothing: the state there is not known to be ours.
-    must_equal: bool,
+    /// The header of a state that is not known to be ours: a compare must find
+    /// nothing.
+    must_equal: Option<Header>,
     /// The replica has no state to go on from: the next file holds all pages.
     empty: bool,
     snapshot_due: bool,
@@ -106,6 +111,8 @@ struct Remote {
     /// When old files were last merged and deleted; `None`: to be done at once.
     maintained: Option<Instant>,
     dirty: bool,
+    /// Files were stored since the replica was listed.
+    unaudited: bool,
     /// Encoded, and maybe not stored.
     unsent: Option<Unsent>,
 }
@@ -117,11 +124,21 @@ struct Unsent {
     sums: Sums,
 }
 
+impl From<Encoded> for Unsent {
+    fn from(encoded: Encoded) -> Self {
+        Self {
+            header: encoded.header,
+            body: encoded.body.into(),
+            sums: encoded.sums,
+        }
+    }
+}
+
 impl Uploader {
     /// Until the flusher is gone.
     pub(super) async fn run(mut self) {
         let mut remote: Option<Remote> = None;
-        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut waiting: Vec<Flush> = Vec::new();
         let mut next = Instant::now();
         let mut pause = RETRY.0;
         // At once: the database may have changed while nobody followed it.
@@ -152,13 +169,14 @@ impl Uploader {
                 waiting.push(flush);
             }
             let asked = waiting.len();
+            let is_audited = waiting.iter().any(|flush| flush.is_audited);
             let began = Instant::now();
-            match self.upload(&mut remote).await {
+            match self.upload(&mut remote, is_audited).await {
                 Ok(()) => {
                     succeeded = Instant::now();
                     self.report_success(&remote).await;
                     for flush in waiting.drain(..asked) {
-                        let _ = flush.send(());
+                        let _ = flush.done.send(());
                     }
                     pause = RETRY.0;
                     due = !self.pending.is_empty() && !waiting.is_empty();
@@ -175,8 +193,9 @@ impl Uploader {
                     if succeeded.elapsed() > KEEP_PAGES_MAX {
                         self.pending.drop_pages();
                     }
-                    if permanent {
-                        // Waiting does not help: the waiting flushes fail at once.
+                    if permanent || matches!(error, Error::Storage(StorageError::Held { .. })) {
+                        // Waiting does not help, or for longer than somebody should:
+                        // the waiting flushes fail at once.
                         waiting.drain(..asked);
                     }
                     let (first, longest) = if permanent { RETRY_PERMANENT } else { RETRY };
@@ -203,11 +222,7 @@ impl Uploader {
     }
 
     /// Waits until the next try is due, or somebody asks for a flush.
-    async fn pause(
-        &mut self,
-        pause: Duration,
-        waiting: &mut Vec<oneshot::Sender<()>>,
-    ) -> Result<(), ()> {
+    async fn pause(&mut self, pause: Duration, waiting: &mut Vec<Flush>) -> Result<(), ()> {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             flush = self.flushes.recv() => {
@@ -217,8 +232,9 @@ impl Uploader {
         }
     }
 
-    /// Sends what is pending.
-    async fn upload(&mut self, remote: &mut Option<Remote>) -> Result<()> {
+    /// Sends what is pending; `is_audited`: makes sure, too, that what was sent is still
+    /// there.
+    async fn upload(&mut self, remote: &mut Option<Remote>, is_audited: bool) -> Result<()> {
         if remote.is_none() {
             self.board.update(|board| board.state = State::Starting);
             // First, so that no other machine changes what is inspected.
@@ -228,8 +244,14 @@ impl Uploader {
         let Some(remote) = remote else {
             return Ok(());
         };
-        if let Some(unsent) = remote.unsent.take() {
-            self.send(remote, unsent).await?;
+        self.send_unsent(remote).await?;
+        let broken = self
+            .broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(why) = broken.filter(|_| !remote.empty) {
+            self.begin_again(remote, why);
         }
         if remote.compare {
             self.compare(remote).await?;
@@ -238,6 +260,7 @@ impl Uploader {
             // Not a database yet.
             return Ok(());
         }
+        self.send_unsent(remote).await?;
         if !self.pending.is_empty() {
             // What was committed since the last read goes into the same file, and
             // need not wait for another interval.
@@ -253,29 +276,93 @@ impl Uploader {
             } else {
                 let unsent = self.encode(remote, changes).await?;
                 remote.compare = false;
-                self.send(remote, unsent).await?;
+                if let Some(unsent) = unsent {
+                    self.send(remote, unsent).await?;
+                }
             }
         }
+        if is_audited && remote.unaudited {
+            self.audit(remote).await?;
+        }
         self.maintain(remote).await
+    }
+
+    /// Sends what was encoded, and maybe not stored.
+    async fn send_unsent(&self, remote: &mut Remote) -> Result<()> {
+        match remote.unsent.take() {
+            Some(unsent) => self.send(remote, unsent).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Makes sure that the replica holds a way to its newest state, and stores a new
+    /// snapshot if it does not.
+    async fn audit(&mut self, remote: &mut Remote) -> Result<()> {
+        remote.background.audit(&self.replica).await?;
+        remote.unaudited = false;
+        self.close_gap(remote).await
+    }
+
+    /// As [`audit`](Self::audit), by what is known without asking.
+    async fn close_gap(&mut self, remote: &mut Remote) -> Result<()> {
+        match remote.background.gap(remote.map.txid()) {
+            Some(why) if !remote.empty => {
+                self.begin_again(remote, why);
+                self.compare(remote).await?;
+                self.send_unsent(remote).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a new snapshot made of all pages, as the next state: what is there does not
+    /// lead to the newest.
+    fn begin_again(&self, remote: &mut Remote, why: String) {
+        self.report_repair(why);
+        remote.empty = true;
+        remote.compare = true;
+    }
+
+    fn report_repair(&self, why: String) {
+        let repair = Repair::new(why, self.shared.clock.now_ms());
+        self.board.update(|board| board.repair = Some(repair));
     }
 
     /// Finds out what the replica holds, and whether this volume wrote it.
     async fn inspect(&self) -> Result<Remote> {
         let before = self.load().await?;
         let catalog = Catalog::load(&self.replica).await?;
+        if catalog.files().is_empty() {
+            self.replica.refuse_old().await?;
+        }
         let catalog = catalog.scratch_in(self.files.dir());
         let take_over = self.settings.take_over;
         let sent = before.sent.clone();
         let download = self.files.download();
-        let found = resume::find(&self.replica, &catalog, before, take_over, &download).await?;
+        let (replica, path) = (&self.replica, &self.path);
+        let found = resume::find(replica, &catalog, before, take_over, path, &download).await?;
         let (mut stored, mut stored_ms) = (Txid(0), None);
         let (map, empty, must_equal) = match found {
-            Found::Nothing { last } => (empty_map(0, last), true, false),
+            Found::Nothing { last } => {
+                if last > Txid(0) {
+                    let why = catalog.gap(last);
+                    self.report_repair(why.unwrap_or_else(|| "its files are damaged".into()));
+                }
+                (empty_map(0, last), true, None)
+            }
             Found::Ours(map, time_ms) => {
                 (stored, stored_ms) = (map.txid(), Some(time_ms));
-                (map, false, false)
+                let gap = catalog.gap(map.txid());
+                let is_broken = gap.is_some();
+                if let Some(why) = gap {
+                    self.report_repair(why);
+                }
+                (map, is_broken, None)
             }
-            Found::Foreign(map) => (map, false, !self.settings.take_over),
+            Found::Foreign(map, header) => {
+                let must_equal = (!self.settings.take_over).then_some(header);
+                (map, false, must_equal)
+            }
         };
         self.board
             .update(|board| (board.txid, board.stored_ms) = (stored, stored_ms));
@@ -293,6 +380,7 @@ impl Uploader {
             saved: now,
             maintained: (!self.settings.wait_for_background).then_some(now),
             dirty: false,
+            unaudited: false,
             unsent: None,
         })
     }
@@ -313,7 +401,16 @@ impl Uploader {
             return Ok(());
         }
         let sent = if remote.empty || snapshot.page_size() != remote.map.page_size() {
-            self.send_all(remote, snapshot).await
+            let sent = self.send_all(remote, snapshot).await;
+            if sent.is_ok() {
+                let txid = remote.map.txid();
+                self.board.update(|board| {
+                    if let Some(repair) = &mut board.repair {
+                        repair.done = repair.done.or(Some(txid));
+                    }
+                });
+            }
+            sent
         } else {
             self.send_difference(remote, snapshot).await
         };
@@ -327,21 +424,24 @@ impl Uploader {
             Err(Error::NotRead { why })
         })?;
         remote.compare = false;
-        remote.must_equal = false;
+        remote.must_equal = None;
         Ok(())
     }
 
-    /// Sends all pages as the replica's next state.
+    /// Sends all pages as the replica's next state, and a file of level 0 after it that
+    /// changes nothing: Litestream, should it go on here, looks for the newest state
+    /// there, and nowhere else.
     async fn send_all(&self, remote: &mut Remote, snapshot: Snapshot) -> Result<()> {
         let (writer, path) = (self.writer(remote), self.files.snapshot());
         let mut map = empty_map(snapshot.page_size(), remote.map.txid());
-        let (map, header) = on_own_thread(move || {
+        let (map, header, unchanged) = on_own_thread(move || {
             check_free_space(&path, &snapshot)?;
             let sums = encode::compare(&snapshot, &map)?;
             map.apply(&sums, snapshot.pages(), Txid(map.txid().0 + 1));
             lower_priority();
             let header = encode::whole(&snapshot, &map, writer, &path)?;
-            Ok((map, header))
+            let unchanged = encode::unchanged(&snapshot, &map, writer)?;
+            Ok((map, header, unchanged))
         })
         .await?;
         failpoint::reached("snapshot.encoded");
@@ -352,6 +452,8 @@ impl Uploader {
         remote.map = Arc::new(map);
         remote.empty = false;
         remote.snapshot_due = false;
+        // Sent next. If it cannot be, the state is stored all the same.
+        remote.unsent = Some(unchanged.into());
         Ok(())
     }
 
@@ -359,16 +461,18 @@ impl Uploader {
     /// a snapshot and begins to send it.
     async fn send_difference(&self, remote: &mut Remote, snapshot: Snapshot) -> Result<()> {
         let (writer, map) = (self.writer(remote), remote.map.clone());
-        let (database, must_equal) = (self.path.clone(), remote.must_equal);
+        let must_equal = remote.must_equal.map(|header| self.difference(&header));
+        let database = self.path.clone();
         let whole = std::mem::take(&mut remote.snapshot_due);
         let (path, made) = (self.files.difference(), self.files.snapshot());
         let (sums, header, snapshot) = on_own_thread(move || {
             let sums = encode::compare(&snapshot, &map)?;
             let same = sums.is_empty() && snapshot.pages() == map.len();
-            if !same && must_equal {
+            if let Some(mut difference) = must_equal.filter(|_| !same) {
+                difference.pages = sums.len().max(1);
                 return Err(Error::ForeignState {
                     path: database,
-                    pages: sums.len(),
+                    difference,
                 });
             }
             let header = match same {
@@ -408,6 +512,24 @@ impl Uploader {
         Ok(())
     }
 
+    /// What is known of a state that somebody else wrote.
+    fn difference(&self, theirs: &Header) -> Box<Difference> {
+        let database = self.replica.database();
+        // The path ends with the database's name.
+        let levels = Path::new(database).components().count();
+        let volume = self.path.ancestors().nth(levels).unwrap_or(&self.path);
+        Box::new(Difference {
+            pages: 0,
+            txid: theirs.max,
+            stored_ms: theirs.timestamp_ms,
+            written_ms: last_written(&self.path),
+            is_numbered: theirs.node_id != 0,
+            volume: volume.into(),
+            database: database.into(),
+            destination: self.replica.destination_url().into(),
+        })
+    }
+
     /// Sends a snapshot in the background, however long that takes.
     fn send_snapshot(&self, remote: &mut Remote, header: Header) {
         let file = self.files.snapshot();
@@ -429,26 +551,35 @@ impl Uploader {
         file: &Path,
     ) -> Result<()> {
         self.record(remote, header).await?;
-        let stored = self.replica.put_file(level, header, file, Arc::new(|_| ()));
-        let stored = stored.await?;
+        let sent = self.on_sent(file);
+        let stored = self.replica.put_file(level, header, file, sent).await;
+        self.board.update(|board| board.sending = None);
+        let stored = stored?;
         failpoint::reached("sync.stored");
         self.stored(remote, header, stored, None);
         Ok(())
     }
 
-    async fn encode(&self, remote: &Remote, changes: Changes) -> Result<Unsent> {
+    /// Shows how much of a file is sent.
+    fn on_sent(&self, file: &Path) -> Arc<dyn Fn(u64) + Send + Sync> {
+        let total = std::fs::metadata(file).map_or(0, |file| file.len());
+        let board = self.board.clone();
+        Arc::new(move |bytes| {
+            let sending = Some(Sending { bytes, total });
+            board.update(|board| board.sending = sending);
+        })
+    }
+
+    /// `None`: no page differs from what is stored.
+    async fn encode(&self, remote: &Remote, changes: Changes) -> Result<Option<Unsent>> {
         let (writer, map) = (self.writer(remote), remote.map.clone());
         let encoded = self
             .blocking(move || encode::changes(&changes, &map, writer))
             .await?;
-        Ok(Unsent {
-            header: encoded.header,
-            body: encoded.body.into(),
-            sums: encoded.sums,
-        })
+        Ok(encoded.map(Unsent::from))
     }
 
-    async fn send(&mut self, remote: &mut Remote, unsent: Unsent) -> Result<()> {
+    async fn send(&self, remote: &mut Remote, unsent: Unsent) -> Result<()> {
         let result = async {
             self.record(remote, &unsent.header).await?;
             failpoint::reached("sync.sending");
@@ -477,7 +608,7 @@ impl Uploader {
     }
 
     fn stored(&self, remote: &mut Remote, header: &Header, file: FileInfo, body: Option<Bytes>) {
-        remote.dirty = true;
+        (remote.dirty, remote.unaudited) = (true, true);
         remote.newest_ms = remote.newest_ms.max(header.timestamp_ms);
         self.board.update(|board| {
             board.sent_bytes += file.size;
@@ -514,6 +645,10 @@ impl Uploader {
     async fn maintain(&mut self, remote: &mut Remote) -> Result<()> {
         remote.dirty |= !remote.background.collect()?;
         self.report_advice(remote);
+        if remote.background.take_finished() {
+            // Merging finds out what is damaged.
+            self.close_gap(remote).await?;
+        }
         if !remote.dirty {
             return Ok(());
         }
@@ -526,6 +661,9 @@ impl Uploader {
             return Ok(());
         }
         remote.maintained = Some(Instant::now());
+        if remote.unaudited {
+            self.audit(remote).await?;
+        }
         let now = self.shared.clock.now_ms();
         let (every, txid) = (self.settings.snapshot_every, remote.map.txid());
         if remote.background.wants_snapshot(now, every, txid) {
@@ -539,6 +677,7 @@ impl Uploader {
         if self.settings.wait_for_background {
             remote.background.finish().await?;
             self.report_advice(remote);
+            self.close_gap(remote).await?;
         }
         Ok(())
     }
@@ -592,6 +731,7 @@ impl Uploader {
     async fn load(&self) -> Result<LocalRecords> {
         let path = self.files.map();
         let (sent, restored) = (self.files.sent(), self.files.restored());
+        let node_id = self.settings.node_id;
         self.blocking(move || {
             Ok(LocalRecords {
                 map: PageMap::load(&path).map_err(|error| Error::file(&path, error))?,
@@ -599,6 +739,7 @@ impl Uploader {
                 restored: SentRecord::read(&restored)
                     .map_err(|error| Error::file(&restored, error))?
                     .map(|restored| restored.stored()),
+                node_id,
             })
         })
         .await
@@ -619,6 +760,17 @@ impl Uploader {
             Err(error) => Err(Error::file(&self.path, std::io::Error::other(error))),
         }
     }
+}
+
+/// When a database, or its log, was last written to, in milliseconds since 1970.
+fn last_written(database: &Path) -> Option<i64> {
+    let modified = |path: &Path| {
+        let at = std::fs::metadata(path).and_then(|found| found.modified());
+        let since = at.ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
+    };
+    let log = monolite_sqlite_format::sibling_path(database, "-wal");
+    modified(database).max(modified(&log))
 }
 
 /// A map without pages, after `last`.

@@ -150,6 +150,7 @@ struct Upload {
     flusher: Flusher,
     board: Arc<Board>,
     pending: Arc<Pending>,
+    broken: Arc<Mutex<Option<String>>>,
 }
 
 impl Follower {
@@ -249,6 +250,21 @@ impl Follower {
     /// `limit` where a permanent error is in the way, but for all that can be
     /// stored.
     pub async fn sync(&self, limit: Duration) -> Result<()> {
+        self.flush(limit, false).await
+    }
+
+    /// As [`sync`](Self::sync), and makes sure that each destination that something was
+    /// sent to still has all that its newest states need; it gets new snapshots
+    /// otherwise, and [`Status::repair`] says so.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub async fn audit(&self, limit: Duration) -> Result<()> {
+        self.flush(limit, true).await
+    }
+
+    /// `is_audited`: each destination is asked, too, whether what was sent is still there.
+    async fn flush(&self, limit: Duration, is_audited: bool) -> Result<()> {
         let all = async {
             // A database that came just now is to be found first. Directories
             // may be large, and disks slow.
@@ -259,7 +275,7 @@ impl Follower {
                 flushes.spawn(async move {
                     followed.handle.read_now().await.map_err(|_| ())?;
                     // Each destination, even if another one fails.
-                    let flushes = followed.uploads.iter().map(|s| s.flusher.flush());
+                    let flushes = followed.uploads.iter().map(|s| s.flusher.flush(is_audited));
                     let flushed = join_all(flushes).await;
                     flushed.into_iter().collect::<Result<(), ()>>()
                 });
@@ -291,12 +307,30 @@ impl Follower {
         let upload = followed.uploads.iter().find(is_it).ok_or(Error::Closed)?;
         let all = async {
             followed.handle.read_now().await.map_err(|_| ())?;
-            upload.flusher.flush().await
+            upload.flusher.flush(false).await
         };
         match tokio::time::timeout(limit, all).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(())) | Err(_) => Err(self.not_synced()),
         }
+    }
+
+    /// Has a new snapshot of a database stored in the destination of this name, at
+    /// once: what is there was found not to lead to its newest state. `why` is reported
+    /// as [`Status::repair`]. Returns `false` if it is not followed.
+    pub fn repair(&self, database: &str, to: &str, why: &str) -> bool {
+        let path = self.inner.volume.join(database);
+        let Some(followed) = self.inner.followed().get(&path).cloned() else {
+            return false;
+        };
+        let is_it = |upload: &&Upload| upload.board.read().destination == to;
+        let Some(upload) = followed.uploads.into_iter().find(|upload| is_it(&upload)) else {
+            return false;
+        };
+        *upload.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
+        // Wakes the task; nobody waits for it.
+        tokio::spawn(async move { upload.flusher.flush(false).await });
+        true
     }
 
     /// Stops following a database that no longer exists. A new file of its name
@@ -323,7 +357,8 @@ impl Follower {
         }
     }
 
-    /// Stores what is committed, gives the leases back, and ends, all within
+    /// Stores what is committed, makes sure that what was sent is still there, gives the
+    /// leases back, and ends, all within
     /// `limit`. A quarter of it, and at most 5 s, is kept for ending.
     ///
     /// # Errors
@@ -331,7 +366,7 @@ impl Follower {
     pub async fn stop(self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         let reserve = (limit / 4).min(END_MAX);
-        let synced = self.sync(limit.saturating_sub(reserve)).await;
+        let synced = self.flush(limit.saturating_sub(reserve), true).await;
         self.finder.abort();
         let _ = self.finder.await;
         drop(self.watch);
@@ -462,6 +497,7 @@ impl Inner {
             let board = Board::new(name.clone(), destination.name().into());
             let board = Arc::new(board);
             let permit = Arc::new(WritePermit::new(leaser.clone()));
+            let broken: Arc<Mutex<Option<String>>> = Arc::default();
             let uploader = Uploader {
                 path: path.into(),
                 replica: destination.replica(&name).with_permit(permit.clone()),
@@ -473,12 +509,14 @@ impl Inner {
                 board: board.clone(),
                 files: StateFiles::new(&self.state, destination.name(), &name),
                 flushes,
+                broken: broken.clone(),
             };
             tasks.spawn(uploader.run());
             uploads.push(Upload {
                 flusher,
                 board,
                 pending,
+                broken,
             });
         }
         Some(Followed {

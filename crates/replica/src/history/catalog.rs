@@ -8,15 +8,19 @@ use bytes::Bytes;
 use monolite_ltx::Txid;
 
 use super::due::{Merge, Timed};
+use super::plan::{PlanError, plan};
 use super::retention::Policy;
 use super::{merge, times};
 use crate::error::{Error, Result};
-use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
+use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL, StorageError};
 use monolite_platform::failpoint;
 
 /// Bytes of small files that all catalogs of this process keep in memory together,
 /// so that what was just stored need not be fetched to be merged.
 const KEEP_BYTES: usize = 16 << 20;
+/// Files that a list lacks and that are asked for one by one, the newest first: some
+/// providers' lists are stale. Beyond that the list is believed.
+const CONFIRMED_MAX: usize = 16;
 /// Larger files are fetched again.
 const KEEP_FILE: usize = 256 << 10;
 
@@ -31,6 +35,9 @@ static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 pub struct Catalog {
     /// By level, first and last transaction.
     files: Vec<FileInfo>,
+    /// Files that are there and damaged, with what is wrong: neither merged nor
+    /// counted on for a state, and deleted as the others are.
+    damaged: Vec<(FileInfo, String)>,
     /// The times of some states, by the file's key.
     times: BTreeMap<Key, i64>,
     kept: Kept,
@@ -60,6 +67,7 @@ impl Catalog {
     pub async fn load(replica: &Replica) -> Result<Self> {
         Ok(Self {
             files: replica.list_all().await?,
+            damaged: Vec::new(),
             times: BTreeMap::new(),
             kept: Kept::default(),
             scratch: std::env::temp_dir(),
@@ -75,7 +83,8 @@ impl Catalog {
         self
     }
 
-    /// The files, by level and then by what they lead to.
+    /// The files that are not known to be damaged, by level and then by what they
+    /// lead to.
     #[must_use]
     pub fn files(&self) -> &[FileInfo] {
         &self.files
@@ -94,6 +103,60 @@ impl Catalog {
         self.files
             .last()
             .filter(|file| file.level >= SNAPSHOT_LEVEL)
+    }
+
+    /// Compares with what the replica lists now: one request for each thousand files.
+    /// Those that are not there any more, or that have another size than when they
+    /// were stored, do not count from now on.
+    ///
+    /// # Errors
+    /// It cannot be listed.
+    pub async fn audit(&mut self, replica: &Replica) -> Result<()> {
+        let listed = replica.list_all().await?;
+        let mut missing = Vec::new();
+        for file in &self.files {
+            match listed.binary_search_by_key(&key(file), key) {
+                Ok(at) if listed[at].size == file.size => {}
+                Ok(at) => {
+                    let (name, size) = (replica.name_of(file), listed[at].size);
+                    let why = format!("{name} has {size} bytes, and {} were stored", file.size);
+                    self.damaged.push((listed[at].clone(), why));
+                }
+                Err(_) => missing.push(file.clone()),
+            }
+        }
+        missing.sort_unstable_by_key(|file| std::cmp::Reverse(file.max));
+        let mut gone: Vec<FileInfo> = self.damaged.iter().map(|(file, _)| file.clone()).collect();
+        for (nth, file) in missing.into_iter().enumerate() {
+            if nth >= CONFIRMED_MAX || !replica.exists(&file).await? {
+                gone.push(file);
+            }
+        }
+        self.forget(&gone);
+        Ok(())
+    }
+
+    /// Why the files do not lead to the state `txid`, which was stored; `None`: they do.
+    #[must_use]
+    pub fn gap(&self, txid: Txid) -> Option<String> {
+        let why = match plan(&self.files, None, None) {
+            Ok(plan) if plan.txid >= txid => return None,
+            Ok(plan) => format!(
+                "the files with the transactions after {} are missing",
+                plan.txid
+            ),
+            Err(PlanError::Empty) => "all files are missing".into(),
+            Err(error) => error.to_string(),
+        };
+        Some(match self.damaged.first() {
+            Some((_, damage)) => format!("{damage}; without damaged files: {why}"),
+            None => why,
+        })
+    }
+
+    /// What is wrong with files that are damaged.
+    pub fn damages(&self) -> impl Iterator<Item = &str> {
+        self.damaged.iter().map(|(_, why)| why.as_str())
     }
 
     /// How long ago the newest snapshot was stored, in milliseconds; of a
@@ -134,19 +197,22 @@ impl Catalog {
         now_ms: i64,
     ) -> Result<Maintained> {
         let mut maintained = Maintained::default();
-        let first = self
-            .maintain_once(replica, policy, now_ms, &mut maintained)
-            .await;
-        match first {
-            // Another machine has merged and deleted: look at what it left.
-            Err(Error::Storage(error)) if error.is_not_found() => {
-                self.reload(replica).await?;
-                self.maintain_once(replica, policy, now_ms, &mut maintained)
-                    .await?;
+        let mut reloaded = false;
+        loop {
+            let once = self
+                .maintain_once(replica, policy, now_ms, &mut maintained)
+                .await;
+            match once {
+                Ok(()) => return Ok(maintained),
+                // Another machine has merged and deleted: look at what it left.
+                Err(Error::Storage(error)) if error.is_not_found() && !reloaded => {
+                    reloaded = true;
+                    self.reload(replica).await?;
+                }
+                Err(Error::Storage(error)) if self.set_aside_named(replica, &error) => {}
+                Err(error) => return Err(error),
             }
-            other => other?,
         }
-        Ok(maintained)
     }
 
     async fn maintain_once(
@@ -159,16 +225,34 @@ impl Catalog {
         for level in [1, 2] {
             let known = self.timed(replica, policy, level).await?;
             for merge in policy.due(&known, level, now_ms) {
-                self.merge(replica, &merge, now_ms).await?;
-                maintained.merged += 1;
+                match self.merge(replica, &merge, now_ms).await {
+                    Ok(()) => maintained.merged += 1,
+                    Err(error @ Error::Ltx { .. }) => {
+                        // Which of them is it?
+                        let found = merge::damaged(replica, &merge.files, &self.scratch).await?;
+                        if found.is_empty() {
+                            return Err(error);
+                        }
+                        self.set_aside(found);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
-        let deletable = policy.deletable(&self.files, now_ms);
+        let mut deletable = policy.deletable(&self.files, now_ms);
+        if !self.damaged.is_empty() {
+            let damaged = || self.damaged.iter().map(|(file, _)| file);
+            let all: Vec<FileInfo> = self.files.iter().chain(damaged()).cloned().collect();
+            let mut old = policy.deletable(&all, now_ms);
+            old.retain(|file| damaged().any(|damaged| damaged == file));
+            deletable.append(&mut old);
+        }
         if !deletable.is_empty() {
             failpoint::reached("retention.deleting");
             replica.delete(&deletable).await?;
             failpoint::reached("retention.deleted");
             maintained.deleted += deletable.len();
+            self.damaged.retain(|(file, _)| !deletable.contains(file));
             self.forget(&deletable);
         }
         Ok(())
@@ -202,8 +286,33 @@ impl Catalog {
         }
     }
 
+    /// Does not count on these files any more.
+    fn set_aside(&mut self, damaged: Vec<(FileInfo, String)>) {
+        let files: Vec<FileInfo> = damaged.iter().map(|(file, _)| file.clone()).collect();
+        self.forget(&files);
+        self.damaged.extend(damaged);
+    }
+
+    /// The same with the file that `error` says is damaged; `false`: it is about none.
+    fn set_aside_named(&mut self, replica: &Replica, error: &StorageError) -> bool {
+        let name = error.file_name().filter(|_| error.is_damage());
+        let is_it = |file: &&FileInfo| Some(replica.name_of(file).as_str()) == name;
+        let Some(file) = self.files.iter().find(is_it).cloned() else {
+            return false;
+        };
+        self.set_aside(vec![(file, error.to_string())]);
+        true
+    }
+
     async fn reload(&mut self, replica: &Replica) -> Result<()> {
         self.files = replica.list_all().await?;
+        let listed = std::mem::take(&mut self.damaged).into_iter();
+        self.damaged = listed
+            .filter(|(damaged, _)| self.files.contains(damaged))
+            .collect();
+        let damaged = &self.damaged;
+        self.files
+            .retain(|file| !damaged.iter().any(|(damaged, _)| damaged == file));
         let files = &self.files;
         let there = |at: &Key| files.binary_search_by_key(at, key).is_ok();
         self.times.retain(|at, _| there(at));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use monolite_ltx::{Decoder, Header};
+use monolite_ltx::{Decoder, Header, Txid};
 use monolite_platform::durable::{Options, Scratch};
 
 use super::due::Merge;
@@ -79,6 +79,57 @@ pub(super) async fn merge(
     };
     failpoint::reached("merge.stored");
     Ok((stored, time_ms, body))
+}
+
+/// Which of the files are not what their names say, whole and sound; with what is
+/// wrong.
+pub(super) async fn damaged(
+    replica: &Replica,
+    files: &[FileInfo],
+    scratch_dir: &Path,
+) -> Result<Vec<(FileInfo, String)>> {
+    let mut damaged = Vec::new();
+    for file in files {
+        let name = replica.name_of(file);
+        let content = fetch_large(replica, std::slice::from_ref(file), scratch_dir).await;
+        let sound = match content {
+            Ok(mut parts) => {
+                let (name, range) = (name.clone(), (file.min, file.max));
+                let read = move || match parts.pop() {
+                    Some(part) => {
+                        read_through(part, range).map_err(|error| Error::ltx(name, error))
+                    }
+                    None => Ok(()),
+                };
+                blocking(scratch_dir, read).await
+            }
+            Err(error) => Err(error),
+        };
+        match sound {
+            Ok(()) => {}
+            Err(error @ Error::Ltx { .. }) => damaged.push((file.clone(), error.to_string())),
+            Err(Error::Storage(error)) if error.is_damage() => {
+                damaged.push((file.clone(), error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(damaged)
+}
+
+/// Reads a file to its end, with all its checksums.
+fn read_through(file: impl Read, range: (Txid, Txid)) -> monolite_ltx::Result<()> {
+    let mut decoder = Decoder::new(std::io::BufReader::new(file))?;
+    let header = decoder.header();
+    if (header.min, header.max) != range {
+        return Err(monolite_ltx::Error::Refused {
+            what: "read it under this name",
+            why: "it holds other transactions",
+        });
+    }
+    let mut page = Vec::new();
+    while decoder.next_page(&mut page)?.is_some() {}
+    decoder.finish().map(|_| ())
 }
 
 /// That another file is there already is well, if it leads through the same

@@ -1,6 +1,7 @@
 //! Which files lead to a state of the database.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use monolite_ltx::Txid;
 
@@ -56,13 +57,16 @@ pub enum PlanError {
     },
     /// Files are missing in the middle.
     #[error(
-        "the files with the transactions after {after} and before {next} are missing; the state at {after} can be restored"
+        "the files with the transactions after {after} and before {next} are missing; the state at \
+         {after} can be restored, {} cannot", newer(*.lost)
     )]
     Gap {
         /// The last state that can be had.
         after: Txid,
         /// Where the files go on.
         next: Txid,
+        /// How many newer states are in files that lead nowhere.
+        lost: usize,
     },
     /// The state is inside a file, or was never there.
     #[error("the state at transaction {txid} cannot be had{}", nearest(*.before, *.after))]
@@ -82,6 +86,13 @@ pub enum PlanError {
         /// The newest of the replica.
         newest: Txid,
     },
+}
+
+fn newer(lost: usize) -> String {
+    match lost {
+        1 => "the newer one".into(),
+        lost => format!("the {lost} newer ones"),
+    }
 }
 
 fn nearest(before: Option<Txid>, after: Option<Txid>) -> String {
@@ -185,11 +196,13 @@ fn why_not(
             after: states.get(at).copied(),
         };
     }
-    let beyond = |file: &&FileInfo| file.max > reached;
-    let next = files.iter().filter(beyond).map(|file| file.min).min();
+    let beyond = || files.iter().filter(|file| file.max > reached);
+    let next = beyond().map(|file| file.min).min();
+    let lost: BTreeSet<Txid> = beyond().map(|file| file.max).collect();
     PlanError::Gap {
         after: reached,
         next: next.unwrap_or(reached),
+        lost: lost.len(),
     }
 }
 

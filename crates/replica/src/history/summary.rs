@@ -8,6 +8,9 @@ use super::plan::{PlanError, plan, states};
 use super::times::time_of;
 use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL, StorageError};
 
+/// Files with a damaged header that a history goes without; with more, it is an error.
+const DAMAGED_MAX: usize = 100;
+
 /// A state and when it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
@@ -31,6 +34,9 @@ pub struct History {
     pub snapshots: Vec<Snapshot>,
     /// Why the newest file does not lead to a state that can be restored.
     pub broken: Option<PlanError>,
+    /// Files whose headers are damaged, one message each. The rest of the history is
+    /// without them.
+    pub damaged: Vec<String>,
     /// How many files there are.
     pub files: usize,
     /// Their bytes, as stored.
@@ -75,11 +81,43 @@ pub async fn history(replica: &Replica) -> Result<History, StorageError> {
 }
 
 async fn look(replica: &Replica) -> Result<History, StorageError> {
-    let files = replica.list_all().await?;
-    let states = states(&files);
+    let mut files = replica.list_all().await?;
+    let (count, bytes) = (files.len(), files.iter().map(|file| file.size).sum());
+    let mut damaged = Vec::new();
+    let mut first = None;
+    loop {
+        match summary(replica, &files).await {
+            Ok(history) => {
+                // Most likely the key is another.
+                if let Some(error) = first.filter(|_| history.newest.is_none()) {
+                    return Err(error);
+                }
+                return Ok(History {
+                    damaged,
+                    files: count,
+                    bytes,
+                    ..history
+                });
+            }
+            Err(error) if error.is_damage() && damaged.len() < DAMAGED_MAX => {
+                let before = files.len();
+                files.retain(|file| Some(replica.name_of(file).as_str()) != error.file_name());
+                if files.len() == before {
+                    return Err(error);
+                }
+                damaged.push(error.to_string());
+                first = first.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn summary(replica: &Replica, files: &[FileInfo]) -> Result<History, StorageError> {
+    let states = states(files);
     let mut times = Times {
         replica,
-        files: &files,
+        files,
         known: BTreeMap::new(),
     };
     let mut ranges = Vec::new();
@@ -117,7 +155,8 @@ async fn look(replica: &Replica) -> Result<History, StorageError> {
         newest: end(&mut times, states.last()).await?,
         ranges,
         snapshots,
-        broken: plan(&files, None, None).err(),
+        broken: plan(files, None, None).err(),
+        damaged: Vec::new(),
         files: files.len(),
         bytes: files.iter().map(|file| file.size).sum(),
     })

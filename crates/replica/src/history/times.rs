@@ -66,15 +66,25 @@ pub(super) async fn learn(
 }
 
 /// When the state `txid` was: by the file of the lowest level that leads right
-/// to it, for a snapshot may have been made later.
+/// to it, for a snapshot may have been made later. One whose header is damaged is
+/// passed over if another leads there.
 pub(crate) async fn time_of(
     replica: &Replica,
     files: &[FileInfo],
     txid: Txid,
 ) -> Result<Option<i64>, StorageError> {
-    let leads = files.iter().filter(|file| file.max == txid);
-    match leads.min_by_key(|file| file.level) {
-        Some(file) => Ok(Some(replica.header(file).await?.timestamp_ms)),
+    let mut leads: Vec<&FileInfo> = files.iter().filter(|file| file.max == txid).collect();
+    leads.sort_unstable_by_key(|file| file.level);
+    let mut damaged = None;
+    for file in leads {
+        match replica.header(file).await {
+            Ok(header) => return Ok(Some(header.timestamp_ms)),
+            Err(error) if error.is_damage() => damaged = damaged.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    match damaged {
+        Some(error) => Err(error),
         None => Ok(None),
     }
 }

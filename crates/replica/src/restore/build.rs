@@ -1,6 +1,6 @@
 //! Putting a database together, in a file or nowhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use monolite_ltx::{Checksum, Header, Txid};
@@ -10,8 +10,7 @@ use super::error::RestoreError;
 use super::fetch::{blocking, fetch};
 use super::output::Output;
 use super::pages::Pages;
-use super::target;
-use crate::history::{Plan, Target};
+use crate::history::Plan;
 use crate::map::PageMap;
 use crate::progress::Progress;
 use crate::storage::Replica;
@@ -44,6 +43,11 @@ pub struct Restored {
     pub integrity: Integrity,
     /// The checksums of all pages, as replication goes on with.
     pub map: PageMap,
+    /// Files of the replica that are damaged, and that others were used instead of:
+    /// one message each.
+    pub damages: Vec<String>,
+    /// Where the database is that was replaced, if it was to be kept.
+    pub kept: Option<PathBuf>,
 }
 
 /// One state of a replica that is being put together.
@@ -55,25 +59,23 @@ pub(super) struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    /// Finds out which files are needed.
-    pub(super) async fn plan(
+    /// From the files of a plan.
+    pub(super) async fn of(
         replica: &'a Replica,
-        target: Target,
+        plan: Plan,
         progress: &'a Arc<dyn Progress>,
     ) -> Result<Self, RestoreError> {
-        progress.begin("looking what there is", None);
-        let files = replica.list_all().await?;
-        let plan = target::choose(replica, &files, target).await?;
         let Some(newest) = plan.files.last() else {
             return Err(RestoreError::Ended);
         };
+        let name = replica.name_of(newest);
         let newest = replica.header(newest).await?;
         // Each page was sent once at least, but the lock page: no memory is
         // taken, and no file made, for more than can be there.
         let bytes = plan.bytes();
         if u64::from(newest.commit) > bytes / PAGE_FRAME_MIN + 1 {
             return Err(RestoreError::Oversized {
-                replica: replica.name(),
+                name,
                 pages: newest.commit,
                 bytes,
             });
@@ -137,6 +139,8 @@ impl<'a> Build<'a> {
             checksum: last.checksum,
             integrity: Integrity::Unchecked,
             map,
+            damages: Vec::new(),
+            kept: None,
         };
         Ok((restored, pages.into_output()))
     }

@@ -73,7 +73,7 @@ pub enum RestoreError {
         found: String,
     },
     /// A file of the replica is damaged.
-    #[error("{name}: {source}; an earlier state, or another replica, may be whole")]
+    #[error("{name}: {source}")]
     Damaged {
         /// The file.
         name: String,
@@ -94,11 +94,11 @@ pub enum RestoreError {
     },
     /// A header claims more pages than all files can hold.
     #[error(
-        "{replica} says that its database has {pages} pages, which its {bytes} bytes cannot hold: its newest file was not made by replication"
+        "{name} says that the database has {pages} pages, which the {bytes} bytes of all files cannot hold: it was not made by replication"
     )]
     Oversized {
-        /// The replica.
-        replica: String,
+        /// The file.
+        name: String,
         /// Pages.
         pages: u32,
         /// Bytes of all files of the state.
@@ -117,6 +117,24 @@ pub enum RestoreError {
         expected: Checksum,
         /// The checksum of what was restored.
         computed: Checksum,
+    },
+    /// Files of the replica are damaged, and no others lead to the state.
+    #[error(
+        "{source}; no other files of {replica} lead to transaction {txid}: {}",
+        not_restorable(*.lost, *.best)
+    )]
+    Broken {
+        /// The replica.
+        replica: String,
+        /// The state.
+        txid: Txid,
+        /// The first damage that was found.
+        source: Box<RestoreError>,
+        /// The newest older state that the other files lead to, and its time in
+        /// milliseconds since 1970.
+        best: Option<(Txid, i64)>,
+        /// How many states after that, up to the one asked for, cannot be restored.
+        lost: usize,
     },
     /// SQLite found the database damaged.
     #[error("the state of {replica} at transaction {txid} is damaged, and it was so when it was replicated if its checksums are right: {}", .findings.join("; "))]
@@ -160,8 +178,58 @@ impl RestoreError {
         Self::File { what, path, source }
     }
 
+    /// The newest state that the replica's files lead to where they do not lead to
+    /// the one asked for; its time is not known for a gap.
+    #[must_use]
+    pub fn best(&self) -> Option<Txid> {
+        match self {
+            Self::Broken { best, .. } => best.map(|(txid, _)| txid),
+            Self::Plan {
+                source: PlanError::Gap { after, .. },
+                ..
+            } => Some(*after),
+            Self::Plan {
+                source: PlanError::Unavailable { before, .. },
+                ..
+            } => *before,
+            _ => None,
+        }
+    }
+
+    /// The file that is not what was stored, if it is one file.
+    pub(super) fn damaged_file(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { name, .. }
+            | Self::Swapped { name, .. }
+            | Self::Oversized { name, .. } => Some(name),
+            Self::Storage(error) if error.is_damage() || error.is_not_found() => error.file_name(),
+            _ => None,
+        }
+    }
+
+    /// Whether files that are each whole do not make the state together.
+    pub(super) fn is_misfit(&self) -> bool {
+        matches!(self, Self::MissingPage { .. } | Self::Checksum { .. })
+    }
+
     /// Whether a file that was listed is not there any more.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Storage(error) if error.is_not_found())
+    }
+}
+
+fn not_restorable(lost: usize, best: Option<(Txid, i64)>) -> String {
+    let states = match lost {
+        1 => "1 state".into(),
+        lost => format!("{lost} states"),
+    };
+    match best {
+        Some((txid, ms)) => format!(
+            "{states} cannot be restored; the newest that can be is transaction {txid} of {}",
+            super::target::instant(ms)
+        ),
+        None => format!(
+            "{states} cannot be restored, and no older one can be; another replica may be whole"
+        ),
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod output;
 mod pages;
+mod route;
 mod swap;
 mod target;
 mod verify;
@@ -25,12 +26,13 @@ use monolite_platform::path::directory;
 pub use self::build::Restored;
 pub use self::check::{Integrity, IntegrityCheck};
 pub use self::error::RestoreError;
-pub use self::swap::replace_database;
+pub use self::swap::{Existing, replace_database};
 pub use self::verify::{VerifyOptions, verify};
 
 use self::build::Build;
 use self::fetch::blocking;
 use self::output::{Durability, Output};
+use self::route::Route;
 use crate::history::Target;
 use crate::progress::Progress;
 use crate::storage::Replica;
@@ -47,6 +49,9 @@ pub struct RestoreOptions {
     pub target: Target,
     /// Whether a file that is there may be replaced. Default: no.
     pub overwrite: bool,
+    /// Whether a file that is replaced is kept next to the new one
+    /// ([`Existing::Keep`]). Default: no.
+    pub keep: bool,
     /// How many files are fetched at a time; each needs up to 5 MiB of memory.
     /// Default: 8.
     pub parallel: usize,
@@ -61,9 +66,20 @@ impl Default for RestoreOptions {
         Self {
             target: Target::Latest,
             overwrite: false,
+            keep: false,
             parallel: 8,
             integrity_check: IntegrityCheck::default(),
             progress: Arc::new(()),
+        }
+    }
+}
+
+impl RestoreOptions {
+    fn existing(&self) -> Existing {
+        match (self.overwrite, self.keep) {
+            (false, _) => Existing::Refuse,
+            (true, false) => Existing::Replace,
+            (true, true) => Existing::Keep,
         }
     }
 }
@@ -72,7 +88,8 @@ impl Default for RestoreOptions {
 ///
 /// The folder is made if it is not there. A `-wal`, `-shm` or `-journal` of the
 /// old database goes with it. If the replica changes so that
-/// a file is gone, it is planned again, once.
+/// a file is gone, it is planned again, once. A damaged file is gone around where
+/// other files lead to the same state.
 ///
 /// # Errors
 /// Nothing was changed, and nothing is left behind.
@@ -81,33 +98,41 @@ pub async fn restore(
     out: &Path,
     options: RestoreOptions,
 ) -> Result<Restored, RestoreError> {
-    let (path, overwrite) = (out.to_owned(), options.overwrite);
+    let (path, existing) = (out.to_owned(), options.existing());
     let out = blocking(move || {
         // SQLite follows a link, too, and keeps the WAL next to the link's target.
         let path = std::fs::canonicalize(&path).unwrap_or(path);
-        swap::check(&path, overwrite)?;
+        swap::check(&path, existing)?;
         Ok(path)
     });
     let out = out.await?;
-    let first = restore_once(replica, &out, &options).await;
-    match first {
-        Err(error) if error.is_gone() => restore_once(replica, &out, &options).await,
-        other => other,
+    let mut route = Route::begin(replica, options.target, &options.progress).await?;
+    loop {
+        let build = route.next().await?;
+        match restore_once(&build, &out, &options).await {
+            Ok(restored) => {
+                let damages = route.damages();
+                return Ok(Restored {
+                    damages,
+                    ..restored
+                });
+            }
+            Err(error) => route.avoid(error).await?,
+        }
     }
 }
 
 async fn restore_once(
-    replica: &Replica,
+    build: &Build<'_>,
     out: &Path,
     options: &RestoreOptions,
 ) -> Result<Restored, RestoreError> {
-    let build = Build::plan(replica, options.target, &options.progress).await?;
-    let (path, overwrite, size) = (out.to_owned(), options.overwrite, build.size());
+    let (path, existing, size) = (out.to_owned(), options.existing(), build.size());
     let begun = blocking(move || {
         let dir = directory(&path);
         durable::make_directories(dir, 0o777)
             .map_err(|error| RestoreError::file("make", dir, error))?;
-        let old = swap::check(&path, overwrite)?;
+        let old = swap::check(&path, existing)?;
         let options = match &old {
             Some(old) => RESTORING.like(old),
             None => RESTORING,
@@ -130,6 +155,6 @@ async fn restore_once(
     failpoint::reached("restore.synced");
 
     let out = out.to_owned();
-    blocking(move || swap::swap(temporary, &out, overwrite)).await?;
-    Ok(restored)
+    let kept = blocking(move || swap::swap(temporary, &out, existing)).await?;
+    Ok(Restored { kept, ..restored })
 }

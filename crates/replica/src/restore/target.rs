@@ -7,25 +7,41 @@ use super::error::RestoreError;
 use crate::history::{Plan, PlanError, Target, plan, states, time_of};
 use crate::storage::{FileInfo, Replica};
 
-/// Finds the files. For a time, the headers of some files are read: as many as
-/// it takes to halve all states down to one.
-pub(super) async fn choose(
+/// The state that is asked for. For a time, the headers of some files are read: as
+/// many as it takes to halve all states down to one. What is wrong with them is added
+/// to `notes`.
+pub(super) async fn wanted(
     replica: &Replica,
     files: &[FileInfo],
     target: Target,
+    notes: &mut Vec<String>,
+) -> Result<Txid, RestoreError> {
+    match target {
+        Target::Latest => match files.iter().map(|file| file.max).max() {
+            Some(newest) => Ok(newest),
+            None => Err(failed(replica, PlanError::Empty)),
+        },
+        Target::Txid(txid) => Ok(txid),
+        Target::Time(time_ms) => at_time(replica, files, time_ms, notes).await,
+    }
+}
+
+/// Finds the files that lead to a state; `is_newest`: to the newest of all.
+pub(super) fn lead_to(
+    replica: &Replica,
+    files: &[FileInfo],
+    txid: Txid,
+    is_newest: bool,
 ) -> Result<Plan, RestoreError> {
-    let txid = match target {
-        Target::Latest => None,
-        Target::Txid(txid) => Some(txid),
-        Target::Time(time_ms) => Some(at_time(replica, files, time_ms).await?),
-    };
-    plan(files, None, txid).map_err(|source| failed(replica, source))
+    let target = (!is_newest).then_some(txid);
+    plan(files, None, target).map_err(|source| failed(replica, source))
 }
 
 async fn at_time(
     replica: &Replica,
     files: &[FileInfo],
     time_ms: i64,
+    notes: &mut Vec<String>,
 ) -> Result<Txid, RestoreError> {
     let states = states(files);
     let Some(oldest) = states.first().copied() else {
@@ -33,8 +49,18 @@ async fn at_time(
         let none = plan(files, None, None).err();
         return Err(failed(replica, none.unwrap_or(PlanError::Empty)));
     };
-    let time =
-        async |txid| Ok::<_, RestoreError>(time_of(replica, files, txid).await?.unwrap_or(0));
+    let mut time = async |txid| match time_of(replica, files, txid).await {
+        Ok(time_ms) => Ok::<_, RestoreError>(time_ms.unwrap_or(0)),
+        // Of a state that only damaged files lead to, the time it was stored at.
+        Err(error) if error.is_damage() => {
+            notes.push(format!(
+                "{error}; when transaction {txid} was is not known exactly"
+            ));
+            let leads = files.iter().filter(|file| file.max == txid);
+            Ok(leads.map(|file| file.stored_ms).min().unwrap_or(0))
+        }
+        Err(error) => Err(error.into()),
+    };
     let oldest_ms = time(oldest).await?;
     if time_ms < oldest_ms {
         return Err(RestoreError::TooOld {
@@ -66,7 +92,7 @@ fn failed(replica: &Replica, source: PlanError) -> RestoreError {
     RestoreError::Plan { replica, source }
 }
 
-fn instant(time_ms: i64) -> String {
+pub(super) fn instant(time_ms: i64) -> String {
     match Timestamp::from_millisecond(time_ms) {
         Ok(time) => format!("{time:.0}"),
         Err(_) => format!("{time_ms} ms since 1970"),

@@ -11,6 +11,7 @@ use super::check::IntegrityCheck;
 use super::error::RestoreError;
 use super::fetch::blocking;
 use super::output::{Durability, Output};
+use super::route::Route;
 use crate::history::Target;
 use crate::progress::Progress;
 use crate::storage::Replica;
@@ -50,14 +51,23 @@ impl Default for VerifyOptions {
 /// The state cannot be restored, or cannot be restored right; or there was no
 /// way to tell.
 pub async fn verify(replica: &Replica, options: VerifyOptions) -> Result<Restored, RestoreError> {
-    match verify_once(replica, &options).await {
-        Err(error) if error.is_gone() => verify_once(replica, &options).await,
-        other => other,
+    let mut route = Route::begin(replica, options.target, &options.progress).await?;
+    loop {
+        let build = route.next().await?;
+        match verify_once(&build, &options).await {
+            Ok(restored) => {
+                let damages = route.damages();
+                return Ok(Restored {
+                    damages,
+                    ..restored
+                });
+            }
+            Err(error) => route.avoid(error).await?,
+        }
     }
 }
 
-async fn verify_once(replica: &Replica, options: &VerifyOptions) -> Result<Restored, RestoreError> {
-    let build = Build::plan(replica, options.target, &options.progress).await?;
+async fn verify_once(build: &Build<'_>, options: &VerifyOptions) -> Result<Restored, RestoreError> {
     let check = options.integrity_check;
     if !check.is_done(true) {
         let (restored, _) = build.fetch(None, options.parallel).await?;

@@ -26,8 +26,8 @@ pub(super) trait Bucket: Debug + Send + Sync {
     /// How the folders of levels are named.
     fn layout(&self) -> Layout;
 
-    /// The names of the folders right under `folder`.
-    fn folders<'a>(&'a self, folder: &'a str) -> Reply<'a, Vec<String>>;
+    /// What is right under `folder`.
+    fn entries<'a>(&'a self, folder: &'a str) -> Reply<'a, Entries>;
 
     /// The files of a database, of one level or of all, in any order.
     fn list<'a>(&'a self, database: &'a str, level: Option<u8>) -> Reply<'a, Vec<FileInfo>>;
@@ -62,6 +62,23 @@ pub(super) trait Bucket: Debug + Send + Sync {
     /// A version that no file has, for a store that may ignore conditions.
     fn impossible_version(&self) -> Option<Version> {
         None
+    }
+}
+
+/// What is right under a folder.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    /// The names of the folders.
+    pub(super) folders: Vec<String>,
+    /// The name of a file that is not hidden, if there is one.
+    pub(super) file: Option<String>,
+}
+
+impl Entries {
+    pub(super) fn add_file(&mut self, name: &str) {
+        if self.file.is_none() && !name.is_empty() && !name.starts_with('.') {
+            self.file = Some(name.into());
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use monolite_platform::clock::Clock;
 pub(super) struct Context {
     /// For people, without secrets.
     pub(super) name: String,
+    /// As it can be given again on a command line, without secrets.
+    pub(super) url: String,
     pub(super) prefix: String,
     pub(super) bucket: Box<dyn Bucket>,
     /// Encrypts what is written, and decrypts what was encrypted.

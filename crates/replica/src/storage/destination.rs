@@ -8,9 +8,9 @@ use futures_util::{StreamExt, TryStreamExt};
 use monolite_sqlite_format::SUFFIXES;
 use monolite_volume::layout;
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Entries};
 use super::context::Context;
-use super::error::Result;
+use super::error::{Result, StorageError};
 use super::file_info::{Layout, join};
 use super::folder::Folder;
 use super::lease::LeaseStore;
@@ -31,6 +31,8 @@ impl fmt::Debug for Destination {
 
 /// Folders of folders that are looked through for databases.
 const DEPTH: usize = 8;
+/// The folder in which Litestream 0.3 keeps what it has of a database.
+pub(super) const GENERATIONS: &str = "generations";
 /// Lists that are under way at once.
 const LISTS: usize = 8;
 
@@ -64,7 +66,7 @@ impl Destination {
         var: &dyn Fn(&str) -> Option<String>,
         options: DestinationOptions,
     ) -> Result<Self> {
-        Self::of(url::parse(url, var)?, options)
+        Self::of(url::parse(url, var)?, url::again(url), options)
     }
 
     /// The bucket that the platform's variables name: `BUCKET_NAME`, as
@@ -79,11 +81,11 @@ impl Destination {
     ) -> Result<Option<Self>> {
         let setting = url::from_variables(var)?;
         setting
-            .map(|setting| Self::of(setting, options))
+            .map(|setting| Self::of(setting, None, options))
             .transpose()
     }
 
-    fn of(setting: Setting, options: DestinationOptions) -> Result<Self> {
+    fn of(setting: Setting, url: Option<String>, options: DestinationOptions) -> Result<Self> {
         let clock = options.clock.clone();
         let (name, prefix, bucket): (_, _, Box<dyn Bucket>) = match setting {
             Setting::Folder(path) => {
@@ -98,7 +100,9 @@ impl Destination {
                 (name, prefix, Box::new(Client::new(*setting, &options)?))
             }
         };
+        let url = url.filter(|_| name.contains("://") && !name.starts_with("file:"));
         Ok(Self(Arc::new(Context {
+            url: url.unwrap_or_else(|| name.clone()),
             name,
             prefix,
             bucket,
@@ -111,6 +115,27 @@ impl Destination {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The URL as it can be given again on a command line, with what is not secret of its
+    /// query: `s3://bucket/prefix?endpoint=…`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// The same, with its endpoint in its name: for two destinations whose names are one.
+    #[must_use]
+    pub fn named_by_endpoint(mut self) -> Self {
+        let url = self.0.url.clone();
+        let endpoint = url.split_once("endpoint=").map(|(_, rest)| rest);
+        let endpoint = endpoint.and_then(|rest| rest.split('&').next());
+        let host = endpoint.map(|endpoint| endpoint.rsplit("://").next().unwrap_or(endpoint));
+        // It was made just now, and has no other handle.
+        if let (Some(host), Some(context)) = (host, Arc::get_mut(&mut self.0)) {
+            context.name = format!("{} ({})", context.name, host.trim_end_matches('/'));
+        }
+        self
     }
 
     /// Whether what is written is encrypted.
@@ -138,32 +163,48 @@ impl Destination {
     /// itself has the empty one.
     ///
     /// # Errors
-    /// The destination cannot be listed. That there are none is no error.
+    /// The destination cannot be listed; it has a replica by Litestream 0.3; or it has
+    /// no database and other files, and so is most likely not what was meant. That there
+    /// is nothing at all is no error.
     pub async fn databases(&self) -> Result<Vec<String>> {
         let bucket = &self.0.bucket;
         let mut databases = Vec::new();
+        let (mut old, mut foreign) = (Vec::new(), None);
         let mut folders = vec![String::new()];
         for _ in 0..DEPTH {
             let lists = folders.into_iter().map(async |folder| {
-                let children = bucket.folders(&folder).await?;
-                Ok((folder, children))
+                let entries = bucket.entries(&folder).await?;
+                Ok((folder, entries))
             });
             let lists = futures_util::stream::iter(lists).buffer_unordered(LISTS);
-            let listed: Vec<(String, Vec<String>)> = lists.try_collect().await?;
+            let listed: Vec<(String, Entries)> = lists.try_collect().await?;
             folders = Vec::new();
-            for (folder, children) in listed {
+            for (folder, entries) in listed {
                 let layout = bucket.layout();
                 let (levels, rest): (Vec<_>, Vec<_>) =
-                    children.into_iter().partition(|name| match layout {
+                    (entries.folders.into_iter()).partition(|name| match layout {
                         Layout::Objects => layout.parse_level(name).is_some(),
                         Layout::Folder => name == "ltx",
                     });
                 if !levels.is_empty() {
                     databases.push(folder.clone());
+                } else if rest.iter().any(|name| name == GENERATIONS) {
+                    old.push(folder.clone());
                 }
-                let rest = rest.iter().filter(|name| *name != layout::STATE);
-                folders.extend(rest.map(|name| join(&folder, name)));
+                if let Some(file) = entries.file {
+                    foreign.get_or_insert(join(&folder, &file));
+                }
+                let is_ours = |name: &&String| *name != layout::STATE && *name != GENERATIONS;
+                folders.extend(rest.iter().filter(is_ours).map(|name| join(&folder, name)));
             }
+        }
+        if let Some(first) = old.first() {
+            let name = join(self.name(), first);
+            return Err(StorageError::OldLitestream { name });
+        }
+        if let (Some(file), true) = (foreign, databases.is_empty()) {
+            let name = self.name().into();
+            return Err(StorageError::Foreign { name, file });
         }
         databases.retain(|name| name.is_empty() || is_inside(name));
         databases.sort_unstable();

@@ -56,6 +56,26 @@ pub enum StorageError {
         /// The destination.
         name: String,
     },
+    /// A replica that Litestream before 0.5 wrote, in another format.
+    #[error(
+        "{name} is a replica by Litestream 0.3, which only that reads: restore it with \
+         `litestream restore` of version 0.3, then replicate to another prefix"
+    )]
+    OldLitestream {
+        /// The replica.
+        name: String,
+    },
+    /// There are files, and none of them is a replica's.
+    #[error(
+        "{name} holds no replica, and other files, as {file}: it is not what was meant, or not for \
+         replicas alone; correct the prefix, or name one of its own, as {name}/monolite"
+    )]
+    Foreign {
+        /// The destination.
+        name: String,
+        /// One of the files.
+        file: String,
+    },
     /// The provider refuses these credentials, or does not know them.
     #[error("cannot {doing} {name}: the provider says {answer}; {fix}")]
     Denied {
@@ -184,6 +204,8 @@ impl StorageError {
             Self::Setting { .. }
             | Self::TooLarge { .. }
             | Self::NoBucket { .. }
+            | Self::OldLitestream { .. }
+            | Self::Foreign { .. }
             | Self::Denied { .. }
             | Self::Refused { .. }
             | Self::Unconditional { .. }
@@ -206,6 +228,24 @@ impl StorageError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::Changed { .. })
+    }
+
+    /// Whether a file is there and is not what was stored: cut short, changed or
+    /// replaced; encrypted, maybe the key is another.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Header { .. } | Self::Unsealable { .. })
+    }
+
+    /// The file that is damaged or not there.
+    pub(crate) fn file_name(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. }
+            | Self::Unsealable { name }
+            | Self::NotFound { name }
+            | Self::Changed { name } => Some(name),
+            _ => None,
+        }
     }
 
     /// Whether this says that another machine writes the replica.

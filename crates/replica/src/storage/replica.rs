@@ -10,6 +10,7 @@ use monolite_ltx::{Header, Txid};
 use super::body::Body;
 use super::bucket::{Bucket, Created, OnProgress, Put};
 use super::context::Context;
+use super::destination::GENERATIONS;
 use super::encryption::{self, Decryptor, Encryptor, HEAD, Label, SEALED_CHUNK};
 use super::error::{Result, StorageError};
 use super::file_info::{FileInfo, Layout, SNAPSHOT_LEVEL, join};
@@ -58,6 +59,12 @@ impl Replica {
             "" => self.context.name.clone(),
             database => format!("{}/{database}", self.context.name),
         }
+    }
+
+    /// The URL of its destination, as [`Destination::url`](super::Destination::url).
+    #[must_use]
+    pub fn destination_url(&self) -> &str {
+        &self.context.url
     }
 
     /// The database's path relative to the volume.
@@ -169,6 +176,22 @@ impl Replica {
         Err(StorageError::AlreadyExists { name })
     }
 
+    /// Whether the content of a file, which is not encrypted, is that of the file
+    /// `path`: by its size and its checksum.
+    ///
+    /// # Errors
+    /// Either cannot be read.
+    pub(crate) async fn equals(&self, file: &FileInfo, path: &Path) -> Result<bool> {
+        let local = UploadBody::file(path)?;
+        let trailer = local.trailer()?;
+        if local.size() != file.size {
+            return Ok(false);
+        }
+        let key = self.key(file);
+        let end = self.end(file, &key, file.size, trailer.len()).await?;
+        Ok(end.ends_with(&trailer))
+    }
+
     /// The last bytes of a file's content, `length` or more if it has them.
     async fn end(&self, file: &FileInfo, key: &str, size: u64, length: usize) -> Result<Bytes> {
         if !file.sealed {
@@ -267,6 +290,30 @@ impl Replica {
             }
         }
         Ok(false)
+    }
+
+    /// Whether there is a replica that a version of Litestream before 0.5 wrote.
+    ///
+    /// # Errors
+    /// [`StorageError::OldLitestream`]: there is. Or it cannot be listed.
+    pub(crate) async fn refuse_old(&self) -> Result<()> {
+        let entries = self.bucket().entries(&self.database).await?;
+        match entries.folders.iter().any(|name| name == GENERATIONS) {
+            true => Err(StorageError::OldLitestream { name: self.name() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the file is there, whatever a list says.
+    ///
+    /// # Errors
+    /// As [`Replica::get`], but not that it is not there.
+    pub(crate) async fn exists(&self, file: &FileInfo) -> Result<bool> {
+        match self.bucket().head(&self.key(file)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn first(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes> {

@@ -90,13 +90,103 @@ async fn a_damaged_file_is_named() {
     );
 }
 
+/// Whatever is wrong with a snapshot or a merged file, the files that it was made
+/// of lead to the same state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_gone_around_where_others_lead_to_the_same_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut source, replica) = nine(dir.path()).await;
+    source.send_whole(&replica).await;
+    let path = path(dir.path(), 9, 1, 9);
+    let whole = std::fs::read(&path).unwrap();
+    let mut random = fastrand::Rng::with_seed(8);
+    let out = dir.path().join("out.sqlite3");
+    for round in 0..40 {
+        let mut bytes = whole.clone();
+        match round % 5 {
+            0 => bytes.truncate(random.usize(0..whole.len())),
+            1 => bytes.push(0),
+            // In the header, where it says what the file is.
+            2 => bytes[random.usize(0..100)] ^= 1 << random.u8(0..8),
+            3 => bytes.clear(),
+            _ => bytes[random.usize(0..whole.len())] ^= 1 << random.u8(0..8),
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let target = match random.u8(0..3) {
+            0 => Target::Latest,
+            1 => Target::Txid(Txid(9)),
+            _ => Target::Time(source.time_ms),
+        };
+        let options = RestoreOptions {
+            target,
+            overwrite: true,
+            ..RestoreOptions::default()
+        };
+        let restored = restore(&replica, &out, options).await.unwrap();
+        assert_eq!(restored.txid, Txid(9), "{target:?}");
+        assert!(std::fs::read(&out).unwrap() == source.state(9).bytes);
+        assert_eq!(restored.damages.len(), 1, "{:?}", restored.damages);
+        assert!(
+            restored.damages[0].contains("/ltx/9/"),
+            "{:?}",
+            restored.damages
+        );
+        let options = VerifyOptions {
+            target,
+            ..VerifyOptions::default()
+        };
+        assert_eq!(
+            verify(&replica, options).await.unwrap().damages,
+            restored.damages
+        );
+    }
+    // Another's content, whole in itself.
+    std::fs::copy(self::path(dir.path(), 9, 1, 1), &path).unwrap();
+    let restored = verify(&replica, VerifyOptions::default()).await.unwrap();
+    assert_eq!((restored.txid, restored.damages.len()), (Txid(9), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_damaged_file_takes_with_it_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, replica) = nine(dir.path()).await;
+    std::fs::write(path(dir.path(), 0, 7, 7), "nothing").unwrap();
+    let error = fails(dir.path(), &replica).await;
+    assert_eq!(error.best(), Some(Txid(6)), "{error}");
+    let message = error.to_string();
+    assert!(
+        message.contains("3 states cannot be restored; the newest that can be is transaction 0000000000000006 of 2026-03-01T12:00:05Z"),
+        "{message}"
+    );
+    // When the damaged one was is not known any more, and that is reported.
+    let out = dir.path().join("out.sqlite3");
+    let at = |seconds: i64| RestoreOptions {
+        target: Target::Time(source.state(1).time_ms + seconds * 1_000),
+        overwrite: true,
+        ..RestoreOptions::default()
+    };
+    let restored = restore(&replica, &out, at(6)).await.unwrap();
+    assert_eq!(restored.txid, Txid(6));
+    assert!(
+        restored.damages[0].contains("7.ltx"),
+        "{:?}",
+        restored.damages
+    );
+    let restored = restore(&replica, &out, at(3)).await.unwrap();
+    assert_eq!((restored.txid, restored.damages.len()), (Txid(4), 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_under_anothers_name_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (_source, replica) = nine(dir.path()).await;
     std::fs::copy(path(dir.path(), 0, 4, 4), path(dir.path(), 0, 6, 6)).unwrap();
     let error = fails(dir.path(), &replica).await;
-    assert!(matches!(error, RestoreError::Swapped { .. }), "{error}");
+    let RestoreError::Broken { source, best, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(matches!(**source, RestoreError::Swapped { .. }), "{error}");
+    assert_eq!(best.map(|(txid, _)| txid), Some(Txid(5)));
     let message = error.to_string();
     assert!(
         message
@@ -115,7 +205,7 @@ async fn what_is_missing_is_named() {
         error,
         format!(
             "cannot restore from {}: the files with the transactions after 0000000000000005 and \
-             before 0000000000000007 are missing; the state at 0000000000000005 can be restored",
+             before 0000000000000007 are missing; the state at 0000000000000005 can be restored, the 3 newer ones cannot",
             replica.name()
         )
     );
@@ -285,7 +375,8 @@ async fn a_bad_network_costs_time_and_wrong_bytes_are_refused() {
             .await
             .unwrap_err();
         assert!(
-            matches!(&error, RestoreError::Damaged { name, .. } if name.contains(key)),
+            matches!(&error, RestoreError::Broken { source, .. }
+                if matches!(&**source, RestoreError::Damaged { name, .. } if name.contains(key))),
             "{error}"
         );
         assert!(

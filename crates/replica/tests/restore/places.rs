@@ -157,10 +157,6 @@ async fn what_dead_restores_left_is_removed_and_a_living_ones_is_not() {
     for name in [
         ".monolite-restoring-0000000000000001",
         ".monolite-restoring-0000000000000099",
-        // Of an older version: the process with the id 1 is always alive.
-        "app.sqlite3.restoring-1",
-        "app.sqlite3.restoring-4194304",
-        "app.sqlite3.restoring-4194304-wal",
     ] {
         std::fs::write(place.join(name), "part of a database").unwrap();
     }
@@ -184,18 +180,14 @@ async fn what_dead_restores_left_is_removed_and_a_living_ones_is_not() {
     )
     .await
     .unwrap();
-    let left = [
-        ".monolite-restoring-0000000000000077",
-        "app.sqlite3",
-        "app.sqlite3.restoring-1",
-    ];
+    let left = [".monolite-restoring-0000000000000077", "app.sqlite3"];
     assert_eq!(names(&place), left);
     drop(living.stdin.take());
     living.wait().unwrap();
     restore(&replica, &place.join("app.sqlite3"), over())
         .await
         .unwrap();
-    assert_eq!(names(&place), ["app.sqlite3", "app.sqlite3.restoring-1"]);
+    assert_eq!(names(&place), ["app.sqlite3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

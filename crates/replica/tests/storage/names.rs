@@ -73,6 +73,38 @@ async fn databases_are_found_without_their_histories() {
 }
 
 #[tokio::test]
+async fn what_is_no_replica_is_not_taken_for_an_empty_one() {
+    for case in cases() {
+        case.place.store("copies/.monolite/lease", b"{}");
+        case.place.store("copies/.keep", b"");
+        assert_eq!(case.destination.databases().await.unwrap(), [""; 0]);
+        case.place.store("copies/uploads/2026/cat.png", b"miau");
+        let error = case.destination.databases().await.unwrap_err();
+        assert!(matches!(error, StorageError::Foreign { .. }), "{error}");
+        assert!(
+            error.to_string().contains("uploads/2026/cat.png"),
+            "{error}"
+        );
+        let old = "copies/app.sqlite3/generations/0123456789abcdef/snapshots/00000000.snapshot.lz4";
+        case.place.store(old, b"");
+        let error = case.destination.databases().await.unwrap_err();
+        assert!(
+            matches!(error, StorageError::OldLitestream { .. }),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("copies/app.sqlite3 is"),
+            "{error}"
+        );
+        // Litestream 0.5 went on there.
+        let (header, body) = file(1, 1, TIME);
+        let replica = case.destination.replica("app.sqlite3");
+        replica.put(9, &header, body.into()).await.unwrap();
+        assert_eq!(case.destination.databases().await.unwrap(), ["app.sqlite3"]);
+    }
+}
+
+#[tokio::test]
 async fn names_that_no_place_can_have_are_refused() {
     for case in cases() {
         let (header, body) = file(1, 1, TIME);

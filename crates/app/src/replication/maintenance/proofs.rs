@@ -69,6 +69,12 @@ impl Proofs {
         failed.map(|(replica, _)| replica.clone()).collect()
     }
 
+    /// When the verification of this replica failed, if the last one did.
+    pub(super) fn failed_at(&self, replica: &str) -> Option<i64> {
+        let proof = self.proofs.get(replica).filter(|proof| proof.is_failed);
+        proof.map(|proof| proof.at_ms)
+    }
+
     fn insert(&mut self, replica: &str, at_ms: i64, txid: Txid, is_failed: bool) {
         let proof = Proof {
             at_ms,

@@ -58,7 +58,12 @@ pub(super) async fn verify(
                 continue;
             };
             let name = replica.name();
-            if !proofs.is_due(&name, status.txid, now_ms(), millis(every)) {
+            // One that failed and has a new snapshot since is proven at once.
+            let is_repaired = proofs.failed_at(&name).is_some_and(|failed_ms| {
+                let repair = status.repair.as_ref();
+                repair.is_some_and(|repair| repair.done.is_some() && repair.found_ms >= failed_ms)
+            });
+            if !proofs.is_due(&name, status.txid, now_ms(), millis(every)) && !is_repaired {
                 continue;
             }
             // One that failed is not left like that because it has grown.
@@ -76,7 +81,7 @@ pub(super) async fn verify(
                     }
                 }
                 Ok(_) => {
-                    prove(&context, &replica, &status, &mut proofs).await;
+                    prove(&context, &follower, &replica, &status, &mut proofs).await;
                     failed.set(proofs.failed());
                 }
                 // Later: the report says that it cannot be reached.
@@ -100,7 +105,15 @@ async fn size(replica: &Replica) -> Result<u64, RestoreError> {
     Ok(plan(&files, None, None).map_or(0, |plan| plan.bytes()))
 }
 
-async fn prove(context: &Context, replica: &Replica, status: &Status, proofs: &mut Proofs) {
+/// What cannot be restored, or only because there are other files than the damaged
+/// ones, gets a new snapshot.
+async fn prove(
+    context: &Context,
+    follower: &Follower,
+    replica: &Replica,
+    status: &Status,
+    proofs: &mut Proofs,
+) {
     let (database, destination) = (&status.database, &status.destination);
     let began = Instant::now();
     let options = VerifyOptions {
@@ -120,6 +133,17 @@ async fn prove(context: &Context, replica: &Replica, status: &Status, proofs: &m
                 took_ms = began.elapsed().as_millis() as u64,
                 "the replica was verified: it can be restored"
             );
+            if let Some(first) = proven.damages.first() {
+                let files = proven.damages.len();
+                tracing::warn!(
+                    database,
+                    destination,
+                    files,
+                    first,
+                    "files of the replica are damaged"
+                );
+                follower.repair(database, destination, first);
+            }
         }
         Err(RestoreError::Storage(error)) if error.is_transient() => {
             tracing::debug!(database, destination, %error, "not verified now");
@@ -133,6 +157,7 @@ async fn prove(context: &Context, replica: &Replica, status: &Status, proofs: &m
                 error,
                 "the replica CANNOT be restored"
             );
+            follower.repair(database, destination, &error);
         }
     }
 }

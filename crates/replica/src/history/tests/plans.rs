@@ -106,6 +106,7 @@ fn what_is_missing_is_named() {
     let gap = PlanError::Gap {
         after: Txid(4),
         next: Txid(6),
+        lost: 2,
     };
     assert_eq!(plan(&files, None, None).unwrap_err(), gap);
     assert_eq!(plan(&files, None, Some(Txid(4))).unwrap().txid, Txid(4));

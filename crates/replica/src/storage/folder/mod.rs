@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::body::Body;
-use super::bucket::{Bucket, ConditionalPut, Created, Put, Reply, Version, Versioned};
+use super::bucket::{Bucket, ConditionalPut, Created, Entries, Put, Reply, Version, Versioned};
 use super::error::{Result, StorageError};
 use super::file_info::{FileInfo, Layout, SNAPSHOT_LEVEL, join};
 use super::permit::{LOCAL_WRITE_MAX, Permit, permitted};
@@ -116,10 +116,16 @@ impl Bucket for Folder {
         Layout::Folder
     }
 
-    fn folders<'a>(&'a self, folder: &'a str) -> Reply<'a, Vec<String>> {
+    fn entries<'a>(&'a self, folder: &'a str) -> Reply<'a, Entries> {
         self.at(folder, |_, path| {
-            let folders = entries(&path)?.filter(|(_, is_dir)| *is_dir);
-            Ok(folders.map(|(name, _)| name).collect())
+            let mut found = Entries::default();
+            for (name, is_dir) in entries(&path)? {
+                match is_dir {
+                    true => found.folders.push(name),
+                    false => found.add_file(&name),
+                }
+            }
+            Ok(found)
         })
         .boxed()
     }

@@ -3,6 +3,7 @@
 use object_store::ListResult;
 use object_store::list::PaginatedListOptions;
 
+use super::super::bucket::Entries;
 use super::super::error::Result;
 use super::super::file_info::{FileInfo, Layout, join};
 use super::client::Client;
@@ -39,14 +40,18 @@ async fn each_page(
     }
 }
 
-pub(super) async fn folders(client: &Client, folder: &str) -> Result<Vec<String>> {
-    let mut names = Vec::new();
+pub(super) async fn entries(client: &Client, folder: &str) -> Result<Entries> {
+    let mut entries = Entries::default();
     let take = |page: &ListResult| {
         let folders = page.common_prefixes.iter();
-        names.extend(folders.filter_map(|path| path.filename().map(str::to_owned)));
+        let names = folders.filter_map(|path| path.filename().map(str::to_owned));
+        entries.folders.extend(names);
+        for object in &page.objects {
+            entries.add_file(object.location.filename().unwrap_or_default());
+        }
     };
     each_page(client, folder, true, take).await?;
-    Ok(names)
+    Ok(entries)
 }
 
 pub(super) async fn list(

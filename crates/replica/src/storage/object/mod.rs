@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 
 pub(super) use self::client::Client;
 use super::body::Body;
-use super::bucket::{Bucket, ConditionalPut, Created, Put, Reply, Version, Versioned};
+use super::bucket::{Bucket, ConditionalPut, Created, Entries, Put, Reply, Version, Versioned};
 use super::file_info::{FileInfo, Layout};
 use super::permit::Permit;
 use super::upload_body::UploadBody;
@@ -27,8 +27,8 @@ impl Bucket for Client {
         Layout::Objects
     }
 
-    fn folders<'a>(&'a self, folder: &'a str) -> Reply<'a, Vec<String>> {
-        list::folders(self, folder).boxed()
+    fn entries<'a>(&'a self, folder: &'a str) -> Reply<'a, Entries> {
+        list::entries(self, folder).boxed()
     }
 
     fn list<'a>(&'a self, database: &'a str, level: Option<u8>) -> Reply<'a, Vec<FileInfo>> {

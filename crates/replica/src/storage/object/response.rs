@@ -111,11 +111,12 @@ impl Transport {
             }
         }
         let lists = is_list(&request);
+        let host = request.uri().host().unwrap_or_default().to_owned();
         match self.0.execute(request).await {
             Ok(answer) if lists && answer.status().is_success() => list(answer).await,
             Ok(answer) => record_error(answer).await,
             Err(error) => {
-                note(|recorded| recorded.broken = Some(in_one_line(&error)));
+                note(|recorded| recorded.broken = Some(broken(&host, &error)));
                 Err(error)
             }
         }
@@ -140,6 +141,18 @@ async fn list(answer: HttpResponse) -> Answer {
     let error = io::Error::other("the answer is no whole list of a bucket");
     note(|recorded| recorded.broken = Some(error.to_string()));
     Err(HttpError::new(HttpErrorKind::Decode, error))
+}
+
+/// Why there was no answer, and from where.
+fn broken(host: &str, error: &HttpError) -> String {
+    let why = in_one_line(error);
+    let is_unknown = why.contains("dns error") || why.contains("failed to lookup");
+    match is_unknown && host.ends_with(".amazonaws.com") {
+        true => shown(&format!(
+            "{host}: {why}; if the bucket is not Amazon's, add `endpoint=https://…`"
+        )),
+        false => shown(&format!("{host}: {why}")),
+    }
 }
 
 /// An error in one line, down to its last cause.
@@ -180,7 +193,7 @@ async fn record_error(answer: HttpResponse) -> Answer {
     let text = start_of(body.bytes_stream(), ERROR_BYTES_MAX).await;
     let element = |name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        Some(shown(rest.split_once("</")?.0))
+        Some(shown(&unescaped(rest.split_once("</")?.0)))
     };
     note(|recorded| {
         recorded.status = Some(status.as_u16());
@@ -189,6 +202,38 @@ async fn record_error(answer: HttpResponse) -> Answer {
         recorded.region = region.or_else(|| element("Region"));
     });
     Ok(HttpResponse::from_parts(parts, text.into()))
+}
+
+/// The text of an XML element: its entities are characters.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('&') {
+        plain.push_str(before);
+        let decoded = after.split_once(';').and_then(|(name, after)| {
+            let number = |digits: &str, radix| u32::from_str_radix(digits, radix).ok();
+            let c = match name {
+                "amp" => '&',
+                "lt" => '<',
+                "gt" => '>',
+                "quot" => '"',
+                "apos" => '\'',
+                _ => {
+                    let code = name.strip_prefix('#')?;
+                    char::from_u32(match code.strip_prefix(['x', 'X']) {
+                        Some(digits) => number(digits, 16)?,
+                        None => number(code, 10)?,
+                    })?
+                }
+            };
+            Some((c, after))
+        });
+        let (c, after) = decoded.unwrap_or(('&', after));
+        plain.push(c);
+        rest = after;
+    }
+    plain.push_str(rest);
+    plain
 }
 
 /// What fits of it; where it breaks off, it ends.
@@ -205,4 +250,31 @@ async fn start_of(
         }
     }
     String::from_utf8_lossy(&body).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entities_are_characters() {
+        for (text, plain) in [
+            (
+                "the region &#34;eu-west-9&#34; is wrong",
+                "the region \"eu-west-9\" is wrong",
+            ),
+            (
+                "a &lt;b&gt; &amp;amp; &apos;c&apos; &quot;d&quot;",
+                "a <b> &amp; 'c' \"d\"",
+            ),
+            ("&#x4e2d;&#X41;", "中A"),
+            (
+                "a & b &nothing; &#; &#xd800; &",
+                "a & b &nothing; &#; &#xd800; &",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(unescaped(text), plain);
+        }
+    }
 }

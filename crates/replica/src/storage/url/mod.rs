@@ -39,6 +39,15 @@ pub(super) fn from_variables(var: &dyn Fn(&str) -> Option<String>) -> Result<Opt
     }
 }
 
+/// The same, as an argument of a command that is shown, without secrets.
+pub(super) fn again(url: &str) -> Option<String> {
+    let url = url.trim();
+    match url.contains("://") {
+        true => parts::again(url),
+        false => Some(url.into()),
+    }
+}
+
 pub(super) fn parse(url: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<Setting> {
     let url = url.trim();
     let Some((scheme, rest)) = url.split_once("://") else {

@@ -43,6 +43,40 @@ pub(super) fn shown(url: &str) -> String {
     }
 }
 
+/// What of a query may be shown, without dashes and in small letters.
+const SHOWN_KEYS: [&str; 9] = [
+    "endpoint",
+    "region",
+    "forcepathstyle",
+    "skipverify",
+    "signpayload",
+    "storageclass",
+    "partsize",
+    "concurrency",
+    "credentials",
+];
+
+/// A URL as it can be given again, without what may be secret: those parts come from
+/// variables then. `None`: without them it is not the same.
+pub(super) fn again(url: &str) -> Option<String> {
+    let shown = shown(url);
+    if shown.contains('@') {
+        return None;
+    }
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let is_shown = |pair: &&str| {
+        let key = pair.split('=').next().unwrap_or_default();
+        let letters = key.chars().filter(|c| !['-', '_'].contains(c));
+        let key: String = letters.flat_map(char::to_lowercase).collect();
+        SHOWN_KEYS.contains(&key.as_str()) && !pair.contains('@')
+    };
+    let query: Vec<&str> = query.split('&').filter(is_shown).collect();
+    Some(match query.is_empty() {
+        true => shown,
+        false => format!("{shown}?{}", query.join("&")),
+    })
+}
+
 fn split(scheme: &str, rest: &str, shown: &str) -> Result<Parts, String> {
     if rest.contains('#') {
         return Err("a fragment means nothing here; write # as %23".into());
