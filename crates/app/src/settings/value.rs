@@ -104,7 +104,7 @@ always!(
     Duration,
     usize,
     bool,
-    Trust,
+    AccessFormat,
     LogFormat,
     MigrateCheck
 );
@@ -143,14 +143,12 @@ macro_rules! words {
 }
 
 words! {
-    /// Peers whose `X-Forwarded-*` headers are believed.
-    Trust = Private {
-        /// Peers with a private, loopback or link-local address.
-        Private = "private",
-        /// Everybody.
-        All = "all",
-        /// Nobody.
-        None = "none",
+    /// How the lines of the access log are written.
+    AccessFormat = Text {
+        /// The combined format of Apache and nginx, with times and the request's id.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
     /// How log lines are written.
     LogFormat = Text {
