@@ -99,7 +99,7 @@ fn a_port_that_somebody_chose_is_not_left_for_another() {
 }
 
 #[test]
-fn an_app_on_a_unix_socket_is_told_so_during_the_wait() {
+fn an_app_on_a_unix_socket_is_reported_during_the_wait() {
     let (dir, port) = (disk_dir(), free_port());
     let run = python(dir.path(), port, &[], &[("FAMILY", "u")]);
     run.line("listens");

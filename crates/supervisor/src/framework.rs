@@ -17,6 +17,9 @@ pub(crate) enum Framework {
     Unknown,
 }
 
+/// The names under which an app may look for its database. Whoever sets one of them has chosen it.
+const DATABASE_NAMES: [&str; 3] = ["DATABASE_URL", "DATABASE_PATH", "DB_DATABASE"];
+
 /// What one process of the app is given.
 pub(crate) struct Given<'g> {
     pub(crate) app_dir: &'g Path,
@@ -140,17 +143,29 @@ impl Framework {
                 give(name, port.clone());
             }
         }
+        if DATABASE_NAMES.iter().any(|name| given.set(name).is_some()) {
+            // Under another name the app would find another database.
+            variables.retain(|(name, _)| !DATABASE_NAMES.contains(&&**name));
+        }
         variables
     }
 
-    /// The variables of the databases that `config/database.yml` names: Rails 8 has `primary`,
-    /// `cache`, `queue` and `cable`. The first is the app's database; the files of the others lie
-    /// next to it, called as Rails calls them: `app_cache.sqlite3`.
+    /// The variables of the databases that `config/database.yml` names after the first: Rails 8 has
+    /// `primary`, `cache`, `queue` and `cable`. Their files lie next to the app's database, called as
+    /// Rails calls them: `app_cache.sqlite3`.
+    ///
+    /// The first is the app's database, which `DATABASE_URL` names if it is called `primary`. A
+    /// variable of its own would win over that, so it gets one only under another name, and none
+    /// where somebody has set `DATABASE_URL`.
     fn rails_databases(self, given: &Given<'_>) -> Vec<(String, OsString)> {
-        let is_sqlite = |url: &OsStr| url.to_string_lossy().starts_with("sqlite3:");
-        if given.set("DATABASE_URL").is_some_and(|url| !is_sqlite(url)) {
-            return Vec::new();
-        }
+        let set = given.set("DATABASE_URL");
+        let database = match set {
+            None => given.database.to_owned(),
+            Some(url) => match sqlite_path(url).filter(|path| path.starts_with(given.data)) {
+                Some(path) => path,
+                None => return Vec::new(),
+            },
+        };
         let environment = given.set("RAILS_ENV").or_else(|| given.set("RACK_ENV"));
         let environment = environment.map_or("development".into(), OsStr::to_string_lossy);
         let file = given.app_dir.join("config/database.yml");
@@ -158,14 +173,22 @@ impl Framework {
         let names = database_names(&text, &environment);
         let of = |(at, name): (usize, &String)| {
             let variable = format!("{}_DATABASE_URL", name.to_uppercase());
-            let url = match at {
-                0 => self.database_url(given.database),
-                _ => self.database_url(&next_to(given.database, name)),
-            };
-            (variable, url)
+            match at {
+                0 if name == "primary" || set.is_some() => None,
+                0 => Some((variable, self.database_url(&database))),
+                _ => Some((variable, self.database_url(&next_to(&database, name)))),
+            }
         };
-        names.iter().enumerate().map(of).collect()
+        names.iter().enumerate().filter_map(of).collect()
     }
+}
+
+/// The file of `sqlite3:///data/app.sqlite3?timeout=5000`, if its path is absolute.
+fn sqlite_path(url: &OsStr) -> Option<PathBuf> {
+    let path = url.to_str()?.strip_prefix("sqlite3:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    path.starts_with('/').then(|| path.into())
 }
 
 /// `app.sqlite3` and `queue` make `app_queue.sqlite3`.
@@ -291,6 +314,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_database_that_somebody_has_named_has_no_second_name() {
+        for file in ["package.json", "requirements.txt", "nothing"] {
+            let dir = app(&[(file, "")]);
+            for name in DATABASE_NAMES {
+                let given = variables(dir.path(), &[(name, "/data/shop.db")]);
+                let is_database = |(name, _): &(String, String)| DATABASE_NAMES.contains(&&**name);
+                assert!(!given.iter().any(is_database), "{file}, {name}: {given:?}");
+            }
+            // One that is set to nothing is not set.
+            let given = variables(dir.path(), &[("DATABASE_URL", "")]);
+            assert!(given.iter().any(|(name, _)| name == "DATABASE_PATH"));
+        }
+    }
+
     const RAILS_8: &str = "# a comment\ndefault: &default\n  adapter: sqlite3\n  timeout: 5000\n\n\
         development:\n  <<: *default\n  database: storage/development.sqlite3\n\n\
         production:\n  primary:\n    <<: *default\n    database: storage/production.sqlite3\n  \
@@ -310,7 +348,6 @@ mod tests {
         let dir = app(&[("bin/rails", ""), ("config/database.yml", RAILS_8)]);
         let given = variables(dir.path(), &[("RAILS_ENV", "production")]);
         for (name, file) in [
-            ("PRIMARY", "app"),
             ("CACHE", "app_cache"),
             ("QUEUE", "app_queue"),
             ("CABLE", "app_cable"),
@@ -321,7 +358,39 @@ mod tests {
             );
             assert!(given.contains(&expected), "{name}: {given:?}");
         }
-        assert!(!given.iter().any(|(name, _)| name == "READING_DATABASE_URL"));
+        for not in ["READING_DATABASE_URL", "PRIMARY_DATABASE_URL"] {
+            assert!(!given.iter().any(|(name, _)| name == not), "{not}");
+        }
+        // The first has another name, so that DATABASE_URL is not for it.
+        let named = RAILS_8.replace("primary:", "main:");
+        let dir = app(&[("bin/rails", ""), ("config/database.yml", &named)]);
+        let given = variables(dir.path(), &[("RAILS_ENV", "production")]);
+        let expected = ("MAIN_DATABASE_URL", "sqlite3:///data/app.sqlite3");
+        assert!(given.contains(&(expected.0.into(), expected.1.into())));
+    }
+
+    #[test]
+    fn a_database_that_somebody_has_named_stays_the_first_and_the_others_are_next_to_it() {
+        let url = (
+            "DATABASE_URL",
+            "sqlite3:///data/production.sqlite3?timeout=1",
+        );
+        for primary in ["primary:", "main:"] {
+            let text = RAILS_8.replace("primary:", primary);
+            let dir = app(&[("bin/rails", ""), ("config/database.yml", &text)]);
+            let given = variables(dir.path(), &[("RAILS_ENV", "production"), url]);
+            for not in ["PRIMARY_DATABASE_URL", "MAIN_DATABASE_URL"] {
+                assert!(!given.iter().any(|(name, _)| name == not), "{not}");
+            }
+            let expected = (
+                "QUEUE_DATABASE_URL",
+                "sqlite3:///data/production_queue.sqlite3",
+            );
+            assert!(
+                given.contains(&(expected.0.into(), expected.1.into())),
+                "{given:?}"
+            );
+        }
     }
 
     #[test]
@@ -336,6 +405,9 @@ mod tests {
         assert!(!more(&variables(dir.path(), &production)));
         let dir = app(&[("bin/rails", ""), ("config/database.yml", RAILS_8)]);
         let url = ("DATABASE_URL", "postgres://db/app");
+        assert!(!more(&variables(dir.path(), &[production[0], url])));
+        // Outside of the volume nothing is added.
+        let url = ("DATABASE_URL", "sqlite3:storage/production.sqlite3");
         assert!(!more(&variables(dir.path(), &[production[0], url])));
         let url = ("DATABASE_URL", "sqlite3:///data/other.sqlite3");
         assert!(more(&variables(dir.path(), &[production[0], url])));

@@ -1,4 +1,4 @@
-//! What `monolite check` looks at besides the volume itself: how the databases are set, and which
+//! What `monolite check` looks at as well as the volume itself: how the databases are set, and which
 //! SQLite the app has.
 //!
 //! All findings are warnings: none of these loses data for certain.

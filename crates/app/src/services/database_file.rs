@@ -1,7 +1,7 @@
 //! The empty file of a database that does not exist yet, for frameworks that refuse to create it.
 //!
 //! It comes after replication has started: a database that a replica has is restored by then, and no
-//! app gets an empty file in its place. The file is made without a descriptor on it, so that no lock
+//! app gets an empty file instead of it. The file is made without a descriptor on it, so that no lock
 //! of a connection in this process is lost.
 
 use std::io;

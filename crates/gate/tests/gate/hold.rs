@@ -94,6 +94,27 @@ async fn an_app_that_does_not_answer_is_504() {
     let (gate, address) = gate(config).await;
     gate.open(app);
     assert_eq!(status(&raw(address, get("/")).await), "504");
+    let activity = gate.activity().unwrap();
+    assert_eq!((activity.progress, activity.late), (0, 1));
+}
+
+#[tokio::test]
+async fn signs_of_life_are_counted_for_the_instance_that_requests_pass_to() {
+    let app = app(|request| async move { request.answer("here").await }).await;
+    let (gate, address) = gate(Config::default()).await;
+    assert_eq!(gate.activity(), None);
+    gate.open(app);
+    assert_eq!(gate.activity().unwrap().progress, 0);
+    assert_eq!(status(&raw(address, get("/")).await), "200");
+    let activity = gate.activity().unwrap();
+    assert!(activity.progress > 0 && activity.late == 0, "{activity:?}");
+    // The gate's own pages are no sign of the app's life.
+    raw(address, get("/_monolite/health")).await;
+    assert_eq!(gate.activity(), Some(activity));
+    gate.hold();
+    assert_eq!(gate.activity(), None);
+    gate.open(app);
+    assert_eq!(gate.activity().unwrap().progress, 0);
 }
 
 #[tokio::test]
