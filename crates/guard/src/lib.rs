@@ -32,6 +32,7 @@ pub mod migration;
 mod migration_lock;
 mod open_files;
 mod options;
+mod other_writers;
 mod pages;
 mod processes;
 mod progress;
@@ -59,6 +60,7 @@ pub use migration_lock::{ExclusiveLock, holder, interrupted};
 /// One loss that is meant, with the words for it.
 pub use monolite_migrate::allowance::Allowance;
 pub use options::{IfOpen, Interrupted, Options};
+pub use other_writers::OtherWriter;
 pub use pages::Checksums;
 pub use processes::{
     Descendants, GUARDED, Survivors, command_name, end_survivors, shell_command_name,
