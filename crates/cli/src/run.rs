@@ -118,7 +118,7 @@ pub(crate) fn serve(stack: Stack, format: LogFormat) -> Result<(), Failure> {
     runtime.shutdown_background();
     let (code, text) = match result {
         Ok(code) => (code, String::new()),
-        Err(error) => (exit_code(&error), failure_text(&error)),
+        Err(error) => (exit_code(&error), failure_text(&error, format)),
     };
     log::last_words(&text);
     match code {
@@ -128,7 +128,7 @@ pub(crate) fn serve(stack: Stack, format: LogFormat) -> Result<(), Failure> {
 }
 
 /// What is printed about a run that failed.
-fn failure_text(error: &Error) -> String {
+fn failure_text(error: &Error, format: LogFormat) -> String {
     let mut text = Vec::new();
     let not_fit = error.of_service::<NotFit>();
     if let Some(NotFit(findings)) = not_fit {
@@ -140,8 +140,14 @@ fn failure_text(error: &Error) -> String {
     }
     let migration = error.of_service::<MigrationError>();
     if let Some(verdict) = migration.and_then(MigrationError::verdict) {
-        for line in monolite_guard::messages::refused(verdict) {
-            let _ = writeln!(text, "{line}");
+        match (format, serde_json::to_string(verdict)) {
+            // In one line, for programs.
+            (LogFormat::Json, Ok(report)) => tracing::error!(report, "migration not accepted"),
+            _ => {
+                for line in monolite_guard::messages::refused(verdict) {
+                    let _ = writeln!(text, "{line}");
+                }
+            }
         }
     }
     let _ = writeln!(text, "monolite: {error}{}", hint(not_fit));
