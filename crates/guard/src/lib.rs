@@ -10,12 +10,10 @@
 //! a live database.
 //!
 //! # What counts as a loss
-//! Tables, rows, columns and values that were there and are not any more;
-//! triggers, indexes, views, CHECKs, foreign keys, primary keys and STRICT that
-//! disappeared; new violations of foreign keys; views that cannot be read and
-//! tables that cannot be written any more; new damage. What is there under
-//! another name is no loss, nor is what held nothing: an empty table, a column
-//! with nothing but its default. What is merely otherwise is a [`Note`].
+//! What was there and is neither there nor anywhere else: tables, rows, columns, values, which row
+//! another one refers to, constraints, and what hangs on a table that was made again; new damage, and
+//! definitions that cannot be used any more. What keeps everything that can be told apart is a
+//! [`Note`]. The kinds are [`Kind`]; `compare` has the rules.
 
 mod active;
 mod command;
