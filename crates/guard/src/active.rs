@@ -10,7 +10,9 @@ use crate::finalize::finalize;
 use crate::handed_over::received;
 use crate::journal::{Database, Heartbeat, Journal};
 use crate::migration_lock::Lock;
+use crate::open_files::UNKNOWN_PROCESS;
 use crate::options::{IfOpen, Options};
+use crate::other_writers::{OtherWriter, OtherWriters};
 use crate::pages::Checksums;
 use crate::progress::Progress;
 use crate::report::{Kind, Loss, Report};
@@ -30,6 +32,8 @@ pub struct Active {
     pub(crate) options: Options,
     /// Of the snapshots that this process wrote, by their paths in the directory of the copies.
     pub(crate) checksums: HashMap<PathBuf, Checksums>,
+    /// Who else has a database open.
+    pub(crate) writers: OtherWriters,
     /// Until the journal is gone: to judge and to roll back takes long, and what is written
     /// meanwhile is the guard's own work.
     pub(crate) _heartbeat: Heartbeat,
@@ -72,13 +76,14 @@ impl Active {
     ///
     /// # Errors
     /// The databases cannot be compared or rolled back. The next guard that enters rolls them back.
-    pub fn finish(self, succeeded: bool) -> Result<Verdict> {
-        let verdict = self.judge(succeeded);
+    pub fn finish(mut self, succeeded: bool) -> Result<Verdict> {
+        let writers = self.writers.end();
+        let verdict = self.judge(succeeded, writers);
         self.volume.host.report(Progress::Idle);
         verdict
     }
 
-    fn judge(&self, succeeded: bool) -> Result<Verdict> {
+    fn judge(&self, succeeded: bool, writers: Vec<OtherWriter>) -> Result<Verdict> {
         let (volume, journal) = (&self.volume, &self.journal);
         failpoint::reached("guard.command-ended");
         let (reports, has_changed) = self.compare(succeeded);
@@ -93,7 +98,15 @@ impl Active {
             finalize(volume, journal, None)?;
             return Ok(Verdict::Unchanged);
         }
-        if self.options.if_open == IfOpen::JudgeOnly {
+        let open = volume.stays_open(&journal.known_files(volume));
+        // Nobody could say whose writes they are that would be undone.
+        let is_unknown = open.as_ref().is_some_and(|(_, by)| by == UNKNOWN_PROCESS);
+        if is_unknown {
+            volume.warn(format!(
+                "{UNKNOWN_PROCESS}, which cannot be seen from here, has a database open: nothing is put back, so that nothing of its work is undone"
+            ));
+        }
+        if is_unknown || self.options.if_open == IfOpen::JudgeOnly {
             finalize(volume, journal, Some(Keep::UntilRemoved))?;
             let snapshots = journal.copies(volume).join(BEFORE);
             return Ok(Verdict::Left {
@@ -102,15 +115,16 @@ impl Active {
                 has_failed: !succeeded,
             });
         }
-        let is_open = volume.stays_open(&journal.known_files(volume)).is_some();
+        let is_alone = open.is_none() && writers.is_empty();
         failpoint::reached("guard.rolling-back");
         // Of what others write there must be a copy. One of a migration alone is kept if there is
         // room: others may have come and gone.
-        let no_copy = match is_open {
-            true => NoCopy::Stops,
-            false => NoCopy::Goes,
+        let no_copy = match is_alone {
+            true => NoCopy::Goes,
+            false => NoCopy::Stops,
         };
-        let rollback = roll_back(volume, journal, no_copy, !is_open)?;
+        let mut rollback = roll_back(volume, journal, no_copy, is_alone)?;
+        rollback.writers = writers;
         finalize(volume, journal, Some(Keep::Week))?;
         Ok(Verdict::RolledBack {
             reports,

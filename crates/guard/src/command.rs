@@ -5,13 +5,19 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use monolite_platform::process::Process;
 use rustix::process::{Pid, Signal, getpgid, getpid};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::migration::Finished;
 use crate::processes::Descendants;
+
+/// How long a command, and what it has started, may take to end once it was asked to. What it did
+/// is put back then, so nothing is lost by its end.
+const END_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +63,7 @@ impl CommandStatus {
 
 /// Runs a command to its end, and to that of all that it has started. `environment` is added to
 /// this process's own. SIGTERM, SIGINT and SIGHUP are passed on to all of them, and end this
-/// process no more from now on. This process must have no other children that anybody waits for.
+/// process no more from now on; what has not ended ten seconds after the first is killed. This process must have no other children that anybody waits for.
 ///
 /// # Errors
 /// The command cannot be started. Once it was, whatever fails counts as a command that failed.
@@ -72,14 +78,28 @@ pub async fn run_command(
     let mut child = start(command, environment)?;
     let mut ended = tokio::task::spawn_blocking(move || child.wait());
     let mut signalled = false;
+    let mut kill_at = None;
     let status = loop {
+        let is_late = async {
+            match kill_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let pass_on = tokio::select! {
             status = &mut ended => break status.ok().and_then(Result::ok),
             _ = terminate.recv() => Signal::TERM,
             _ = interrupt.recv() => Signal::INT,
             _ = hangup.recv() => Signal::HUP,
+            () = is_late => {
+                // Those that come meanwhile have as long again.
+                kill_at = Some(Instant::now() + END_TIME_MAX);
+                descendants.signal(Signal::KILL, |_| false);
+                continue;
+            }
         };
         signalled = true;
+        kill_at.get_or_insert_with(|| Instant::now() + END_TIME_MAX);
         // What is typed at a terminal goes to all of its group, so to most of them already.
         let had_it = (pass_on == Signal::INT).then(terminal_group).flatten();
         descendants.signal(pass_on, |pid| {

@@ -25,6 +25,7 @@ use crate::journal::{self, Database, Heartbeat, Journal};
 use crate::listing::list;
 use crate::migration_lock::{self, Lock};
 use crate::options::{IfOpen, Interrupted, Options};
+use crate::other_writers::OtherWriters;
 use crate::progress::Progress;
 use crate::rollback::Rollback;
 use crate::snapshots::{self, BEFORE, Keep};
@@ -171,6 +172,9 @@ impl Guard {
             return Err(error);
         }
         let heartbeat = Heartbeat::start(volume.dir());
+        let known = journal.databases.iter();
+        let known = known.map(|known| (volume.file(&known.name), known.name.clone()));
+        let writers = OtherWriters::watch(volume.dir(), known.collect());
         volume.host.report(Progress::Idle);
         Ok(Active {
             volume: self.volume,
@@ -178,6 +182,7 @@ impl Guard {
             journal,
             options,
             checksums: taken.checksums,
+            writers,
             _heartbeat: heartbeat,
         })
     }

@@ -86,6 +86,12 @@ pub trait Host: Send + Sync {
         processes::end_survivors(self.volume(), databases)
     }
 
+    /// Bytes that are free for this user on the volume's disk; `None` if the system does not say.
+    fn free_bytes(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(self.volume()).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// Milliseconds since 1970.
     fn now_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);

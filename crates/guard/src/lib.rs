@@ -10,12 +10,10 @@
 //! a live database.
 //!
 //! # What counts as a loss
-//! Tables, rows, columns and values that were there and are not any more;
-//! triggers, indexes, views, CHECKs, foreign keys, primary keys and STRICT that
-//! disappeared; new violations of foreign keys; views that cannot be read and
-//! tables that cannot be written any more; new damage. What is there under
-//! another name is no loss, nor is what held nothing: an empty table, a column
-//! with nothing but its default. What is merely otherwise is a [`Note`].
+//! What was there and is neither there nor anywhere else: tables, rows, columns, values, which row
+//! another one refers to, constraints, and what hangs on a table that was made again; new damage, and
+//! definitions that cannot be used any more. What keeps everything that can be told apart is a
+//! [`Note`]. The kinds are [`Kind`]; `compare` has the rules.
 
 mod active;
 mod command;
@@ -34,6 +32,7 @@ pub mod migration;
 mod migration_lock;
 mod open_files;
 mod options;
+mod other_writers;
 mod pages;
 mod processes;
 mod progress;
@@ -63,6 +62,7 @@ pub use migration_lock::{ExclusiveLock, holder, interrupted};
 /// One loss that is meant, with the words for it.
 pub use monolite_migrate::allowance::Allowance;
 pub use options::{IfOpen, Interrupted, Options};
+pub use other_writers::OtherWriter;
 pub use pages::Checksums;
 pub use processes::{
     Descendants, GUARDED, Survivors, command_name, end_survivors, shell_command_name,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::quoted;
+use crate::error::{quoted, shell_quoted};
 use crate::migration::Migrated;
 use crate::progress::Progress;
 use crate::report::{About, Kind, Loss, Report};
@@ -292,11 +292,33 @@ fn kept(rollback: &Rollback) -> Vec<String> {
         let paths = paths.iter().map(|path| path.display().to_string());
         paths.collect::<Vec<_>>().join(", ")
     };
-    if !rollback.found.is_empty() {
-        lines.push(format!(
-            "what was there instead is in {}",
-            list(&rollback.found)
-        ));
+    let found: Vec<PathBuf> = rollback
+        .found
+        .iter()
+        .filter(|path| path.exists())
+        .cloned()
+        .collect();
+    if !found.is_empty() {
+        lines.push(format!("what was there instead is in {}", list(&found)));
+    }
+    for writer in &rollback.writers {
+        let database = writer.database.display().to_string();
+        let is_copy = |path: &&PathBuf| {
+            path.to_string_lossy()
+                .contains(&format!("/found/{database}"))
+        };
+        let since = time_of_day(writer.since_ms);
+        let wrote = format!(
+            "{} had {database} open for writing at {since}, while the migration ran",
+            writer.process
+        );
+        lines.push(match found.iter().find(is_copy) {
+            Some(copy) => format!(
+                "{wrote}: what it wrote is only in that copy; to look for it: sqlite3 {}",
+                shell_quoted(copy)
+            ),
+            None => format!("{wrote}: what it wrote is lost, as no copy could be kept"),
+        });
     }
     if !rollback.set_aside.is_empty() {
         lines.push(format!(
@@ -315,6 +337,15 @@ fn kept(rollback: &Rollback) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// `10:15:04 UTC`.
+fn time_of_day(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms);
+    time.map_or_else(
+        |_| ms.to_string(),
+        |time| time.strftime("%H:%M:%S UTC").to_string(),
+    )
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const LOCK_BYTE: i64 = 0x4000_0000;
 const LOCK_BYTES: i64 = 512;
 
+/// A process that only its lock shows: it is in another container.
+pub(crate) const UNKNOWN_PROCESS: &str = "another process";
+
 /// A database that another process has open, and which, in words. `probe` asks
 /// SQLite's locks, too, which show processes of other containers; closing the
 /// file then takes all locks of this process on it, so that is only for one
@@ -50,7 +53,7 @@ fn open(
     in_process(databases, with, counts).or_else(|| {
         let mut databases = databases.iter().filter(|_| probe);
         let locked = databases.find(|database| is_locked(database))?;
-        Some((locked.clone(), "another process".into()))
+        Some((locked.clone(), UNKNOWN_PROCESS.into()))
     })
 }
 

@@ -34,6 +34,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::host::{NoSnapshot, Taken};
 use crate::journal::Journal;
+use crate::other_writers::OtherWriter;
 use crate::progress::DatabaseProgress;
 use crate::snapshots::{self, FOUND, Keep, NEW};
 use crate::volume::Volume;
@@ -67,6 +68,9 @@ pub struct Rollback {
     pub set_aside: Vec<PathBuf>,
     /// The directory with all of that, and with the snapshots from before the migration.
     pub kept: PathBuf,
+    /// Other processes that had a database open for writing while the migration ran: what they wrote
+    /// is only in the copies.
+    pub writers: Vec<OtherWriter>,
     /// That directory stays until somebody removes it, as another process may have written
     /// something that is nowhere else; else for a week.
     pub until_removed: bool,

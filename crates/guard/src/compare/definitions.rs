@@ -178,6 +178,27 @@ impl Found<'_> {
                 continue;
             }
             let shown = shown(one);
+            // Another one of the same column; or the parent was not there, and it demanded nothing.
+            let of_column = |has: &&ForeignKey| {
+                has.from().len() == from.len()
+                    && has
+                        .from()
+                        .zip(&from)
+                        .all(|(has, from)| same_name(has, from))
+            };
+            let replaced = left.iter().position(of_column).filter(|at| {
+                let has = left[*at];
+                !foreign::is_same(both, was, one, has) && self.after.table(&has.parent).is_some()
+            });
+            if let Some(at) = replaced {
+                let has = left.remove(at);
+                let now = self::shown(has);
+                self.note(format!(
+                    "{}: FOREIGN KEY {shown}; it is {now} now",
+                    was.name
+                ));
+                continue;
+            }
             let instead = left
                 .iter()
                 .position(|has| foreign::is_same(both, was, one, has))
@@ -229,11 +250,51 @@ impl Found<'_> {
                 ));
                 continue;
             }
+            // What another constraint does now.
+            let is_replaced = of.iter().any(|name| self.is_constrained(was, now, name))
+                || (!was.strict && now.strict && detail.contains("typeof"));
+            if is_replaced {
+                self.note(format!(
+                    "CHECK of {}: another constraint replaces {detail}",
+                    was.name
+                ));
+                continue;
+            }
             self.lose(
                 Loss::new(Kind::Constraint, Some(&was.name), None)
                     .saying(format!("CHECK ({detail})")),
             );
         }
+    }
+
+    /// Whether a column is NOT NULL, or refers to another table, that was not and did not.
+    fn is_constrained(&self, was: &Table, now: &Table, column: &str) -> bool {
+        let refers = |table: &Table, column: &str| {
+            let mut keys = table.foreign_keys.iter();
+            keys.any(|key| key.from().any(|from| same_name(from, column)))
+        };
+        let old = was
+            .visible_columns()
+            .find(|old| same_name(&self.matches.column(was, &old.name), column));
+        let (Some(old), Some(new)) = (old, now.column(column)) else {
+            return false;
+        };
+        (!old.not_null && new.not_null) || (!refers(was, &old.name) && refers(now, column))
+    }
+
+    /// A unique index of columns that are new in the table: whoever made both replaces one that is
+    /// gone, as of a token by one of its checksum.
+    fn new_unique<'s>(&'s self, was: &Table, now: &'s Table) -> Option<&'s Index> {
+        let is_new = |word: &String| {
+            let mut olds = was.visible_columns();
+            now.column(word).is_some()
+                && !olds.any(|old| same_name(&self.matches.column(was, &old.name), word))
+        };
+        let mut all = self.after.indexes_of(&now.name);
+        all.find(|has| {
+            let mut words = has.terms.iter().flat_map(|term| possible_columns(term));
+            has.unique && words.any(|(_, word)| is_new(word))
+        })
     }
 
     fn indexes(&mut self, was: &Table, now: &Table) {
@@ -273,6 +334,17 @@ impl Found<'_> {
             if let Some(has) = self.after.indexes_of(&now.name).find(|has| whole(has)) {
                 let name = has.name.clone();
                 self.note(format!("index {name}: it has lost its WHERE"));
+                continue;
+            }
+            let shares = |has: &&Index| {
+                let mut terms = has.terms.iter();
+                terms.any(|term| pieces.iter().any(|piece| piece.first() == term.first()))
+            };
+            if index.unique
+                && let Some(has) = self.new_unique(was, now).filter(|has| !shares(has))
+            {
+                let (had, has) = (definition(index), definition(has));
+                self.note(format!("{}: {had} is gone, {has} came", was.name));
                 continue;
             }
             let is_lost = |words: &Vec<String>| self.names_lost_column(was, now, words);

@@ -1,8 +1,26 @@
 //! Compares a database after a migration with its snapshot from before it.
 //!
-//! One read transaction sees one state of the live file; the snapshot is
-//! attached as it is, since nobody writes it. First all pages are compared; a
-//! table whose tree has no changed page is the same and is not read again.
+//! One read transaction sees one state of the live file; the snapshot is attached as it is, since
+//! nobody writes it. First all pages are compared; a table whose tree has no changed page is the
+//! same and is not read again.
+//!
+//! # What is a loss
+//! - **A certain loss** is what can be told from an honest change without guessing: rows whose key is
+//!   gone; a row under the key of another; values that are NULL, blank, cut, rounded, all one, in
+//!   another column or in other rows; a key that other rows refer to and that stands for another row;
+//!   constraints that nothing implies or replaces. It is refused.
+//! - **A change** is what keeps everything that can be told apart (another case or format, a code for
+//!   each value), what is elsewhere now ([`moved`]), what only few values show, and rows that came. It
+//!   is reported, with an example and the number of different values before and after.
+//! - **No difference**: a value in another type, NULL for a blank text, rows in another order.
+//!
+//! # How it is found
+//! [`scan`] reads both sides of a table once, in the order of their key, and looks nothing up. What it
+//! keeps is bounded whatever the number of rows: for each column counters ([`column`]), a sample of
+//! which value became which ([`sample`], exact up to its bound), and a sample of the rows that are not
+//! as they were. [`rows`] decides from that. [`links`] asks what refers to rows with other keys, and
+//! [`moved`] where data is that would be a loss: only these two look values up, only when something
+//! seems lost.
 
 mod bookkeeping;
 mod broken;

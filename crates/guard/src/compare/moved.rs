@@ -70,6 +70,9 @@ impl Moved<'_> {
         let new = |column: &Column| format!("a.{}", quote_name(&column.name));
         for target in targets.iter().take(TRIED_MAX) {
             let is_new = rows.was.column(&target.name).is_none();
+            if !is_new && !self.has_variety(rows, &old, &says)? {
+                continue;
+            }
             // One form for all rows: another one for each would do by chance.
             for form in forms(&old, &new(target), &column.name, is_new) {
                 if self.all(rows.join, &says, &form)? {
@@ -91,6 +94,15 @@ impl Moved<'_> {
             }
         }
         self.with_key(rows, column, &old, &says)
+    }
+
+    /// Whether there are so many different values that another column has them by no chance.
+    fn has_variety(&self, rows: Rows<'_>, old: &str, says: &str) -> Result<bool> {
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT DISTINCT {old} {} WHERE {says} LIMIT 3)",
+            rows.join
+        );
+        Ok(self.conn.query_row(&sql, [], |row| number(row, 0))? > 2)
     }
 
     /// As `first` and `last` of a name.

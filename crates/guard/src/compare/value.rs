@@ -148,13 +148,24 @@ fn whole(real: f64) -> Option<i64> {
     (real.fract() == 0.0 && real.abs() < 9e18).then_some(real as i64)
 }
 
+/// A number, also one that is written as a text.
 #[allow(clippy::cast_precision_loss, reason = "for a comparison of sizes")]
 pub(super) fn number(value: ValueRef<'_>) -> Option<f64> {
     match value {
         ValueRef::Integer(whole) => Some(whole as f64),
         ValueRef::Real(real) => Some(real),
+        ValueRef::Text(text @ [b'0'..=b'9' | b'-' | b'+' | b'.', ..]) if text.len() < 32 => {
+            std::str::from_utf8(text).ok()?.trim().parse().ok()
+        }
         _ => None,
     }
+}
+
+/// Whether a key is the other one but for its format, or for what was put before or after it, or
+/// taken from there.
+pub(super) fn is_like(old: &str, new: &str) -> bool {
+    let (old, new) = (old.to_ascii_lowercase(), new.to_ascii_lowercase());
+    is_same_but_format(old.as_bytes(), new.as_bytes()) || new.contains(&old)
 }
 
 /// What became of `old`, which says something and is not [`same`] as `new`.

@@ -54,6 +54,11 @@ fn guarded(volume: &Path) -> Vec<Pid> {
         .collect()
 }
 
+/// Whether a process is part of a guarded migration of the volume, by its environment.
+pub(crate) fn is_guarded_on(volume: &Path, pid: Pid) -> bool {
+    guarded_on(pid).is_some_and(|of| of == volume)
+}
+
 /// The volume on which a process is guarded.
 fn guarded_on(pid: Pid) -> Option<PathBuf> {
     let environment = Environment::of(pid).ok()?;

@@ -36,3 +36,33 @@ fn a_command_that_has_run_counts_as_failed_if_nobody_knows_how_it_ended() {
         "{said}"
     );
 }
+
+/// In a process of its own that is asked to end.
+#[test]
+#[ignore = "the other half of the test below"]
+fn with_a_deaf_command() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let script = "trap '' TERM INT HUP; kill -TERM $PPID; while :; do sleep 1; done";
+    let command = ["/bin/sh", "-c", script].map(Into::into);
+    let guarded = [(monolite_guard::GUARDED, "/a volume".into())];
+    let finished = runtime.block_on(run_command(&command, &guarded));
+    let finished = finished.unwrap();
+    assert!(!finished.succeeded);
+    assert_eq!(finished.status.code(), 128 + 9);
+}
+
+#[test]
+fn a_command_that_ignores_signals_is_killed() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["command::with_a_deaf_command", "--exact", "--ignored"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+}

@@ -306,3 +306,76 @@ fn copies_stay_though_the_disk_is_full_at_the_end() {
     assert!(kept.kept.exists());
     assert!(volume.warnings()[0].contains("may be removed"));
 }
+
+/// A process that this one has not started, with the database open for writing until `end` exists.
+fn other_writer(volume: &Volume, dir: &std::path::Path) {
+    let script = format!(
+        "(exec 3>>'{}'; : > started; while [ ! -e end ]; do sleep 0.01; done) > out 2>&1 &",
+        volume.path.join("app.sqlite3").display()
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).current_dir(dir);
+    assert!(
+        shell
+            .env_remove("MONOLITE_GUARDED")
+            .status()
+            .unwrap()
+            .success()
+    );
+    while !dir.join("started").exists() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn who_wrote_while_a_migration_ran_is_named() {
+    let (_dir, volume) = volume();
+    let dir = tempfile::tempdir().unwrap();
+    let before = volume.dump();
+    let active = begin(&volume);
+    volume.run("app.sqlite3", LOSES);
+    other_writer(&volume, dir.path());
+    let verdict = active.finish(true).unwrap();
+    std::fs::write(dir.path().join("end"), "").unwrap();
+    let said = monolite_guard::messages::refused(&verdict).join("\n");
+    let rollback = rolled_back(verdict);
+    // What it starts has the database open, too.
+    let mut writers = rollback.writers.iter();
+    let writer = writers.find(|of| of.process.contains("sh")).unwrap();
+    assert_eq!(writer.database, std::path::Path::new("app.sqlite3"));
+    assert!(rollback.until_removed);
+    let copy = rollback.found[0].display().to_string();
+    for part in [
+        format!("{} had app.sqlite3 open for writing at ", writer.process),
+        format!("what it wrote is only in that copy; to look for it: sqlite3 {copy}"),
+        "which is kept until you remove it".into(),
+    ] {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    assert_eq!(volume.dump(), before);
+}
+
+#[test]
+fn a_disk_that_the_migration_filled_has_room_again() {
+    let (_dir, mut volume) = volume();
+    volume.free_bytes = 1 << 20;
+    let before = volume.dump();
+    let active = begin(&volume);
+    volume.run("app.sqlite3", LOSES);
+    let rollback = rolled_back(active.finish(false).unwrap());
+    assert_eq!(volume.dump(), before);
+    assert!(!rollback.kept.exists() && volume.kept().is_empty());
+    let warnings = volume.warnings().join("\n");
+    assert!(
+        warnings.contains("less than 64 MB of the disk are free"),
+        "{warnings}"
+    );
+    // What may be another process's stays all the same.
+    let dir = tempfile::tempdir().unwrap();
+    let active = begin(&volume);
+    volume.run("app.sqlite3", LOSES);
+    other_writer(&volume, dir.path());
+    let rollback = rolled_back(active.finish(true).unwrap());
+    std::fs::write(dir.path().join("end"), "").unwrap();
+    assert!(rollback.kept.exists());
+}

@@ -35,6 +35,8 @@ pub(crate) struct Volume {
     pub(crate) is_alone: bool,
     pub(crate) cancel: Cancel,
     pub(crate) now_ms: i64,
+    /// Bytes that are free on its disk.
+    pub(crate) free_bytes: u64,
 }
 
 impl Host for Volume {
@@ -90,6 +92,10 @@ impl Host for Volume {
         std::mem::take(&mut *self.survivors.lock().unwrap())
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        Some(self.free_bytes)
+    }
+
     fn now_ms(&self) -> i64 {
         self.now_ms
     }
@@ -109,6 +115,7 @@ impl Volume {
             is_alone: false,
             cancel: Cancel::default(),
             now_ms: NOON_MS,
+            free_bytes: u64::MAX,
         }
     }
 
