@@ -60,7 +60,7 @@ pub fn is_replicated(name: &str, exclude: &[String]) -> bool {
 }
 
 /// `*` stands for any characters, of other directories, too.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == name;
     };

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use monolite_gate::{Gate, TrustForwarded};
 use monolite_guard::{Allowance, Depth};
-use monolite_supervisor::{Config, Error, Output, Service};
+use monolite_supervisor::{Config, Error, Output, Service, database_variables};
 use monolite_volume::Volume;
 use monolite_volume::discover::{self, DiscoverError};
 
+use crate::accounting::{self, Findings, Named, named_elsewhere};
+use crate::database_choice::choose_database;
+use crate::database_filter::matches;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
+    Accounting, DatabaseChoice, GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
     ReplicationService, VolumeService,
 };
 use crate::settings::{self, MigrateCheck, Trust};
@@ -52,6 +55,11 @@ pub struct Stack {
     replication: Option<Replication>,
     guarding: Guarding,
     migrate: Option<OsString>,
+    /// Databases outside of the volume that are accepted, as patterns.
+    accepted: Vec<String>,
+    is_database_named: bool,
+    /// Databases outside of the volume that variables name.
+    named_elsewhere: Vec<Named>,
 }
 
 impl Stack {
@@ -68,6 +76,8 @@ impl Stack {
             let guardable = all_guardable(settings, &launch.environment, &volume.dir);
             guardable.map_err(|error| settings::Error::new(error.to_string()))?;
         }
+        let named_elsewhere =
+            named_elsewhere(&launch.environment, &launch.app_dir, &volume.dir);
         let destinations = destinations::destinations(settings, &launch.environment)?;
         let replication = match destinations.is_empty() {
             true => None,
@@ -80,7 +90,7 @@ impl Stack {
         config.environment = launch.environment.without(KEY_VARIABLE);
         config.health.path.clone_from(&settings.health_path);
         config.health.host.clone_from(&settings.health_host);
-        config.database = database_name(settings).into();
+        config.database = database_name(settings, &volume.dir);
         config.start_time = settings.start_timeout;
         config.stop_time = settings.stop_timeout;
         config.drain_time = settings.drain_timeout;
@@ -95,6 +105,9 @@ impl Stack {
             replication,
             guarding,
             migrate: settings.migrate.clone().map(OsString::from),
+            accepted: settings.replica_exclude.clone(),
+            is_database_named: settings.database.is_some(),
+            named_elsewhere,
         })
     }
 
@@ -126,8 +139,9 @@ impl Stack {
 
     /// The services, in the order in which they start.
     fn services(&mut self) -> Result<Vec<Box<dyn Service>>, Error> {
+        let findings = Arc::new(Findings::default());
         let replicated = match self.replication.take() {
-            Some(replication) => Some(self.replicated(replication)?),
+            Some(replication) => Some(self.replicated(replication, findings.clone())?),
             None => None,
         };
         let guarded = Arc::new(Guarded {
@@ -151,19 +165,56 @@ impl Stack {
             // last tells whether it was used since.
             Box::new(Recovery(guarded.clone())),
         ];
+        let accounting = Accounting::new(self.accounting(replicated.is_some(), findings));
         services.push(match replicated {
             Some(replicated) => Box::new(ReplicationService { replicated }),
             None => Box::new(NoReplica {
                 volume: self.volume.dir.clone(),
             }),
         });
+        services.push(Box::new(DatabaseChoice {
+            is_named: self.is_database_named,
+        }));
         services.push(Box::new(Migrations(guarded)));
+        // Last, so that it stops first: what it puts back is replicated by the last sync.
+        services.push(Box::new(accounting));
         Ok(services)
     }
 
-    fn replicated(&self, replication: Replication) -> Result<Replicated, Error> {
+    fn accounting(
+        &mut self,
+        is_replicated: bool,
+        findings: Arc<Findings>,
+    ) -> accounting::Options {
+        let accepted = std::mem::take(&mut self.accepted);
+        let database = self.volume.dir.join(&self.config.database);
+        let dir = &self.config.app_dir;
+        let variables = database_variables(dir, &self.volume.dir, &database);
+        let variables: Vec<_> = (variables.iter().map(|(name, _)| *name))
+            .chain(["MONOLITE_DATA"])
+            .collect();
+        accounting::Options {
+            volume: self.volume.dir.clone(),
+            app_dir: dir.clone(),
+            is_accepted: Arc::new(move |path: &Path| {
+                let name = path.to_string_lossy();
+                accepted.iter().any(|pattern| matches(pattern, &name))
+            }),
+            variables: format!("it is given the path in {}", variables.join(" and ")),
+            is_replicated,
+            named: std::mem::take(&mut self.named_elsewhere),
+            findings,
+        }
+    }
+
+    fn replicated(
+        &self,
+        replication: Replication,
+        findings: Arc<Findings>,
+    ) -> Result<Replicated, Error> {
         let database = self.config.database.clone();
-        let replicated = Replicated::new(replication, self.volume.dir.clone(), database);
+        let volume = self.volume.dir.clone();
+        let replicated = Replicated::new(replication, volume, database, findings);
         replicated.map_err(|source| Error::Io {
             what: "make replication ready",
             source,
@@ -182,8 +233,10 @@ pub fn exit_code(error: &Error) -> u8 {
     }
 }
 
-fn database_name(settings: &Settings) -> &str {
-    settings.database.as_deref().unwrap_or(DATABASE)
+/// As it looks now; what is missing may be restored before the app starts.
+fn database_name(settings: &Settings, volume: &Path) -> String {
+    let named = settings.database.clone();
+    named.unwrap_or_else(|| choose_database(volume).unwrap_or_else(|_| DATABASE.into()))
 }
 
 fn gate(settings: &Settings) -> monolite_gate::Config {
@@ -228,12 +281,25 @@ pub fn all_guardable(
     database_filter::guarded(volume, &named)?;
     named
         .iter()
-        .try_for_each(|named| discover::check_named(named))
+        .try_for_each(|named| discover::check_named(named))?;
+    // Which of them the migration changes is not known: each counts.
+    let app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
+    match named_elsewhere(environment, &app_dir, volume).into_iter().find(|named| {
+        let name = named.path.to_string_lossy();
+        !settings.replica_exclude.iter().any(|pattern| matches(pattern, &name))
+    }) {
+        None => Ok(()),
+        Some(Named { variable, path }) => Err(DiscoverError::NamedElsewhere {
+            variable,
+            path,
+            dir: volume.into(),
+        }),
+    }
 }
 
 /// The databases whose paths a migrate command gets.
 fn named_databases(settings: &Settings, environment: &Environment, volume: &Path) -> Vec<PathBuf> {
-    let mut named = vec![volume.join(database_name(settings))];
+    let mut named = vec![volume.join(database_name(settings, volume))];
     // A variable that is set already stays as it is.
     named.extend(environment.get("DATABASE_PATH").map(PathBuf::from));
     named
@@ -289,11 +355,11 @@ mod tests {
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
         assert_eq!(
             names(&mut stack),
-            ["gate", "volume", "recovery", "no replica", "migrations"]
+            ["gate", "volume", "recovery", "no replica", "database", "migrations", "files"]
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        let all = ["gate", "volume", "recovery", "replica", "migrations"];
+        let all = ["gate", "volume", "recovery", "replica", "database", "migrations", "files"];
         assert_eq!(names(&mut stack), all);
     }
 

@@ -211,7 +211,11 @@ pub(crate) struct Guarded;
 
 impl Takes for Guarded {
     fn keys() -> Vec<&'static str> {
-        vec!["data", "database", "allow_loss", "migrate_check"]
+        [
+            &["database", "allow_loss", "migrate_check", "replica_exclude"],
+            &Volume::keys()[..],
+        ]
+        .concat()
     }
 }
 

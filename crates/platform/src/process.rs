@@ -1,7 +1,8 @@
 //! Other processes, as `/proc` shows them.
 //!
 //! Invariant: nothing is opened but files of `/proc` itself, so that no lock on a
-//! file of somebody's is lost by a look at who has it open. What the system does
+//! file of somebody's is lost by a look at who has it open ([`OpenFile::reopen`] is
+//! the exception, and says for which files). What the system does
 //! not show is an error, `None` or [`Access::Unknown`], and never reads as "no".
 //!
 //! `/proc` shows the processes of this container, and the open files, the
@@ -298,6 +299,32 @@ impl OpenFile {
         target.strip_suffix(b" (deleted)") == Some(path.as_os_str().as_bytes())
     }
 
+    /// The path that the file had, if it is a file without a name: deleted, or
+    /// replaced by another one. In the view of its process, as [`OpenFile::path`].
+    #[must_use]
+    pub fn deleted_path(&self) -> Option<&Path> {
+        let target = self.target.as_os_str().as_bytes();
+        let path = target.strip_suffix(b" (deleted)")?;
+        path.starts_with(b"/")
+            .then(|| Path::new(OsStr::from_bytes(path)))
+    }
+
+    /// Opens the same file once more, for reading, whatever has become of its
+    /// name. Never for a file that SQLite in this process may have open and locks
+    /// (a database, a `-shm`): closing it would drop those locks. A `-wal` has none.
+    ///
+    /// # Errors
+    /// It is closed by now, or this user may not read it.
+    pub fn reopen(&self) -> io::Result<std::fs::File> {
+        std::fs::File::open(directory(self.pid).join("fd").join(&self.fd))
+    }
+
+    /// The process that has it open.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Which file it is. `None` if it is closed by now. A network filesystem that
     /// does not answer is not waited for.
     #[must_use]
@@ -522,8 +549,15 @@ mod tests {
             files.iter().any(|file| file.was_deleted_from(&path))
         };
         assert!(!has_it());
+        std::fs::write(&path, "content").unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(has_it());
+        let files = open_files(other.pid()).unwrap();
+        let deleted = |file: &&OpenFile| file.deleted_path() == Some(&*path);
+        let mut again = files.iter().find(deleted).unwrap().reopen().unwrap();
+        let mut text = String::new();
+        io::Read::read_to_string(&mut again, &mut text).unwrap();
+        assert_eq!(text, "content");
     }
 
     #[test]

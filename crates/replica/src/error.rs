@@ -131,6 +131,23 @@ pub enum Error {
         /// What.
         what: String,
     },
+    /// A process has files of the database open that were deleted or replaced.
+    #[error(
+        "{}: {process} has its file, -wal or -shm open, and that was deleted, renamed or replaced: \
+         what the process commits has no name, and is lost when it ends; restart it", path.display()
+    )]
+    Unnamed {
+        /// The database.
+        path: PathBuf,
+        /// The process.
+        process: String,
+    },
+    /// This process has the old index of a database open, and cannot open the new one.
+    #[error("{}: its -wal or -shm was replaced, and it is opened again in a moment", path.display())]
+    OldIndex {
+        /// The database.
+        path: PathBuf,
+    },
     /// What was committed to the database could not be read.
     #[error("the database could not be read: {why}")]
     NotRead {
@@ -170,6 +187,8 @@ impl Error {
             | Self::NotSynced { .. }
             | Self::Background { .. }
             | Self::NotRead { .. }
+            | Self::Unnamed { .. }
+            | Self::OldIndex { .. }
             | Self::Closed => ErrorClass::Transient,
         }
     }

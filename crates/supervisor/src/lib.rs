@@ -20,7 +20,7 @@ mod tail;
 mod watchdog;
 
 pub use crate::config::{Config, HealthCheck, Output, Stream};
-pub use crate::environment::database_variables;
+pub use crate::environment::{database_variables, is_framework};
 pub use crate::error::Error;
 pub use crate::exit::Exit;
 pub use crate::lifecycle::run;

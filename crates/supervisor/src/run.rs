@@ -65,6 +65,11 @@ impl Run {
         &self.config
     }
 
+    /// From now on, commands and the app are given this database of the data directory.
+    pub fn set_database(&mut self, name: String) {
+        self.config.database = name;
+    }
+
     /// The gate, which supervisor opens and closes as the app comes and goes.
     pub fn gate(&self) -> &Gate {
         &self.gate

@@ -72,6 +72,19 @@ pub enum DiscoverError {
         /// As it is named.
         named: PathBuf,
     },
+    /// A variable of the environment names a database that lies elsewhere.
+    #[error(
+        "{variable} names {}, which lies outside of the data directory {}, and would not be guarded; set {variable} to a path in it, leave it out, or accept that with --replica-exclude '{}'",
+        .path.display(), .dir.display(), .path.display()
+    )]
+    NamedElsewhere {
+        /// The variable.
+        variable: String,
+        /// The database.
+        path: PathBuf,
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The database that is named lies elsewhere.
     #[error(
         "{} lies outside of the data directory {}, and would not be guarded; name its own directory with --data",

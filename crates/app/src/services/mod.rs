@@ -1,12 +1,16 @@
 //! The services of `monolite run`, one file each. To add one: a file here, and a line in the list of
 //! [`Stack::services`](crate::Stack).
 
+mod accounting;
+mod database_choice;
 mod gate;
 mod migration;
 mod no_replica;
 mod replication;
 mod volume;
 
+pub(crate) use self::accounting::Accounting;
+pub(crate) use self::database_choice::DatabaseChoice;
 pub(crate) use self::gate::GateService;
 pub use self::migration::MigrationError;
 pub(crate) use self::migration::{Guarded, Migrations, Recovery};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::anyhow;
 use clap::ValueEnum;
-use monolite_app::{Settings, migration_environment};
+use monolite_app::{DATABASE, Settings, choose_database, migration_environment};
 use monolite_guard::migration::{self, Migrated};
 use monolite_guard::{
     Cancel, CommandStatus, Error, GUARDED, Host, IfOpen, Interrupted, Options, Progress,
@@ -20,6 +20,7 @@ use self::migration_lock::is_guarded;
 pub(crate) use self::migration_lock::migration_lock;
 use crate::bar::Bar;
 use crate::flags::{self, Flags};
+use crate::selection::{Search, Selection};
 use crate::{Failure, human, print, replication, run, task};
 
 #[derive(clap::Args)]
@@ -92,6 +93,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     // What is only recovered was guarded before.
     if !command.is_empty() {
         run::all_guardable(&settings, &volume)?;
+        nothing_to_restore(&settings, &volume)?;
     }
     let host = Arc::new(Terminal {
         find: guarding.find,
@@ -105,6 +107,41 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match migrated {
         Some(migrated) => report(&migrated, &command, &host),
         None => Ok(()),
+    }
+}
+
+/// A command on a volume that has lost its database would make an empty one, which replication then
+/// refuses to store over the real one.
+fn nothing_to_restore(settings: &Settings, volume: &Path) -> Result<(), Failure> {
+    let named = settings.database.as_deref().unwrap_or(DATABASE);
+    let has_content = |path: &Path| path.metadata().is_ok_and(|of| of.len() > 0);
+    let found = monolite_app::find(volume, &[])();
+    if found.iter().any(|path| has_content(path)) && settings.database.is_none()
+        || has_content(&volume.join(named))
+        || replication::destinations(settings)?.is_empty()
+    {
+        return Ok(());
+    }
+    let selection = match &settings.database {
+        Some(name) => Selection::Database(name.clone()),
+        None => Selection::All,
+    };
+    let search = task::block_on(Search::of(&selection, settings))?;
+    let instead = "bring it back with `monolite restore`, or begin an empty one with --replica none";
+    if let Some(found) = search.found.first()
+        && let Some(replica) = found.replicas.first()
+    {
+        let (name, replica) = (&found.database, replica.name());
+        return Err(Failure::Error(anyhow!(
+            "{name} is missing, and {replica} has it: {instead}"
+        )));
+    }
+    match search.failed.first() {
+        None => Ok(()),
+        Some(error) => Err(Failure::Error(anyhow!(
+            "{named} is missing, and it cannot be asked whether a replica has it ({}): {instead}",
+            print::with_causes(error)
+        ))),
     }
 }
 
@@ -127,8 +164,11 @@ fn environment(
     volume: &Path,
 ) -> anyhow::Result<Vec<(&'static str, OsString)>> {
     let app = std::env::current_dir()?;
-    let database = settings.database.as_deref().unwrap_or("app.sqlite3");
-    let mut variables = migration_environment(&app, volume, database);
+    let database = match &settings.database {
+        Some(named) => named.clone(),
+        None => choose_database(volume).unwrap_or_else(|_| DATABASE.into()),
+    };
+    let mut variables = migration_environment(&app, volume, &database);
     variables.retain(|(name, _)| *name == GUARDED || std::env::var_os(name).is_none());
     variables.push(("MONOLITE_DATA", volume.as_os_str().to_owned()));
     Ok(variables)
