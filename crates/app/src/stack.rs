@@ -81,7 +81,12 @@ impl Stack {
         let destinations = destinations::destinations(settings, &launch.environment)?;
         let replication = match destinations.is_empty() {
             true => None,
-            false => Some(Replication::new(settings, destinations, &volume.dir)),
+            false => {
+                let mut replication = Replication::new(settings, destinations, &volume.dir);
+                let temporary = launch.environment.get("TMPDIR").unwrap_or("/tmp".as_ref());
+                replication.follow.spare_scratch = Some(temporary.into());
+                Some(replication)
+            }
         };
         let mut config = Config::new(launch.command, volume.dir.clone());
         config.app_port = settings.app_port;

@@ -166,6 +166,7 @@ impl Takes for Replicate {
         let own = [
             "replica_exclude",
             "replica_host",
+            "replica_scratch",
             "sync_interval",
             "sync_timeout",
             "snapshot_interval",

@@ -47,7 +47,10 @@ pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
     let start = Start {
         state: monolite_app::state(&volume),
         find: monolite_app::find(&volume, &settings.replica_exclude),
-        options: monolite_app::follow_options(&settings),
+        options: FollowOptions {
+            spare_scratch: Some(std::env::temp_dir()),
+            ..monolite_app::follow_options(&settings)
+        },
         volume,
         destinations,
     };
@@ -88,6 +91,10 @@ impl Start {
     async fn follow(self, heartbeat: Option<Heartbeat>, limit: Duration) -> Result<(), Failure> {
         let stop = task::asked_to_stop()?;
         self.announce();
+        let left_out = monolite_app::not_looked_at(&self.volume);
+        for what in &left_out {
+            tracing::error!("{what}");
+        }
         let follower = self.follower()?;
         let beat = async {
             match heartbeat {
@@ -108,6 +115,11 @@ impl Start {
         );
         tokio::select! {
             stopped = follower.stop(limit) => match stopped {
+                Ok(()) if !left_out.is_empty() => {
+                    tracing::error!("stopped: everything is stored, but not what is named above");
+                    log::last_words("");
+                    return Err(Failure::Code(1));
+                }
                 Ok(()) => tracing::info!("stopped: everything is stored"),
                 Err(error) => {
                     tracing::error!(%error, "stopped");
@@ -184,7 +196,9 @@ impl Start {
             )));
         }
         let bar = Bar::new(self.volume.display().to_string());
-        let stored = self.store(&bar).await?;
+        let mut stored = self.store(&bar).await?;
+        let left_out = monolite_app::not_looked_at(&self.volume);
+        stored.failed.extend(left_out.into_iter().map(anyhow::Error::msg));
         drop(bar);
         stored.print(json)?;
         stored.verdict()

@@ -99,16 +99,19 @@ pub enum Error {
     },
     /// A file that has to be made first does not fit on the volume.
     #[error(
-        "{}: a file of up to {needed} bytes has to be made here before it is sent, and only {free} \
-         are free; free some space", dir.display()
+        "{}: a file of up to {needed} bytes has to be made here before it is sent; {free} are free, of \
+         which {kept} are left to the databases; free some space, or name a directory on another disk \
+         with --replica-scratch", dir.display()
     )]
     NoSpace {
         /// Where.
         dir: PathBuf,
         /// Bytes it may need.
         needed: u64,
-        /// Bytes that are free, less a reserve.
+        /// Bytes that are free.
         free: u64,
+        /// Bytes of them that are not used for it.
+        kept: u64,
     },
     /// A database that can be replicated only while its writers wait.
     #[error(

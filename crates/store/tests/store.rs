@@ -488,7 +488,7 @@ fn a_write_to_a_deleted_or_replaced_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for n in 0..3 {
-        let other = open(dir.path());
+        let other = Store::open(dir.path().join("app.sqlite3"), Options::new()).unwrap();
         other.write_blocking(move |tx| insert(tx, 10 + n)).unwrap();
         drop(other);
         store.write_blocking(move |tx| insert(tx, n)).unwrap();

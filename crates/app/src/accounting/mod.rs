@@ -3,7 +3,7 @@
 //! # Invariant
 //! While `run` lives, a database that the app has open is on the volume, and its main file, its
 //! `-wal` and its `-shm` are the files that have these names. What breaks this is noticed within
-//! [`NOTICED_MAX`], and repaired or reported: log, health page, exit code.
+//! 2 s, and repaired or reported: log, health page, exit code.
 //!
 //! # How commits get lost
 //! A process may have a database open through two copies of SQLite, or close a descriptor of it that
@@ -41,10 +41,6 @@ pub(crate) use self::elsewhere::{Named, named_elsewhere};
 pub(crate) use self::findings::Findings;
 pub(crate) use self::monitor::{Monitor, Options};
 
-/// Within this time it is noticed that a file the app has open lost its name, was replaced, or lies
-/// outside of the volume. Tests hold it to that.
-#[cfg(test)]
-pub(crate) const NOTICED_MAX: Duration = Duration::from_secs(2);
 /// Between two looks at what the app has open. An app that opens a database for each request shows
 /// it only while a request lasts: such a database outside of the volume is found by its file.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);

@@ -216,7 +216,7 @@ impl Worker {
 
     fn lock(&mut self, database: &Path) {
         // A new connection would get the old index of this process.
-        if rescue::has_old_index(database) {
+        if rescue::has_old_files(database) {
             return;
         }
         match Held::lock(database) {
@@ -378,6 +378,11 @@ impl Worker {
     }
 
     fn named(&self) {
+        for what in crate::not_looked_at(&self.options.volume) {
+            if self.findings.add(Kind::Elsewhere, Path::new(&what)) {
+                tracing::error!("{what}");
+            }
+        }
         for named in &self.options.named {
             if (self.options.is_accepted)(&named.path)
                 || !self.findings.add(Kind::Elsewhere, &named.path)
@@ -531,8 +536,8 @@ impl Worker {
 /// Copies all of the log into the database. A follower reads the last commits first: that takes a
 /// moment.
 fn settle(database: &Path, until: Instant) -> Result<(), String> {
-    if rescue::has_old_index(database) {
-        return Err("its old -shm file is still open".into());
+    if rescue::has_old_files(database) {
+        return Err("its old -wal or -shm is still open".into());
     }
     loop {
         let tried = connect(database).and_then(|conn| {

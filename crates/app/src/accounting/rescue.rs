@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use monolite_platform::durable::{self, IfExists};
-use monolite_platform::process;
+use monolite_platform::process::{self, Access};
 use monolite_sqlite_format::{shm_path, wal, wal_path};
 use monolite_volume::layout;
 use rusqlite::Connection;
@@ -53,7 +53,7 @@ pub(super) enum RescueError {
     Io(#[from] io::Error),
     #[error("the copy is damaged: {0}")]
     Damaged(String),
-    #[error("this process still has the old -shm file open")]
+    #[error("this process still has its old -wal or -shm open")]
     NotLetGo,
     #[error("it is locked by another process")]
     Locked,
@@ -188,10 +188,10 @@ fn write_over(from: &Connection, to: &mut Connection) -> Result<(), RescueError>
     }
 }
 
-/// Returns once this process has no index of the database open that has no name any more.
+/// Returns once SQLite in this process has no file of the database open that has lost its name.
 fn let_go(database: &Path) -> Result<(), RescueError> {
     let until = Instant::now() + LET_GO_TIME_MAX;
-    while has_old_index(database) {
+    while has_old_files(database) {
         if Instant::now() >= until {
             return Err(RescueError::NotLetGo);
         }
@@ -200,11 +200,16 @@ fn let_go(database: &Path) -> Result<(), RescueError> {
     Ok(())
 }
 
-/// Whether this process has a `-shm` of the database open that is not the file of that name.
-pub(super) fn has_old_index(database: &Path) -> bool {
-    let index = shm_path(database);
+/// Whether SQLite in this process has a `-shm` or `-wal` of the database open that is not the file of
+/// that name: a new connection would get the old index with a new log, or the other way round.
+pub(super) fn has_old_files(database: &Path) -> bool {
+    let (index, log) = (shm_path(database), wal_path(database));
     let own = process::open_files(rustix::process::getpid()).unwrap_or_default();
-    own.iter().any(|file| file.was_deleted_from(&index))
+    own.iter().any(|file| {
+        // Logs that are kept to be rescued are open for reading alone.
+        file.was_deleted_from(&index)
+            || file.was_deleted_from(&log) && file.access() != Access::Read
+    })
 }
 
 #[cfg(test)]

@@ -94,6 +94,11 @@ settings! {
     /// This machine's name, shown to another machine that wants to write the same replica
     replica_host: Option<String>, value "NAME", unset "the host's name", group Replication;
 
+    /// Directory for snapshots on their way to a replica, which may be as large as a database
+    replica_scratch: Option<PathBuf>, value "DIR",
+        unset "the volume; the system's directory for temporary files where only that has the space",
+        group Replication;
+
     /// Longest time until a commit is stored; 50ms or longer
     sync_interval: Duration, value "TIME", default "1s", group Replication, valid valid::sync_interval;
 

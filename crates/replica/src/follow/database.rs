@@ -14,7 +14,7 @@ use crate::class::ErrorClass;
 use crate::error::{Error, Result};
 use crate::wal::{Advance, Budget, WalReader, checkpoint};
 use monolite_platform::clock::Clock;
-use monolite_platform::process;
+use monolite_platform::process::{self, Access};
 use monolite_sqlite_format::{shm_path, wal_path};
 
 /// Requests for a read that may wait: one of each destination, and a few.
@@ -284,7 +284,7 @@ impl Database {
             }
             self.suspect = true;
         }
-        if self.source.is_none() && self.has_old_index().await {
+        if self.source.is_none() && self.has_old_files().await {
             return Err(Error::OldIndex {
                 path: self.path.clone(),
             });
@@ -343,14 +343,19 @@ impl Database {
         async { tokio::task::spawn_blocking(look).await.ok().flatten() }
     }
 
-    /// Whether this process has the index open that was replaced: SQLite would give it to each new
-    /// connection.
-    fn has_old_index(&self) -> impl Future<Output = bool> + Send + use<> {
+    /// Whether SQLite in this process has an index or a log open that was replaced: it would give the
+    /// index to each new connection.
+    fn has_old_files(&self) -> impl Future<Output = bool> + Send + use<> {
         let path = self.path.clone();
         let look = move || {
-            let shm = shm_path(&real(&path));
+            let (shm, wal) = (shm_path(&real(&path)), wal_path(&real(&path)));
             let own = process::open_files(rustix::process::getpid());
-            own.is_ok_and(|all| all.iter().any(|file| file.was_deleted_from(&shm)))
+            let is_old = |file: &process::OpenFile| {
+                // What is open for reading alone is not SQLite's.
+                file.was_deleted_from(&shm)
+                    || file.was_deleted_from(&wal) && file.access() != Access::Read
+            };
+            own.is_ok_and(|all| all.iter().any(is_old))
         };
         async { tokio::task::spawn_blocking(look).await.unwrap_or(false) }
     }
