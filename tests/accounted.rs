@@ -197,7 +197,11 @@ fn commits_to_a_removed_log_are_put_back_and_the_app_is_restarted() {
             assert!(removed.elapsed() < NOTICED_MAX, "{:?}", removed.elapsed());
             run.nth_line("app healthy", 2);
             machine.insert(8..10);
-            assert_eq!(machine.ask("sql('select count(*) from t')"), "[(10,)]", "{suffixes}");
+            assert_eq!(
+                machine.ask("sql('select count(*) from t')"),
+                "[(10,)]",
+                "{suffixes}"
+            );
             assert!(machine.health().contains("\"status\":\"ok\""));
             let output = end(run, 0);
             assert_eq!(machine.rows(), 10, "{suffixes}: {output}");
@@ -246,9 +250,16 @@ fn where_others_wrote_to_a_new_log_both_are_kept() {
     run.nth_line("app healthy", 2);
     assert!(machine.health().contains("\"status\":\"degraded\""));
     let output = end(run, 1);
-    let line = output.lines().find(|line| line.contains("copy=")).expect("named");
+    let line = output
+        .lines()
+        .find(|line| line.contains("copy="))
+        .expect("named");
     let (_, copy) = line.split_once("copy=").expect("named");
-    let copy = copy.split_whitespace().next().expect("a path").trim_matches('"');
+    let copy = copy
+        .split_whitespace()
+        .next()
+        .expect("a path")
+        .trim_matches('"');
     assert_eq!(rows(Path::new(copy)), 6, "{output}");
 }
 

@@ -99,9 +99,15 @@ mod tests {
         ];
         for (names, expected) in [
             (&[][..], "app.sqlite3"),
-            (&["app.sqlite3", "production.sqlite3", "x.db"], "app.sqlite3"),
+            (
+                &["app.sqlite3", "production.sqlite3", "x.db"],
+                "app.sqlite3",
+            ),
             (&rails, "production.sqlite3"),
-            (&["storage/production.sqlite3"], "storage/production.sqlite3"),
+            (
+                &["storage/production.sqlite3"],
+                "storage/production.sqlite3",
+            ),
             (&["database.sqlite", "cache.sqlite3"], "database.sqlite"),
             (&["shop.db", "redis.sqlite3", "tenants/a.db"], "shop.db"),
             (&["tenants/a.db", "tenants/b.db"], "app.sqlite3"),
@@ -110,7 +116,10 @@ mod tests {
         }
         for names in [&["a.db", "b.db"][..], &["db.sqlite3", "database.sqlite"]] {
             let error = chosen(names).unwrap_err();
-            assert!(error.starts_with("the data directory has 2 databases"), "{error}");
+            assert!(
+                error.starts_with("the data directory has 2 databases"),
+                "{error}"
+            );
         }
         let many: Vec<String> = (0..9).map(|n| format!("{n}.db")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();

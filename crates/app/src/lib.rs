@@ -10,13 +10,16 @@ mod database_filter;
 mod destinations;
 mod environment;
 mod guard_host;
+mod processes;
 pub mod replication;
 mod services;
 pub mod settings;
 mod stack;
 
 pub use crate::database_choice::{Several, choose_database};
-pub use crate::database_filter::{find, find_guarded, guarded, is_replicated, name_in, not_looked_at};
+pub use crate::database_filter::{
+    find, find_guarded, guarded, is_replicated, name_in, not_looked_at,
+};
 pub use crate::destinations::{
     KEY_VARIABLE, ReplicaError, destination, destinations, follow_options, is_on_disk_of, key,
     state,

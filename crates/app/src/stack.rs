@@ -8,18 +8,19 @@ use std::sync::{Arc, Mutex};
 use monolite_gate::{Gate, TrustForwarded};
 use monolite_guard::{Allowance, Depth};
 use monolite_supervisor::{Config, Error, Output, Service, database_variables};
-use monolite_volume::Volume;
 use monolite_volume::discover::{self, DiscoverError};
+use monolite_volume::{Volume, layout};
 
 use crate::accounting::{self, Findings, Named, named_elsewhere};
 use crate::database_choice::choose_database;
 use crate::database_filter::matches;
+use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    Accounting, DatabaseChoice, GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
-    ReplicationService, VolumeService,
+    Accounting, DatabaseChoice, GateService, Guarded, MigrationError, Migrations, NoReplica,
+    NotFit, Recovery, ReplicationService, VolumeService,
 };
-use crate::settings::{self, MigrateCheck, Trust};
+use crate::settings::{self, LogFormat, MigrateCheck, Trust};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -31,7 +32,8 @@ const NOT_FIT: u8 = 3;
 /// What only the process that runs it all can know.
 #[derive(Clone)]
 pub struct Launch {
-    /// The app: program and arguments.
+    /// The program that serves the requests, and its arguments; empty: as the Procfile or the
+    /// settings have it.
     pub command: Vec<OsString>,
     /// The IP address to listen on, unless it is set.
     pub bind: Ipv4Addr,
@@ -60,6 +62,9 @@ pub struct Stack {
     is_database_named: bool,
     /// Databases outside of the volume that variables name.
     named_elsewhere: Vec<Named>,
+    /// The names of the app's processes.
+    processes: Vec<String>,
+    procfile: Option<PathBuf>,
 }
 
 impl Stack {
@@ -71,13 +76,14 @@ impl Stack {
         let listen = environment::listen(settings, &launch.environment, launch.bind)?;
         let volume = environment::volume(settings, &launch.environment);
         validate(settings, listen.port())?;
+        let processes = Processes::find(settings, launch.command, &launch.app_dir)?;
+        let migrate = settings.migrate.clone().or(processes.release);
         let guarding = guarding(settings, &launch.environment, &volume.dir);
-        if settings.migrate.is_some() {
+        if migrate.is_some() {
             let guardable = all_guardable(settings, &launch.environment, &volume.dir);
             guardable.map_err(|error| settings::Error::new(error.to_string()))?;
         }
-        let named_elsewhere =
-            named_elsewhere(&launch.environment, &launch.app_dir, &volume.dir);
+        let named_elsewhere = named_elsewhere(&launch.environment, &launch.app_dir, &volume.dir);
         let destinations = destinations::destinations(settings, &launch.environment)?;
         let replication = match destinations.is_empty() {
             true => None,
@@ -88,7 +94,12 @@ impl Stack {
                 Some(replication)
             }
         };
-        let mut config = Config::new(launch.command, volume.dir.clone());
+        let mut config = Config::new(processes.web, volume.dir.clone());
+        config.web_environment = processes.web_environment;
+        config.workers = processes.workers;
+        // A program reads JSON lines; the app's are its own affair.
+        config.output_prefix = processes.names.len() > 1 && settings.log == LogFormat::Text;
+        config.run_dir = Some(layout::run_files(&volume.dir));
         config.app_port = settings.app_port;
         config.app_dir = launch.app_dir;
         // What opens the replicas is not for the app to know, or to print.
@@ -109,10 +120,12 @@ impl Stack {
             allow: settings.allow.clone(),
             replication,
             guarding,
-            migrate: settings.migrate.clone().map(OsString::from),
             accepted: settings.replica_exclude.clone(),
             is_database_named: settings.database.is_some(),
             named_elsewhere,
+            migrate: migrate.map(OsString::from),
+            processes: processes.names,
+            procfile: processes.procfile,
         })
     }
 
@@ -138,6 +151,15 @@ impl Stack {
     /// # Errors
     /// See [`monolite_supervisor::Error`]; [`exit_code`] is for these.
     pub async fn run(mut self) -> Result<u8, Error> {
+        if self.processes.len() > 1 || self.procfile.is_some() {
+            let processes = self.processes.join(", ");
+            match &self.procfile {
+                Some(path) => {
+                    tracing::info!(procfile = %path.display(), processes, "the app's processes")
+                }
+                None => tracing::info!(processes, "the app's processes"),
+            }
+        }
         let (gate, services) = (self.gate.clone(), self.services()?);
         monolite_supervisor::run(self.config, gate, services).await
     }
@@ -186,16 +208,16 @@ impl Stack {
         Ok(services)
     }
 
-    fn accounting(
-        &mut self,
-        is_replicated: bool,
-        findings: Arc<Findings>,
-    ) -> accounting::Options {
+    fn accounting(&mut self, is_replicated: bool, findings: Arc<Findings>) -> accounting::Options {
         let accepted = std::mem::take(&mut self.accepted);
         let database = self.volume.dir.join(&self.config.database);
         let dir = &self.config.app_dir;
-        let variables = database_variables(dir, &self.volume.dir, &database);
-        let variables: Vec<_> = (variables.iter().map(|(name, _)| *name))
+        let set = &self.config.environment;
+        let variables = database_variables(dir, &self.volume.dir, &database, set);
+        let names = variables.iter().map(|(name, _)| name.as_str());
+        let is_of_database = |name: &&str| name.contains("DATABASE") || name.contains("DATA_PATH");
+        let variables: Vec<_> = names
+            .filter(is_of_database)
             .chain(["MONOLITE_DATA"])
             .collect();
         accounting::Options {
@@ -289,10 +311,15 @@ pub fn all_guardable(
         .try_for_each(|named| discover::check_named(named))?;
     // Which of them the migration changes is not known: each counts.
     let app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
-    match named_elsewhere(environment, &app_dir, volume).into_iter().find(|named| {
-        let name = named.path.to_string_lossy();
-        !settings.replica_exclude.iter().any(|pattern| matches(pattern, &name))
-    }) {
+    match named_elsewhere(environment, &app_dir, volume)
+        .into_iter()
+        .find(|named| {
+            let name = named.path.to_string_lossy();
+            !settings
+                .replica_exclude
+                .iter()
+                .any(|pattern| matches(pattern, &name))
+        }) {
         None => Ok(()),
         Some(Named { variable, path }) => Err(DiscoverError::NamedElsewhere {
             variable,
@@ -360,11 +387,27 @@ mod tests {
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
         assert_eq!(
             names(&mut stack),
-            ["gate", "volume", "recovery", "no replica", "database", "migrations", "files"]
+            [
+                "gate",
+                "volume",
+                "recovery",
+                "no replica",
+                "database",
+                "migrations",
+                "files"
+            ]
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        let all = ["gate", "volume", "recovery", "replica", "database", "migrations", "files"];
+        let all = [
+            "gate",
+            "volume",
+            "recovery",
+            "replica",
+            "database",
+            "migrations",
+            "files",
+        ];
         assert_eq!(names(&mut stack), all);
     }
 

@@ -198,7 +198,9 @@ impl Start {
         let bar = Bar::new(self.volume.display().to_string());
         let mut stored = self.store(&bar).await?;
         let left_out = monolite_app::not_looked_at(&self.volume);
-        stored.failed.extend(left_out.into_iter().map(anyhow::Error::msg));
+        stored
+            .failed
+            .extend(left_out.into_iter().map(anyhow::Error::msg));
         drop(bar);
         stored.print(json)?;
         stored.verdict()

@@ -77,7 +77,9 @@ async fn reported(follower: &Follower, text: &str, is_reported: bool) -> Duratio
     let began = Instant::now();
     loop {
         let all = follower.status();
-        let has = all.iter().any(|s| s.error().is_some_and(|e| e.contains(text)));
+        let has = all
+            .iter()
+            .any(|s| s.error().is_some_and(|e| e.contains(text)));
         if has == is_reported {
             return began.elapsed();
         }

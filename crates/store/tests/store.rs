@@ -467,7 +467,9 @@ fn a_write_to_a_deleted_or_replaced_file_is_an_error() {
                 std::fs::remove_file(dir.join(format!("app.sqlite3{suffix}"))).unwrap();
             }
         }),
-        ("deleted", &|dir| std::fs::remove_file(dir.join("app.sqlite3")).unwrap()),
+        ("deleted", &|dir| {
+            std::fs::remove_file(dir.join("app.sqlite3")).unwrap()
+        }),
         ("renamed", &|dir| {
             std::fs::rename(dir.join("app.sqlite3"), dir.join("old")).unwrap();
         }),

@@ -22,7 +22,11 @@ pub(crate) fn inspect(dir: &Path, found: &Found) -> Finding {
             format!(
                 "{databases} found in {dir}, and {} that {} out of it (first: {})",
                 found.links.len(),
-                if found.links.len() == 1 { "link leads" } else { "links lead" },
+                if found.links.len() == 1 {
+                    "link leads"
+                } else {
+                    "links lead"
+                },
                 link.display()
             ),
             "move the database here: what lies elsewhere is not replicated",

@@ -12,6 +12,7 @@
 //!   .monolite/              ours: nothing in it is the app's
 //!     lock                  one `monolite` at a time
 //!     control.sock          the control socket of the one that runs
+//!     run/                  files of the processes that run now
 //!     migrating.lock        one migration at a time
 //!     migrating/            the migration under way, and copies of databases
 //!     snapshots/DATABASE/   local snapshots
@@ -129,6 +130,12 @@ pub fn control_socket(volume: &Path) -> PathBuf {
     state(volume).join("control.sock")
 }
 
+/// Files of the processes that run now, of no use to the next run.
+#[must_use]
+pub fn run_files(volume: &Path) -> PathBuf {
+    state(volume).join("run")
+}
+
 /// Locked by what changes the schema or the files of the databases.
 #[must_use]
 pub fn migration_lock(volume: &Path) -> PathBuf {
@@ -229,8 +236,6 @@ mod tests {
                 "a/.monolite-restoring-0123456789abcdef-wal",
                 Role::Temporary,
             ),
-            ("a/app.sqlite3.restoring-12-1-wal", Role::Temporary),
-            ("app.sqlite3.copying-0123456789abcdef", Role::Temporary),
             (".monolite-notes", Role::Data),
         ] {
             assert_eq!(role(Path::new(name)), wanted, "{name}");
@@ -257,6 +262,7 @@ mod tests {
         for path in [
             lock(volume),
             control_socket(volume),
+            run_files(volume),
             migration_lock(volume),
             migration_intent(volume),
             snapshots(volume, database),
@@ -281,6 +287,7 @@ mod tests {
         let paths = [
             lock(volume),
             control_socket(volume),
+            run_files(volume),
             migration_lock(volume),
             migrations(volume),
             migration_intent(volume),

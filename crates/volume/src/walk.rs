@@ -330,11 +330,7 @@ enum Ended {
 /// The entries to keep, how many there are, and how the listing ended.
 type Listed = (Vec<(OsString, FileType)>, usize, Ended);
 
-fn list(
-    dir: &Path,
-    most: usize,
-    keep: impl Fn(&OsStr, FileType) -> bool,
-) -> io::Result<Listed> {
+fn list(dir: &Path, most: usize, keep: impl Fn(&OsStr, FileType) -> bool) -> io::Result<Listed> {
     let (mut entries, mut count) = (Vec::new(), 0);
     for entry in std::fs::read_dir(dir)? {
         if count == most {
@@ -591,7 +587,14 @@ mod tests {
     #[test]
     fn without_files_the_same_databases_are_met() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a.db", "odd", "odd-wal", "none-wal", "text", "sub/b.sqlite3"] {
+        for name in [
+            "a.db",
+            "odd",
+            "odd-wal",
+            "none-wal",
+            "text",
+            "sub/b.sqlite3",
+        ] {
             write(dir.path(), name, b"");
         }
         let walk = Walk::new(dir.path()).without_files();

@@ -216,7 +216,11 @@ mod tests {
         std::fs::create_dir_all(root.join("storage")).unwrap();
         std::fs::create_dir(&volume).unwrap();
         let before = SystemTime::now();
-        for name in ["db.sqlite3", "storage/production_queue.sqlite3", "data/app.sqlite3"] {
+        for name in [
+            "db.sqlite3",
+            "storage/production_queue.sqlite3",
+            "data/app.sqlite3",
+        ] {
             let conn = rusqlite::Connection::open(root.join(name)).unwrap();
             conn.execute_batch("CREATE TABLE t(x)").unwrap();
         }

@@ -60,9 +60,21 @@ impl Findings {
         let mut reasons = Vec::new();
         let mut facts = Vec::new();
         for (kind, name, text) in [
-            (Kind::Elsewhere, "elsewhere", "open outside of the data directory"),
-            (Kind::Unnamed, "unnamed", "open under a name that was deleted or replaced"),
-            (Kind::NotRescued, "not_rescued", "with commits that are in a file of their own"),
+            (
+                Kind::Elsewhere,
+                "elsewhere",
+                "open outside of the data directory",
+            ),
+            (
+                Kind::Unnamed,
+                "unnamed",
+                "open under a name that was deleted or replaced",
+            ),
+            (
+                Kind::NotRescued,
+                "not_rescued",
+                "with commits that are in a file of their own",
+            ),
             (Kind::NotHeld, "not_held", "whose log is not protected"),
         ] {
             let count = inner.count(kind);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -574,9 +574,8 @@ fn open_elsewhere(databases: &[PathBuf]) -> BTreeSet<PathBuf> {
         Some(path.with_file_name(layout::database_of(name)))
     };
     let wanted: BTreeSet<&PathBuf> = databases.iter().collect();
-    let open = process::open_elsewhere(|file| {
-        of(file.path()).is_some_and(|path| wanted.contains(&path))
-    });
+    let open =
+        process::open_elsewhere(|file| of(file.path()).is_some_and(|path| wanted.contains(&path)));
     let open = open.unwrap_or_default();
     open.iter().filter_map(|file| of(file.path())).collect()
 }

@@ -73,7 +73,9 @@ pub(super) fn log(
     }
     durable::make_directories(dir, 0o700)?;
     let copy = dir.join(COPY);
-    let others_wrote = wal_path(database).metadata().is_ok_and(|of| of.len() > LOG_HEADER);
+    let others_wrote = wal_path(database)
+        .metadata()
+        .is_ok_and(|of| of.len() > LOG_HEADER);
     if let Some(held) = held
         && others_wrote
     {

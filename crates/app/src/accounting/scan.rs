@@ -268,7 +268,11 @@ mod tests {
             .collect();
         assert_eq!(databases, [&a, &b, &c]);
         assert!(scanned.databases[&b]);
-        assert!([&a, &b, &c].iter().all(|path| parts(&scanned, path).is_empty()));
+        assert!(
+            [&a, &b, &c]
+                .iter()
+                .all(|path| parts(&scanned, path).is_empty())
+        );
         assert!(scanned.elsewhere.contains_key(&outside));
         std::fs::remove_file(root.join("a.sqlite3-wal")).unwrap();
         std::fs::rename(&b, root.join("renamed")).unwrap();
@@ -293,7 +297,10 @@ mod tests {
             (open(std::fs::File::options().read(true)), false),
             (open(std::fs::File::options().read(true).write(true)), true),
         ] {
-            let child = Command::new("cat").stdin(Stdio::piped()).stderr(file).spawn();
+            let child = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stderr(file)
+                .spawn();
             let app = App(child.unwrap());
             let scanned = scanner.scan();
             assert_eq!(scanned.elsewhere.contains_key(&path), is_seen);

@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::context::Context;
-use crate::accounting::Findings;
 use super::deletion_monitor::DeletionMonitor;
 use super::error::ReplicationError;
 use super::health::Observed;
@@ -22,6 +21,7 @@ use super::options::Replication;
 use super::record::Record;
 use super::restore_deleted::{is_source, restore_deleted, status_of};
 use super::{health, maintenance, report, restore};
+use crate::accounting::Findings;
 
 /// Longest time to give leases back.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);

@@ -71,6 +71,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let volume = replication::volume(&settings)?;
     let volume = volume.canonicalize().unwrap_or(volume);
     let environment = environment(&settings, &volume)?;
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (&**name, value.clone()));
+    let environment: Vec<(&str, OsString)> = environment.collect();
     if is_guarded(&volume) {
         // Whoever guards it has done away with what was interrupted.
         if command.is_empty() {
@@ -127,7 +131,8 @@ fn nothing_to_restore(settings: &Settings, volume: &Path) -> Result<(), Failure>
         None => Selection::All,
     };
     let search = task::block_on(Search::of(&selection, settings))?;
-    let instead = "bring it back with `monolite restore`, or begin an empty one with --replica none";
+    let instead =
+        "bring it back with `monolite restore`, or begin an empty one with --replica none";
     if let Some(found) = search.found.first()
         && let Some(replica) = found.replicas.first()
     {
@@ -159,18 +164,15 @@ fn nobody_runs(volume: &Path) -> anyhow::Result<()> {
 }
 
 /// What the command is told, where that is not set already.
-fn environment(
-    settings: &Settings,
-    volume: &Path,
-) -> anyhow::Result<Vec<(&'static str, OsString)>> {
+fn environment(settings: &Settings, volume: &Path) -> anyhow::Result<Vec<(String, OsString)>> {
     let app = std::env::current_dir()?;
     let database = match &settings.database {
         Some(named) => named.clone(),
         None => choose_database(volume).unwrap_or_else(|_| DATABASE.into()),
     };
-    let mut variables = migration_environment(&app, volume, &database);
-    variables.retain(|(name, _)| *name == GUARDED || std::env::var_os(name).is_none());
-    variables.push(("MONOLITE_DATA", volume.as_os_str().to_owned()));
+    let mut variables = migration_environment(&app, volume, &database, &flags::environment());
+    variables.retain(|(name, _)| name == GUARDED || std::env::var_os(name).is_none());
+    variables.push(("MONOLITE_DATA".to_owned(), volume.as_os_str().to_owned()));
     Ok(variables)
 }
 
@@ -179,7 +181,7 @@ fn environment(
 async fn migrate(
     host: &Arc<Terminal>,
     command: &[OsString],
-    environment: &[(&'static str, OsString)],
+    environment: &[(&str, OsString)],
     interrupted: Interrupted,
     options: Options,
 ) -> Result<Option<Migrated<CommandStatus>>, Failure> {

@@ -52,7 +52,11 @@ pub(super) fn scratch(
 #[cfg(target_os = "linux")]
 fn is_memory(dir: &Path) -> bool {
     rustix::fs::statfs(dir).map_or(true, |stat| {
-        #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "its type differs by target")]
+        #[allow(
+            clippy::unnecessary_cast,
+            clippy::cast_lossless,
+            reason = "its type differs by target"
+        )]
         let kind = stat.f_type as i64;
         kind == TMPFS
     })
@@ -74,9 +78,8 @@ mod tests {
         std::fs::create_dir(&state).unwrap();
         std::fs::create_dir(&set).unwrap();
         std::fs::write(&database, "x").unwrap();
-        let chosen = |state: &Path, set: Option<&Path>| {
-            scratch(&database, state, set, Some(dir.path()))
-        };
+        let chosen =
+            |state: &Path, set: Option<&Path>| scratch(&database, state, set, Some(dir.path()));
         assert_eq!(chosen(&state, Some(&set)), set);
         assert_eq!(chosen(&state, None), state);
         // There is no space on a filesystem like this.

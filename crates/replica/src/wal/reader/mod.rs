@@ -205,7 +205,9 @@ impl WalReader {
         }
         // Not through the lock's own connection, whose read transaction would be in the way.
         self.held.end();
-        let all = self.index.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        let all = self
+            .index
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         all.map_err(|error| Error::database(&self.path, error))
     }
 
