@@ -339,3 +339,122 @@ fn an_existing_database_is_given_to_the_app() {
     end(run, 0);
     assert!(!machine.database().exists());
 }
+
+/// `monolite` with these arguments on this machine's volume; its exit code, and all that it printed.
+fn monolite(machine: &Machine, shell: &str, words: &[&str]) -> (Option<i32>, String) {
+    let done = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{shell} exec \"$@\""))
+        .arg("sh")
+        .arg(env!("CARGO_BIN_EXE_monolite"))
+        .args(words)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("MONOLITE_REPLICA", machine.path("replica"))
+        .env("MONOLITE_DATA", machine.path("data"))
+        .current_dir(machine.path("app"))
+        .output()
+        .expect("it runs");
+    let text = [done.stdout, done.stderr].concat();
+    (
+        done.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[test]
+fn databases_of_any_name_anywhere_are_stored_or_named() {
+    let machine = Machine::new(true);
+    let crowd = machine.path("data/attachments");
+    std::fs::create_dir(&crowd).expect("a directory");
+    for n in 0..10_050 {
+        std::fs::write(crowd.join(n.to_string()), "").expect("a file");
+    }
+    let names = [
+        "a/one.db",
+        "zz/b/c/d/two",
+        "collection.anki2",
+        "vault",
+        "weird.ext",
+    ];
+    for name in names {
+        let path = machine.path("data").join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        let conn = Connection::open(&path).expect("made");
+        conn.execute_batch("CREATE TABLE t(x INTEGER)")
+            .expect("made");
+    }
+    let (code, said) = monolite(&machine, "", &["replicate", "--once"]);
+    assert_eq!(code, Some(0), "{said}");
+    for name in names {
+        assert!(said.contains(&format!("stored {name} ")), "{name}: {said}");
+    }
+    let outside = machine.path("elsewhere.db");
+    seed(&outside);
+    std::os::unix::fs::symlink(&outside, machine.path("data/linked.db")).expect("a link");
+    let (code, said) = monolite(&machine, "", &["replicate", "--once"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("linked.db is a link to a database outside"),
+        "{said}"
+    );
+    let (_, said) = monolite(&machine, "", &["check"]);
+    assert!(said.contains("linked.db"), "{said}");
+}
+
+#[test]
+fn with_too_few_descriptors_as_many_as_fit_are_stored() {
+    let machine = Machine::new(true);
+    for n in 0..30 {
+        seed(&machine.path(&format!("data/{n}.db")));
+    }
+    let (code, said) = monolite(&machine, "ulimit -n 160;", &["replicate", "--once"]);
+    assert_eq!(code, Some(1), "{said}");
+    let stored = said.matches("stored ").count();
+    assert!((5..30).contains(&stored), "{stored}: {said}");
+    assert!(said.contains("ulimit -n"), "{said}");
+}
+
+#[test]
+fn a_guarded_migration_does_not_begin_on_a_volume_that_lost_its_database() {
+    let machine = Machine::new(true);
+    seed(&machine.database());
+    let (code, said) = monolite(&machine, "", &["replicate", "--once"]);
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::remove_dir_all(machine.path("data")).expect("lost");
+    std::fs::create_dir(machine.path("data")).expect("a new one");
+    let migrate = ["migrate", "--", "sh", "-c", "echo run > ../ran"];
+    let (code, said) = monolite(&machine, "", &migrate);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("app.sqlite3 is missing, and "), "{said}");
+    assert!(!machine.path("ran").exists());
+    let none = [
+        "migrate",
+        "--replica",
+        "none",
+        "--",
+        "sh",
+        "-c",
+        "echo run > ../ran",
+    ];
+    let (code, said) = monolite(&machine, "", &none);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(machine.path("ran").exists());
+}
+
+#[test]
+fn a_migration_of_a_database_elsewhere_is_refused() {
+    let machine = Machine::new(false);
+    for shell in [
+        "export DATABASE_URL=sqlite:////srv/shop.db;",
+        "export QUEUE_DATABASE_PATH=queue.sqlite3;",
+    ] {
+        let (code, said) = monolite(
+            &machine,
+            shell,
+            &["migrate", "--replica", "none", "--", "true"],
+        );
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("outside of the data directory"), "{said}");
+    }
+}

@@ -385,6 +385,30 @@ pub fn open_files(pid: Pid) -> io::Result<Vec<OpenFile>> {
     Ok(files)
 }
 
+/// The programs and libraries that a process runs code of, each once; those whose files
+/// were replaced meanwhile are left out.
+///
+/// # Errors
+/// There is no such process, or it is another user's.
+pub fn programs(pid: Pid) -> io::Result<Vec<PathBuf>> {
+    let maps = std::fs::read(directory(pid).join("maps"))?;
+    let mut found = Vec::new();
+    for line in maps.split(|byte| *byte == b'\n') {
+        // `55d0-55d1 r-xp 00000000 08:01 1234   /usr/bin/app`
+        let is_code = line.splitn(3, |byte| *byte == b' ').nth(1);
+        let is_code = is_code.is_some_and(|rights| rights.get(2) == Some(&b'x'));
+        let path = line.iter().position(|byte| *byte == b'/');
+        if let (true, Some(path)) = (is_code, path.and_then(|at| line.get(at..)))
+            && !path.ends_with(b" (deleted)")
+        {
+            found.push(PathBuf::from(OsStr::from_bytes(path)));
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
 /// The files that other processes than this one have open, as far as they show
 /// them, for which `wanted` is true. It is called with each of very many: let it
 /// look at [`OpenFile::path`] before it asks for more.
@@ -558,6 +582,14 @@ mod tests {
         let mut text = String::new();
         io::Read::read_to_string(&mut again, &mut text).unwrap();
         assert_eq!(text, "content");
+    }
+
+    #[test]
+    fn a_process_runs_its_program_and_the_libraries_of_it() {
+        let found = programs(rustix::process::getpid()).unwrap();
+        let own = std::env::current_exe().unwrap();
+        assert!(found.contains(&own.canonicalize().unwrap()), "{found:?}");
+        assert!(found.iter().all(|path| path.is_absolute()));
     }
 
     #[test]

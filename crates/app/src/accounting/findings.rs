@@ -24,6 +24,8 @@ pub(super) enum Kind {
     NotRescued,
     /// Its lock is not held.
     NotHeld,
+    /// A program, and no database: it holds a SQLite that can lose commits.
+    OldSqlite,
 }
 
 /// All that is not accounted for.
@@ -83,6 +85,10 @@ impl Findings {
                 reasons.push(format!("{count} {noun} {text}: see the log"));
                 facts.push((name, count as u64));
             }
+        }
+        let old = inner.count(Kind::OldSqlite);
+        if old > 0 {
+            facts.push(("old_sqlite", old as u64));
         }
         if inner.rescued > 0 {
             facts.push(("rescued", inner.rescued));

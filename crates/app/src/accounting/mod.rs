@@ -23,6 +23,7 @@
 //! - [`rescue`]: the app is stopped, while requests wait; what it committed to files without a name
 //!   is put into the database, or kept in `.monolite/rescued/` where others wrote as well.
 //! - [`elsewhere`]: databases outside of the volume.
+//! - [`sqlite_version`]: an app whose SQLite can lose commits by itself.
 //!
 //! Dying between any two steps loses no more than dying without this: a rescue changes the database
 //! in one transaction of SQLite, after a copy of it was found whole.
@@ -33,6 +34,7 @@ mod held;
 mod monitor;
 mod rescue;
 mod scan;
+mod sqlite_version;
 mod watch;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The thread that looks after what the app has open.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use super::findings::{Findings, Kind};
 use super::held::{Held, NotHeld, checkpoint, connect};
 use super::rescue::{self, Rescued};
 use super::scan::{Part, Scanned, Scanner};
+use super::sqlite_version::old_sqlite;
 use super::watch::{Event, Watch};
 use super::{CONFIRM_TIME, SCAN_INTERVAL};
 
@@ -30,6 +31,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(3);
 const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long the copying of a log into its database is tried, before the app starts.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(2);
+/// Programs and libraries that are looked into, at most.
+const PROGRAMS_MAX: usize = 1000;
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is looked after.
@@ -84,6 +87,8 @@ impl Monitor {
             unnamed: BTreeSet::new(),
             logs: HashMap::new(),
             began: SystemTime::now(),
+            looked_into: HashSet::new(),
+            pids: HashSet::new(),
             paused: true,
             options,
         };
@@ -151,6 +156,9 @@ struct Worker {
     /// Logs without a name that the app has open, by the file.
     logs: HashMap<PathBuf, Vec<(Inode, File)>>,
     began: SystemTime,
+    /// Programs and libraries whose SQLite was looked at, and the processes that run them.
+    looked_into: HashSet<PathBuf>,
+    pids: HashSet<Pid>,
     /// The app does not run.
     paused: bool,
 }
@@ -270,8 +278,33 @@ impl Worker {
         self.suspect(&scanned);
         self.let_go_of_idle(&scanned);
         if !self.paused {
+            self.old_sqlite(&scanned);
             self.elsewhere(scanned.elsewhere);
         }
+    }
+
+    /// Looks once into each program and library that the app runs.
+    fn old_sqlite(&mut self, scanned: &Scanned) {
+        for pid in &scanned.pids {
+            if self.looked_into.len() >= PROGRAMS_MAX || !self.pids.insert(*pid) {
+                continue;
+            }
+            for program in process::programs(*pid).unwrap_or_default() {
+                if !self.looked_into.insert(program.clone()) {
+                    continue;
+                }
+                if let Ok(Some(day)) = old_sqlite(&program)
+                    && self.findings.add(Kind::OldSqlite, &program)
+                {
+                    let program = program.display().to_string();
+                    tracing::warn!(
+                        program,
+                        "the app's SQLite is of {day}, before 3.51.3: when two connections copy the log at the same instant it can lose commits (sqlite.org/wal.html, the WAL-reset bug). Update the system's libsqlite3, or the driver that brings its own"
+                    );
+                }
+            }
+        }
+        self.pids.retain(|pid| scanned.pids.contains(pid));
     }
 
     /// What has no name any more is certain when it is seen twice.

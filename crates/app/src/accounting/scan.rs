@@ -42,6 +42,8 @@ pub(super) struct Scanned {
     /// Databases on the volume, with whether their log is open.
     pub(super) databases: BTreeMap<PathBuf, bool>,
     pub(super) unnamed: Vec<Unnamed>,
+    /// The processes that have one of the databases open.
+    pub(super) pids: HashSet<Pid>,
     /// Databases elsewhere, and a process that has each.
     pub(super) elsewhere: BTreeMap<PathBuf, Pid>,
 }
@@ -101,6 +103,7 @@ impl Scanner {
                 Ok(name) if layout::role(name) == Role::Data => {
                     let is_logged = logged.contains(&database);
                     if is_logged || is_called_so(&database) {
+                        scanned.pids.insert(pid);
                         on_volume(&database, files, is_logged, scanned);
                     }
                 }

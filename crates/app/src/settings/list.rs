@@ -15,7 +15,7 @@ settings! {
     data: Option<PathBuf>, value "DIR", unset "$LITESTACK_DATA_PATH, else /data if it exists, else ./data";
 
     /// File name of the app's database in the data directory
-    database: Option<String>, value "NAME", unset "app.sqlite3";
+    database: Option<String>, value "NAME", unset "app.sqlite3, else the database that is there";
 
     /// The public port
     port: Option<u16>, value "PORT", unset "$PORT, else 8080";
