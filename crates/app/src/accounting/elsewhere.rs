@@ -229,6 +229,6 @@ mod tests {
         let expected = ["db.sqlite3", "storage/production_queue.sqlite3"];
         assert_eq!(found, expected.map(|name| root.join(name)));
         let later = SystemTime::now() + std::time::Duration::from_secs(60);
-        assert_eq!(written_in(&root, &volume, later), [PathBuf::new(); 0]);
+        assert!(written_in(&root, &volume, later).is_empty());
     }
 }
