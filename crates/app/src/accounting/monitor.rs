@@ -31,6 +31,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(3);
 const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long the copying of a log into its database is tried, before the app starts.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often an app is restarted in one run for the same database: one that deletes its own files
+/// each time would never serve.
+const RESTARTS_MAX: u32 = 5;
 /// Programs and libraries that are looked into, at most.
 const PROGRAMS_MAX: usize = 1000;
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
@@ -85,6 +88,7 @@ impl Monitor {
             to_lock: BTreeMap::new(),
             suspects: BTreeMap::new(),
             unnamed: BTreeSet::new(),
+            restarts: HashMap::new(),
             logs: HashMap::new(),
             began: SystemTime::now(),
             looked_into: HashSet::new(),
@@ -153,6 +157,8 @@ struct Worker {
     suspects: BTreeMap<PathBuf, Instant>,
     /// For those it is certain.
     unnamed: BTreeSet<PathBuf>,
+    /// How often the app was restarted for a database.
+    restarts: HashMap<PathBuf, u32>,
     /// Logs without a name that the app has open, by the file.
     logs: HashMap<PathBuf, Vec<(Inode, File)>>,
     began: SystemTime,
@@ -340,6 +346,15 @@ impl Worker {
             if since.elapsed() < CONFIRM_TIME || self.paused || is_of_the_replica {
                 continue;
             }
+            if self.restarts.get(&database).copied().unwrap_or(0) >= RESTARTS_MAX {
+                if self.findings.add(Kind::Unnamed, &database) {
+                    tracing::error!(
+                        database = self.name(&database),
+                        "its files lose their names after each start of the app, which is not restarted for it any more: what the app commits to them is put back at its end. Find out what deletes or replaces them"
+                    );
+                }
+                continue;
+            }
             if self.unnamed.insert(database.clone()) {
                 self.findings.add(Kind::Unnamed, &database);
                 let process = scanned
@@ -462,6 +477,7 @@ impl Worker {
 
     fn rescue(&mut self, database: &Path) {
         let held = self.held.remove(database);
+        *self.restarts.entry(database.into()).or_default() += 1;
         if self.options.is_replicated && !database.exists() {
             // It is restored from the replica, with all that was committed.
             return;
