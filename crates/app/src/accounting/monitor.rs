@@ -88,6 +88,7 @@ impl Monitor {
             to_lock: BTreeMap::new(),
             suspects: BTreeMap::new(),
             unnamed: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             restarts: HashMap::new(),
             logs: HashMap::new(),
             began: SystemTime::now(),
@@ -157,6 +158,8 @@ struct Worker {
     suspects: BTreeMap<PathBuf, Instant>,
     /// For those it is certain.
     unnamed: BTreeSet<PathBuf>,
+    /// Those of which the database itself was deleted, and is restored from the replica.
+    deleted: BTreeSet<PathBuf>,
     /// How often the app was restarted for a database.
     restarts: HashMap<PathBuf, u32>,
     /// Logs without a name that the app has open, by the file.
@@ -343,6 +346,9 @@ impl Worker {
                 .or_insert_with(Instant::now);
             // A deleted database is the replica's, which knows those that were deleted on purpose.
             let is_of_the_replica = self.options.is_replicated && !database.exists();
+            if is_of_the_replica {
+                self.deleted.insert(database.clone());
+            }
             if since.elapsed() < CONFIRM_TIME || self.paused || is_of_the_replica {
                 continue;
             }
@@ -465,6 +471,7 @@ impl Worker {
             self.rescue(&database);
         }
         self.unnamed.clear();
+        self.deleted.clear();
         self.suspects.clear();
         self.logs.clear();
         self.count.send_replace(0);
@@ -478,8 +485,8 @@ impl Worker {
     fn rescue(&mut self, database: &Path) {
         let held = self.held.remove(database);
         *self.restarts.entry(database.into()).or_default() += 1;
-        if self.options.is_replicated && !database.exists() {
-            // It is restored from the replica, with all that was committed.
+        if self.deleted.contains(database) {
+            // It is restored from the replica, with all that was committed, now or a moment ago.
             return;
         }
         let mut done = Vec::new();
