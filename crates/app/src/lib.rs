@@ -5,6 +5,7 @@
 //! `tracing`.
 
 mod accounting;
+mod checks;
 mod database_choice;
 mod database_filter;
 mod destinations;
@@ -16,6 +17,7 @@ mod services;
 pub mod settings;
 mod stack;
 
+pub use crate::checks::inspect_databases;
 pub use crate::database_choice::{Several, choose_database};
 pub use crate::database_filter::{
     find, find_guarded, guarded, is_replicated, name_in, not_looked_at,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use monolite_gate::{Gate, TrustForwarded};
 use monolite_guard::{Allowance, Depth};
@@ -17,14 +18,17 @@ use crate::database_filter::matches;
 use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    Accounting, DatabaseChoice, GateService, Guarded, MigrationError, Migrations, NoReplica,
-    NotFit, Recovery, ReplicationService, VolumeService,
+    Accounting, DatabaseChoice, DatabaseFile, GateService, Guarded, JournalMode, MigrationError,
+    Migrations, NoReplica, NotFit, Recovery, ReplicationService, VolumeService,
 };
 use crate::settings::{self, LogFormat, MigrateCheck, Trust};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
 use crate::{destinations, environment};
+
+/// The shortest time after which an app counts as hanging, unless it is set.
+const HANG_TIME_MIN: Duration = Duration::from_secs(30);
 
 /// Exit code for a volume that is not fit.
 const NOT_FIT: u8 = 3;
@@ -65,6 +69,8 @@ pub struct Stack {
     /// The names of the app's processes.
     processes: Vec<String>,
     procfile: Option<PathBuf>,
+    /// Databases are put in WAL mode.
+    wal: bool,
 }
 
 impl Stack {
@@ -108,6 +114,7 @@ impl Stack {
         config.health.host.clone_from(&settings.health_host);
         config.database = database_name(settings, &volume.dir);
         config.start_time = settings.start_timeout;
+        config.hang_time = hang_time(settings);
         config.stop_time = settings.stop_timeout;
         config.drain_time = settings.drain_timeout;
         config.watchdog = launch.watchdog;
@@ -126,6 +133,7 @@ impl Stack {
             migrate: migrate.map(OsString::from),
             processes: processes.names,
             procfile: processes.procfile,
+            wal: settings.wal,
         })
     }
 
@@ -202,7 +210,15 @@ impl Stack {
         services.push(Box::new(DatabaseChoice {
             is_named: self.is_database_named,
         }));
+        services.push(Box::new(DatabaseFile {
+            app_dir: self.config.app_dir.clone(),
+        }));
         services.push(Box::new(Migrations(guarded)));
+        services.push(Box::new(JournalMode {
+            volume: self.volume.dir.clone(),
+            find: database_filter::find(&self.volume.dir, &[]),
+            is_on: self.wal,
+        }));
         // Last, so that it stops first: what it puts back is replicated by the last sync.
         services.push(Box::new(accounting));
         Ok(services)
@@ -264,6 +280,18 @@ pub fn exit_code(error: &Error) -> u8 {
 fn database_name(settings: &Settings, volume: &Path) -> String {
     let named = settings.database.clone();
     named.unwrap_or_else(|| choose_database(volume).unwrap_or_else(|_| DATABASE.into()))
+}
+
+/// An app that hangs is restarted after this; never where responses may take any time.
+fn hang_time(settings: &Settings) -> Option<Duration> {
+    let limit = settings.hang_timeout.unwrap_or_else(|| {
+        let response = settings.response_timeout;
+        match response.is_zero() {
+            true => response,
+            false => response.saturating_mul(2).max(HANG_TIME_MIN),
+        }
+    });
+    (!limit.is_zero()).then_some(limit)
 }
 
 fn gate(settings: &Settings) -> monolite_gate::Config {
@@ -393,22 +421,15 @@ mod tests {
                 "recovery",
                 "no replica",
                 "database",
+                "database file",
                 "migrations",
+                "journal mode",
                 "files"
             ]
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        let all = [
-            "gate",
-            "volume",
-            "recovery",
-            "replica",
-            "database",
-            "migrations",
-            "files",
-        ];
-        assert_eq!(names(&mut stack), all);
+        assert_eq!(names(&mut stack)[3], "replica");
     }
 
     #[test]
@@ -445,6 +466,21 @@ mod tests {
         }
         let elsewhere = error(|settings| settings.replica = vec!["s4://a".into()]);
         assert!(elsewhere.contains("s4"), "{elsewhere}");
+    }
+
+    #[test]
+    fn an_app_may_be_silent_for_twice_the_response_timeout() {
+        let time = |response: u64, hang: Option<u64>| {
+            let mut settings = Settings::default();
+            settings.response_timeout = Duration::from_secs(response);
+            settings.hang_timeout = hang.map(Duration::from_secs);
+            hang_time(&settings).map(|limit| limit.as_secs())
+        };
+        assert_eq!(time(60, None), Some(120));
+        assert_eq!(time(3, None), Some(30));
+        assert_eq!(time(0, None), None);
+        assert_eq!(time(60, Some(0)), None);
+        assert_eq!(time(0, Some(5)), Some(5));
     }
 
     #[test]

@@ -292,28 +292,33 @@ impl Worker {
         }
     }
 
-    /// Looks once into each program and library that the app runs.
+    /// Looks once into each program and library that the app runs, on a thread of its own: they may be
+    /// large.
     fn old_sqlite(&mut self, scanned: &Scanned) {
+        let own = Inode::of(Path::new("/proc/self/exe"));
+        let mut new = Vec::new();
         for pid in &scanned.pids {
             if self.looked_into.len() >= PROGRAMS_MAX || !self.pids.insert(*pid) {
                 continue;
             }
             for program in process::programs(*pid).unwrap_or_default() {
-                if !self.looked_into.insert(program.clone()) {
-                    continue;
-                }
-                if let Ok(Some(day)) = old_sqlite(&program)
-                    && self.findings.add(Kind::OldSqlite, &program)
-                {
-                    let program = program.display().to_string();
-                    tracing::warn!(
-                        program,
-                        "the app's SQLite is of {day}, before 3.51.3: when two connections copy the log at the same instant it can lose commits (sqlite.org/wal.html, the WAL-reset bug). Update the system's libsqlite3, or the driver that brings its own"
-                    );
+                if Inode::of(&program) != own && self.looked_into.insert(program.clone()) {
+                    new.push(program);
                 }
             }
         }
         self.pids.retain(|pid| scanned.pids.contains(pid));
+        if new.is_empty() {
+            return;
+        }
+        let findings = self.findings.clone();
+        // Without that thread nothing is said of it, and all else works.
+        let _ = std::thread::Builder::new()
+            .name("monolite-sqlite".into())
+            .spawn(move || {
+                new.iter()
+                    .for_each(|program| report_old(program, &findings))
+            });
     }
 
     /// What has no name any more is certain when it is seen twice.
@@ -634,6 +639,18 @@ fn open_elsewhere(databases: &[PathBuf]) -> BTreeSet<PathBuf> {
         process::open_elsewhere(|file| of(file.path()).is_some_and(|path| wanted.contains(&path)));
     let open = open.unwrap_or_default();
     open.iter().filter_map(|file| of(file.path())).collect()
+}
+
+fn report_old(program: &Path, findings: &Findings) {
+    if let Ok(Some(day)) = old_sqlite(program)
+        && findings.add(Kind::OldSqlite, program)
+    {
+        let program = program.display().to_string();
+        tracing::warn!(
+            program,
+            "the app's SQLite is of {day}, before 3.51.3: when two connections copy the log at the same instant it can lose commits (sqlite.org/wal.html, the WAL-reset bug). Update the system's libsqlite3, or the driver that brings its own"
+        );
+    }
 }
 
 fn process_name(pid: Pid) -> String {

@@ -11,7 +11,7 @@ use std::path::Path;
 /// What was changed last on a day before this one lacks the fix.
 const FIXED: &str = "2026-03-06";
 /// Larger files are not looked into.
-const FILE_BYTES_MAX: u64 = 512 << 20;
+const FILE_BYTES_MAX: u64 = 256 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 /// `2022-12-28 14:03:47 df5c253c0b3dd24916e4`: so much of it tells it from any other date.
 const SOURCE_ID: usize = 40;

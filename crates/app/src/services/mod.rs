@@ -3,7 +3,9 @@
 
 mod accounting;
 mod database_choice;
+mod database_file;
 mod gate;
+mod journal_mode;
 mod migration;
 mod no_replica;
 mod replication;
@@ -11,7 +13,9 @@ mod volume;
 
 pub(crate) use self::accounting::Accounting;
 pub(crate) use self::database_choice::DatabaseChoice;
+pub(crate) use self::database_file::DatabaseFile;
 pub(crate) use self::gate::GateService;
+pub(crate) use self::journal_mode::JournalMode;
 pub use self::migration::MigrationError;
 pub(crate) use self::migration::{Guarded, Migrations, Recovery};
 pub(crate) use self::no_replica::NoReplica;
