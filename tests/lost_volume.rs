@@ -58,14 +58,16 @@ fn every_comment_that_was_taken_is_there_after_three_losses_under_load() {
             let (done, port) = (Arc::clone(&done), demo.port);
             thread::spawn(move || {
                 let browser = Browser::new(port);
-                let mut taken = Vec::new();
+                let (mut taken, mut said) = (Vec::new(), 0);
                 while !done.load(Ordering::Relaxed) {
-                    let body = format!("{writer} says {}", taken.len());
+                    said += 1;
+                    let body = format!("{writer} says {said}");
                     let form = [("name", "Ada"), ("body", &*body)];
                     let answer = browser.post("/posts/3/comments", &form);
-                    let answer = answer.expect("an answer");
-                    assert_eq!(answer.status, 303, "{}", answer.body);
-                    taken.push(body);
+                    // While the file has no name, the crate answers with an error.
+                    if answer.expect("an answer").status == 303 {
+                        taken.push(body);
+                    }
                 }
                 taken
             })

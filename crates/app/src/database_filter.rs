@@ -1,25 +1,70 @@
 //! Which databases of a volume are replicated, and which are guarded.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use monolite_replica::Find;
 use monolite_volume::discover::{self, DiscoverError};
 use monolite_volume::layout::REBUILT;
 
+/// Entries of directories among which databases are found by their first bytes, when replication
+/// begins: the files are opened, and a disk that is not in memory takes a millisecond for each.
+const FIRST_BYTES_ENTRIES_MAX: usize = 100_000;
+/// Links that are named, at most; more are counted.
+const LINKS_NAMED_MAX: usize = 20;
+
 /// Finds the databases of a volume that are replicated: all but caches, and those whose names match
 /// a pattern of `exclude`.
 pub fn find(volume: &Path, exclude: &[String]) -> Find {
     let (volume, exclude) = (volume.to_owned(), exclude.to_owned());
+    // Databases of any name that were found once.
+    let known: Mutex<Option<BTreeSet<PathBuf>>> = Mutex::default();
     Arc::new(move || {
         // That the volume is gone is noticed by the databases that were found before.
         let found = discover::by_name(&volume).unwrap_or_default().databases;
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get_or_insert_with(|| {
+            let found = discover::by_first_bytes(&volume, FIRST_BYTES_ENTRIES_MAX);
+            found.unwrap_or_default().databases.into_iter().collect()
+        });
+        known.extend(found);
+        known.retain(|path| path.exists());
+        let found = known.iter().cloned();
         let wanted = |path: &PathBuf| match name_in(&volume, path) {
             Some(name) => is_replicated(&name, &exclude),
             None => false,
         };
-        found.into_iter().filter(wanted).collect()
+        found.filter(wanted).collect()
     })
+}
+
+/// What of a volume may hold databases that are not replicated, in a sentence each.
+pub fn not_looked_at(volume: &Path) -> Vec<String> {
+    let Ok(found) = discover::by_name(volume) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    if found.left_out.is_cut() {
+        all.push(format!(
+            "not all of {} was looked at, and a database there is not replicated: {}",
+            volume.display(),
+            found.left_out
+        ));
+    }
+    for link in found.links.iter().take(LINKS_NAMED_MAX) {
+        all.push(format!(
+            "{} is a link to a database outside of the data directory, which is not replicated; move the database here",
+            link.display()
+        ));
+    }
+    if found.links.len() > LINKS_NAMED_MAX {
+        all.push(format!(
+            "{} more links lead to databases outside of the data directory",
+            found.links.len() - LINKS_NAMED_MAX
+        ));
+    }
+    all
 }
 
 /// Finds the databases of a volume that a migration must not harm, whatever their names: all but
@@ -60,7 +105,7 @@ pub fn is_replicated(name: &str, exclude: &[String]) -> bool {
 }
 
 /// `*` stands for any characters, of other directories, too.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == name;
     };

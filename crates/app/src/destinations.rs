@@ -194,6 +194,7 @@ pub fn follow_options(settings: &Settings) -> FollowOptions {
     FollowOptions {
         host: settings.replica_host.clone().unwrap_or_else(host),
         take_over: settings.take_over,
+        scratch: settings.replica_scratch.clone(),
         sync_interval: settings.sync_interval,
         snapshot_every: settings.snapshot_interval,
         policy: Policy {

@@ -61,6 +61,12 @@ impl Environment {
         }
     }
 
+    /// All variables, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        let all = self.0.iter();
+        all.map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
     /// All variables, but one.
     pub(crate) fn without(&self, name: &str) -> Vec<(OsString, OsString)> {
         let all = self.0.iter().filter(|(of, _)| *of != name);

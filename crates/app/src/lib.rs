@@ -4,8 +4,10 @@
 //! [`Stack`]. Nothing here prints or reads the environment by itself; log lines go through
 //! `tracing`.
 
+mod accounting;
 mod aws_profile;
 mod checks;
+mod database_choice;
 mod database_filter;
 mod destinations;
 mod environment;
@@ -17,7 +19,10 @@ pub mod settings;
 mod stack;
 
 pub use crate::checks::inspect_databases;
-pub use crate::database_filter::{find, find_guarded, guarded, is_replicated, name_in};
+pub use crate::database_choice::{Several, choose_database};
+pub use crate::database_filter::{
+    find, find_guarded, guarded, is_replicated, name_in, not_looked_at,
+};
 pub use crate::destinations::{
     KEY_VARIABLE, ReplicaError, destination, destinations, follow_options, is_on_disk_of, key,
     state,

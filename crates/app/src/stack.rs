@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use monolite_gate::{AccessLog, AccessLogFormat, Gate, TrustedProxies};
 use monolite_guard::Allowance;
-use monolite_supervisor::{Config, Error, Output, Service};
+use monolite_supervisor::{Config, Error, Output, Service, database_variables};
 use monolite_volume::discover::{self, DiscoverError};
 use monolite_volume::{Volume, layout};
 
+use crate::accounting::{self, Findings, Named, named_elsewhere};
+use crate::database_choice::choose_database;
+use crate::database_filter::matches;
 use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    DatabaseFile, DriverLaneService, GateService, Guarded, JournalMode, MigrationError, Migrations,
-    NoReplica, NotFit, Recovery, ReplicationService, VolumeService,
+    Accounting, DatabaseChoice, DatabaseFile, DriverLaneService, GateService, Guarded, JournalMode,
+    MigrationError, Migrations, NoReplica, NotFit, Recovery, ReplicationService, VolumeService,
 };
 use crate::settings::{self, AccessFormat, DriverLane, LogFormat};
 use crate::{
@@ -58,6 +61,11 @@ pub struct Stack {
     replication: Option<Replication>,
     guarding: Guarding,
     migrate: Option<OsString>,
+    /// Databases outside of the volume that are accepted, as patterns.
+    accepted: Vec<String>,
+    is_database_named: bool,
+    /// Databases outside of the volume that variables name.
+    named_elsewhere: Vec<Named>,
     /// The names of the app's processes.
     processes: Vec<String>,
     procfile: Option<PathBuf>,
@@ -82,10 +90,16 @@ impl Stack {
             let guardable = all_guardable(settings, &launch.environment, &volume.dir);
             guardable.map_err(|error| settings::Error::new(error.to_string()))?;
         }
+        let named_elsewhere = named_elsewhere(&launch.environment, &launch.app_dir, &volume.dir);
         let destinations = destinations::destinations(settings, &launch.environment)?;
         let replication = match destinations.is_empty() {
             true => None,
-            false => Some(Replication::new(settings, destinations, &volume.dir)),
+            false => {
+                let mut replication = Replication::new(settings, destinations, &volume.dir);
+                let temporary = launch.environment.get("TMPDIR").unwrap_or("/tmp".as_ref());
+                replication.follow.spare_scratch = Some(temporary.into());
+                Some(replication)
+            }
         };
         let gate = gate(settings, &launch.environment)?;
         let mut config = Config::new(processes.web, volume.dir.clone());
@@ -100,7 +114,7 @@ impl Stack {
         config.environment = launch.environment.without(KEY_VARIABLE);
         config.health.path.clone_from(&settings.health_path);
         config.health.host.clone_from(&settings.health_host);
-        config.database = database_name(settings).into();
+        config.database = database_name(settings, &volume.dir);
         config.start_time = settings.start_timeout;
         config.hang_time = hang_time(settings);
         config.stop_time = settings.stop_timeout;
@@ -115,6 +129,9 @@ impl Stack {
             allow: settings.allow.clone(),
             replication,
             guarding,
+            accepted: settings.replica_exclude.clone(),
+            is_database_named: settings.database.is_some(),
+            named_elsewhere,
             migrate: migrate.map(OsString::from),
             processes: processes.names,
             procfile: processes.procfile,
@@ -160,8 +177,9 @@ impl Stack {
 
     /// The services, in the order in which they start.
     fn services(&mut self) -> Result<Vec<Box<dyn Service>>, Error> {
+        let findings = Arc::new(Findings::default());
         let replicated = match self.replication.take() {
-            Some(replication) => Some(self.replicated(replication)?),
+            Some(replication) => Some(self.replicated(replication, findings.clone())?),
             None => None,
         };
         let guarded = Arc::new(Guarded {
@@ -191,15 +209,18 @@ impl Stack {
             // last tells whether it was used since.
             Box::new(Recovery(guarded.clone())),
         ];
+        let accounting = Accounting::new(self.accounting(replicated.is_some(), findings));
         services.push(match replicated {
             Some(replicated) => Box::new(ReplicationService { replicated }),
             None => Box::new(NoReplica {
                 volume: self.volume.dir.clone(),
             }),
         });
+        services.push(Box::new(DatabaseChoice {
+            is_named: self.is_database_named,
+        }));
         services.push(Box::new(DatabaseFile {
             app_dir: self.config.app_dir.clone(),
-            database: self.config.data.join(&self.config.database),
         }));
         services.push(Box::new(Migrations(guarded)));
         services.push(Box::new(JournalMode {
@@ -207,12 +228,45 @@ impl Stack {
             find: database_filter::find(&self.volume.dir, &[]),
             is_on: self.wal,
         }));
+        // Last, so that it stops first: what it puts back is replicated by the last sync.
+        services.push(Box::new(accounting));
         Ok(services)
     }
 
-    fn replicated(&self, replication: Replication) -> Result<Replicated, Error> {
+    fn accounting(&mut self, is_replicated: bool, findings: Arc<Findings>) -> accounting::Options {
+        let accepted = std::mem::take(&mut self.accepted);
+        let database = self.volume.dir.join(&self.config.database);
+        let dir = &self.config.app_dir;
+        let set = &self.config.environment;
+        let variables = database_variables(dir, &self.volume.dir, &database, set);
+        let names = variables.iter().map(|(name, _)| name.as_str());
+        let is_of_database = |name: &&str| name.contains("DATABASE") || name.contains("DATA_PATH");
+        let variables: Vec<_> = names
+            .filter(is_of_database)
+            .chain(["MONOLITE_DATA"])
+            .collect();
+        accounting::Options {
+            volume: self.volume.dir.clone(),
+            app_dir: dir.clone(),
+            is_accepted: Arc::new(move |path: &Path| {
+                let name = path.to_string_lossy();
+                accepted.iter().any(|pattern| matches(pattern, &name))
+            }),
+            variables: format!("it is given the path in {}", variables.join(" and ")),
+            is_replicated,
+            named: std::mem::take(&mut self.named_elsewhere),
+            findings,
+        }
+    }
+
+    fn replicated(
+        &self,
+        replication: Replication,
+        findings: Arc<Findings>,
+    ) -> Result<Replicated, Error> {
         let database = self.config.database.clone();
-        let replicated = Replicated::new(replication, self.volume.dir.clone(), database);
+        let volume = self.volume.dir.clone();
+        let replicated = Replicated::new(replication, volume, database, findings);
         replicated.map_err(|source| Error::Io {
             what: "make replication ready",
             source,
@@ -231,8 +285,10 @@ pub fn exit_code(error: &Error) -> u8 {
     }
 }
 
-fn database_name(settings: &Settings) -> &str {
-    settings.database.as_deref().unwrap_or(DATABASE)
+/// As it looks now; what is missing may be restored before the app starts.
+fn database_name(settings: &Settings, volume: &Path) -> String {
+    let named = settings.database.clone();
+    named.unwrap_or_else(|| choose_database(volume).unwrap_or_else(|_| DATABASE.into()))
 }
 
 /// An app that hangs is restarted after this; never where responses may take any time.
@@ -310,12 +366,30 @@ pub fn all_guardable(
     database_filter::guarded(volume, &named)?;
     named
         .iter()
-        .try_for_each(|named| discover::check_named(named))
+        .try_for_each(|named| discover::check_named(named))?;
+    // Which of them the migration changes is not known: each counts.
+    let app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
+    match named_elsewhere(environment, &app_dir, volume)
+        .into_iter()
+        .find(|named| {
+            let name = named.path.to_string_lossy();
+            !settings
+                .replica_exclude
+                .iter()
+                .any(|pattern| matches(pattern, &name))
+        }) {
+        None => Ok(()),
+        Some(Named { variable, path }) => Err(DiscoverError::NamedElsewhere {
+            variable,
+            path,
+            dir: volume.into(),
+        }),
+    }
 }
 
 /// The databases whose paths a migrate command gets.
 fn named_databases(settings: &Settings, environment: &Environment, volume: &Path) -> Vec<PathBuf> {
-    let mut named = vec![volume.join(database_name(settings))];
+    let mut named = vec![volume.join(database_name(settings, volume))];
     // A variable that is set already stays as it is.
     named.extend(environment.get("DATABASE_PATH").map(PathBuf::from));
     named
@@ -377,9 +451,11 @@ mod tests {
                 "driver lane",
                 "recovery",
                 "no replica",
+                "database",
                 "database file",
                 "migrations",
-                "journal mode"
+                "journal mode",
+                "files"
             ]
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];

@@ -179,6 +179,7 @@ impl Takes for Replicate {
         let own = [
             "replica_exclude",
             "replica_host",
+            "replica_scratch",
             "sync_interval",
             "sync_timeout",
             "snapshot_interval",
@@ -229,7 +230,7 @@ impl Takes for Migrate {
 
     /// They are read only to learn whether a database that is missing can be restored.
     fn keys_without_flag() -> Vec<&'static str> {
-        vec!["replica", "replica_key_file"]
+        vec!["replica", "replica_key_file", "replica_exclude"]
     }
 
     fn are_global() -> bool {

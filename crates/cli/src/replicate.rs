@@ -52,7 +52,10 @@ pub(crate) fn replicate(arguments: Arguments) -> Result<(), Failure> {
     let start = Start {
         state: monolite_app::state(&volume),
         find: monolite_app::find(&volume, &settings.replica_exclude),
-        options: monolite_app::follow_options(&settings),
+        options: FollowOptions {
+            spare_scratch: Some(std::env::temp_dir()),
+            ..monolite_app::follow_options(&settings)
+        },
         volume,
         destinations,
     };
@@ -103,6 +106,10 @@ impl Start {
             }
         }
         self.announce();
+        let left_out = monolite_app::not_looked_at(&self.volume);
+        for what in &left_out {
+            tracing::error!("{what}");
+        }
         let follower = self.follower()?;
         let beat = async {
             match heartbeat {
@@ -129,6 +136,11 @@ impl Start {
         };
         tokio::select! {
             stopped = stop => match stopped {
+                Ok(()) if !left_out.is_empty() => {
+                    tracing::error!("stopped: everything is stored, but not what is named above");
+                    log::last_words("");
+                    return Err(Failure::Code(1));
+                }
                 Ok(()) => tracing::info!("stopped: everything is stored"),
                 Err(error) => {
                     tracing::error!(%error, "stopped");
@@ -205,7 +217,11 @@ impl Start {
             )));
         }
         let bar = Bar::new(self.volume.display().to_string());
-        let stored = self.store(&bar).await?;
+        let mut stored = self.store(&bar).await?;
+        let left_out = monolite_app::not_looked_at(&self.volume);
+        stored
+            .failed
+            .extend(left_out.into_iter().map(anyhow::Error::msg));
         drop(bar);
         stored.print(json)?;
         stored.verdict()

@@ -1,7 +1,8 @@
 //! Other processes, as `/proc` shows them.
 //!
 //! Invariant: nothing is opened but files of `/proc` itself, so that no lock on a
-//! file of somebody's is lost by a look at who has it open. What the system does
+//! file of somebody's is lost by a look at who has it open ([`OpenFile::reopen`] is
+//! the exception, and says for which files). What the system does
 //! not show is an error, `None` or [`Access::Unknown`], and never reads as "no".
 //!
 //! `/proc` shows the processes of this container, and the open files, the
@@ -312,6 +313,32 @@ impl OpenFile {
         target.strip_suffix(b" (deleted)") == Some(path.as_os_str().as_bytes())
     }
 
+    /// The path that the file had, if it is a file without a name: deleted, or
+    /// replaced by another one. In the view of its process, as [`OpenFile::path`].
+    #[must_use]
+    pub fn deleted_path(&self) -> Option<&Path> {
+        let target = self.target.as_os_str().as_bytes();
+        let path = target.strip_suffix(b" (deleted)")?;
+        path.starts_with(b"/")
+            .then(|| Path::new(OsStr::from_bytes(path)))
+    }
+
+    /// Opens the same file once more, for reading, whatever has become of its
+    /// name. Never for a file that SQLite in this process may have open and locks
+    /// (a database, a `-shm`): closing it would drop those locks. A `-wal` has none.
+    ///
+    /// # Errors
+    /// It is closed by now, or this user may not read it.
+    pub fn reopen(&self) -> io::Result<std::fs::File> {
+        std::fs::File::open(directory(self.pid).join("fd").join(&self.fd))
+    }
+
+    /// The process that has it open.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Which file it is. `None` if it is closed by now. A network filesystem that
     /// does not answer is not waited for.
     #[must_use]
@@ -370,6 +397,30 @@ pub fn open_files(pid: Pid) -> io::Result<Vec<OpenFile>> {
         files.push(OpenFile { pid, fd, target });
     }
     Ok(files)
+}
+
+/// The programs and libraries that a process runs code of, each once; those whose files
+/// were replaced meanwhile are left out.
+///
+/// # Errors
+/// There is no such process, or it is another user's.
+pub fn programs(pid: Pid) -> io::Result<Vec<PathBuf>> {
+    let maps = std::fs::read(directory(pid).join("maps"))?;
+    let mut found = Vec::new();
+    for line in maps.split(|byte| *byte == b'\n') {
+        // `55d0-55d1 r-xp 00000000 08:01 1234   /usr/bin/app`
+        let is_code = line.splitn(3, |byte| *byte == b' ').nth(1);
+        let is_code = is_code.is_some_and(|rights| rights.get(2) == Some(&b'x'));
+        let path = line.iter().position(|byte| *byte == b'/');
+        if let (true, Some(path)) = (is_code, path.and_then(|at| line.get(at..)))
+            && !path.ends_with(b" (deleted)")
+        {
+            found.push(PathBuf::from(OsStr::from_bytes(path)));
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 /// The files that other processes than this one have open, as far as they show
@@ -536,8 +587,23 @@ mod tests {
             files.iter().any(|file| file.was_deleted_from(&path))
         };
         assert!(!has_it());
+        std::fs::write(&path, "content").unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(has_it());
+        let files = open_files(other.pid()).unwrap();
+        let deleted = |file: &&OpenFile| file.deleted_path() == Some(&*path);
+        let mut again = files.iter().find(deleted).unwrap().reopen().unwrap();
+        let mut text = String::new();
+        io::Read::read_to_string(&mut again, &mut text).unwrap();
+        assert_eq!(text, "content");
+    }
+
+    #[test]
+    fn a_process_runs_its_program_and_the_libraries_of_it() {
+        let found = programs(rustix::process::getpid()).unwrap();
+        let own = std::env::current_exe().unwrap();
+        assert!(found.contains(&own.canonicalize().unwrap()), "{found:?}");
+        assert!(found.iter().all(|path| path.is_absolute()));
     }
 
     #[test]

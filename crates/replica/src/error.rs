@@ -97,16 +97,19 @@ pub enum Error {
     },
     /// A file that has to be made first does not fit on the volume.
     #[error(
-        "{}: a file of up to {needed} bytes has to be made here before it is sent, and only {free} \
-         are free; free some space", dir.display()
+        "{}: a file of up to {needed} bytes has to be made here before it is sent; {free} are free, of \
+         which {kept} are left to the databases; free some space, or name a directory on another disk \
+         with --replica-scratch", dir.display()
     )]
     NoSpace {
         /// Where.
         dir: PathBuf,
         /// Bytes it may need.
         needed: u64,
-        /// Bytes that are free, less a reserve.
+        /// Bytes that are free.
         free: u64,
+        /// Bytes of them that are not used for it.
+        kept: u64,
     },
     /// A database that can be replicated only while its writers wait.
     #[error(
@@ -128,6 +131,23 @@ pub enum Error {
     Background {
         /// What.
         what: String,
+    },
+    /// A process has files of the database open that were deleted or replaced.
+    #[error(
+        "{}: {process} has its file, -wal or -shm open, and that was deleted, renamed or replaced: \
+         what the process commits has no name, and is lost when it ends; restart it", path.display()
+    )]
+    Unnamed {
+        /// The database.
+        path: PathBuf,
+        /// The process.
+        process: String,
+    },
+    /// This process has the old index of a database open, and cannot open the new one.
+    #[error("{}: its -wal or -shm was replaced, and it is opened again in a moment", path.display())]
+    OldIndex {
+        /// The database.
+        path: PathBuf,
     },
     /// What was committed to the database could not be read.
     #[error("the database could not be read: {why}")]
@@ -168,6 +188,8 @@ impl Error {
             | Self::NotSynced { .. }
             | Self::Background { .. }
             | Self::NotRead { .. }
+            | Self::Unnamed { .. }
+            | Self::OldIndex { .. }
             | Self::Closed => ErrorClass::Transient,
         }
     }

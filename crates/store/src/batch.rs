@@ -3,7 +3,9 @@
 //! Invariants:
 //! - a caller gets `Ok` only after the COMMIT that holds its writes;
 //! - a closure that fails or panics rolls back its own writes and no others;
-//! - every job taken is answered exactly once, whatever fails.
+//! - every job taken is answered exactly once, whatever fails;
+//! - no caller gets `Ok` for what was committed to a file that was deleted or replaced: one look at
+//!   the names of the database and its log follows each COMMIT.
 //!
 //! A crash between any two lines loses only unanswered writes: nothing is answered
 //! before COMMIT returns, and SQLite rolls an open transaction back when the file
@@ -15,9 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use monolite_sqlite_format::wal_path;
 use rusqlite::{Connection, Statement};
 
-use crate::connection::{self, SAVEPOINT, guarded};
+use crate::connection::{self, FileId, SAVEPOINT, guarded};
 use crate::queue::{Job, Queue};
 use crate::{Error, Options, Result};
 
@@ -45,6 +48,7 @@ impl Counters {
 pub(crate) struct Batcher<'c> {
     conn: &'c Connection,
     path: PathBuf,
+    files: Files,
     options: Options,
     counters: Arc<Counters>,
     begin: Statement<'c>,
@@ -53,6 +57,42 @@ pub(crate) struct Batcher<'c> {
     savepoint: Statement<'c>,
     release: Statement<'c>,
     rollback_to: Statement<'c>,
+}
+
+/// The files that are written to: the database and its log.
+struct Files {
+    database: PathBuf,
+    log: PathBuf,
+    ids: [Option<FileId>; 2],
+}
+
+impl Files {
+    /// Those of a database that is open in WAL mode.
+    fn of(database: &Path) -> Self {
+        let log = wal_path(database);
+        Self {
+            ids: [FileId::of(database), FileId::of(&log)],
+            database: database.into(),
+            log,
+        }
+    }
+
+    /// Whether both are the files that were opened; true where their names are no files, as with
+    /// another VFS.
+    fn have_their_names(&mut self) -> bool {
+        let paths = [&self.database, &self.log];
+        paths.into_iter().zip(&mut self.ids).all(|(path, id)| {
+            let now = FileId::of(path);
+            match id {
+                Some(id) => now == Some(*id),
+                // The log of a new database comes with its first transaction.
+                None => {
+                    *id = now;
+                    true
+                }
+            }
+        })
+    }
 }
 
 impl<'c> Batcher<'c> {
@@ -66,6 +106,7 @@ impl<'c> Batcher<'c> {
             counters: Arc::clone(counters),
             conn,
             path: path.into(),
+            files: Files::of(path),
             options: options.clone(),
             begin: conn.prepare("BEGIN IMMEDIATE")?,
             commit: conn.prepare("COMMIT")?,
@@ -111,7 +152,16 @@ impl<'c> Batcher<'c> {
             // All closures were rolled back, and answered.
             return false;
         }
-        match self.commit.execute([]) {
+        let committed = self.commit.execute([]);
+        if committed.is_ok() && !self.files.have_their_names() {
+            // It is in a file that nobody will open again.
+            let path = &self.path;
+            for job in kept {
+                queue.answer(job, Some(Error::Moved { path: path.clone() }));
+            }
+            return false;
+        }
+        match committed {
             Ok(_) => {
                 let writes = kept.len() as u64;
                 // Counted first: a caller with an answer finds it counted.

@@ -456,6 +456,48 @@ fn a_connection_opened_later_meets_the_same_file_or_says_that_it_is_gone() {
 }
 
 #[test]
+fn a_write_to_a_deleted_or_replaced_file_is_an_error() {
+    let copy = |dir: &std::path::Path, name: &str| {
+        std::fs::copy(dir.join(name), dir.join("copy")).unwrap();
+        std::fs::rename(dir.join("copy"), dir.join(name)).unwrap();
+    };
+    let all: [(&str, &dyn Fn(&std::path::Path)); 5] = [
+        ("all deleted", &|dir| {
+            for suffix in ["", "-wal", "-shm"] {
+                std::fs::remove_file(dir.join(format!("app.sqlite3{suffix}"))).unwrap();
+            }
+        }),
+        ("deleted", &|dir| {
+            std::fs::remove_file(dir.join("app.sqlite3")).unwrap()
+        }),
+        ("renamed", &|dir| {
+            std::fs::rename(dir.join("app.sqlite3"), dir.join("old")).unwrap();
+        }),
+        ("replaced", &|dir| copy(dir, "app.sqlite3")),
+        ("log replaced", &|dir| copy(dir, "app.sqlite3-wal")),
+    ];
+    for (what, damage) in all {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        store.write_blocking(|tx| insert(tx, 1)).unwrap();
+        damage(dir.path());
+        for n in 2..4 {
+            let error = store.write_blocking(move |tx| insert(tx, n)).unwrap_err();
+            assert!(matches!(error, Error::Moved { .. }), "{what}: {error}");
+        }
+    }
+    // Closed by others, the log stays as long as the store is open.
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..3 {
+        let other = Store::open(dir.path().join("app.sqlite3"), Options::new()).unwrap();
+        other.write_blocking(move |tx| insert(tx, 10 + n)).unwrap();
+        drop(other);
+        store.write_blocking(move |tx| insert(tx, n)).unwrap();
+    }
+}
+
+#[test]
 fn every_setting_is_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options::new()

@@ -73,6 +73,12 @@ pub fn wants_a_database_file(app_dir: &Path) -> bool {
     Framework::detect(app_dir).wants_a_database_file()
 }
 
+/// Whether the app in `app_dir` is written with a framework that is known, and so opens the database
+/// that it is given.
+pub fn is_framework(app_dir: &Path) -> bool {
+    Framework::detect(app_dir) != Framework::Unknown
+}
+
 /// Puts the port where an argument says `$PORT` or `${PORT}`: a command in a
 /// Dockerfile's list form has no shell to do it.
 pub(crate) fn expand_port(argument: &OsString, port: Option<u16>) -> OsString {

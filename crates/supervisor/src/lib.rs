@@ -24,7 +24,7 @@ mod watchdog;
 mod workers;
 
 pub use crate::config::{CommandLine, Config, HealthCheck, Output, Restart, Stream, WEB, Worker};
-pub use crate::environment::{database_variables, wants_a_database_file};
+pub use crate::environment::{database_variables, is_framework, wants_a_database_file};
 pub use crate::error::Error;
 pub use crate::exit::Exit;
 pub use crate::lifecycle::run;

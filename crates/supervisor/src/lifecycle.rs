@@ -78,8 +78,11 @@ pub async fn run(config: Config, gate: Gate, services: Vec<Box<dyn Service>>) ->
         run.gate.stop_accepting();
         run.gate.closed(REFUSALS_TIME).await;
     }
-    services.stop(&mut run).await;
-    result
+    let code = services.stop(&mut run).await;
+    match result {
+        Ok(0) => Ok(code),
+        ended => ended,
+    }
 }
 
 /// Why an app that was started does not serve.

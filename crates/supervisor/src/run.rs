@@ -56,6 +56,11 @@ impl Run {
         &self.config
     }
 
+    /// From now on, commands and the app are given this database of the data directory.
+    pub fn set_database(&mut self, name: String) {
+        Arc::make_mut(&mut self.config).database = name;
+    }
+
     /// The app's environment as it was given, without what the supervisor adds.
     pub fn variable(&self, name: &str) -> Option<&OsStr> {
         let variables = self.config.environment.iter().rev();

@@ -51,6 +51,12 @@ pub trait Service {
     fn stop_time(&self) -> Duration {
         STOP_TIME_MAX
     }
+
+    /// The exit code of a run that ended well, as this service sees it; asked after
+    /// [`stop`](Self::stop). Anything but 0 says that some data is not where it should be.
+    fn exit_code(&self) -> u8 {
+        0
+    }
 }
 
 /// How a start went that did not fail.
@@ -105,8 +111,9 @@ impl Services {
     }
 
     /// Stops those that have started, the last one first. Once the run is asked to stop at once, none
-    /// is waited for.
-    pub(crate) async fn stop(mut self, run: &mut Run) {
+    /// is waited for. Answers with the first exit code that is not 0.
+    pub(crate) async fn stop(mut self, run: &mut Run) -> u8 {
+        let mut code = 0;
         self.all.truncate(self.started);
         while let Some(mut service) = self.all.pop() {
             let name = service.name();
@@ -127,7 +134,11 @@ impl Services {
                     tracing::warn!(service = name, "asked again: not waiting for it to stop");
                 }
             }
+            if code == 0 {
+                code = service.exit_code();
+            }
         }
+        code
     }
 }
 
@@ -152,6 +163,7 @@ mod tests {
         /// Takes so long to stop.
         stops_in: Duration,
         pause: Option<Arc<Notify>>,
+        code: u8,
     }
 
     impl Fake {
@@ -203,6 +215,10 @@ mod tests {
 
         async fn while_paused(&self) {
             self.note("works");
+        }
+
+        fn exit_code(&self) -> u8 {
+            self.code
         }
 
         async fn stop(&mut self) {
@@ -316,6 +332,25 @@ mod tests {
         assert_eq!(before.elapsed(), Duration::from_secs(1));
         assert_eq!(logged(&log)[2..], ["b stops", "a stops", "a stopped"]);
         assert!(run.hurry);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_exit_code_that_is_not_0_counts() {
+        let log = Log::default();
+        let (mut run, _signals) = run();
+        let (a, mut b, mut c) = (
+            Fake::new("a", &log),
+            Fake::new("b", &log),
+            Fake::new("c", &log),
+        );
+        (b.code, c.code) = (4, 5);
+        let mut all = services(&[&a, &b, &c]);
+        all.start(&mut run).await.unwrap();
+        // The last one stops first.
+        assert_eq!(all.stop(&mut run).await, 5);
+        let mut all = services(&[&a]);
+        all.start(&mut run).await.unwrap();
+        assert_eq!(all.stop(&mut run).await, 0);
     }
 
     #[tokio::test(start_paused = true)]

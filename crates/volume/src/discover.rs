@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::walk::{ENTRIES_THOROUGH, Kind, LEVELS_MAX, LeftOut, Walk, is_database};
+use crate::walk::{ENTRIES_MAX, Kind, LEVELS_MAX, LeftOut, Walk, has_extension, is_database};
 
 /// The databases that were found, and what was not looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,6 +12,9 @@ use crate::walk::{ENTRIES_THOROUGH, Kind, LEVELS_MAX, LeftOut, Walk, is_database
 pub struct Found {
     /// Sorted.
     pub databases: Vec<PathBuf>,
+    /// Links that are called like a database and lead out of the directory: what is there is not of
+    /// the volume. Sorted.
+    pub links: Vec<PathBuf>,
     /// There may be more in it.
     pub left_out: LeftOut,
 }
@@ -23,21 +26,41 @@ pub struct Found {
 /// # Errors
 /// `dir` cannot be listed.
 pub fn by_name(dir: &Path) -> io::Result<Found> {
-    found(Walk::new(dir))
+    found(dir, Walk::new(dir).without_files())
 }
 
-fn found(walk: Walk<'_>) -> io::Result<Found> {
-    let mut databases = Vec::new();
-    let left_out = walk.each(|entry| {
-        if entry.kind == Kind::Database {
-            databases.push(entry.path);
-        }
+/// As [`by_name`], and those of other names that begin like one, among the first
+/// `entries_max` entries. It opens files: see [`walk`](crate::walk) for when that is safe.
+///
+/// # Errors
+/// `dir` cannot be listed.
+pub fn by_first_bytes(dir: &Path, entries_max: usize) -> io::Result<Found> {
+    found(dir, Walk::new(dir).entries_max(entries_max).contents())
+}
+
+fn found(dir: &Path, walk: Walk<'_>) -> io::Result<Found> {
+    let (mut databases, mut links) = (Vec::new(), Vec::new());
+    let left_out = walk.each(|entry| match entry.kind {
+        Kind::Database => databases.push(entry.path),
+        Kind::Link if leads_out(dir, &entry.path) => links.push(entry.path),
+        _ => {}
     })?;
     databases.sort_unstable();
+    links.sort_unstable();
     Ok(Found {
         databases,
+        links,
         left_out,
     })
+}
+
+/// Whether a link, or what it leads to, is called like a database, and that is not below `dir`.
+fn leads_out(dir: &Path, link: &Path) -> bool {
+    let (Ok(real), Ok(root)) = (link.canonicalize(), dir.canonicalize()) else {
+        return false;
+    };
+    let is_called_so = has_extension(link.as_os_str()) || has_extension(real.as_os_str());
+    real.is_file() && is_called_so && !real.starts_with(root)
 }
 
 /// Why not every database can be found.
@@ -54,7 +77,7 @@ pub enum DiscoverError {
     },
     /// There is too much in the directory.
     #[error(
-        "{} has more than {ENTRIES_THOROUGH} entries, or directories more than {LEVELS_MAX} deep, and a database may be among them ({left_out}); keep files that are none in a directory of their own, outside of it",
+        "{} has more than {ENTRIES_MAX} entries, or directories more than {LEVELS_MAX} deep, and a database may be among them ({left_out}); keep files that are none in a directory of their own, outside of it",
         .dir.display()
     )]
     TooMuch {
@@ -71,6 +94,19 @@ pub enum DiscoverError {
     NotADatabase {
         /// As it is named.
         named: PathBuf,
+    },
+    /// A variable of the environment names a database that lies elsewhere.
+    #[error(
+        "{variable} names {}, which lies outside of the data directory {}, and would not be guarded; set {variable} to a path in it, leave it out, or accept that with --replica-exclude '{}'",
+        .path.display(), .dir.display(), .path.display()
+    )]
+    NamedElsewhere {
+        /// The variable.
+        variable: String,
+        /// The database.
+        path: PathBuf,
+        /// The data directory.
+        dir: PathBuf,
     },
     /// The database that is named lies elsewhere.
     #[error(
@@ -104,12 +140,12 @@ fn shown(named: &Path, real: &Path) -> String {
 ///
 /// # Errors
 /// `dir` cannot be listed, or has more in it than is looked at
-/// ([`ENTRIES_THOROUGH`], [`LEVELS_MAX`]); one of `named` lies outside of it, or is
+/// ([`ENTRIES_MAX`], [`LEVELS_MAX`]); one of `named` lies outside of it, or is
 /// a link to what does.
 pub fn by_content(dir: &Path, named: &[PathBuf]) -> Result<Vec<PathBuf>, DiscoverError> {
     let mut databases = match dir.try_exists() {
         Ok(false) => Vec::new(),
-        _ => below(dir, ENTRIES_THOROUGH)?,
+        _ => below(dir, ENTRIES_MAX)?,
     };
     for named in named {
         databases.extend(real(dir, named)?);
@@ -121,7 +157,7 @@ pub fn by_content(dir: &Path, named: &[PathBuf]) -> Result<Vec<PathBuf>, Discove
 
 fn below(dir: &Path, entries_max: usize) -> Result<Vec<PathBuf>, DiscoverError> {
     let walk = Walk::new(dir).entries_max(entries_max).contents();
-    let found = found(walk).map_err(|source| DiscoverError::List {
+    let found = found(dir, walk).map_err(|source| DiscoverError::List {
         dir: dir.into(),
         source,
     })?;
@@ -210,7 +246,7 @@ mod tests {
         assert_eq!(found(root, "named-without-header"), all);
         let by_name = by_name(root).unwrap();
         assert_eq!(by_name.databases, [root.join("z/other.sqlite3")]);
-        assert!(by_name.left_out.is_cut(), "and it is said");
+        assert!(by_name.left_out.is_empty(), "though there are many");
         let error = below(root, 100).unwrap_err();
         assert!(error.to_string().contains("blobs"), "{error}");
     }

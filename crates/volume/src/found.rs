@@ -17,6 +17,21 @@ pub(crate) fn inspect(dir: &Path, found: &Found) -> Finding {
         more => format!("{more} databases"),
     };
     let (dir, left_out) = (dir.display(), &found.left_out);
+    if let Some(link) = found.links.first() {
+        return CHECK.warn(
+            format!(
+                "{databases} found in {dir}, and {} that {} out of it (first: {})",
+                found.links.len(),
+                if found.links.len() == 1 {
+                    "link leads"
+                } else {
+                    "links lead"
+                },
+                link.display()
+            ),
+            "move the database here: what lies elsewhere is not replicated",
+        );
+    }
     match left_out.is_cut() {
         false => CHECK.pass(format!("{databases} found in {dir}")),
         true => CHECK.warn(
@@ -41,6 +56,13 @@ mod tests {
         let finding = || inspect(dir.path(), &crate::discover::by_name(dir.path()).unwrap());
         assert_eq!(finding().level, Level::Pass);
         assert!(finding().what.starts_with("1 database found"));
+        let other = tempfile::tempdir().unwrap();
+        let (link, real) = (dir.path().join("b.db"), other.path().join("b.db"));
+        std::fs::write(&real, b"").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(finding().level, Level::Warn);
+        assert!(finding().what.contains("b.db)"), "{:?}", finding());
+        std::fs::remove_file(link).unwrap();
         let deep = dir.path().join("d/".repeat(LEVELS_MAX));
         std::fs::create_dir_all(&deep).unwrap();
         assert_eq!(finding().level, Level::Warn);

@@ -21,6 +21,7 @@
 //!     driver/               the driver lane: what the app's processes load
 //!     replica/              what replication has to know after a restart
 //!     backup/               the same, of `backup` to object storage
+//!     rescued/              commits that were written to files without a name
 //! ```
 //!
 //! Invariant: a name or a path that two crates have to agree on is written here
@@ -221,6 +222,13 @@ pub fn backup_state(volume: &Path) -> PathBuf {
     state(volume).join("backup")
 }
 
+/// What was read from files that were deleted or replaced while an app had them open:
+/// a directory for each database and time.
+#[must_use]
+pub fn rescued(volume: &Path) -> PathBuf {
+    state(volume).join("rescued")
+}
+
 /// The files in [`replica_state`] and [`backup_state`].
 pub mod replica {
     /// The volume's own number.
@@ -302,6 +310,7 @@ mod tests {
             driver(volume),
             replica_state(volume).join(replica::NODE),
             backup_state(volume),
+            rescued(volume),
         ] {
             let name = path.strip_prefix(volume).unwrap();
             assert_eq!(role(name), Role::State, "{name:?}");
@@ -327,6 +336,7 @@ mod tests {
             driver(volume),
             replica_state(volume),
             backup_state(volume),
+            rescued(volume),
         ];
         let state = state(volume);
         let paths = paths.iter().map(|path| path.strip_prefix(&state).unwrap());

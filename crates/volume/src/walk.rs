@@ -24,9 +24,8 @@
 //! A directory on which something else is mounted is entered.
 //!
 //! # Where it ends
-//! [`LEVELS_MAX`] levels of directories, and a number of entries that the caller
-//! chooses: [`ENTRIES_ROUTINE`], or [`ENTRIES_THOROUGH`] where a refusal
-//! follows from less than all. The upper levels come first, and a directory with
+//! [`LEVELS_MAX`] levels of directories, and [`ENTRIES_MAX`] entries unless the caller
+//! chooses fewer. The upper levels come first, and a directory with
 //! more than half of the entries that are left comes last, so that many files in
 //! one hide no database above or next to it. Whatever was not looked at for these
 //! bounds, or could not be read, is in the answer ([`LeftOut`]).
@@ -50,12 +49,9 @@ use crate::layout::{self, database_of, is_companion};
 /// Levels of directories that are listed: the one asked for is the first. Deeper
 /// than anybody puts a database on purpose.
 pub const LEVELS_MAX: usize = 32;
-/// Entries of directories that are looked at by a walk that is made again and
-/// again, as each time that a file came: tens of milliseconds.
-pub const ENTRIES_ROUTINE: usize = 10_000;
-/// Entries of directories that are looked at by a walk on which a migration
-/// depends: half a minute.
-pub const ENTRIES_THOROUGH: usize = 5_000_000;
+/// Entries of directories that are looked at: a second for each million by their
+/// names alone, half a minute if the content of all is looked at.
+pub const ENTRIES_MAX: usize = 5_000_000;
 
 /// How old the knowledge of what this process has open may be.
 const OPEN_HERE_AGE_MAX: Duration = Duration::from_millis(10);
@@ -84,6 +80,8 @@ pub struct Walk<'a> {
     root: &'a Path,
     entries_max: usize,
     contents: bool,
+    /// Plain files are left out: of a million uploads nothing is remembered.
+    without_files: bool,
 }
 
 /// What was met. Files of [`Walk`]'s exceptions are not.
@@ -183,13 +181,20 @@ impl fmt::Display for LeftOut {
 }
 
 impl<'a> Walk<'a> {
-    /// One by names alone, of [`ENTRIES_ROUTINE`].
+    /// One by names alone.
     pub fn new(root: &'a Path) -> Self {
         Self {
             root,
-            entries_max: ENTRIES_ROUTINE,
+            entries_max: ENTRIES_MAX,
             contents: false,
+            without_files: false,
         }
+    }
+
+    /// Meets no [`Kind::File`], for less memory.
+    pub fn without_files(mut self) -> Self {
+        self.without_files = true;
+        self
     }
 
     /// Looks at so many entries.
@@ -225,8 +230,15 @@ impl<'a> Walk<'a> {
                 true => entries_left,
                 false => entries_left / 2,
             };
-            let (entries, ended) = match list(&dir, most) {
-                Ok((_, Ended::Bound)) if !is_last => {
+            let keep = |name: &OsStr, kind: FileType| {
+                !self.without_files
+                    || self.contents
+                    || !kind.is_file()
+                    || has_extension(name)
+                    || has_log(name).is_some()
+            };
+            let (mut entries, count, ended) = match list(&dir, most, keep) {
+                Ok((_, _, Ended::Bound)) if !is_last => {
                     crowded.push_back((dir, level, true));
                     continue;
                 }
@@ -239,7 +251,7 @@ impl<'a> Walk<'a> {
                     continue;
                 }
             };
-            entries_left -= entries.len();
+            entries_left -= count;
             match ended {
                 Ended::Whole => {}
                 Ended::Error(error) if level == 1 => return Err(error),
@@ -248,6 +260,16 @@ impl<'a> Walk<'a> {
             }
             let logs = entries.iter().map(|(name, _)| &**name);
             let logged: HashSet<OsString> = logs.filter_map(has_log).map(OsStr::to_owned).collect();
+            if self.without_files {
+                let mut named = logged.clone();
+                for (name, _) in &entries {
+                    named.remove(name);
+                }
+                entries.extend(named.into_iter().filter_map(|name| {
+                    let kind = dir.join(&name).symlink_metadata().ok()?.file_type();
+                    Some((name, kind))
+                }));
+            }
             for (name, kind) in entries {
                 if name == layout::STATE || durable::is_temporary(&name) {
                     continue;
@@ -260,7 +282,9 @@ impl<'a> Walk<'a> {
                         false => left_out.too_deep.add(&path),
                     }
                 }
-                visit(Entry { path, kind });
+                if kind != Kind::File || !self.without_files {
+                    visit(Entry { path, kind });
+                }
             }
         }
         Ok(left_out)
@@ -303,23 +327,32 @@ enum Ended {
     Error(io::Error),
 }
 
-fn list(dir: &Path, most: usize) -> io::Result<(Vec<(OsString, FileType)>, Ended)> {
-    let mut entries = Vec::new();
+/// The entries to keep, how many there are, and how the listing ended.
+type Listed = (Vec<(OsString, FileType)>, usize, Ended);
+
+fn list(dir: &Path, most: usize, keep: impl Fn(&OsStr, FileType) -> bool) -> io::Result<Listed> {
+    let (mut entries, mut count) = (Vec::new(), 0);
     for entry in std::fs::read_dir(dir)? {
-        if entries.len() == most {
-            return Ok((entries, Ended::Bound));
+        if count == most {
+            return Ok((entries, count, Ended::Bound));
         }
         let entry = match entry {
             Ok(entry) => entry,
-            Err(error) => return Ok((entries, Ended::Error(error))),
+            Err(error) => return Ok((entries, count, Ended::Error(error))),
         };
         match entry.file_type() {
-            Ok(kind) => entries.push((entry.file_name(), kind)),
+            Ok(kind) => {
+                count += 1;
+                let name = entry.file_name();
+                if keep(&name, kind) {
+                    entries.push((name, kind));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Ok((entries, Ended::Error(error))),
+            Err(error) => return Ok((entries, count, Ended::Error(error))),
         }
     }
-    Ok((entries, Ended::Whole))
+    Ok((entries, count, Ended::Whole))
 }
 
 /// The name of the database whose log has this name.
@@ -329,7 +362,7 @@ fn has_log(name: &OsStr) -> Option<&OsStr> {
         .then(|| database_of(name))
 }
 
-fn has_extension(name: &OsStr) -> bool {
+pub(crate) fn has_extension(name: &OsStr) -> bool {
     let is_known = |extension: &OsStr| {
         let mut known = EXTENSIONS.iter();
         known.any(|known| extension.eq_ignore_ascii_case(known))
@@ -549,6 +582,24 @@ mod tests {
         assert!(left_out.is_cut() && !left_out.is_empty());
         let whole = Walk::new(dir.path()).entries_max(34).each(|_| ()).unwrap();
         assert!(whole.is_empty(), "{whole}");
+    }
+
+    #[test]
+    fn without_files_the_same_databases_are_met() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "a.db",
+            "odd",
+            "odd-wal",
+            "none-wal",
+            "text",
+            "sub/b.sqlite3",
+        ] {
+            write(dir.path(), name, b"");
+        }
+        let walk = Walk::new(dir.path()).without_files();
+        assert_eq!(met(&walk, Kind::Database), ["a.db", "odd", "sub/b.sqlite3"]);
+        assert_eq!(met(&walk, Kind::File), [""; 0]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct Observed {
     pub(super) replicas: Vec<Status>,
     /// Databases whose files were deleted by accident and are not back.
     pub(super) lost: usize,
+    /// Databases that the app has where they are not replicated.
+    pub(super) unaccounted: usize,
     /// Replicas whose last verification failed.
     pub(super) unrestorable: usize,
 }

@@ -110,7 +110,8 @@ fn is_well(observed: &Observed) -> bool {
     };
     // No database at all: the wrong directory is no success.
     let is_stored = !all.is_empty() && all.iter().all(well);
-    is_stored && observed.lost == 0 && observed.unrestorable == 0
+    let is_accounted_for = observed.unaccounted == 0;
+    is_stored && is_accounted_for && observed.lost == 0 && observed.unrestorable == 0
 }
 
 #[cfg(test)]
@@ -134,6 +135,7 @@ mod tests {
     fn well_is_when_everything_is() {
         let good = status(State::Following, None, 900);
         let observed = |replicas: &[Status], lost, unrestorable| Observed {
+            unaccounted: 0,
             replicas: replicas.to_vec(),
             lost,
             unrestorable,

@@ -1,6 +1,7 @@
 //! A volume while it is replicated: from the restore of what is missing to the last sync.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::options::Replication;
 use super::record::Record;
 use super::restore_deleted::{is_source, restore_deleted, status_of};
 use super::{health, maintenance, report, restore};
+use crate::accounting::Findings;
 
 /// Longest time to give leases back.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -37,6 +39,9 @@ pub(crate) struct Replicated {
     /// Taken when the volume is followed.
     heartbeat: Option<Heartbeat>,
     observer: ObserverSlot,
+    /// It has ended, and not everything is stored.
+    unfinished: Arc<AtomicBool>,
+    findings: Arc<Findings>,
 }
 
 /// The observer, once the volume is followed.
@@ -49,6 +54,7 @@ struct Observer {
     follower: Weak<Follower>,
     monitor: Arc<DeletionMonitor>,
     failed: Arc<Failed>,
+    findings: Arc<Findings>,
 }
 
 impl Observer {
@@ -57,6 +63,7 @@ impl Observer {
         let replicas = self.follower.upgrade()?.status();
         Some(Observed {
             lost: self.monitor.lost_count(),
+            unaccounted: self.findings.lost(),
             unrestorable: self.failed.count(&self.context, &replicas),
             replicas,
         })
@@ -104,6 +111,7 @@ impl Replicated {
         options: Replication,
         volume: PathBuf,
         main: String,
+        findings: Arc<Findings>,
     ) -> std::io::Result<Self> {
         let heartbeat = options.heartbeat_url.as_deref().map(Heartbeat::new);
         let heartbeat = heartbeat.transpose().map_err(std::io::Error::other)?;
@@ -122,6 +130,8 @@ impl Replicated {
             running: None,
             heartbeat,
             observer: Arc::default(),
+            unfinished: Arc::default(),
+            findings,
         })
     }
 
@@ -129,9 +139,10 @@ impl Replicated {
     /// half done.
     pub(crate) async fn start(&mut self) -> Result<(), ReplicationError> {
         let (context, heartbeat) = (self.context.clone(), self.heartbeat.take());
+        let findings = self.findings.clone();
         let running = self.on_runtime(async move {
             let record = restore::missing(&context).await?;
-            follow(&context, record, heartbeat)
+            follow(&context, record, heartbeat, findings)
         });
         let running = running.await?;
         let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,6 +239,7 @@ impl Replicated {
             return;
         };
         let limit = self.context.options.sync_time;
+        let unfinished = self.unfinished.clone();
         self.on_runtime(async move {
             let began = Instant::now();
             for task in running.tasks {
@@ -237,6 +249,8 @@ impl Replicated {
             let began_ms = super::context::now_ms();
             let synced = running.follower.audit(limit).await;
             super::report::log_repairs(&running.follower, began_ms);
+            let is_any_followed = !running.follower.status().is_empty();
+            unfinished.store(synced.is_err(), Ordering::Relaxed);
             // Nothing is written any more. A destination that does not answer cannot delay the end.
             let release_time = match synced.is_ok() {
                 true => RELEASE_TIME_MAX,
@@ -247,6 +261,9 @@ impl Replicated {
             }
             let took_ms = began.elapsed().as_millis() as u64;
             match synced {
+                Ok(()) if !is_any_followed => tracing::warn!(
+                    "no database was replicated: the data directory has none. If the app has stored anything, it is elsewhere"
+                ),
                 Ok(()) => tracing::info!(took_ms, "all commits are stored in the replicas"),
                 Err(error) => {
                     let error = error.to_string();
@@ -259,6 +276,11 @@ impl Replicated {
             }
         })
         .await;
+    }
+
+    /// After [`stop`](Self::stop): whether everything that was committed is stored.
+    pub(crate) fn is_all_stored(&self) -> bool {
+        !self.unfinished.load(Ordering::Relaxed)
     }
 
     /// Runs `work` on the runtime; it ends when the caller does not wait for it any more.
@@ -314,6 +336,7 @@ fn follow(
     context: &Arc<Context>,
     record: Record,
     heartbeat: Option<Heartbeat>,
+    findings: Arc<Findings>,
 ) -> Result<Running, ReplicationError> {
     let options = context.options.clone();
     let (volume, state) = (&context.volume, &options.state);
@@ -344,6 +367,7 @@ fn follow(
         follower: Arc::downgrade(&follower),
         monitor: monitor.clone(),
         failed: Arc::default(),
+        findings,
     };
     tasks.extend(maintenance::start(context, &follower, &observer.failed));
     if let Some(heartbeat) = heartbeat {

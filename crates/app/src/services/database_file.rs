@@ -13,7 +13,6 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 pub(crate) struct DatabaseFile {
     pub(crate) app_dir: PathBuf,
-    pub(crate) database: PathBuf,
 }
 
 #[async_trait(?Send)]
@@ -22,11 +21,13 @@ impl Service for DatabaseFile {
         "database file"
     }
 
-    async fn start(&mut self, _: &mut Run) -> Result<Started, Error> {
+    async fn start(&mut self, run: &mut Run) -> Result<Started, Error> {
         if wants_a_database_file(&self.app_dir) {
-            match create(&self.database) {
+            // The one that was chosen once all that a replica has was here.
+            let database = run.config().data.join(&run.config().database);
+            match create(&database) {
                 Ok(true) => tracing::info!(
-                    database = %self.database.display(),
+                    database = %database.display(),
                     "created, empty: the framework does not do it"
                 ),
                 Ok(false) => {}

@@ -1,6 +1,8 @@
 //! The services of `monolite run`, one file each. To add one: a file here, and a line in the list of
 //! [`Stack::services`](crate::Stack).
 
+mod accounting;
+mod database_choice;
 mod database_file;
 mod driver_lane;
 mod gate;
@@ -10,6 +12,8 @@ mod no_replica;
 mod replication;
 mod volume;
 
+pub(crate) use self::accounting::Accounting;
+pub(crate) use self::database_choice::DatabaseChoice;
 pub(crate) use self::database_file::DatabaseFile;
 pub(crate) use self::driver_lane::DriverLaneService;
 pub(crate) use self::gate::GateService;

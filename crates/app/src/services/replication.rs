@@ -65,4 +65,8 @@ impl Service for ReplicationService {
     fn stop_time(&self) -> Duration {
         self.replicated.stop_time()
     }
+
+    fn exit_code(&self) -> u8 {
+        u8::from(!self.replicated.is_all_stored())
+    }
 }

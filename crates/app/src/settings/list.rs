@@ -15,7 +15,7 @@ settings! {
     data: Option<PathBuf>, value "DIR", unset "$LITESTACK_DATA_PATH, else /data if it exists, else ./data";
 
     /// File name of the app's database in the data directory
-    database: Option<String>, value "NAME", unset "app.sqlite3";
+    database: Option<String>, value "NAME", unset "app.sqlite3, else the database that is there";
 
     /// The public port
     port: Option<u16>, value "PORT", unset "$PORT, else 8080";
@@ -128,6 +128,11 @@ settings! {
 
     /// This machine's name, shown to another machine that wants to write the same replica
     replica_host: Option<String>, value "NAME", unset "the host's name", group Replication;
+
+    /// Directory for snapshots on their way to a replica, which may be as large as a database
+    replica_scratch: Option<PathBuf>, value "DIR",
+        unset "the volume; the system's directory for temporary files where only that has the space",
+        group Replication;
 
     /// Longest time until a commit is stored; 50ms or longer
     sync_interval: Duration, value "TIME", default "1s", group Replication, valid valid::sync_interval;

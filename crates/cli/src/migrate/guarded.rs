@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use monolite_app::{Settings, migration_environment};
+use monolite_app::{DATABASE, Settings, choose_database, migration_environment};
 use monolite_guard::migration::{self, Migrated};
 use monolite_guard::{
     CommandStatus, GUARDED, Host, Interrupted, Options, Verdict, command_name, messages,
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Common;
 use super::host::{Terminal, cancelled, is_guarded};
+use crate::selection::{Search, Selection};
 use crate::{Failure, flags, human, print, replication, run, task};
 
 /// `is_to_recover`: somebody says what to do with a migration that was interrupted, so that no
@@ -59,6 +60,7 @@ pub(super) fn run(
     // What is only recovered was guarded before.
     if !command.is_empty() {
         run::all_guardable(&settings, &volume)?;
+        nothing_to_restore(&settings, &volume)?;
     }
     let host = Terminal::new(volume, guarding.find);
     let migrated =
@@ -69,11 +71,49 @@ pub(super) fn run(
     }
 }
 
+/// A command on a volume that has lost its database would make an empty one, which replication then
+/// refuses to store over the real one.
+fn nothing_to_restore(settings: &Settings, volume: &Path) -> Result<(), Failure> {
+    let named = settings.database.as_deref().unwrap_or(DATABASE);
+    let has_content = |path: &Path| path.metadata().is_ok_and(|of| of.len() > 0);
+    let found = monolite_app::find(volume, &[])();
+    if found.iter().any(|path| has_content(path)) && settings.database.is_none()
+        || has_content(&volume.join(named))
+        || replication::destinations(settings)?.is_empty()
+    {
+        return Ok(());
+    }
+    let selection = match &settings.database {
+        Some(name) => Selection::Database(name.clone()),
+        None => Selection::All,
+    };
+    let search = task::block_on(Search::of(&selection, settings))?;
+    let instead = "bring it back with `monolite restore`, or begin an empty one by making an empty file of its name";
+    if let Some(found) = search.found.first()
+        && let Some(replica) = found.replicas.first()
+    {
+        let (name, replica) = (&found.database, replica.name());
+        return Err(Failure::Error(anyhow!(
+            "{name} is missing, and {replica} has it: {instead}"
+        )));
+    }
+    match search.failed.first() {
+        None => Ok(()),
+        Some(error) => Err(Failure::Error(anyhow!(
+            "{named} is missing, and it cannot be asked whether a replica has it ({}): {instead}",
+            print::with_causes(error)
+        ))),
+    }
+}
+
 /// What the command is told, where that is not set already.
 fn environment(settings: &Settings, volume: &Path) -> anyhow::Result<Vec<(String, OsString)>> {
     let app = std::env::current_dir()?;
-    let database = settings.database.as_deref().unwrap_or("app.sqlite3");
-    let mut variables = migration_environment(&app, volume, database, &flags::environment());
+    let database = match &settings.database {
+        Some(named) => named.clone(),
+        None => choose_database(volume).unwrap_or_else(|_| DATABASE.into()),
+    };
+    let mut variables = migration_environment(&app, volume, &database, &flags::environment());
     variables.retain(|(name, _)| name == GUARDED || std::env::var_os(name).is_none());
     variables.push(("MONOLITE_DATA".to_owned(), volume.as_os_str().to_owned()));
     Ok(variables)

@@ -14,6 +14,8 @@ use crate::class::ErrorClass;
 use crate::error::{Error, Result};
 use crate::wal::{Advance, Budget, WalReader, checkpoint};
 use monolite_platform::clock::Clock;
+use monolite_platform::process::{self, Access};
+use monolite_sqlite_format::{shm_path, wal_path};
 
 /// Requests for a read that may wait: one of each destination, and a few.
 const REQUESTS_MAX: usize = 16;
@@ -108,6 +110,8 @@ pub(super) struct Database {
     stamp: Option<(u64, SystemTime)>,
     /// Since when the open file has no name.
     deleted: Option<Instant>,
+    /// Another process may have files open that have lost their names.
+    suspect: bool,
     problem: OnProblem,
 }
 
@@ -136,6 +140,7 @@ impl Database {
             inode: None,
             soon: false,
             deleted: None,
+            suspect: false,
             stamp: None,
             problem,
         };
@@ -261,16 +266,98 @@ impl Database {
             }
             self.source = None;
             self.deleted = None;
+            // What was opened before has another file now, or none.
+            self.suspect = self.inode.is_some();
             self.inode = inode;
         }
         if inode.is_none() {
             return Ok(Outcome::Deleted);
         }
+        if let Some(Source::Wal(reader)) = self.source.take_if(is_unnamed) {
+            // As the processes that had it open before see it.
+            self.advance(reader, false).await?;
+            if let Some(process) = self.holder_of_unnamed().await {
+                return Err(self.unnamed(process));
+            }
+            if let Some(Source::Wal(reader)) = self.source.take() {
+                self.close_unnamed(reader).await?;
+            }
+            self.suspect = true;
+        }
+        if self.source.is_none() && self.has_old_files().await {
+            return Err(Error::OldIndex {
+                path: self.path.clone(),
+            });
+        }
+        let read = self.read_named(written).await;
+        if self.suspect && read.is_ok() {
+            if let Some(process) = self.holder_of_unnamed().await {
+                return Err(self.unnamed(process));
+            }
+            self.suspect = false;
+        }
+        read
+    }
+
+    async fn read_named(&mut self, written: bool) -> Result<Outcome> {
         match self.source.take() {
             None => self.open().await,
             Some(Source::Rollback) => self.compare(written).await,
             Some(Source::Wal(reader)) => self.advance(reader, true).await,
         }
+    }
+
+    fn unnamed(&self, process: String) -> Error {
+        let path = self.path.clone();
+        Error::Unnamed { path, process }
+    }
+
+    /// Closes files that have no name any more; what was committed there goes into the database,
+    /// unless somebody else works on that.
+    async fn close_unnamed(&mut self, reader: Box<WalReader>) -> Result<()> {
+        let path = self.path.clone();
+        let closed = self.blocking(move || {
+            let path = real(&path);
+            let open = process::open_elsewhere(|file| file.path() == path);
+            match open {
+                Ok(open) if open.is_empty() => reader.copy_unnamed(),
+                _ => Ok(()),
+            }
+        });
+        closed.await
+    }
+
+    /// Another process that has files of the database open that have no name any more.
+    fn holder_of_unnamed(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+        let path = self.path.clone();
+        let look = move || {
+            let path = real(&path);
+            let [wal, shm] = [wal_path(&path), shm_path(&path)];
+            let open = process::open_elsewhere(|file| {
+                file.deleted_path()
+                    .is_some_and(|of| of == path || of == wal || of == shm)
+            });
+            let holder = open.ok()?.first()?.pid();
+            Some(process::Named(holder).to_string())
+        };
+        async { tokio::task::spawn_blocking(look).await.ok().flatten() }
+    }
+
+    /// Whether SQLite in this process has an index or a log open that was replaced: it would give the
+    /// index to each new connection.
+    fn has_old_files(&self) -> impl Future<Output = bool> + Send + use<> {
+        let path = self.path.clone();
+        let look = move || {
+            let (shm, wal) = (shm_path(&real(&path)), wal_path(&real(&path)));
+            let own = process::open_files(rustix::process::getpid());
+            let is_old = |file: &process::OpenFile| {
+                // What is open for reading alone is not SQLite's.
+                file.was_deleted_from(&shm)
+                    || file.was_deleted_from(&wal) && file.access() != Access::Read
+            };
+            own.is_ok_and(|all| all.iter().any(is_old))
+        };
+        async { tokio::task::spawn_blocking(look).await.unwrap_or(false) }
     }
 
     async fn open(&mut self) -> Result<Outcome> {
@@ -369,6 +456,18 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => Err(Error::file(&path, std::io::Error::other(error))),
     }
+}
+
+/// As `/proc` names it: its directory without links.
+fn real(path: &Path) -> PathBuf {
+    match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(dir)), Some(name)) => dir.join(name),
+        _ => path.into(),
+    }
+}
+
+fn is_unnamed(source: &mut Source) -> bool {
+    matches!(source, Source::Wal(reader) if !reader.is_named())
 }
 
 enum Outcome {

@@ -22,6 +22,7 @@ mod pending;
 mod restored;
 mod resume;
 mod sent_record;
+mod space;
 mod state_files;
 mod status;
 mod uploader;

@@ -9,6 +9,7 @@
 //! | `.ltx-new`, `.snapshot-new` | a file that is made before it is sent | it is made again |
 //! | `.read` | a file of the replica while it is read | it is fetched again |
 //!
+//! The last three, which may be as large as the database, may lie in another directory.
 //! Next to them are `.new` files while one of these is replaced, and
 //! `.monolite-merging-…` files while files of a replica are merged.
 
@@ -24,6 +25,8 @@ const READABLE_CHARS: usize = 80;
 #[derive(Clone, Debug)]
 pub(super) struct StateFiles {
     map: PathBuf,
+    /// For large files that are soon removed.
+    scratch: PathBuf,
 }
 
 impl StateFiles {
@@ -40,12 +43,23 @@ impl StateFiles {
         let whole = format!("{destination}\n{database}");
         let number = Checksum::of_page(0, whole.as_bytes()).get();
         Self {
+            scratch: state.into(),
             map: state.join(format!("{readable}-{number:016x}.{}", replica::MAP)),
         }
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        self.map.parent().unwrap_or(Path::new("."))
+    /// Large files that are soon removed are made in this directory.
+    pub(super) fn scratch_in(self, scratch: PathBuf) -> Self {
+        Self { scratch, ..self }
+    }
+
+    pub(super) fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    fn in_scratch(&self, extension: &str) -> PathBuf {
+        let path = self.map.with_extension(extension);
+        self.scratch.join(path.file_name().unwrap_or_default())
     }
 
     pub(super) fn map(&self) -> PathBuf {
@@ -61,14 +75,14 @@ impl StateFiles {
     }
 
     pub(super) fn difference(&self) -> PathBuf {
-        self.map.with_extension("ltx-new")
+        self.in_scratch("ltx-new")
     }
 
     pub(super) fn snapshot(&self) -> PathBuf {
-        self.map.with_extension("snapshot-new")
+        self.in_scratch("snapshot-new")
     }
 
     pub(super) fn download(&self) -> PathBuf {
-        self.map.with_extension("read")
+        self.in_scratch("read")
     }
 }

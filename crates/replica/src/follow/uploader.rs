@@ -27,6 +27,7 @@ use super::leaser::WritePermit;
 use super::pending::Pending;
 use super::resume::{self, Found, LocalRecords};
 use super::sent_record::SentRecord;
+use super::space::Space;
 use super::state_files::StateFiles;
 use super::status::{Board, Failure, Repair, Sending, State};
 use crate::class::ErrorClass;
@@ -335,7 +336,7 @@ impl Uploader {
         if catalog.files().is_empty() {
             self.replica.refuse_old().await?;
         }
-        let catalog = catalog.scratch_in(self.files.dir());
+        let catalog = catalog.scratch_in(self.files.scratch());
         let take_over = self.settings.take_over;
         let sent = before.sent.clone();
         let download = self.files.download();
@@ -784,24 +785,18 @@ fn jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// Whether a file with all pages fits. A tenth of the disk is left to the
-/// databases, at least 64 MiB and at most 1 GiB.
+/// Whether a file with all pages fits.
 fn check_free_space(file: &Path, snapshot: &Snapshot) -> Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
-    let stat = rustix::fs::statvfs(dir).map_err(|error| Error::file(dir, error.into()))?;
+    let space = Space::of(dir).map_err(|error| Error::file(dir, error))?;
     let needed = u64::from(snapshot.pages()) * u64::from(snapshot.page_size());
-    let tenth = (stat.f_blocks / 10).saturating_mul(stat.f_frsize);
-    let kept = tenth.clamp(64 << 20, 1 << 30);
-    let free = stat
-        .f_bavail
-        .saturating_mul(stat.f_frsize)
-        .saturating_sub(kept);
-    if free >= needed {
+    if space.fits(needed) {
         return Ok(());
     }
     Err(Error::NoSpace {
         dir: dir.into(),
         needed,
-        free,
+        free: space.free,
+        kept: space.kept,
     })
 }

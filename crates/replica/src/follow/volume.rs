@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, Semaphore};
@@ -15,6 +15,7 @@ use super::flusher::Flusher;
 use super::leaser::{Leaser, WritePermit};
 use super::node;
 use super::pending::Pending;
+use super::space;
 use super::state_files::StateFiles;
 use super::status::{Board, Failure, State, Status};
 use super::uploader::{Settings, Uploader};
@@ -25,9 +26,12 @@ use crate::history::Policy;
 use crate::storage::{Destination, Node};
 use crate::wal::{Budget, check_sqlite};
 use monolite_platform::clock::{Clock, SystemClock};
+use monolite_sqlite_format::wal_path;
 
-/// Databases that are followed, at most; each needs about ten descriptors.
-const MAX_DATABASES: usize = 5000;
+/// Descriptors that a followed database needs, at most.
+const DESCRIPTORS_EACH: usize = 11;
+/// Descriptors for all else: connections to destinations, snapshots that are read, temporary files.
+const DESCRIPTORS_RESERVED: usize = 40;
 /// Databases that are read at the same moment.
 const READERS: usize = 4;
 /// Databases whose pages are all compared at the same moment.
@@ -62,6 +66,12 @@ pub struct FollowOptions {
     /// Bytes of memory for pages on their way, for all databases together.
     /// Default 32 MiB. What does not fit is read from the database later.
     pub memory: usize,
+    /// A directory for files that are as large as a database and soon removed. Default: the state
+    /// directory.
+    pub scratch: Option<PathBuf>,
+    /// One to be used for them where the state directory has too little free space for a database.
+    /// Default: none.
+    pub spare_scratch: Option<PathBuf>,
     /// Send this volume's databases also where the replica holds a state that
     /// is not an older one of theirs. That state stays restorable.
     pub take_over: bool,
@@ -80,6 +90,8 @@ impl Default for FollowOptions {
             maintain_every: Duration::from_secs(300),
             wait_for_background: false,
             memory: 32 << 20,
+            scratch: None,
+            spare_scratch: None,
             take_over: false,
             host: String::new(),
             clock: Arc::new(SystemClock),
@@ -104,6 +116,8 @@ struct Inner {
     shared: Arc<Shared>,
     followed: Mutex<HashMap<PathBuf, Followed>>,
     names: Notify,
+    /// Descriptors that were open before the first database was followed.
+    open_before: OnceLock<usize>,
     not_followed: Mutex<Option<NotFollowed>>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -197,6 +211,7 @@ impl Follower {
             options,
             followed: Mutex::default(),
             names: Notify::new(),
+            open_before: OnceLock::new(),
             not_followed: Mutex::default(),
             tasks: Mutex::default(),
         });
@@ -392,20 +407,35 @@ fn boot(clock: &dyn Clock) -> String {
     clock.boot_id().chars().take(BOOT_CHARS).collect()
 }
 
-/// The pause between two searches for new databases, however many files come and
-/// go.
+/// The shortest pause between two searches for new databases, however many files come
+/// and go.
 const FIND_PAUSE: Duration = Duration::from_millis(250);
+/// The pause is so many times as long as a search took: with millions of files it takes seconds.
+const FIND_PAUSE_FACTOR: u32 = 20;
 /// How much of a stop's time is kept for tasks to end, at most.
 const END_MAX: Duration = Duration::from_secs(5);
 
 async fn find_databases(inner: Arc<Inner>) {
     loop {
-        let finder = inner.clone();
+        let (finder, began) = (inner.clone(), Instant::now());
         // Directories may be large, and disks slow.
         let _ = tokio::task::spawn_blocking(move || finder.find_new()).await;
+        let pause = (began.elapsed() * FIND_PAUSE_FACTOR).max(FIND_PAUSE);
         inner.names.notified().await;
-        tokio::time::sleep(FIND_PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// If there are more than can be followed, those that were written last come first.
+fn in_order_of_use(mut found: Vec<PathBuf>, most: usize) -> Vec<PathBuf> {
+    if found.len() > most {
+        let modified = |path: &Path| std::fs::metadata(path).and_then(|of| of.modified()).ok();
+        found.sort_by_cached_key(|path| {
+            let last = modified(path).max(modified(&wal_path(path)));
+            std::cmp::Reverse(last.unwrap_or(SystemTime::UNIX_EPOCH))
+        });
+    }
+    found
 }
 
 impl Inner {
@@ -432,13 +462,16 @@ impl Inner {
     /// Begins to follow what is not followed yet.
     fn find_new(self: &Arc<Self>) {
         let mut left_out: Option<NotFollowed> = None;
-        for path in (self.find)() {
+        let found = (self.find)();
+        let most = self.databases_max();
+        for path in in_order_of_use(found, most) {
             let mut followed = self.followed();
             if followed.contains_key(&path) {
                 continue;
             }
-            let why = if followed.len() >= MAX_DATABASES {
-                "there are too many"
+            let why = if followed.len() >= most {
+                "this process may not have enough files open for more; raise its limit (`ulimit -n`, \
+                 LimitNOFILE of systemd, --ulimit nofile of docker)"
             } else if let Some(new) = self.follow(&path) {
                 followed.insert(path, new);
                 continue;
@@ -459,6 +492,21 @@ impl Inner {
             now.since_ms = before.since_ms;
         }
         *not_followed = left_out;
+    }
+
+    /// How many databases can be followed with the descriptors that this process may have. What is
+    /// open when the first is found is not ours.
+    fn databases_max(&self) -> usize {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let limit = limit.current.and_then(|limit| usize::try_from(limit).ok());
+        let Some(limit) = limit else {
+            return usize::MAX;
+        };
+        let others = *self.open_before.get_or_init(|| {
+            let own = std::fs::read_dir("/proc/self/fd");
+            own.map_or(0, Iterator::count)
+        });
+        limit.saturating_sub(others + DESCRIPTORS_RESERVED) / DESCRIPTORS_EACH
     }
 
     fn follow(self: &Arc<Self>, path: &Path) -> Option<Followed> {
@@ -491,6 +539,8 @@ impl Inner {
             Database::new(path, queues.clone(), shared, pause, Arc::new(report));
         let mut tasks = self.tasks();
         tasks.spawn(database.run());
+        let (set, spare) = (&self.options.scratch, &self.options.spare_scratch);
+        let scratch = space::scratch(path, &self.state, set.as_deref(), spare.as_deref());
         let mut uploads = Vec::new();
         for ((destination, leaser), pending) in self.destinations.iter().zip(queues) {
             let (flusher, flushes) = Flusher::new();
@@ -507,7 +557,8 @@ impl Inner {
                 shared: self.shared.clone(),
                 settings: self.settings(),
                 board: board.clone(),
-                files: StateFiles::new(&self.state, destination.name(), &name),
+                files: StateFiles::new(&self.state, destination.name(), &name)
+                    .scratch_in(scratch.clone()),
                 flushes,
                 broken: broken.clone(),
             };

@@ -31,8 +31,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use monolite_platform::process::Inode;
 use monolite_sqlite_format::wal::Header;
-use monolite_sqlite_format::wal_path;
+use monolite_sqlite_format::{shm_path, wal_path};
 use rusqlite::Connection;
 
 pub(crate) use self::checkpoint::checkpoint;
@@ -44,6 +45,8 @@ use crate::error::{Error, Result};
 
 /// A log of so many frames is to be reset: SQLite's own default.
 const LONG_FRAMES: u64 = 1000;
+/// Bytes of a log without a frame.
+const LOG_HEADER: u64 = 32;
 /// A log that grows by more frames a second than this grows fast.
 const FAST_FRAMES_PER_SECOND: f64 = 5000.0;
 /// Fewer frames say nothing about the log's growth.
@@ -105,6 +108,8 @@ pub(crate) struct WalReader {
     /// When the last [`advance`](Self::advance) began.
     advanced: Instant,
     budget: Budget,
+    /// The log's index, as it was opened.
+    shm: Option<Inode>,
 }
 
 impl WalReader {
@@ -133,9 +138,18 @@ impl WalReader {
             fast: false,
             advanced: Instant::now(),
             budget: budget.clone(),
+            shm: Inode::of(&shm_path(path)),
         };
         reader.skip_to_end()?;
         Ok(reader)
+    }
+
+    /// Whether the log and its index are the files that have these names. If not, somebody has
+    /// deleted or replaced them: what other processes commit from now on may be in other files.
+    pub(crate) fn is_named(&self) -> bool {
+        let log = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let is_log = |of: std::fs::Metadata| Inode::of(&self.wal) == Some(Inode::from(&of));
+        log.is_none_or(is_log) && Inode::of(&shm_path(&self.path)) == self.shm
     }
 
     /// Goes on from the log's present end, whatever came before.
@@ -171,6 +185,30 @@ impl WalReader {
             }
         }
         Err(at(std::io::Error::other("the log is reset all the time")))
+    }
+
+    /// Copies the log into the database, if the log has lost its name and nobody has committed to
+    /// another one: what is in it would be lost when this closes it. The caller knows that nobody
+    /// else has the database open.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub(crate) fn copy_unnamed(&self) -> Result<()> {
+        let log = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let log = log.map(|of| Inode::from(&of));
+        let is_lost = match std::fs::metadata(&self.wal) {
+            Ok(named) => log != Some(Inode::from(&named)) && named.len() <= LOG_HEADER,
+            Err(_) => true,
+        };
+        if !is_lost {
+            return Ok(());
+        }
+        // Not through the lock's own connection, whose read transaction would be in the way.
+        self.held.end();
+        let all = self
+            .index
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        all.map_err(|error| Error::database(&self.path, error))
     }
 
     /// Frames of the log that were read.
