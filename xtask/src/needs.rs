@@ -123,10 +123,12 @@ pub(crate) fn for_tests() -> Result<Vec<(&'static str, PathBuf)>> {
         Path::new("tests/fixtures/django/requirements.txt"),
     )?;
     let apps = python_environment("apps", Path::new("tests/fixtures/apps/requirements.txt"))?;
+    let tools = python_environment("tools", Path::new("tests/fixtures/tools/requirements.txt"))?;
     let node = node_packages()?;
     let chromium = which("chromium").unwrap_or_else(|| "/usr/bin/chromium".into());
     Ok(vec![
         ("MONOLITE_TEST_DJANGO", django),
+        ("MONOLITE_TEST_TOOLS", tools),
         ("MONOLITE_TEST_APPS", apps),
         ("MONOLITE_TEST_NODE", node),
         ("MONOLITE_TEST_CHROMIUM", chromium),

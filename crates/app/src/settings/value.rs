@@ -104,9 +104,8 @@ always!(
     Duration,
     usize,
     bool,
-    Trust,
+    AccessFormat,
     LogFormat,
-    MigrateCheck,
     DriverLane
 );
 
@@ -144,14 +143,12 @@ macro_rules! words {
 }
 
 words! {
-    /// Peers whose `X-Forwarded-*` headers are believed.
-    Trust = Private {
-        /// Peers with a private, loopback or link-local address.
-        Private = "private",
-        /// Everybody.
-        All = "all",
-        /// Nobody.
-        None = "none",
+    /// How the lines of the access log are written.
+    AccessFormat = Text {
+        /// The combined format of Apache and nginx, with times and the request's id.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
     /// Whether the app's SQLite drivers are made to wait their turn.
     DriverLane = Auto {
@@ -168,15 +165,6 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
-    }
-    /// How thoroughly damage is looked for after a migration.
-    MigrateCheck = Quick {
-        /// Not at all.
-        None = "none",
-        /// SQLite's quick_check of the tables that changed.
-        Quick = "quick",
-        /// SQLite's integrity_check of everything.
-        Full = "full",
     }
 }
 

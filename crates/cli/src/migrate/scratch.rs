@@ -1,4 +1,4 @@
-//! The copy that a plan is tried on.
+//! The copy that migration files are tried on.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,16 @@ use rusqlite::Connection;
 use rustix::io::Errno;
 
 use super::stop::Stop;
+use super::target::{Found, now_ms};
 use crate::Failure;
 use crate::bar::Bar;
-use crate::migrate::target::{Found, now_ms};
 
-/// The copy; gone with this.
+/// The copy, and what it is compared with afterwards; gone with this.
 pub(super) struct Scratch {
     dir: Option<PathBuf>,
     path: PathBuf,
+    /// The same, in which nothing is changed.
+    pristine: Option<PathBuf>,
     pub(super) bytes: u64,
 }
 
@@ -26,6 +28,7 @@ impl Scratch {
         let mut scratch = Self {
             dir: None,
             path: ":memory:".into(),
+            pristine: None,
             bytes: 0,
         };
         if !found.is_there()? {
@@ -45,6 +48,11 @@ impl Scratch {
         let bar = Bar::new(found.shown());
         match local::take(&found.path, &dir, now_ms(), &options, &bar) {
             Ok(taken) => {
+                // Where the filesystem can, the two share their blocks.
+                let pristine = with_suffix(&taken.path, "-pristine");
+                std::fs::copy(&taken.path, &pristine)
+                    .with_context(|| format!("cannot copy {}", taken.path.display()))?;
+                scratch.pristine = Some(pristine);
                 scratch.path = taken.path;
                 scratch.bytes = taken.bytes;
             }
@@ -52,6 +60,14 @@ impl Scratch {
             Err(error) => return Err(error.into()),
         }
         Ok(scratch)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn pristine(&self) -> Option<&Path> {
+        self.pristine.as_deref()
     }
 
     /// Bytes of its log.

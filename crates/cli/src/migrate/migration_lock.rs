@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use monolite_guard::{Cancel, Error, ExclusiveLock, GUARDED, holder};
+use monolite_guard::{Cancel, Error, ExclusiveLock};
 
-use monolite_platform::process;
-
+use super::host::is_guarded;
 use crate::Failure;
 
 /// How long the lock is waited for before a line says so.
@@ -54,21 +53,4 @@ pub(crate) fn migration_lock(
         ))),
         (lock, _) => Ok(Some(lock.map_err(anyhow::Error::from)?)),
     }
-}
-
-/// Whether this process is (of) the command of a guard of the volume: by its
-/// environment, or, where that was not passed on (`sudo`, `env -i`), by who its
-/// ancestors are.
-pub(super) fn is_guarded(volume: &Path) -> bool {
-    let guarded = std::env::var_os(GUARDED).and_then(|of| Path::new(&of).canonicalize().ok());
-    let by_name = guarded.is_some() && guarded == volume.canonicalize().ok();
-    by_name || holder(volume).is_some_and(is_ancestor)
-}
-
-/// Whether a process is above this one.
-fn is_ancestor(pid: u32) -> bool {
-    let all = process::all().unwrap_or_default();
-    let above = process::ancestors(&all, rustix::process::getpid());
-    let pid = i32::try_from(pid).ok().and_then(process::Pid::from_raw);
-    pid.is_some_and(|pid| above.contains(&pid))
 }
