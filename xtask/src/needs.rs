@@ -122,8 +122,8 @@ pub(crate) fn for_tests() -> Result<Vec<(&'static str, PathBuf)>> {
         "django",
         Path::new("tests/fixtures/django/requirements.txt"),
     )?;
-    let tools = python_environment("tools", Path::new("tests/fixtures/tools/requirements.txt"))?;
     let apps = python_environment("apps", Path::new("tests/fixtures/apps/requirements.txt"))?;
+    let tools = python_environment("tools", Path::new("tests/fixtures/tools/requirements.txt"))?;
     let node = node_packages()?;
     let chromium = which("chromium").unwrap_or_else(|| "/usr/bin/chromium".into());
     Ok(vec![
