@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use monolite_gate::{Gate, TrustForwarded};
+use monolite_gate::{AccessLog, AccessLogFormat, Gate, TrustedProxies};
 use monolite_guard::Allowance;
 use monolite_supervisor::{Config, Error, Output, Service};
 use monolite_volume::discover::{self, DiscoverError};
@@ -14,14 +15,17 @@ use monolite_volume::{Volume, layout};
 use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
-    ReplicationService, VolumeService,
+    DatabaseFile, GateService, Guarded, JournalMode, MigrationError, Migrations, NoReplica, NotFit,
+    Recovery, ReplicationService, VolumeService,
 };
-use crate::settings::{self, LogFormat, Trust};
+use crate::settings::{self, AccessFormat, LogFormat};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
 use crate::{destinations, environment};
+
+/// The shortest time after which an app counts as hanging, unless it is set.
+const HANG_TIME_MIN: Duration = Duration::from_secs(30);
 
 /// Exit code for a volume that is not fit.
 const NOT_FIT: u8 = 3;
@@ -57,6 +61,8 @@ pub struct Stack {
     /// The names of the app's processes.
     processes: Vec<String>,
     procfile: Option<PathBuf>,
+    /// Databases are put in WAL mode.
+    wal: bool,
 }
 
 impl Stack {
@@ -80,6 +86,7 @@ impl Stack {
             true => None,
             false => Some(Replication::new(settings, destinations, &volume.dir)),
         };
+        let gate = gate(settings, &launch.environment)?;
         let mut config = Config::new(processes.web, volume.dir.clone());
         config.web_environment = processes.web_environment;
         config.workers = processes.workers;
@@ -94,13 +101,14 @@ impl Stack {
         config.health.host.clone_from(&settings.health_host);
         config.database = database_name(settings).into();
         config.start_time = settings.start_timeout;
+        config.hang_time = hang_time(settings);
         config.stop_time = settings.stop_timeout;
         config.drain_time = settings.drain_timeout;
         config.watchdog = launch.watchdog;
         config.output = launch.output;
         Ok(Self {
             config,
-            gate: Gate::new(gate(settings)),
+            gate: Gate::new(gate),
             volume,
             listen,
             allow: settings.allow.clone(),
@@ -109,6 +117,7 @@ impl Stack {
             migrate: migrate.map(OsString::from),
             processes: processes.names,
             procfile: processes.procfile,
+            wal: settings.wal,
         })
     }
 
@@ -180,7 +189,16 @@ impl Stack {
                 volume: self.volume.dir.clone(),
             }),
         });
+        services.push(Box::new(DatabaseFile {
+            app_dir: self.config.app_dir.clone(),
+            database: self.config.data.join(&self.config.database),
+        }));
         services.push(Box::new(Migrations(guarded)));
+        services.push(Box::new(JournalMode {
+            volume: self.volume.dir.clone(),
+            find: database_filter::find(&self.volume.dir, &[]),
+            is_on: self.wal,
+        }));
         Ok(services)
     }
 
@@ -209,19 +227,57 @@ fn database_name(settings: &Settings) -> &str {
     settings.database.as_deref().unwrap_or(DATABASE)
 }
 
-fn gate(settings: &Settings) -> monolite_gate::Config {
+/// An app that hangs is restarted after this; never where responses may take any time.
+fn hang_time(settings: &Settings) -> Option<Duration> {
+    let limit = settings.hang_timeout.unwrap_or_else(|| {
+        let response = settings.response_timeout;
+        match response.is_zero() {
+            true => response,
+            false => response.saturating_mul(2).max(HANG_TIME_MIN),
+        }
+    });
+    (!limit.is_zero()).then_some(limit)
+}
+
+fn gate(
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<monolite_gate::Config, settings::Error> {
     let mut config = monolite_gate::Config::default();
     config.hold_time = settings.hold_timeout;
     config.hold_requests = settings.hold_requests;
     config.hold_bytes = settings.hold_mib.saturating_mul(1 << 20);
     config.response_time = settings.response_timeout;
     config.write_concurrency = settings.write_concurrency.map(Into::into);
-    config.trust_forwarded = match settings.trust_forwarded {
-        Trust::Private => TrustForwarded::Private,
-        Trust::All => TrustForwarded::All,
-        Trust::None => TrustForwarded::None,
-    };
-    config
+    config.keep_alive = settings.keep_alive;
+    config.buffer_dir = Some(environment::buffer_dir(settings, environment));
+    config.buffer_unknown = settings.buffer_unknown;
+    if !settings.trust_forwarded.is_empty() {
+        let mut proxies = TrustedProxies::none();
+        for word in &settings.trust_forwarded {
+            let added = proxies.add(word);
+            added.map_err(|error| settings::Error::new(format!("--trust-forwarded: {error}")))?;
+        }
+        config.trusted_proxies = proxies;
+    }
+    config.trust_forwarded_host = settings.trust_forwarded_host;
+    config.proxy_protocol = settings.proxy_protocol;
+    config.default_host.clone_from(&settings.health_host);
+    config.server_timing = settings.server_timing;
+    if let Some(file) = &settings.access_log {
+        let format = match settings.access_log_format {
+            AccessFormat::Text => AccessLogFormat::Text,
+            AccessFormat::Json => AccessLogFormat::Json,
+        };
+        let log = AccessLog::to_file(file, format).map_err(|error| {
+            settings::Error::new(format!(
+                "cannot write the access log {}: {error}; name another file with --access-log",
+                file.display()
+            ))
+        });
+        config.access_log = Some(log?);
+    }
+    Ok(config)
 }
 
 /// How migrations are guarded: databases that replicas leave out hold data, too.
@@ -307,12 +363,19 @@ mod tests {
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
         assert_eq!(
             names(&mut stack),
-            ["gate", "volume", "recovery", "no replica", "migrations"]
+            [
+                "gate",
+                "volume",
+                "recovery",
+                "no replica",
+                "database file",
+                "migrations",
+                "journal mode"
+            ]
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        let all = ["gate", "volume", "recovery", "replica", "migrations"];
-        assert_eq!(names(&mut stack), all);
+        assert_eq!(names(&mut stack)[3], "replica");
     }
 
     #[test]
@@ -352,15 +415,31 @@ mod tests {
     }
 
     #[test]
+    fn an_app_may_be_silent_for_twice_the_response_timeout() {
+        let time = |response: u64, hang: Option<u64>| {
+            let mut settings = Settings::default();
+            settings.response_timeout = Duration::from_secs(response);
+            settings.hang_timeout = hang.map(Duration::from_secs);
+            hang_time(&settings).map(|limit| limit.as_secs())
+        };
+        assert_eq!(time(60, None), Some(120));
+        assert_eq!(time(3, None), Some(30));
+        assert_eq!(time(0, None), None);
+        assert_eq!(time(60, Some(0)), None);
+        assert_eq!(time(0, Some(5)), Some(5));
+    }
+
+    #[test]
     fn settings_reach_the_gate_and_the_supervisor() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path());
         settings.hold_mib = 3;
-        settings.trust_forwarded = Trust::None;
+        settings.trust_forwarded = vec!["none".into(), "192.0.2.1".into()];
         settings.database = Some("shop.db".into());
-        let gate = gate(&settings);
+        let gate = gate(&settings, &launch(&[("TMPDIR", "/var/tmp")]).environment).unwrap();
         assert_eq!(gate.hold_bytes, 3 << 20);
-        assert_eq!(gate.trust_forwarded, TrustForwarded::None);
+        assert_eq!(gate.trusted_proxies, "192.0.2.1".parse().unwrap());
+        assert_eq!(gate.buffer_dir.as_deref(), Some(Path::new("/var/tmp")));
         let stack = Stack::new(&settings, launch(&[])).unwrap();
         assert_eq!(stack.config.database, "shop.db");
         assert_eq!(stack.config.health.host, "localhost");

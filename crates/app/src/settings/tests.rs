@@ -121,7 +121,7 @@ fn values_of_each_type_are_read() {
     assert_eq!(settings.bind, Some("::1".parse().unwrap()));
     assert_eq!(settings.log, LogFormat::Json);
     assert_eq!(settings.write_concurrency.map(usize::from), Some(1));
-    assert_eq!(settings.trust_forwarded, Trust::All);
+    assert_eq!(settings.trust_forwarded, ["all"]);
 }
 
 #[test]

@@ -99,7 +99,7 @@ single! {
         _ => Err("it is neither yes nor no".into()),
     };
 }
-always!(String, Duration, usize, bool, Trust, LogFormat);
+always!(String, Duration, usize, bool, AccessFormat, LogFormat);
 
 /// An enum of which each variant is one word.
 macro_rules! words {
@@ -135,14 +135,12 @@ macro_rules! words {
 }
 
 words! {
-    /// Peers whose `X-Forwarded-*` headers are believed.
-    Trust = Private {
-        /// Peers with a private, loopback or link-local address.
-        Private = "private",
-        /// Everybody.
-        All = "all",
-        /// Nobody.
-        None = "none",
+    /// How the lines of the access log are written.
+    AccessFormat = Text {
+        /// The combined format of Apache and nginx, with times and the request's id.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
     /// How log lines are written.
     LogFormat = Text {
