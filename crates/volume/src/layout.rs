@@ -17,6 +17,7 @@
 //!     migrating/            the migration under way, and copies of databases
 //!     snapshots/DATABASE/   local snapshots
 //!     plan/DATABASE/        copies that migration files are tried on
+//!     driver/               the driver lane: what the app's processes load
 //!     replica/              what replication has to know after a restart
 //!     backup/               the same, of `backup` to object storage
 //! ```
@@ -165,6 +166,13 @@ pub fn plans(volume: &Path, database: &Path) -> PathBuf {
     state(volume).join("plan").join(database)
 }
 
+/// What the app's processes load so that their SQLite drivers wait their turn. Made again at each
+/// start; read by users that the app may become.
+#[must_use]
+pub fn driver(volume: &Path) -> PathBuf {
+    state(volume).join("driver")
+}
+
 /// What the continuous replication of the volume knows, in files that are called
 /// as [`replica`] says.
 #[must_use]
@@ -252,6 +260,7 @@ mod tests {
             migration_intent(volume),
             snapshots(volume, database),
             plans(volume, database),
+            driver(volume),
             replica_state(volume).join(replica::NODE),
             backup_state(volume),
         ] {
@@ -276,6 +285,7 @@ mod tests {
             migration_intent(volume),
             snapshots(volume, database),
             plans(volume, database),
+            driver(volume),
             replica_state(volume),
             backup_state(volume),
         ];

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::declaration::{Default, Group, Setting, Source, settings};
 use super::valid;
-use super::value::{self, AccessFormat, LogFormat};
+use super::value::{self, AccessFormat, DriverLane, LogFormat};
 
 settings! {
     /// The data directory
@@ -40,6 +40,9 @@ settings! {
 
     /// Let at most N state-changing requests (not GET, HEAD, OPTIONS) into the app at a time
     write_concurrency: Option<NonZeroUsize>, value "N", unset "no limit";
+
+    /// Have the app's SQLite drivers wait for each other's writes, without a change of the app
+    driver_lane: DriverLane, value "WHEN", default "auto";
 
     /// Longest time from the app's start until it is healthy
     start_timeout: Duration, value "TIME", default "60s";

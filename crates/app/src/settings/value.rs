@@ -99,7 +99,15 @@ single! {
         _ => Err("it is neither yes nor no".into()),
     };
 }
-always!(String, Duration, usize, bool, AccessFormat, LogFormat);
+always!(
+    String,
+    Duration,
+    usize,
+    bool,
+    AccessFormat,
+    LogFormat,
+    DriverLane
+);
 
 /// An enum of which each variant is one word.
 macro_rules! words {
@@ -141,6 +149,15 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+    /// Whether the app's SQLite drivers are made to wait their turn.
+    DriverLane = Auto {
+        /// For apps that are known to need it.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
     }
     /// How log lines are written.
     LogFormat = Text {
