@@ -94,8 +94,10 @@ pub(super) fn found(
                 if names.iter().any(|name| same_name(name, column)) {
                     computed.insert(column.to_ascii_lowercase());
                 }
+                let is_itself = matches!(names.as_slice(), [one] if same_name(one, column));
                 // Only NULLs get a value then.
-                if names.first().is_none_or(|name| !fills_null(name)) {
+                let fills = names.first().is_some_and(|name| fills_null(name));
+                if !is_itself && !fills {
                     columns.push(column.clone());
                 }
             }

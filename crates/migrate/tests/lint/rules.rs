@@ -22,7 +22,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
         &["delete-all"],
         "deletes 3 rows of users, and with them 3 rows of posts (ON DELETE CASCADE), 3 rows of comments (ON DELETE CASCADE), post_id in 2 rows of likes (ON DELETE SET NULL)",
     ),
-    ("UPDATE posts SET title = upper(title), body = ''", &["update-all"], "overwrites title, body in 4 rows of posts"),
+    ("UPDATE posts SET title = upper(title), body = ''", &["update-all", "update-all"], "overwrites body in 4 rows of posts"),
     ("INSERT OR REPLACE INTO posts (id) VALUES (1)", &["replace-cascades"], "3 rows of comments (ON DELETE CASCADE)"),
     (
         "DROP TABLE posts",
@@ -197,10 +197,12 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
     ("UPDATE comments SET text = substr(text, 1, 3)", &["update-all"], "changes text in 4 rows of comments"),
     // Keys that others refer to.
     (
-        "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT '', email TEXT UNIQUE, age INTEGER, upper_name TEXT AS (upper(name)));
-         INSERT INTO n (name, email, age) SELECT name, email, age FROM users ORDER BY name; DROP TABLE users; ALTER TABLE n RENAME TO users;",
-        &["new-keys"],
-        "does not copy users.id, to which posts, audits refers",
+        "CREATE TABLE new (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER REFERENCES users ON DELETE CASCADE,
+           title TEXT NOT NULL DEFAULT '', body TEXT, price INTEGER CHECK (price >= 0));
+         INSERT INTO new (user_id, title, body, price) SELECT user_id, title, body, price FROM posts ORDER BY title;
+         DROP TABLE posts; ALTER TABLE new RENAME TO posts;",
+        &["drop-definition", "new-keys"],
+        "does not copy posts.id, to which comments, likes refers",
     ),
     (
         "CREATE TABLE n (id INTEGER PRIMARY KEY, post_id INTEGER REFERENCES posts ON DELETE CASCADE, text TEXT);
@@ -217,10 +219,10 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
     ),
     // What moves somewhere else before it goes.
     (
-        "CREATE TABLE profiles (user_id INTEGER PRIMARY KEY, age INTEGER); INSERT INTO profiles SELECT id, age FROM users;
-         ALTER TABLE users DROP COLUMN age",
+        "CREATE TABLE texts (post_id INTEGER PRIMARY KEY, text TEXT); INSERT INTO texts SELECT id, body FROM posts;
+         ALTER TABLE posts DROP COLUMN body",
         &["drop-column"],
-        "drops users.age and its values; a statement before it copies them",
+        "drops posts.body and its values; a statement before it copies them",
     ),
     (
         "CREATE TABLE labels (label TEXT PRIMARY KEY); INSERT INTO labels SELECT name FROM tags; DROP TABLE tags",
@@ -231,7 +233,7 @@ pub(crate) const FOUND: &[(&str, &[&str], &str)] = &[
     (
         "CREATE TABLE n (post_id INTEGER NOT NULL REFERENCES posts ON DELETE CASCADE, text TEXT, PRIMARY KEY (post_id, text));
          INSERT OR IGNORE INTO n SELECT post_id, text FROM comments WHERE post_id IS NOT NULL; DROP TABLE comments; ALTER TABLE n RENAME TO comments;",
-        &["changes", "changes", "demands-more", "drop-column", "drop-table"],
+        &["changes", "demands-more", "drop-column", "drop-table"],
         "leaves out rows of comments",
     ),
     (
@@ -301,7 +303,7 @@ pub(crate) const SLOW: &[(&str, &[&str], &str)] = &[
 #[test]
 fn each_rule_finds_what_it_is_for_and_nothing_else() {
     let (blog, big) = (blog(), big());
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
     let all = FOUND.iter().map(|one| (&blog, one));
     for (db, (text, rules, what)) in all.chain(SLOW.iter().map(|one| (&big, one))) {
         let found = lint(Some(db), text);
@@ -309,13 +311,12 @@ fn each_rule_finds_what_it_is_for_and_nothing_else() {
         let (mut is, mut expected) = (names(&found), rules.to_vec());
         is.sort_unstable();
         expected.sort_unstable();
-        assert_eq!(is, expected, "{text}\n{said:#?}");
-        assert!(
-            what.is_empty() || said.iter().any(|said| said.contains(what)),
-            "{text}\n{said:#?}"
-        );
+        if is != expected || !what.is_empty() && !said.iter().any(|said| said.contains(what)) {
+            wrong.push(format!("{text}\n  {is:?}\n  {said:#?}"));
+        }
         seen.extend(names(&found));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let all: BTreeSet<_> = RULES.iter().map(|rule| rule.name).collect();
     assert_eq!(seen, all, "a rule without a test");
 }
