@@ -5,6 +5,7 @@
 //! `tracing`.
 
 mod aws_profile;
+mod checks;
 mod database_filter;
 mod destinations;
 mod environment;
@@ -15,6 +16,7 @@ mod services;
 pub mod settings;
 mod stack;
 
+pub use crate::checks::inspect_databases;
 pub use crate::database_filter::{find, find_guarded, guarded, is_replicated, name_in};
 pub use crate::destinations::{
     KEY_VARIABLE, ReplicaError, destination, destinations, follow_options, is_on_disk_of, key,

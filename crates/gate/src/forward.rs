@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::admission::{Admission, AppPermit, HeldRequest};
 use crate::error_pages::Refusal;
 use crate::request_body::{BodyFault, RequestBody, Upload};
-use crate::upstream::{Connection, Upstream};
+use crate::upstream::{Activity, Connection, Upstream};
 
 /// How often a request that changes nothing is sent, at most.
 const SENDS_MAX: u32 = 3;
@@ -109,8 +109,10 @@ pub(crate) async fn forward(
         held.end();
         let upload = Arc::clone(request.body().upload());
         let exchange = connection.exchange(request);
-        let mut failed = match in_time(admission, &upload, &mut late, exchange).await? {
+        let activity = &permit.upstream.activity;
+        let mut failed = match in_time(admission, activity, &upload, &mut late, exchange).await? {
             Ok(response) => {
+                activity.progress.fetch_add(1, Ordering::Relaxed);
                 return Ok(AppResponse {
                     response,
                     permit,
@@ -156,6 +158,7 @@ pub(crate) async fn forward(
 /// the last of the request was sent.
 async fn in_time<T>(
     admission: &Admission,
+    activity: &Activity,
     upload: &Upload,
     late: &mut Option<oneshot::Sender<Refusal>>,
     exchange: impl Future<Output = T>,
@@ -171,8 +174,10 @@ async fn in_time<T>(
             return Ok(answered);
         }
         if upload.frames() != sent {
+            activity.progress.fetch_add(1, Ordering::Relaxed);
             continue;
         }
+        activity.late.fetch_add(1, Ordering::Relaxed);
         let Some(late) = late.take() else {
             return Err(Refusal::AppSlow);
         };

@@ -56,7 +56,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
-pub use crate::admission::Stats;
+pub use crate::admission::{AppActivity, Stats};
 pub use crate::config::{Config, TrustForwarded};
 pub use crate::connection::{ConnectionInfo, Scheme};
 pub use crate::probe::{ProbeError, probe};
@@ -166,6 +166,11 @@ impl Gate {
     /// The parts of this gate's health page, `/_monolite/health`.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Signs of life of the app; `None` while requests do not pass to it.
+    pub fn activity(&self) -> Option<AppActivity> {
+        self.server.admission.activity()
     }
 
     /// Counts of what went through.

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -162,6 +163,9 @@ impl AppBody {
             connection.drive(context);
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some((upstream, _)) = &self.connection {
+            upstream.activity.progress.fetch_add(1, Ordering::Relaxed);
+        }
         match &frame {
             Some(Ok(_)) if !self.body.is_end_stream() => {}
             Some(Ok(_)) | None => self.finish(),

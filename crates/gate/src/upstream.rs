@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -46,6 +47,7 @@ type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 pub(crate) struct Upstream {
     address: SocketAddr,
+    pub(crate) activity: Activity,
     /// By thread, see [`use_pool`]: a connection wakes the thread it was made
     /// on.
     idle: [Mutex<Vec<Connection>>; POOLS],
@@ -54,6 +56,15 @@ pub(crate) struct Upstream {
     /// Set when this instance of the app is about to be stopped: endless
     /// responses and tunnels end.
     retired: watch::Sender<bool>,
+}
+
+/// Signs of life of one instance of the app.
+#[derive(Default)]
+pub(crate) struct Activity {
+    /// Heads and pieces of responses that came from it, and pieces of requests that it took.
+    pub(crate) progress: AtomicU64,
+    /// Requests that it did not answer in time: 504.
+    pub(crate) late: AtomicU64,
 }
 
 /// A connection to the app.
@@ -121,6 +132,7 @@ impl Upstream {
     pub(crate) fn new(address: SocketAddr, idle_max: usize) -> Self {
         Self {
             address,
+            activity: Activity::default(),
             idle: Default::default(),
             idle_max,
             retired: watch::Sender::new(false),
