@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Longer than every timeout of the gate; the clock stands still until all
 /// tasks wait, and then jumps.
-const IDLE: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_secs(700);
 /// Set by the handler when nothing asks for the connection to be closed.
 const KEEPS: &str = "x-keeps";
 
@@ -77,7 +77,7 @@ async fn handle(request: Request<Body>) -> Response<Body> {
     let headers = request.headers();
     let keeps = headers.contains_key(header::TRANSFER_ENCODING)
         && !headers.contains_key(header::CONNECTION);
-    let body = tokio::time::timeout(IDLE / 2, request.into_body().collect()).await;
+    let body = tokio::time::timeout(IDLE / 10, request.into_body().collect()).await;
     let mut response = page(StatusCode::OK, "text/plain", "");
     if keeps && matches!(body, Ok(Ok(_))) {
         let yes = header::HeaderValue::from_static("1");

@@ -122,6 +122,13 @@ pub fn listen(
     Ok(SocketAddr::new(ip, port))
 }
 
+/// The directory of the files that hold long bodies.
+pub(crate) fn buffer_dir(settings: &Settings, environment: &Environment) -> PathBuf {
+    let set = settings.buffer_dir.clone();
+    let system = || environment.get("TMPDIR").map(PathBuf::from);
+    set.or_else(system).unwrap_or_else(|| "/tmp".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use monolite_gate::{Gate, TrustForwarded};
-use monolite_guard::{Allowance, Depth};
+use monolite_gate::{AccessLog, AccessLogFormat, Gate, TrustedProxies};
+use monolite_guard::Allowance;
 use monolite_supervisor::{Config, Error, Output, Service};
 use monolite_volume::discover::{self, DiscoverError};
 use monolite_volume::{Volume, layout};
@@ -15,10 +15,10 @@ use monolite_volume::{Volume, layout};
 use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    DatabaseFile, GateService, Guarded, JournalMode, MigrationError, Migrations, NoReplica, NotFit,
-    Recovery, ReplicationService, VolumeService,
+    DatabaseFile, DriverLaneService, GateService, Guarded, JournalMode, MigrationError, Migrations,
+    NoReplica, NotFit, Recovery, ReplicationService, VolumeService,
 };
-use crate::settings::{self, LogFormat, MigrateCheck, Trust};
+use crate::settings::{self, AccessFormat, DriverLane, LogFormat};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -63,6 +63,7 @@ pub struct Stack {
     procfile: Option<PathBuf>,
     /// Databases are put in WAL mode.
     wal: bool,
+    driver_lane: DriverLane,
 }
 
 impl Stack {
@@ -86,6 +87,7 @@ impl Stack {
             true => None,
             false => Some(Replication::new(settings, destinations, &volume.dir)),
         };
+        let gate = gate(settings, &launch.environment)?;
         let mut config = Config::new(processes.web, volume.dir.clone());
         config.web_environment = processes.web_environment;
         config.workers = processes.workers;
@@ -107,7 +109,7 @@ impl Stack {
         config.output = launch.output;
         Ok(Self {
             config,
-            gate: Gate::new(gate(settings)),
+            gate: Gate::new(gate),
             volume,
             listen,
             allow: settings.allow.clone(),
@@ -117,6 +119,7 @@ impl Stack {
             processes: processes.names,
             procfile: processes.procfile,
             wal: settings.wal,
+            driver_lane: settings.driver_lane,
         })
     }
 
@@ -178,6 +181,12 @@ impl Stack {
                 port: self.listen.port(),
                 lock: None,
             }),
+            // Its files are on the volume, and it takes part in migrations, too.
+            Box::new(DriverLaneService::new(
+                &self.volume.dir,
+                &self.config.app_dir,
+                self.driver_lane,
+            )),
             // Before anything opens a database: that alone may change its file, and who changed it
             // last tells whether it was used since.
             Box::new(Recovery(guarded.clone())),
@@ -238,19 +247,45 @@ fn hang_time(settings: &Settings) -> Option<Duration> {
     (!limit.is_zero()).then_some(limit)
 }
 
-fn gate(settings: &Settings) -> monolite_gate::Config {
+fn gate(
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<monolite_gate::Config, settings::Error> {
     let mut config = monolite_gate::Config::default();
     config.hold_time = settings.hold_timeout;
     config.hold_requests = settings.hold_requests;
     config.hold_bytes = settings.hold_mib.saturating_mul(1 << 20);
     config.response_time = settings.response_timeout;
     config.write_concurrency = settings.write_concurrency.map(Into::into);
-    config.trust_forwarded = match settings.trust_forwarded {
-        Trust::Private => TrustForwarded::Private,
-        Trust::All => TrustForwarded::All,
-        Trust::None => TrustForwarded::None,
-    };
-    config
+    config.keep_alive = settings.keep_alive;
+    config.buffer_dir = Some(environment::buffer_dir(settings, environment));
+    config.buffer_unknown = settings.buffer_unknown;
+    if !settings.trust_forwarded.is_empty() {
+        let mut proxies = TrustedProxies::none();
+        for word in &settings.trust_forwarded {
+            let added = proxies.add(word);
+            added.map_err(|error| settings::Error::new(format!("--trust-forwarded: {error}")))?;
+        }
+        config.trusted_proxies = proxies;
+    }
+    config.trust_forwarded_host = settings.trust_forwarded_host;
+    config.proxy_protocol = settings.proxy_protocol;
+    config.default_host.clone_from(&settings.health_host);
+    config.server_timing = settings.server_timing;
+    if let Some(file) = &settings.access_log {
+        let format = match settings.access_log_format {
+            AccessFormat::Text => AccessLogFormat::Text,
+            AccessFormat::Json => AccessLogFormat::Json,
+        };
+        let log = AccessLog::to_file(file, format).map_err(|error| {
+            settings::Error::new(format!(
+                "cannot write the access log {}: {error}; name another file with --access-log",
+                file.display()
+            ))
+        });
+        config.access_log = Some(log?);
+    }
+    Ok(config)
 }
 
 /// How migrations are guarded: databases that replicas leave out hold data, too.
@@ -259,11 +294,6 @@ pub fn guarding(settings: &Settings, environment: &Environment, volume: &Path) -
     Guarding {
         find: database_filter::find_guarded(volume, named_databases(settings, environment, volume)),
         allow: named.map(|text| Allowance::new(text)).collect(),
-        depth: match settings.migrate_check {
-            MigrateCheck::None => Depth::None,
-            MigrateCheck::Quick => Depth::Quick,
-            MigrateCheck::Full => Depth::Full,
-        },
     }
 }
 
@@ -344,6 +374,7 @@ mod tests {
             [
                 "gate",
                 "volume",
+                "driver lane",
                 "recovery",
                 "no replica",
                 "database file",
@@ -353,7 +384,7 @@ mod tests {
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        assert_eq!(names(&mut stack)[3], "replica");
+        assert_eq!(names(&mut stack)[4], "replica");
     }
 
     #[test]
@@ -412,11 +443,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path());
         settings.hold_mib = 3;
-        settings.trust_forwarded = Trust::None;
+        settings.trust_forwarded = vec!["none".into(), "192.0.2.1".into()];
         settings.database = Some("shop.db".into());
-        let gate = gate(&settings);
+        let gate = gate(&settings, &launch(&[("TMPDIR", "/var/tmp")]).environment).unwrap();
         assert_eq!(gate.hold_bytes, 3 << 20);
-        assert_eq!(gate.trust_forwarded, TrustForwarded::None);
+        assert_eq!(gate.trusted_proxies, "192.0.2.1".parse().unwrap());
+        assert_eq!(gate.buffer_dir.as_deref(), Some(Path::new("/var/tmp")));
         let stack = Stack::new(&settings, launch(&[])).unwrap();
         assert_eq!(stack.config.database, "shop.db");
         assert_eq!(stack.config.health.host, "localhost");

@@ -11,7 +11,7 @@
 //! Each gives back what it counts when it is dropped.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -19,10 +19,28 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
 use crate::error_pages::Refusal;
+use crate::idle::{IdleConnection, IdleConnections};
+use crate::spool::SpoolDir;
 use crate::upstream::Upstream;
 
 /// No client waits longer, whatever the configuration says.
 const HOLD_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// File descriptors left to the rest of the process: databases, logs, files of
+/// bodies.
+const DESCRIPTORS_OTHER: u64 = 200;
+
+/// How many connections the descriptors of this process allow, when each needs
+/// another one to the app.
+fn descriptors_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let Some(limit) = limit else {
+        return usize::MAX;
+    };
+    // Of very few, most.
+    let other = DESCRIPTORS_OTHER.min(limit / 4);
+    usize::try_from((limit - other) / 2).unwrap_or(usize::MAX)
+}
 
 /// What the gate does with a request that comes now.
 #[derive(Clone)]
@@ -86,6 +104,11 @@ pub(crate) struct Admission {
     writes: Option<Arc<Semaphore>>,
     in_app: Counter,
     connections: Counter,
+    /// Most connections that may be open, once it is known.
+    connections_max: OnceLock<usize>,
+    connections_warning: RareWarning,
+    /// The client connections that wait for a request.
+    idle: IdleConnections,
     /// One permit for each open connection and tunnel.
     connection_slots: Arc<Semaphore>,
     /// Earlier instances of the app: they get no more requests, but may still
@@ -93,6 +116,11 @@ pub(crate) struct Admission {
     retiring: Mutex<Vec<Arc<Upstream>>>,
     held: AtomicUsize,
     held_bytes: AtomicUsize,
+    /// Bytes of bodies in the memory of the gate.
+    kept_bytes: AtomicUsize,
+    /// Where bodies go that are too long for memory.
+    pub(crate) spool: Option<Arc<SpoolDir>>,
+    spool_warning: RareWarning,
 }
 
 impl Admission {
@@ -104,6 +132,13 @@ impl Admission {
         Self {
             writes: config.write_concurrency.map(semaphore),
             connection_slots: semaphore(config.connections),
+            connections_max: OnceLock::new(),
+            connections_warning: RareWarning::default(),
+            idle: IdleConnections::default(),
+            spool: config
+                .buffer_dir
+                .take()
+                .map(|directory| SpoolDir::new(directory, config.buffer_files)),
             config,
             totals: Totals::default(),
             phase: watch::Sender::new(Phase::Holding),
@@ -113,6 +148,29 @@ impl Admission {
             retiring: Mutex::default(),
             held: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
+            kept_bytes: AtomicUsize::new(0),
+            spool_warning: RareWarning::default(),
+        }
+    }
+
+    /// Counts `bytes` of bodies kept in memory; false if they are too many.
+    /// They are counted nevertheless, until [`Admission::give_bytes_back`].
+    pub(crate) fn keep_bytes(&self, bytes: usize) -> bool {
+        let kept = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        kept <= self.config.buffer_memory
+    }
+
+    pub(crate) fn give_bytes_back(&self, bytes: usize) {
+        self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Reports that no file could be written, now and then.
+    pub(crate) fn warn_of_spool(&self, error: &std::io::Error) {
+        if self.spool_warning.is_due() {
+            tracing::warn!(
+                %error,
+                "cannot buffer a body in a file; slow clients keep the app's workers waiting"
+            );
         }
     }
 
@@ -184,9 +242,56 @@ impl Admission {
         })
     }
 
-    /// Waits until one connection more may be open.
+    /// Most connections that may be open: as many as the configuration says, or
+    /// as the process's descriptors allow. Asked for when the first one comes,
+    /// since a process may raise its limit before.
+    fn connections_max(&self) -> usize {
+        *self.connections_max.get_or_init(|| {
+            let configured = self.config.connections.clamp(1, Semaphore::MAX_PERMITS);
+            let max = configured.min(descriptors_max()).max(1);
+            self.connection_slots.forget_permits(configured - max);
+            if max < configured {
+                tracing::warn!(
+                    connections = max,
+                    "the limit of file descriptors (ulimit -n) allows fewer connections than {configured}"
+                );
+            }
+            max
+        })
+    }
+
+    /// Waits until one connection more may be open. If there are too many, the
+    /// one that is idle longest is closed.
     pub(crate) async fn connection_slot(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let limit = self.connections_max();
+        if let Ok(slot) = Arc::clone(&self.connection_slots).try_acquire_owned() {
+            return Ok(slot);
+        }
+        if self.connections_warning.is_due() {
+            tracing::warn!(
+                open = self.connections.now(),
+                limit,
+                "as many connections as may be open are open; idle ones are closed for new ones \
+                 (more file descriptors, ulimit -n, allow more)"
+            );
+        }
+        self.idle.end_longest();
         Arc::clone(&self.connection_slots).acquire_owned().await
+    }
+
+    /// The system does not give another connection: out of descriptors, most
+    /// likely.
+    pub(crate) fn cannot_accept(&self, error: &std::io::Error) {
+        if self.connections_warning.is_due() {
+            let open = self.connections.now();
+            tracing::warn!(%error, open, "cannot accept connections; idle ones are closed");
+        }
+        self.idle.end_longest();
+    }
+
+    /// Notes that a connection is idle, until the value is dropped.
+    pub(crate) fn idle_connection(&self) -> IdleConnection<'_> {
+        self.idle.begin()
     }
 
     /// Counts a connection that is open, from before anybody serves it: a
@@ -307,6 +412,8 @@ pub(crate) struct AppPermit {
 /// A request on its way to the app: bounded in time from its start, counted
 /// while it waits.
 pub(crate) struct HeldRequest {
+    /// When it came, with its body.
+    start: Instant,
     deadline: Instant,
     head_bytes: usize,
     /// Body bytes that were read ahead, counted until the request is done.
@@ -318,8 +425,10 @@ pub(crate) struct HeldRequest {
 
 impl HeldRequest {
     pub(crate) fn new(admission: &Admission, head_bytes: usize) -> Self {
+        let start = Instant::now();
         Self {
-            deadline: Instant::now() + admission.config.hold_time,
+            start,
+            deadline: start + admission.config.hold_time,
             head_bytes,
             body_bytes: 0,
             waiting: false,
@@ -351,24 +460,23 @@ impl HeldRequest {
         Ok(())
     }
 
-    /// Counts `more` bytes kept in memory for this request, waiting or not.
-    pub(crate) fn add_body_bytes(
-        &mut self,
-        admission: &Arc<Admission>,
-        more: usize,
-    ) -> Result<(), Refusal> {
+    /// Counts `more` bytes kept in memory for this request, waiting or not;
+    /// false if the gate keeps too many already.
+    pub(crate) fn keep_bytes(&mut self, admission: &Arc<Admission>, more: usize) -> bool {
         self.admission.get_or_insert_with(|| Arc::clone(admission));
         self.body_bytes += more;
-        let bytes = admission.held_bytes.fetch_add(more, Ordering::Relaxed) + more;
-        if bytes > admission.config.hold_bytes {
-            return Err(Refusal::HoldFull);
-        }
-        Ok(())
+        admission.keep_bytes(more)
     }
 
     /// Gives the request its full waiting time from now on.
     pub(crate) fn restart(&mut self, admission: &Admission) {
-        self.deadline = Instant::now() + admission.config.hold_time;
+        self.start = Instant::now();
+        self.deadline = self.start + admission.config.hold_time;
+    }
+
+    /// When the request came, with its body.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// The wait is over.
@@ -388,9 +496,7 @@ impl Drop for HeldRequest {
     fn drop(&mut self) {
         self.end();
         if let Some(admission) = &self.admission {
-            admission
-                .held_bytes
-                .fetch_sub(self.body_bytes, Ordering::Relaxed);
+            admission.give_bytes_back(self.body_bytes);
         }
     }
 }
@@ -410,6 +516,22 @@ impl WritePermit {
                 permit.lock().unwrap_or_else(PoisonError::into_inner).take();
             }
         });
+    }
+}
+
+/// Lets a warning pass once a minute.
+#[derive(Default)]
+pub(crate) struct RareWarning(Mutex<Option<Instant>>);
+
+impl RareWarning {
+    pub(crate) fn is_due(&self) -> bool {
+        const INTERVAL: Duration = Duration::from_secs(60);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 }
 

@@ -1,19 +1,10 @@
 //! The bounds of a gate, and whose forwarding headers it believes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// Whose `X-Forwarded-*` and `Forwarded` headers are believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TrustForwarded {
-    /// Those of peers with a private, loopback or link-local address: the
-    /// proxy of the platform or of this machine. All other peers' are replaced.
-    #[default]
-    Private,
-    /// Everybody's: only where nothing but a proxy can reach the port.
-    All,
-    /// Nobody's: this gate is the edge.
-    None,
-}
+use crate::access_log::AccessLog;
+use crate::forwarded::TrustedProxies;
 
 /// The bounds of one gate. A request beyond a bound is answered with 503 and
 /// `Retry-After`; none is dropped without an answer.
@@ -27,8 +18,8 @@ pub enum TrustForwarded {
 pub struct Config {
     /// Requests that may wait at once. Default 1,024.
     pub hold_requests: usize,
-    /// Bytes of heads and buffered bodies that the waiting requests may take
-    /// together. Default 16 MiB.
+    /// Bytes that the heads of the waiting requests may take together. Default
+    /// 16 MiB.
     pub hold_bytes: usize,
     /// Longest time a request waits before it is passed on. Default 30 s, at
     /// most a day.
@@ -40,14 +31,48 @@ pub struct Config {
     /// Longest wait for the head of the app's response, then 504. Default 60 s;
     /// zero is no bound.
     pub response_time: Duration,
-    /// Longest wait for a request's head on a connection. Default 30 s.
+    /// Longest time from the first byte of a request's head to its last, and
+    /// from accepting a connection to its first request. Default 30 s.
     pub head_time: Duration,
-    /// Open connections; further ones wait in the kernel. Default 10,000.
+    /// Longest time that a client's connection stays open without a request.
+    /// Default 620 s: longer than any load balancer keeps one, so that no
+    /// request of it meets the closing of its connection.
+    pub keep_alive: Duration,
+    /// Open connections; further ones wait in the kernel. Default 10,000, and
+    /// never more than half of the process's file descriptors allow.
     pub connections: usize,
     /// Idle connections to the app that each thread keeps. Default 32.
     pub idle_upstream: usize,
-    /// Default [`TrustForwarded::Private`].
-    pub trust_forwarded: TrustForwarded,
+    /// Bytes of request and response bodies in memory, of all requests
+    /// together. Beyond it they go into files. Default 64 MiB.
+    pub buffer_memory: usize,
+    /// The directory of files for bodies that are too long for memory; the
+    /// files have no names. `None`, the default: such bodies are passed on as
+    /// they come.
+    pub buffer_dir: Option<PathBuf>,
+    /// Bytes in these files, all together. Default 4 GiB.
+    pub buffer_files: u64,
+    /// Read request bodies of unknown length (`Transfer-Encoding: chunked`),
+    /// too, before the app is asked. Default false: their clients may wait for
+    /// what the app answers meanwhile.
+    pub buffer_unknown: bool,
+    /// Whose `X-Forwarded-*` and `Forwarded` headers are believed. Default
+    /// `private`.
+    pub trusted_proxies: TrustedProxies,
+    /// Believe `X-Forwarded-Host` of trusted proxies. Default false: many
+    /// proxies pass on what the client says in it.
+    pub trust_forwarded_host: bool,
+    /// Connections of trusted proxies begin with a PROXY protocol header,
+    /// version 1 or 2; others are closed. Default false.
+    pub proxy_protocol: bool,
+    /// A line for each request goes there. Default `None`.
+    pub access_log: Option<AccessLog>,
+    /// Add `Server-Timing` to the app's responses: how long the request was held,
+    /// and how long the app took for the head of its answer. Default false.
+    pub server_timing: bool,
+    /// The `Host` that the app gets for a request of HTTP/1.0 without one.
+    /// Default `localhost`.
+    pub default_host: String,
 }
 
 impl Default for Config {
@@ -59,9 +84,19 @@ impl Default for Config {
             write_concurrency: None,
             response_time: Duration::from_secs(60),
             head_time: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(620),
             connections: 10_000,
             idle_upstream: 32,
-            trust_forwarded: TrustForwarded::default(),
+            buffer_memory: 64 << 20,
+            buffer_dir: None,
+            buffer_files: 4 << 30,
+            buffer_unknown: false,
+            trusted_proxies: TrustedProxies::default(),
+            trust_forwarded_host: false,
+            proxy_protocol: false,
+            access_log: None,
+            server_timing: false,
+            default_host: "localhost".into(),
         }
     }
 }
@@ -91,8 +126,18 @@ impl Config {
         write_concurrency: usize,
         response_time: Duration,
         head_time: Duration,
+        keep_alive: Duration,
         connections: usize,
         idle_upstream: usize,
-        trust_forwarded: TrustForwarded,
+        buffer_memory: usize,
+        buffer_dir: PathBuf,
+        buffer_files: u64,
+        buffer_unknown: bool,
+        trusted_proxies: TrustedProxies,
+        trust_forwarded_host: bool,
+        proxy_protocol: bool,
+        access_log: AccessLog,
+        server_timing: bool,
+        default_host: String,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::admission::ConnectionPermit;
 use crate::error_pages::Refusal;
+use crate::forwarded::Forwarding;
 use crate::framing::Marks;
 
 /// The scheme of the URLs that a client uses on its connection.
@@ -54,6 +55,7 @@ impl ConnectionInfo {
 /// A client's connection while it is served.
 pub(crate) struct Client {
     pub(crate) info: ConnectionInfo,
+    pub(crate) forwarding: Forwarding,
     pub(crate) marks: Arc<Marks>,
     pub(crate) permit: ConnectionPermit,
 }

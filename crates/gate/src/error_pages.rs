@@ -7,14 +7,19 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
+/// The methods that a 405 names: all but CONNECT pass.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
+
 /// Why a request was not passed on, or not answered by the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Malformed, ambiguous, or not for a gate; says what.
     Bad(&'static str),
+    /// A transfer coding that the gate does not know.
+    Coding,
     /// CONNECT: this is no forward proxy.
     Method,
-    /// The client sent nothing of its body for too long.
+    /// The client sent its body too slowly.
     BodyTooSlow,
     /// The bound of waiting requests, or of their bytes, is reached.
     HoldFull,
@@ -24,6 +29,8 @@ pub(crate) enum Refusal {
     ShuttingDown,
     /// The app closed the connection without an answer.
     AppFailed,
+    /// The app's answer is not HTTP.
+    AppNotHttp,
     /// The app took the request and did not answer in time.
     AppSlow,
 }
@@ -32,12 +39,13 @@ impl Refusal {
     fn status(self) -> StatusCode {
         match self {
             Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::HoldFull | Self::HeldTooLong | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::AppFailed => StatusCode::BAD_GATEWAY,
+            Self::AppFailed | Self::AppNotHttp => StatusCode::BAD_GATEWAY,
             Self::AppSlow => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -45,12 +53,14 @@ impl Refusal {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Bad(what) => what,
+            Self::Coding => "no transfer coding but `chunked` is served here",
             Self::Method => "this method is not served here",
             Self::BodyTooSlow => "the request's body did not arrive in time",
             Self::HoldFull => "too many requests are waiting; please try again in a moment",
             Self::HeldTooLong => "the app is not ready yet; please try again in a moment",
             Self::ShuttingDown => "the app is restarting; please try again in a moment",
             Self::AppFailed => "the app stopped before it answered this request",
+            Self::AppNotHttp => "the app's answer to this request is not valid HTTP",
             Self::AppSlow => "the app did not answer this request in time",
         }
     }
@@ -90,7 +100,13 @@ impl Refusal {
         if self.can_be_repeated() {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
         }
-        if matches!(self, Self::Bad(_) | Self::BodyTooSlow | Self::ShuttingDown) {
+        if self == Self::Method {
+            headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+        }
+        if matches!(
+            self,
+            Self::Bad(_) | Self::Coding | Self::BodyTooSlow | Self::ShuttingDown
+        ) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -1,4 +1,5 @@
-//! Watches the bytes of a connection for a request whose length is given twice.
+//! A client's connection: watches its bytes for a request whose length is given
+//! twice, says when it is idle, and closes so that the client gets its answer.
 //!
 //! `Transfer-Encoding` together with `Content-Length` is how requests are
 //! smuggled past a proxy. hyper resolves it safely (chunked wins, the
@@ -10,29 +11,61 @@
 //! begins. It never changes a byte: at anything it cannot follow it stops
 //! and leaves the matter to hyper, which answers 400.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// Longest head that is scanned, in bytes; hyper's own limit is lower.
 const HEAD_MAX: usize = 512 << 10;
 
-/// A connection whose request heads are scanned while they pass.
+/// A client's connection whose request heads are scanned while they pass.
 pub(crate) struct Watched<S> {
     inner: S,
     scan: Scan,
     pub(crate) marks: Arc<Marks>,
+    /// Read and scanned already, but not taken.
+    unread: BytesMut,
+    closing: Option<Closing>,
 }
 
-/// What is known of the bytes on a connection; each is set once and for good.
-#[derive(Default)]
+/// What is known of the bytes on a connection.
 pub(crate) struct Marks {
+    /// Set once and for good.
     ambiguous: AtomicBool,
+    /// Set once and for good.
     tunnel: AtomicBool,
+    /// No part of a request was read of which the rest is missing.
+    between_requests: AtomicBool,
+    /// All that was written has left for the kernel.
+    flushed: AtomicBool,
+    /// Bytes the kernel took.
+    written: AtomicU64,
+    requests: AtomicU64,
+    /// Requests whose response has not ended.
+    busy: AtomicUsize,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            ambiguous: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
+            between_requests: AtomicBool::new(true),
+            flushed: AtomicBool::new(true),
+            written: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+        }
+    }
 }
 
 impl Marks {
@@ -45,7 +78,60 @@ impl Marks {
     pub(crate) fn leaves_http(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
     }
+
+    /// True if no request is in hand, and nothing of a response is left to send.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0
+            && self.flushed.load(Ordering::Relaxed)
+            && self.between_requests.load(Ordering::Relaxed)
+            && !self.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// True if the client does not take what is sent to it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes sent so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// A request begins; its response ends when the value is dropped.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> Busy {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
 }
+
+/// A request whose response has not ended.
+pub(crate) struct Busy(Arc<Marks>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A closed connection whose client may still be sending. If the gate closed the
+/// socket with bytes unread, the kernel would reset the connection, and the
+/// client might lose the answer (RFC 9112 §9.6).
+struct Closing {
+    /// Bytes that were dropped.
+    dropped: u64,
+    silence: Pin<Box<Sleep>>,
+}
+
+/// A client that sends nothing for this long after its answer has seen it.
+const LINGER_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Bytes that are read and dropped after an answer, at most.
+const LINGER_BYTES_MAX: u64 = 256 << 20;
 
 impl<S> Watched<S> {
     pub(crate) fn new(inner: S) -> Self {
@@ -53,6 +139,77 @@ impl<S> Watched<S> {
             inner,
             scan: Scan::default(),
             marks: Arc::default(),
+            unread: BytesMut::new(),
+            closing: None,
+        }
+    }
+
+    /// Takes back what was read from it, but not used.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            let later = std::mem::replace(&mut self.unread, BytesMut::from(bytes));
+            self.unread.extend_from_slice(&later);
+        }
+    }
+
+    fn scan(&mut self, read: &[u8]) {
+        if self.marks.tunnel.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.scan.feed(read) {
+            self.marks.ambiguous.store(true, Ordering::Release);
+        }
+        let between = self.scan.is_between_requests();
+        self.marks
+            .between_requests
+            .store(between, Ordering::Relaxed);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+    /// Waits until a byte comes, with hardly any memory; false if the client
+    /// closes the connection instead.
+    pub(crate) async fn wait(&mut self) -> bool {
+        if !self.unread.is_empty() {
+            return true;
+        }
+        poll_fn(|context| {
+            let mut bytes = [0; 512];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer));
+            let came = buffer.filled();
+            if read.is_ok() && !came.is_empty() {
+                self.scan(came);
+                self.unread.extend_from_slice(came);
+            }
+            Poll::Ready(!self.unread.is_empty())
+        })
+        .await
+    }
+
+    /// Reads and drops what the client still sends.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let must_wait = !self.marks.between_requests.load(Ordering::Relaxed);
+        let closing = self.closing.get_or_insert_with(|| Closing {
+            dropped: 0,
+            silence: Box::pin(sleep(LINGER_SILENCE_MAX)),
+        });
+        loop {
+            let mut bytes = [MaybeUninit::uninit(); 16 << 10];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match Pin::new(&mut self.inner).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    closing.dropped += buffer.filled().len() as u64;
+                    if closing.dropped > LINGER_BYTES_MAX {
+                        return Poll::Ready(());
+                    }
+                    let until = tokio::time::Instant::now() + LINGER_SILENCE_MAX;
+                    closing.silence.as_mut().reset(until);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if must_wait => return closing.silence.as_mut().poll(context),
+                Poll::Pending => return Poll::Ready(()),
+            }
         }
     }
 }
@@ -63,25 +220,42 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-        if let Some(read) = buffer.filled().get(before..)
-            && !self.marks.tunnel.load(Ordering::Relaxed)
-            && self.scan.feed(read)
-        {
-            self.marks.ambiguous.store(true, Ordering::Release);
+        let this = &mut *self;
+        if !this.unread.is_empty() {
+            let taken = this.unread.len().min(buffer.remaining());
+            buffer.put_slice(&this.unread.split_to(taken));
+            if this.unread.is_empty() {
+                this.unread = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
         }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
+        this.scan(buffer.filled().get(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S> Watched<S> {
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.marks
+                .written
+                .fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+        self.marks.flushed.store(false, Ordering::Relaxed);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -89,7 +263,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, bytes);
+        self.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -97,11 +273,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        if flushed.is_ready() {
+            self.marks.flushed.store(true, Ordering::Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        if self.closing.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+        }
+        self.poll_linger(context).map(Ok)
     }
 }
 
@@ -129,6 +312,10 @@ impl Default for Scan {
 }
 
 impl Scan {
+    fn is_between_requests(&self) -> bool {
+        matches!(self, Self::Head(seen) if seen.is_empty())
+    }
+
     /// Follows `bytes`; true if a head in them gives its length twice.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
@@ -169,6 +356,16 @@ fn head(mut seen: Vec<u8>, bytes: &[u8]) -> Step<'_> {
         bytes = bytes
             .get(start.unwrap_or(bytes.len())..)
             .unwrap_or_default();
+    }
+    // Usually all of a head comes at once: nothing is copied.
+    if seen.is_empty()
+        && let Some(end) = find_end(bytes)
+    {
+        let (head, rest) = bytes.split_at(end);
+        return match after(head) {
+            Some(next) => Step::Next(next, rest),
+            None => Step::Ambiguous,
+        };
     }
     let from = seen.len().saturating_sub(3);
     let old = seen.len();

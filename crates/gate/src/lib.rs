@@ -17,10 +17,16 @@
 //! - From the first moment the port accepts. A request that cannot pass waits,
 //!   bounded in number, bytes and time ([`Config`]); beyond a bound it is
 //!   answered with 503 and `Retry-After`.
-//! - A state-changing request is sent to the app at most once, on a connection
-//!   of its own. A GET, HEAD or OPTIONS without a body that the app broke off
-//!   is sent again: three times in all, to two instances of the app at most.
-//! - Bodies stream both ways; upgrades (WebSocket) pass.
+//! - A state-changing request is sent to the app at most once, and again only if
+//!   the app has read nothing of it. A GET, HEAD or OPTIONS without a body that
+//!   the app broke off is sent again: three times in all, to two instances of
+//!   the app at most.
+//! - A kept connection never keeps a worker of the app from a request that waits.
+//! - A slow client keeps no worker: bodies are read before the app is asked, and
+//!   responses ahead of the client, in memory and in files ([`Config`]). What has
+//!   no known length streams; upgrades (WebSocket) pass.
+//! - The app is given one truth about its client, in all the headers that name it
+//!   ([`TrustedProxies`]).
 //! - With [`Config::write_concurrency`] at most so many state-changing
 //!   requests are in the app at once, first come, first served.
 //! - A request whose length is given twice, or in a way two servers could read
@@ -31,20 +37,29 @@
 //! Endless responses (`text/event-stream`) and tunnels are not waited for when
 //! the app is restarted; they are ended, and their clients connect again.
 
+mod access_log;
 mod admission;
 mod config;
 mod connection;
 mod error_pages;
 mod forward;
+mod forwarded;
 mod framing;
 mod headers;
 pub mod health;
+mod idle;
 pub mod internal_routes;
 mod probe;
 mod proxy;
+mod proxy_protocol;
 mod request_body;
+mod request_buffer;
+mod request_head;
+mod request_id;
 mod response;
+mod response_buffer;
 mod server;
+mod spool;
 mod tunnel;
 mod upstream;
 mod write_limiter;
@@ -56,10 +71,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
+pub use crate::access_log::{AccessLog, AccessLogFormat};
 pub use crate::admission::{AppActivity, Stats};
-pub use crate::config::{Config, TrustForwarded};
+pub use crate::config::Config;
 pub use crate::connection::{ConnectionInfo, Scheme};
+pub use crate::forwarded::{TrustedProxies, UnknownProxy};
 pub use crate::probe::{ProbeError, probe};
+pub use crate::upstream::{AppAddress, NotHttp};
 /// The status of an HTTP response.
 pub use hyper::StatusCode;
 
@@ -135,6 +153,11 @@ impl Gate {
     /// From now on requests pass to the app at `address`, the waiting ones
     /// first to notice.
     pub fn open(&self, address: SocketAddr) {
+        self.open_at(AppAddress::Tcp(address));
+    }
+
+    /// As [`Gate::open`], for an app that may listen on a Unix socket.
+    pub fn open_at(&self, address: AppAddress) {
         let admission = &self.server.admission;
         let upstream = Upstream::new(address, admission.config.idle_upstream);
         admission.set_phase(Phase::Open(Arc::new(upstream)));

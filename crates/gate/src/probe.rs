@@ -1,11 +1,11 @@
 //! Asks an app once whether it answers.
 
-use std::net::SocketAddr;
-
-use hyper::{Request, StatusCode, header};
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use hyper::{StatusCode, Uri};
 
 use crate::request_body::RequestBody;
-use crate::upstream::Upstream;
+use crate::upstream::{AppAddress, Asked, ExchangeError, NotHttp, Sending, Upstream};
 
 /// Why a [`probe`] got no status.
 #[derive(Debug, thiserror::Error)]
@@ -13,18 +13,21 @@ use crate::upstream::Upstream;
 pub enum ProbeError {
     /// The path or the host cannot stand in a request.
     #[error("not a path: {0}")]
-    Request(hyper::http::Error),
+    Request(String),
     /// Nobody accepts connections, or not in 5 s.
-    #[error("nothing listens on port {}", .address.port())]
+    #[error("nothing listens on {address}")]
     Connect {
         /// Where the app should be.
-        address: SocketAddr,
+        address: AppAddress,
         /// What the system says.
         source: std::io::Error,
     },
-    /// The connection ended without an answer, or the answer is not HTTP.
+    /// The connection ended without an answer.
+    #[error("it closed the connection without an answer")]
+    Broken(#[source] std::io::Error),
+    /// The answer is not HTTP.
     #[error("not HTTP: {0}")]
-    Exchange(hyper::Error),
+    NotHttp(NotHttp),
 }
 
 /// GETs `path` from the app at `address`, on a connection of its own, and says
@@ -35,18 +38,32 @@ pub enum ProbeError {
 ///
 /// # Errors
 /// When no answer came. See [`ProbeError`].
-pub async fn probe(address: SocketAddr, path: &str, host: &str) -> Result<StatusCode, ProbeError> {
-    let request = Request::get(path)
-        .header(header::HOST, host)
-        .header(header::USER_AGENT, "monolite-health")
-        .header(header::CONNECTION, "close")
-        .header("x-forwarded-proto", "https")
-        .body(RequestBody::empty())
-        .map_err(ProbeError::Request)?;
-    let connection = Upstream::new(address, 0).fresh().await;
+pub async fn probe(
+    address: impl Into<AppAddress>,
+    path: &str,
+    host: &str,
+) -> Result<StatusCode, ProbeError> {
+    let address = address.into();
+    let uri = path
+        .parse::<Uri>()
+        .ok()
+        .filter(|uri| uri.scheme().is_none());
+    let target = uri.as_ref().and_then(Uri::path_and_query);
+    let (Some(target), Ok(_)) = (target, HeaderValue::from_str(host)) else {
+        return Err(ProbeError::Request(format!("{path} of {host}")));
+    };
+    let head = format!(
+        "GET {target} HTTP/1.1\r\nhost: {host}\r\nuser-agent: monolite-health\r\n\
+         connection: close\r\nx-forwarded-proto: https\r\n\r\n"
+    );
+    let connection = Upstream::new(address.clone(), 0).fresh().await;
     let mut connection = connection.map_err(|source| ProbeError::Connect { address, source })?;
-    let response = connection.exchange(request).await;
-    response
-        .map(|response| response.status())
-        .map_err(|failed| ProbeError::Exchange(failed.into_error()))
+    let request = Sending::new(Bytes::from(head), RequestBody::empty(), false);
+    let head = connection.exchange(request, Asked::default()).await;
+    head.map(|head| head.status).map_err(|failed| match failed {
+        ExchangeError::NotHttp(error) => ProbeError::NotHttp(error),
+        ExchangeError::Broken(error) | ExchangeError::Unread(_, error) => ProbeError::Broken(error),
+        // There is no body.
+        ExchangeError::Body(_) => ProbeError::Broken(std::io::ErrorKind::Other.into()),
+    })
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, Version};
+use hyper::{Method, Request, Response};
 
 use crate::admission::{Admission, HeldRequest};
 use crate::connection::Client;
@@ -15,8 +14,10 @@ use crate::error_pages::Refusal;
 use crate::forward::{AppRequest, forward};
 use crate::headers;
 use crate::request_body::RequestBody;
+use crate::request_head::{self, Framing, Surroundings};
 use crate::response::{self, ResponseBody};
-use crate::{tunnel, write_limiter};
+use crate::upstream::Asked;
+use crate::{request_buffer, tunnel, write_limiter};
 
 /// Memory that a waiting request takes apart from the bytes of its head,
 /// roughly.
@@ -27,16 +28,17 @@ pub(crate) async fn serve(
     admission: &Arc<Admission>,
     client: &Client,
     request: Request<Incoming>,
+    id: &HeaderValue,
 ) -> Response<ResponseBody> {
     admission.totals.requests.fetch_add(1, Ordering::Relaxed);
     let accept = request.headers().get(header::ACCEPT).cloned();
     let outcome = match client.check_framing() {
-        Ok(()) => pass(admission, client, request).await,
+        Ok(()) => pass(admission, client, request, id).await,
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| {
         admission.totals.refused.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(peer = %client.info.peer.ip(), reason = refusal.text(), "request not answered by the app");
+        tracing::debug!(peer = %client.info.peer.ip(), ?id, reason = refusal.text(), "request not answered by the app");
         refusal.response(accept.as_ref()).map(ResponseBody::Own)
     })
 }
@@ -45,6 +47,7 @@ async fn pass(
     admission: &Arc<Admission>,
     client: &Client,
     mut request: Request<Incoming>,
+    id: &HeaderValue,
 ) -> Result<Response<ResponseBody>, Refusal> {
     if request.method() == Method::CONNECT {
         return Err(Refusal::Method);
@@ -52,26 +55,45 @@ async fn pass(
     // Taken before the parts are: it lives in the request's extensions.
     let upgrade =
         headers::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, body) = request.into_parts();
-    rewrite_head(
-        &mut parts,
-        admission,
-        client,
-        upgrade.is_some(),
-        body.is_end_stream(),
-    )?;
+    let (parts, body) = request.into_parts();
+    let target = request_head::target(&parts)?;
+    request_head::check_codings(&parts.headers)?;
 
     let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_repeatable = safe && upgrade.is_none() && body.is_end_stream();
+    let limited = !safe && upgrade.is_none() && admission.limits_writes();
     let mut held = HeldRequest::new(admission, head_bytes(&parts));
-    if !safe && upgrade.is_none() && admission.limits_writes() {
-        return write_limiter::pass(admission, held, parts, body).await;
-    }
+    let body = match body.is_end_stream() {
+        true => RequestBody::empty(),
+        false => {
+            let body = request_buffer::read(admission, &mut held, body, limited).await?;
+            // The time so far was the client's, not ours.
+            held.restart(admission);
+            body
+        }
+    };
+    let framing = framing(&parts, &body);
+    let around = Surroundings {
+        forwarding: &client.forwarding,
+        proxies: &admission.config.trusted_proxies,
+        believes_host: admission.config.trust_forwarded_host,
+        default_host: &admission.config.default_host,
+        request_id: id,
+    };
     let request = AppRequest {
-        replay: (safe && upgrade.is_none() && body.is_end_stream()).then(|| parts.clone()),
-        parts,
-        body: RequestBody::new(Bytes::new(), Some(body)),
+        head: request_head::write(&parts, &target, framing, upgrade.is_some(), &around),
+        body,
+        chunked: framing == Framing::Chunked,
+        asked: Asked {
+            head: parts.method == Method::HEAD,
+            upgrade: upgrade.is_some(),
+        },
+        is_repeatable,
         late: None,
     };
+    if limited {
+        return write_limiter::pass(admission, held, request).await;
+    }
     if let Some(upgrade) = upgrade {
         return tunnel::open(admission, client, held, request, upgrade).await;
     }
@@ -79,43 +101,13 @@ async fn pass(
     Ok(response::from_app(admission, answered, None))
 }
 
-/// Makes the client's head the one that the app gets.
-fn rewrite_head(
-    parts: &mut Parts,
-    admission: &Admission,
-    client: &Client,
-    is_upgrade: bool,
-    is_bodyless: bool,
-) -> Result<(), Refusal> {
-    headers::settle_host(
-        &mut parts.uri,
-        &parts.method,
-        parts.version,
-        &mut parts.headers,
-    )?;
-    let protocol = is_upgrade
-        .then(|| parts.headers.get(header::UPGRADE).cloned())
-        .flatten();
-    headers::strip_hop_by_hop(&mut parts.headers);
-    headers::set_forwarded(
-        &mut parts.headers,
-        &client.info,
-        admission.config.trust_forwarded,
-    );
-    // The gate answers 100 itself when it begins to read the body.
-    parts.headers.remove(header::EXPECT);
-    if let Some(protocol) = protocol {
-        headers::set_upgrade(&mut parts.headers, protocol);
+fn framing(parts: &Parts, body: &RequestBody) -> Framing {
+    match body.size_hint().exact() {
+        // A length of 0 that the client gave may matter to the app.
+        Some(0) if !parts.headers.contains_key(header::CONTENT_LENGTH) => Framing::None,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
     }
-    parts.version = Version::HTTP_11;
-    if !is_bodyless && !parts.headers.contains_key(header::CONTENT_LENGTH) {
-        // Without it hyper sends a GET without its body.
-        parts.headers.insert(
-            header::TRANSFER_ENCODING,
-            HeaderValue::from_static("chunked"),
-        );
-    }
-    Ok(())
 }
 
 fn head_bytes(parts: &Parts) -> usize {

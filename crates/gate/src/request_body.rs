@@ -1,5 +1,6 @@
 //! A request's body on its way to the app.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,11 +9,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A client that sends no byte of its body for this long is given up, so that
-/// it does not keep one of the app's few workers waiting.
-pub(crate) const BODY_SILENCE_MAX: Duration = Duration::from_secs(30);
+use crate::spool::SpoolReader;
+
+/// A client gets this long for its body, and a second more for every
+/// [`RATE_MIN`] bytes of it: one that drips does not occupy the gate for ever.
+pub(crate) const BODY_TIME_BASE: Duration = Duration::from_secs(30);
+/// Bytes per second that a client must send on average, after
+/// [`BODY_TIME_BASE`].
+const RATE_MIN: u64 = 512;
+/// A client that sends no byte of its body for this long is given up, however
+/// fast it was before.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Why a body cannot be read as it comes.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -20,85 +29,131 @@ pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// What a client did wrong in its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// Its framing is not HTTP.
+    /// Its framing is not HTTP, or it ended early.
     Malformed,
-    /// Nothing came for [`BODY_SILENCE_MAX`].
-    Silent,
+    /// It came more slowly than [`BodyDeadline`] allows.
+    Slow,
+}
+
+/// When a client must have sent its body, depending on how much of it came.
+pub(crate) struct BodyDeadline {
+    start: Instant,
+    /// When the last of it came.
+    last: Instant,
+    bytes: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl BodyDeadline {
+    pub(crate) fn new() -> Self {
+        let start = Instant::now();
+        Self {
+            start,
+            last: start,
+            bytes: 0,
+            timer: None,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let for_bytes = Duration::from_millis(self.bytes.saturating_mul(1000) / RATE_MIN);
+        let on_average = self.start.checked_add(BODY_TIME_BASE + for_bytes);
+        let after_silence = self.last + SILENCE_MAX;
+        on_average.map_or(after_silence, |on_average| on_average.min(after_silence))
+    }
+
+    /// So many bytes came.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.last = Instant::now();
+    }
+
+    /// To be asked while nothing comes: ready when the client was too slow.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline();
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(context)
+    }
 }
 
 /// What was read already, then the rest as it comes.
 pub(crate) struct RequestBody {
     read: Option<Bytes>,
+    spooled: Option<SpoolReader>,
+    /// Read already, but not into the file.
+    then: VecDeque<Bytes>,
     rest: Option<Incoming>,
-    /// Set while the client is silent.
-    silence: Option<Pin<Box<Sleep>>>,
-    /// The timer is not set back: all that comes after the first silence has
-    /// [`BODY_SILENCE_MAX`] together.
-    one_deadline: bool,
+    deadline: Option<BodyDeadline>,
     upload: Arc<Upload>,
 }
 
-/// How much of a request's body was sent to the app.
+/// How much of a request's body was taken, and what is wrong with it.
 #[derive(Default)]
 pub(crate) struct Upload {
     frames: AtomicU64,
-    complete: AtomicBool,
     malformed: AtomicBool,
-    silent: AtomicBool,
+    slow: AtomicBool,
 }
 
 impl Upload {
-    /// Grows with every part sent.
+    /// Grows with every part taken.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
 
     pub(crate) fn fault(&self) -> Option<BodyFault> {
-        if self.silent.load(Ordering::Relaxed) {
-            return Some(BodyFault::Silent);
+        if self.slow.load(Ordering::Relaxed) {
+            return Some(BodyFault::Slow);
         }
         let malformed = self.malformed.load(Ordering::Relaxed);
         malformed.then_some(BodyFault::Malformed)
-    }
-
-    /// Nothing of the body is left to send.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Relaxed)
     }
 }
 
 impl RequestBody {
     pub(crate) fn empty() -> Self {
-        Self::new(Bytes::new(), None)
+        Self::new(Bytes::new(), None, None)
     }
 
-    pub(crate) fn new(read: Bytes, rest: Option<Incoming>) -> Self {
-        let body = Self {
+    /// `read` first, then what is in the file, then the rest as it comes, which
+    /// has to come within `deadline`.
+    pub(crate) fn new(
+        read: Bytes,
+        spooled: Option<SpoolReader>,
+        rest: Option<(Incoming, BodyDeadline)>,
+    ) -> Self {
+        let (rest, deadline) = rest.unzip();
+        Self {
             read: Some(read).filter(|read| !read.is_empty()),
+            spooled,
+            then: VecDeque::new(),
             rest,
-            silence: None,
-            one_deadline: false,
+            deadline,
             upload: Arc::default(),
-        };
-        body.note_end();
-        body
+        }
     }
 
-    /// From the client's first silence on, gives it [`BODY_SILENCE_MAX`] for
-    /// all the rest.
-    pub(crate) fn with_one_deadline(mut self) -> Self {
-        self.one_deadline = true;
+    /// `parts` come after the file; if they are the last, nothing else does.
+    pub(crate) fn then(mut self, parts: Vec<Bytes>, last: bool) -> Self {
+        self.then = parts.into();
+        if last {
+            self.rest = None;
+        }
         self
+    }
+
+    /// All of it is here, however slow the client is.
+    pub(crate) fn is_here(&self) -> bool {
+        self.rest.is_none()
     }
 
     pub(crate) fn upload(&self) -> &Arc<Upload> {
         &self.upload
-    }
-
-    fn note_end(&self) {
-        if self.is_end_stream() {
-            self.upload.complete.store(true, Ordering::Relaxed);
-        }
     }
 }
 
@@ -110,51 +165,97 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(read) = self.read.take() {
-            self.note_end();
+        let this = &mut *self;
+        if let Some(read) = this.read.take() {
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
-        let Some(rest) = &mut self.rest else {
+        if let Some(spooled) = &mut this.spooled {
+            match ready!(spooled.poll_next(context)) {
+                Some(Ok(piece)) => {
+                    this.upload.frames.fetch_add(1, Ordering::Relaxed);
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot read a request's body back from its file");
+                    this.upload.malformed.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                None => this.spooled = None,
+            }
+        }
+        if let Some(part) = this.then.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        let Some(rest) = &mut this.rest else {
             return Poll::Ready(None);
         };
         if let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) {
-            self.upload.frames.fetch_add(1, Ordering::Relaxed);
+            this.upload.frames.fetch_add(1, Ordering::Relaxed);
             match &frame {
-                None => self.rest = None,
-                Some(Err(_)) => self.upload.malformed.store(true, Ordering::Relaxed),
-                Some(Ok(_)) => {}
-            }
-            self.note_end();
-            if !self.one_deadline {
-                self.silence = None;
+                None => this.rest = None,
+                Some(Err(_)) => this.upload.malformed.store(true, Ordering::Relaxed),
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    if let Some(deadline) = &mut this.deadline {
+                        deadline.add(bytes);
+                    }
+                }
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let silence = self
-            .silence
-            .get_or_insert_with(|| Box::pin(sleep(BODY_SILENCE_MAX)));
-        ready!(silence.as_mut().poll(context));
-        self.upload.silent.store(true, Ordering::Relaxed);
-        Poll::Ready(Some(Err(
-            "the client sent nothing of its body for too long".into(),
-        )))
+        let Some(deadline) = &mut this.deadline else {
+            return Poll::Pending;
+        };
+        ready!(deadline.poll(context));
+        this.upload.slow.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err("the client sent its body too slowly".into())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.read.is_none()
+            && self
+                .spooled
+                .as_ref()
+                .is_none_or(|spooled| spooled.left() == 0)
+            && self.then.is_empty()
+            && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         let read = self.read.as_ref().map_or(0, Bytes::len) as u64;
+        let spooled = self.spooled.as_ref().map_or(0, SpoolReader::left);
+        let then: u64 = self.then.iter().map(|part| part.len() as u64).sum();
+        let here = read.saturating_add(spooled).saturating_add(then);
         let rest = self
             .rest
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(read)) {
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(here)) {
             hint.set_upper(upper);
         }
-        hint.set_lower(rest.lower().saturating_add(read));
+        hint.set_lower(rest.lower().saturating_add(here));
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_must_come_at_a_rate_and_without_long_silence() {
+        let mut deadline = BodyDeadline::new();
+        let start = Instant::now();
+        assert_eq!(deadline.deadline() - start, BODY_TIME_BASE);
+        // Drips: a byte a second wins next to nothing.
+        for _ in 0..29 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            deadline.add(1);
+        }
+        assert!(deadline.deadline() - start < BODY_TIME_BASE + Duration::from_secs(1));
+        // Fast: goes on, until it is silent.
+        deadline.add(100 << 20);
+        assert_eq!(deadline.deadline() - Instant::now(), SILENCE_MAX);
     }
 }

@@ -1,12 +1,14 @@
 //! WebSocket and other upgrades: after the handshake, bytes both ways.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::admission::{Admission, HeldRequest};
 use crate::connection::Client;
@@ -14,11 +16,16 @@ use crate::error_pages::Refusal;
 use crate::forward::{AppRequest, forward};
 use crate::headers;
 use crate::response::{self, ResponseBody};
-use crate::upstream::Upstream;
+use crate::upstream::AppStream;
+
+/// From when the app is about to be asked to stop until its tunnels are cut: time
+/// for it to say goodbye in its own protocol.
+const GOODBYE_TIME: Duration = Duration::from_secs(3);
 
 /// Passes an upgrade request on. It waits like any other while the gate
-/// holds, but is not counted as in the app once the tunnel stands: a tunnel
-/// ends when the app is stopped, nobody waits for it.
+/// holds, but is not counted as in the app once the tunnel stands: nobody waits
+/// for it to end. When the app is stopped, the app ends it, or the gate a little
+/// later.
 pub(crate) async fn open(
     admission: &Arc<Admission>,
     client: &Client,
@@ -26,46 +33,57 @@ pub(crate) async fn open(
     request: AppRequest,
     upgrade: OnUpgrade,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let mut answered = forward(admission, &mut held, request).await?;
-    if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let answered = forward(admission, &mut held, request).await?;
+    if answered.head.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response::from_app(admission, answered, None));
     }
-    let app = hyper::upgrade::on(&mut answered.response);
-    answered.connection.drive_in_background();
     let upstream = Arc::clone(&answered.permit.upstream);
+    let (app, read_already) = answered.connection.into_parts();
     client.marks.leaves_http();
     let permit = client.permit.for_tunnel();
     let admission = Arc::clone(admission);
     tokio::spawn(async move {
         let _permit = permit;
+        let cut = async {
+            tokio::select! {
+                () = upstream.retired() => {}
+                // The app is stopped when the requests have ended.
+                () = admission.stopped() => admission.all_closed().await,
+            }
+            tokio::time::sleep(GOODBYE_TIME).await;
+        };
+        let joined = async {
+            match app {
+                AppStream::Tcp(app) => join(upgrade, app, read_already).await,
+                AppStream::Unix(app) => join(upgrade, app, read_already).await,
+            }
+        };
         tokio::select! {
-            () = admission.stopped() => {}
-            () = join(upgrade, app, upstream) => {}
+            () = joined => {}
+            () = cut => {}
         }
     });
 
-    let (mut parts, _) = answered.response.into_parts();
-    let protocol = parts.headers.get(header::UPGRADE).cloned();
-    headers::strip_hop_by_hop(&mut parts.headers);
-    if let Some(protocol) = protocol {
-        headers::set_upgrade(&mut parts.headers, protocol);
-    }
-    Ok(Response::from_parts(
-        parts,
-        ResponseBody::Own(Full::default()),
-    ))
+    let mut headers = answered.head.headers;
+    headers::strip_hop_by_hop(answered.head.status, &mut headers);
+    let mut response = Response::new(ResponseBody::Own(Full::default()));
+    *response.status_mut() = answered.head.status;
+    *response.headers_mut() = headers;
+    Ok(response)
 }
 
-async fn join(client: OnUpgrade, app: OnUpgrade, upstream: Arc<Upstream>) {
-    let both = async { tokio::try_join!(client, app) };
-    let (client, app): (Upgraded, Upgraded) = match both.await {
-        Ok(both) => both,
+async fn join(
+    client: OnUpgrade,
+    mut app: impl AsyncRead + AsyncWrite + Unpin,
+    read_already: Bytes,
+) {
+    let client: Upgraded = match client.await {
+        Ok(client) => client,
         Err(error) => return tracing::debug!(%error, "upgrade failed"),
     };
-    let (mut client, mut app) = (TokioIo::new(client), TokioIo::new(app));
-    tokio::select! {
-        // How a tunnel ends is a matter of its two ends.
-        _ = tokio::io::copy_bidirectional(&mut client, &mut app) => {}
-        () = upstream.retired() => {}
+    let mut client = TokioIo::new(client);
+    // How a tunnel ends is a matter of its two ends.
+    if client.write_all(&read_already).await.is_ok() {
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut app).await;
     }
 }

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 /// A request of whoever runs this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// SIGTERM, SIGINT or SIGHUP.
+    /// SIGTERM, SIGINT, SIGHUP or SIGQUIT; as PID 1 SIGWINCH, too, since images of Apache name it
+    /// as their stop signal.
     Stop,
     /// SIGUSR2.
     Restart,
@@ -37,7 +38,11 @@ impl Signals {
         let hang_up = SignalKind::hangup();
         let is_ignored = monolite_platform::process::is_ignored(hang_up.as_raw_value());
         let mut hang_up = (!is_ignored).then(|| signal(hang_up)).transpose()?;
+        let mut quit = signal(SignalKind::quit())?;
+        let mut window_change = signal(SignalKind::window_change())?;
         let mut restart = signal(SignalKind::user_defined2())?;
+        let mut unused = signal(SignalKind::user_defined1())?;
+        let is_init = std::process::id() == 1;
         let (sender, signals) = Self::channel();
         tokio::spawn(async move {
             loop {
@@ -45,6 +50,16 @@ impl Signals {
                     _ = terminate.recv() => Request::Stop,
                     _ = interrupt.recv() => Request::Stop,
                     () = received(&mut hang_up) => Request::Stop,
+                    _ = quit.recv() => Request::Stop,
+                    _ = window_change.recv() => match is_init {
+                        true => Request::Stop,
+                        // A terminal was resized.
+                        false => continue,
+                    },
+                    _ = unused.recv() => {
+                        tracing::info!("SIGUSR1 does nothing; SIGUSR2 restarts the app, SIGTERM stops");
+                        continue;
+                    }
                     _ = restart.recv() => Request::Restart,
                 };
                 if sender.send(request).is_err() {

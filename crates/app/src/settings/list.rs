@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::declaration::{Default, Group, Setting, Source, settings};
 use super::valid;
-use super::value::{self, LogFormat, MigrateCheck, Trust};
+use super::value::{self, AccessFormat, DriverLane, LogFormat};
 
 settings! {
     /// The data directory
@@ -41,6 +41,9 @@ settings! {
     /// Let at most N state-changing requests (not GET, HEAD, OPTIONS) into the app at a time
     write_concurrency: Option<NonZeroUsize>, value "N", unset "no limit";
 
+    /// Have the app's SQLite drivers wait for each other's writes, without a change of the app
+    driver_lane: DriverLane, value "WHEN", default "auto";
+
     /// Longest time from the app's start until it is healthy
     start_timeout: Duration, value "TIME", default "60s";
 
@@ -69,8 +72,34 @@ settings! {
     /// Restart an app that has answered nothing for so long although it was asked; 0s is never
     hang_timeout: Option<Duration>, value "TIME", unset "twice the response timeout, 30s or longer; never if that is 0s";
 
-    /// Peers whose X-Forwarded-* headers are believed
-    trust_forwarded: Trust, value "WHOSE", default "private";
+    /// Longest time that a client's idle connection is kept open
+    keep_alive: Duration, value "TIME", default "620s";
+
+    /// The directory of nameless files for long bodies of slow clients
+    buffer_dir: Option<PathBuf>, value "DIR", unset "$TMPDIR, else /tmp";
+
+    /// Read request bodies of unknown length, too, before the app is asked
+    buffer_unknown: bool, value "YES", default "no";
+
+    /// Proxies whose X-Forwarded-* headers are believed: addresses, networks, or private, fly,
+    /// cloudflare, aws, gcp, kamal, all, none (repeat, or separate with commas)
+    trust_forwarded: Vec<String>, value "WHOSE", unset "private", valid valid::proxies;
+
+    /// Believe X-Forwarded-Host of these proxies
+    trust_forwarded_host: bool, value "YES", default "no";
+
+    /// Connections of these proxies begin with a PROXY protocol header, version 1 or 2
+    proxy_protocol: bool, value "YES", default "no";
+
+    /// Append a line for each request to this file, which is rotated at 64 MiB; /dev/stderr for the
+    /// log's stream
+    access_log: Option<PathBuf>, value "FILE", unset "none";
+
+    /// The format of these lines
+    access_log_format: AccessFormat, value "FORMAT", default "text";
+
+    /// Add Server-Timing to the app's responses: the time held, and the app's
+    server_timing: bool, value "YES", default "no";
 
     /// Start although the check of this name fails (repeat, or separate with commas)
     allow: Vec<String>, value "CHECK", unset "none", valid valid::checks;
@@ -84,9 +113,6 @@ settings! {
     /// What a migration may take away: a table, TABLE.COLUMN, or KIND:NAME as in index:by_title
     /// (repeat, or separate with commas)
     allow_loss: Vec<String>, value "WHAT", unset "nothing", group Migration;
-
-    /// How thoroughly to look for damage after a migration
-    migrate_check: MigrateCheck, value "DEPTH", default "quick", group Migration;
 
     /// Where every commit is stored: s3://BUCKET/PREFIX, gs://…, az://…, or a folder; `none` for
     /// nowhere (repeat, or separate with commas)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use monolite_gate::TrustedProxies;
 use monolite_volume::CHECKS;
 
 /// A setting that cannot be.
@@ -48,6 +49,12 @@ pub(super) fn host(host: &str) -> Valid {
         true => Err(format!("the health host {host:?} is not a host name")),
         false => Ok(()),
     }
+}
+
+pub(super) fn proxies(words: &[String]) -> Valid {
+    let mut proxies = TrustedProxies::none();
+    let all = words.iter().try_for_each(|word| proxies.add(word));
+    all.map_err(|error| format!("--trust-forwarded: {error}"))
 }
 
 /// A misspelt name would allow nothing, without a word.

@@ -104,9 +104,9 @@ always!(
     Duration,
     usize,
     bool,
-    Trust,
+    AccessFormat,
     LogFormat,
-    MigrateCheck
+    DriverLane
 );
 
 /// An enum of which each variant is one word.
@@ -143,14 +143,21 @@ macro_rules! words {
 }
 
 words! {
-    /// Peers whose `X-Forwarded-*` headers are believed.
-    Trust = Private {
-        /// Peers with a private, loopback or link-local address.
-        Private = "private",
-        /// Everybody.
-        All = "all",
-        /// Nobody.
-        None = "none",
+    /// How the lines of the access log are written.
+    AccessFormat = Text {
+        /// The combined format of Apache and nginx, with times and the request's id.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+    /// Whether the app's SQLite drivers are made to wait their turn.
+    DriverLane = Auto {
+        /// For apps that are known to need it.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
     }
     /// How log lines are written.
     LogFormat = Text {
@@ -158,15 +165,6 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
-    }
-    /// How thoroughly damage is looked for after a migration.
-    MigrateCheck = Quick {
-        /// Not at all.
-        None = "none",
-        /// SQLite's quick_check of the tables that changed.
-        Quick = "quick",
-        /// SQLite's integrity_check of everything.
-        Full = "full",
     }
 }
 

@@ -74,7 +74,7 @@ impl Request {
 }
 
 /// A head, empty line included; `None` if the connection ends before.
-pub(crate) async fn read_head(stream: &mut BufReader<TcpStream>) -> Option<String> {
+pub(crate) async fn read_head(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if stream.read_line(&mut head).await.ok()? == 0 {
