@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use monolite_app::replication::{Heartbeat, log_repairs, watch};
-use monolite_replica::{
-    Clock, Destination, Find, FollowOptions, Follower, Status, StorageError, SystemClock,
-};
+use monolite_app::replication::{Heartbeat, last_sync, watch};
+use monolite_replica::{Destination, Find, FollowOptions, Follower, Status, StorageError};
 use serde::Serialize;
 
 use crate::bar::Bar;
@@ -127,12 +125,10 @@ impl Start {
             limit_s = limit.as_secs_f32(),
             "stopping: a last sync"
         );
-        let began_ms = SystemClock.now_ms();
         let stop = async {
-            let audited = follower.audit(limit.saturating_sub(limit / 4)).await;
-            log_repairs(&follower, began_ms);
+            let synced = last_sync(&follower, limit.saturating_sub(limit / 4)).await;
             let stopped = follower.stop(limit / 4).await;
-            audited.and(stopped)
+            synced.and(stopped)
         };
         tokio::select! {
             stopped = stop => match stopped {

@@ -29,4 +29,4 @@ pub use self::error::ReplicationError;
 pub use self::heartbeat::Heartbeat;
 pub use self::options::Replication;
 pub(crate) use self::replicated::{Forget, Replicated};
-pub use self::report::{log_repairs, watch};
+pub use self::report::{last_sync, watch};

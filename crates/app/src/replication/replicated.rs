@@ -246,9 +246,7 @@ impl Replicated {
                 task.abort();
                 let _ = task.await;
             }
-            let began_ms = super::context::now_ms();
-            let synced = running.follower.audit(limit).await;
-            super::report::log_repairs(&running.follower, began_ms);
+            let synced = super::report::last_sync(&running.follower, limit).await;
             let is_any_followed = !running.follower.status().is_empty();
             unfinished.store(synced.is_err(), Ordering::Relaxed);
             // Nothing is written any more. A destination that does not answer cannot delay the end.

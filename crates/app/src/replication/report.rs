@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use monolite_replica::{Follower, Repair, State, Status};
+use monolite_replica::{Clock, Follower, Repair, State, Status, SystemClock};
 
 /// How often the status is read.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,15 +32,39 @@ pub async fn watch(follower: &Follower) {
     }
 }
 
-/// Logs which replicas turned out since `since_ms` not to lead to their newest states: at
-/// the end, when nobody watches any more.
-pub fn log_repairs(follower: &Follower, since_ms: i64) {
+/// The sync before an end: stores what is committed, and in the time that is left makes
+/// sure that what was sent is still there. Logs what turned out not to be.
+///
+/// # Errors
+/// Not everything is stored within `limit`, or a replica that lost files has no new
+/// snapshot by then.
+pub async fn last_sync(
+    follower: &Follower,
+    limit: Duration,
+) -> Result<(), monolite_replica::Error> {
+    let (began_ms, end) = (SystemClock.now_ms(), Instant::now() + limit);
+    follower.sync(limit).await?;
+    let left = end.saturating_duration_since(Instant::now());
+    let audited = follower.audit(left).await;
+    let mut is_whole = true;
     for status in follower.status() {
         if let Some(repair) = status.repair.clone()
-            && repair.found_ms >= since_ms
+            && repair.found_ms >= began_ms
         {
+            is_whole &= repair.done.is_some();
             Event::Repair(status, repair).log();
         }
+    }
+    match audited {
+        Err(error) if is_whole => {
+            let error = error.to_string();
+            tracing::warn!(
+                error,
+                "it could not be made sure that the replicas still have what was sent"
+            );
+            Ok(())
+        }
+        audited => audited,
     }
 }
 
