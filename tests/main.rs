@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod apps;
 mod checks;
 mod clumsy;
 mod devtools;

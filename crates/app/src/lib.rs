@@ -4,6 +4,7 @@
 //! [`Stack`]. Nothing here prints or reads the environment by itself; log lines go through
 //! `tracing`.
 
+mod checks;
 mod database_filter;
 mod destinations;
 mod environment;
@@ -14,6 +15,7 @@ mod services;
 pub mod settings;
 mod stack;
 
+pub use crate::checks::inspect_databases;
 pub use crate::database_filter::{find, find_guarded, guarded, is_replicated, name_in};
 pub use crate::destinations::{
     KEY_VARIABLE, ReplicaError, destination, destinations, follow_options, is_on_disk_of, key,

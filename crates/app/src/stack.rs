@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use monolite_gate::{AccessLog, AccessLogFormat, Gate, TrustedProxies};
 use monolite_guard::{Allowance, Depth};
@@ -14,14 +15,17 @@ use monolite_volume::{Volume, layout};
 use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
-    ReplicationService, VolumeService,
+    DatabaseFile, GateService, Guarded, JournalMode, MigrationError, Migrations, NoReplica, NotFit,
+    Recovery, ReplicationService, VolumeService,
 };
 use crate::settings::{self, AccessFormat, LogFormat, MigrateCheck};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
 use crate::{destinations, environment};
+
+/// The shortest time after which an app counts as hanging, unless it is set.
+const HANG_TIME_MIN: Duration = Duration::from_secs(30);
 
 /// Exit code for a volume that is not fit.
 const NOT_FIT: u8 = 3;
@@ -57,6 +61,8 @@ pub struct Stack {
     /// The names of the app's processes.
     processes: Vec<String>,
     procfile: Option<PathBuf>,
+    /// Databases are put in WAL mode.
+    wal: bool,
 }
 
 impl Stack {
@@ -95,6 +101,7 @@ impl Stack {
         config.health.host.clone_from(&settings.health_host);
         config.database = database_name(settings).into();
         config.start_time = settings.start_timeout;
+        config.hang_time = hang_time(settings);
         config.stop_time = settings.stop_timeout;
         config.drain_time = settings.drain_timeout;
         config.watchdog = launch.watchdog;
@@ -110,6 +117,7 @@ impl Stack {
             migrate: migrate.map(OsString::from),
             processes: processes.names,
             procfile: processes.procfile,
+            wal: settings.wal,
         })
     }
 
@@ -181,7 +189,16 @@ impl Stack {
                 volume: self.volume.dir.clone(),
             }),
         });
+        services.push(Box::new(DatabaseFile {
+            app_dir: self.config.app_dir.clone(),
+            database: self.config.data.join(&self.config.database),
+        }));
         services.push(Box::new(Migrations(guarded)));
+        services.push(Box::new(JournalMode {
+            volume: self.volume.dir.clone(),
+            find: database_filter::find(&self.volume.dir, &[]),
+            is_on: self.wal,
+        }));
         Ok(services)
     }
 
@@ -208,6 +225,18 @@ pub fn exit_code(error: &Error) -> u8 {
 
 fn database_name(settings: &Settings) -> &str {
     settings.database.as_deref().unwrap_or(DATABASE)
+}
+
+/// An app that hangs is restarted after this; never where responses may take any time.
+fn hang_time(settings: &Settings) -> Option<Duration> {
+    let limit = settings.hang_timeout.unwrap_or_else(|| {
+        let response = settings.response_timeout;
+        match response.is_zero() {
+            true => response,
+            false => response.saturating_mul(2).max(HANG_TIME_MIN),
+        }
+    });
+    (!limit.is_zero()).then_some(limit)
 }
 
 fn gate(
@@ -340,12 +369,19 @@ mod tests {
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
         assert_eq!(
             names(&mut stack),
-            ["gate", "volume", "recovery", "no replica", "migrations"]
+            [
+                "gate",
+                "volume",
+                "recovery",
+                "no replica",
+                "database file",
+                "migrations",
+                "journal mode"
+            ]
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        let all = ["gate", "volume", "recovery", "replica", "migrations"];
-        assert_eq!(names(&mut stack), all);
+        assert_eq!(names(&mut stack)[3], "replica");
     }
 
     #[test]
@@ -382,6 +418,21 @@ mod tests {
         }
         let elsewhere = error(|settings| settings.replica = vec!["s4://a".into()]);
         assert!(elsewhere.contains("s4"), "{elsewhere}");
+    }
+
+    #[test]
+    fn an_app_may_be_silent_for_twice_the_response_timeout() {
+        let time = |response: u64, hang: Option<u64>| {
+            let mut settings = Settings::default();
+            settings.response_timeout = Duration::from_secs(response);
+            settings.hang_timeout = hang.map(Duration::from_secs);
+            hang_time(&settings).map(|limit| limit.as_secs())
+        };
+        assert_eq!(time(60, None), Some(120));
+        assert_eq!(time(3, None), Some(30));
+        assert_eq!(time(0, None), None);
+        assert_eq!(time(60, Some(0)), None);
+        assert_eq!(time(0, Some(5)), Some(5));
     }
 
     #[test]

@@ -30,7 +30,9 @@ struct Report<'f> {
 pub(crate) fn check(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.flags.settings()?;
     let place = replication::place(&settings);
-    let findings = monolite_volume::inspect(&place);
+    let mut findings = monolite_volume::inspect(&place);
+    let app_dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
+    findings.extend(monolite_app::inspect_databases(&place.dir, &app_dir));
     let fit = findings.iter().all(|finding| {
         finding.level != Level::Fail || settings.allow.iter().any(|name| name == finding.name)
     });

@@ -71,6 +71,19 @@ pub struct Stats {
     pub in_flight: usize,
 }
 
+/// Signs of life of the instance of the app that requests pass to, counted since [`Gate::open`].
+///
+/// [`Gate::open`]: crate::Gate::open
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppActivity {
+    /// Heads and pieces of responses that came from it, and signs that it takes a request that is
+    /// still being sent.
+    pub progress: u64,
+    /// Requests that were answered 504.
+    pub late: u64,
+}
+
 /// Since the gate was made; see [`Stats`].
 #[derive(Default)]
 pub(crate) struct Totals {
@@ -215,6 +228,18 @@ impl Admission {
             held_now: self.held.load(Ordering::Relaxed),
             in_flight: self.in_app.now(),
         }
+    }
+
+    /// What the instance of the app has done that requests pass to; `None` if they do not pass.
+    pub(crate) fn activity(&self) -> Option<AppActivity> {
+        let Phase::Open(upstream) = &*self.phase.borrow() else {
+            return None;
+        };
+        let activity = &upstream.activity;
+        Some(AppActivity {
+            progress: activity.progress.load(Ordering::Relaxed),
+            late: activity.late.load(Ordering::Relaxed),
+        })
     }
 
     /// Most connections that may be open: as many as the configuration says, or

@@ -22,7 +22,8 @@ use crate::admission::{Admission, AppPermit, HeldRequest};
 use crate::error_pages::Refusal;
 use crate::request_body::{BodyFault, RequestBody, Upload};
 use crate::upstream::{
-    Asked, Connection, ExchangeError, FRESH_WAIT, FRESH_WAIT_MAX, ResponseHead, Sending, Upstream,
+    Activity, Asked, Connection, ExchangeError, FRESH_WAIT, FRESH_WAIT_MAX, ResponseHead, Sending,
+    Upstream,
 };
 
 /// How often a request that changes nothing is sent, at most.
@@ -163,8 +164,10 @@ pub(crate) async fn forward(
                 }
             }
         };
-        let failed = match in_time(admission, &upload, &mut late, exchange).await? {
+        let activity = &permit.upstream.activity;
+        let failed = match in_time(admission, activity, &upload, &mut late, exchange).await? {
             Ok(head) => {
+                activity.progress.fetch_add(1, Ordering::Relaxed);
                 return Ok(AppResponse {
                     head,
                     permit,
@@ -230,6 +233,7 @@ async fn freeing_workers<T>(upstream: &Upstream, exchange: impl Future<Output = 
 /// the last of the request was sent.
 async fn in_time<T>(
     admission: &Admission,
+    activity: &Activity,
     upload: &Upload,
     late: &mut Option<oneshot::Sender<Refusal>>,
     exchange: impl Future<Output = T>,
@@ -245,8 +249,10 @@ async fn in_time<T>(
             return Ok(answered);
         }
         if upload.frames() != sent {
+            activity.progress.fetch_add(1, Ordering::Relaxed);
             continue;
         }
+        activity.late.fetch_add(1, Ordering::Relaxed);
         let Some(late) = late.take() else {
             return Err(Refusal::AppSlow);
         };

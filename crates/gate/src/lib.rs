@@ -72,7 +72,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 pub use crate::access_log::{AccessLog, AccessLogFormat};
-pub use crate::admission::Stats;
+pub use crate::admission::{AppActivity, Stats};
 pub use crate::config::Config;
 pub use crate::connection::{ConnectionInfo, Scheme};
 pub use crate::forwarded::{TrustedProxies, UnknownProxy};
@@ -189,6 +189,11 @@ impl Gate {
     /// The parts of this gate's health page, `/_monolite/health`.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Signs of life of the app; `None` while requests do not pass to it.
+    pub fn activity(&self) -> Option<AppActivity> {
+        self.server.admission.activity()
     }
 
     /// Counts of what went through.

@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -225,10 +226,11 @@ impl Source for DirectBody {
             self.decoder = BodyDecoder::Done;
             return Poll::Ready(None);
         }
-        let Some((_, connection)) = &mut self.connection else {
+        let Some((upstream, connection)) = &mut self.connection else {
             return Poll::Ready(None);
         };
         let piece = ready!(connection.poll_body(&mut self.decoder, context));
+        upstream.activity.progress.fetch_add(1, Ordering::Relaxed);
         match &piece {
             Some(Ok(data)) => {
                 if let Some(left) = &mut self.ahead_after {

@@ -5,6 +5,8 @@
 //! | [`durable`] | files that appear whole or not at all | a file has its name only after its content is on the disk |
 //! | [`lock`] | an exclusive lock on a file, with its holder written in it | the kernel releases it however the process ends |
 //! | [`process`] | other processes, as `/proc` shows them | nothing is opened but files of `/proc`; what the system does not show is an error or `Unknown`, never "no" |
+//! | [`listening`] | what processes listen on | nothing is connected to |
+//! | [`mapped`] | the files a process has mapped | |
 //! | [`mountinfo`] | the mount a path lies on | no line of the table, however broken, hides the others |
 //! | [`clock`] | what time it is; a clock that tests steer | time comes in through an argument |
 //! | [`cancel`] | a flag that ends blocking work early | once set, it stays set |
@@ -25,7 +27,9 @@ pub mod cancel;
 pub mod clock;
 pub mod durable;
 pub mod failpoint;
+pub mod listening;
 pub mod lock;
+pub mod mapped;
 pub mod mountinfo;
 pub mod path;
 pub mod process;

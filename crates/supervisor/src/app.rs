@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use monolite_platform::process as platform;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use tokio::time::Instant;
 
@@ -150,7 +151,7 @@ impl App {
         self.process.pid
     }
 
-    fn left(&self) -> Left {
+    pub(crate) fn left(&self) -> Left {
         Left {
             name: self.name.clone(),
             group: self.group(),
@@ -188,6 +189,7 @@ impl App {
             biased;
             exit = politely => {
                 self.processes.groups.remove(group);
+                self.tail.passed_on().await;
                 return exit;
             }
             () = hurry => {}
@@ -226,18 +228,34 @@ impl App {
             );
             return Exit::Signal(9);
         }
+        self.tail.passed_on().await;
         self.process.exited().await
     }
 }
 
 /// What a process may have left running, in its group or out of it.
-struct Left {
+pub(crate) struct Left {
     name: String,
     group: Pid,
     processes: Processes,
 }
 
 impl Left {
+    /// The processes in its group, below it, and left behind by it.
+    pub(crate) fn all(&self) -> Vec<Pid> {
+        let all = platform::all().unwrap_or_default();
+        let in_group = all.iter().filter(|of| of.group == Some(self.group));
+        let mut pids: Vec<Pid> = in_group.map(|of| of.pid).collect();
+        pids.extend(platform::descendants(&all, self.group, |_| true));
+        for stray in self.strays() {
+            pids.push(stray);
+            pids.extend(platform::descendants(&all, stray, |_| true));
+        }
+        pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+        pids.dedup();
+        pids
+    }
+
     fn is_any(&self) -> bool {
         test_kill_process_group(self.group).is_ok() || !self.strays().is_empty()
     }

@@ -134,6 +134,9 @@ pub struct Config {
     pub health: HealthCheck,
     /// From start to healthy. Default 60 s.
     pub start_time: Duration,
+    /// An app that was healthy, was asked, and has answered nothing for so long is restarted; `None`
+    /// is never. Default 2 min.
+    pub hang_time: Option<Duration>,
     /// From SIGTERM to SIGKILL. Default 10 s.
     pub stop_time: Duration,
     /// For requests in the app to finish. Default 10 s.
@@ -164,6 +167,7 @@ impl Config {
                 host: "localhost".into(),
             },
             start_time: Duration::from_secs(60),
+            hang_time: Some(Duration::from_secs(120)),
             stop_time: Duration::from_secs(10),
             drain_time: Duration::from_secs(10),
             watchdog: Vec::new(),

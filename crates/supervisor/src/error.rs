@@ -25,12 +25,12 @@ pub enum Error {
         reason: String,
     },
     /// The app did not become healthy in time.
-    #[error("the app did not become healthy within {:.1} s: {last} at {path}; name another path with --health-path, or allow more time with --start-timeout", .waited.as_secs_f32())]
+    #[error("the app did not become healthy within {:.1} s: {last}; {fix}", .waited.as_secs_f32())]
     NeverHealthy {
-        /// The path asked for.
-        path: String,
-        /// The last answer.
+        /// What was wrong at last.
         last: String,
+        /// What to do about it.
+        fix: String,
         /// How long it was asked.
         waited: Duration,
         /// The end of the app's output.

@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod framework;
 mod groups;
+mod hang;
 mod health;
 mod lifecycle;
 mod run;

@@ -4,6 +4,7 @@
 //! start the services → start web and workers → web healthy → open the gate
 //!      (requests wait from the gate's start on)     │
 //!                     ┌── hold ◄── the web died ────┤
+//!                     │   hold, stop it ◄── it hangs
 //!                     │   hold, stop all ◄── a service needs a pause, SIGUSR2
 //!                     └─► start what does not run   │
 //!      close the gate ◄── SIGTERM ──────────────────┘
@@ -21,10 +22,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use monolite_gate::Gate;
+use monolite_platform::listening;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::backoff::Backoff;
+use crate::hang::{self, AppHealth};
+use crate::health::{Problem, Wait};
 use crate::run::Run;
 use crate::service::{Service, Services, Started};
 use crate::signals::Request;
@@ -47,11 +51,13 @@ pub async fn run(config: Config, gate: Gate, services: Vec<Box<dyn Service>>) ->
     let mut services = Services::new(services);
     let result = match services.start(&mut run).await {
         Ok(Started::Yes) => {
-            let (workers, run, services) = (run.workers(), &mut run, &services);
+            let workers = run.workers();
+            let health = AppHealth::register(run.gate.health(), run.config.hang_time);
             let mut lifecycle = Lifecycle {
-                run,
-                services,
+                run: &mut run,
+                services: &services,
                 workers,
+                health,
             };
             let result = lifecycle.serve().await;
             if result.is_err() {
@@ -80,7 +86,7 @@ pub async fn run(config: Config, gate: Gate, services: Vec<Box<dyn Service>>) ->
 enum NotHealthy {
     Died(Exit),
     Stop,
-    Late(String),
+    Late(Problem),
     Pause,
 }
 
@@ -90,6 +96,8 @@ enum Ended {
     Asked(Request),
     /// A service needs it stopped.
     Pause,
+    /// It answered nothing for so long.
+    Hung(Duration),
 }
 
 /// One life of the process that serves the requests.
@@ -103,6 +111,7 @@ struct Lifecycle<'r> {
     run: &'r mut Run,
     services: &'r Services,
     workers: Workers,
+    health: AppHealth,
 }
 
 impl Lifecycle<'_> {
@@ -133,6 +142,10 @@ impl Lifecycle<'_> {
                             true => continue,
                             false => return Ok(0),
                         },
+                        Ended::Hung(silent) => match self.end_hung(&mut app, silent).await {
+                            true => continue,
+                            false => return Ok(0),
+                        },
                         Ended::Died(exit) => exit,
                     }
                 }
@@ -146,7 +159,9 @@ impl Lifecycle<'_> {
                     self.run.gate.refuse();
                     return Ok(self.shut_down(app).await);
                 }
-                Err(NotHealthy::Late(last)) => return Err(self.give_up_waiting(app, last).await),
+                Err(NotHealthy::Late(problem)) => {
+                    return Err(self.give_up_waiting(app, problem).await);
+                }
             };
             self.run.gate.hold();
             // Whatever it left behind would stand in the way of the next one.
@@ -209,30 +224,43 @@ impl Lifecycle<'_> {
             port = app.address.port(),
             "app started"
         );
-        let mut last = String::from("nothing was asked");
-        let address = app.address;
-        let deadline = app.app.started + self.run.config.start_time;
+        let config = std::sync::Arc::clone(&self.run.config);
+        let deadline = app.app.started + config.start_time;
+        let left = app.app.left();
+        let look = move || listening::of(&left.all()).unwrap_or_default();
+        let is_any_port = config.app_port.is_none();
+        let mut wait = Wait::new(&config.health, app.address, is_any_port, &look);
         let outcome = tokio::select! {
             exit = app.app.exited() => Err(NotHealthy::Died(exit)),
             () = self.run.signals.stop() => Err(NotHealthy::Stop),
-            () = self.run.config.health.wait(address, &mut last) => Ok(()),
+            address = wait.healthy() => Ok(address),
             () = self.services.pause_needed() => Err(NotHealthy::Pause),
-            () = tokio::time::sleep_until(deadline) => Err(NotHealthy::Late(String::new())),
+            () = tokio::time::sleep_until(deadline) => Err(NotHealthy::Late(wait.problem())),
         };
-        match outcome {
-            Err(NotHealthy::Late(_)) => Err(NotHealthy::Late(last)),
-            Ok(()) => {
-                let after_ms = app.app.started.elapsed().as_millis() as u64;
-                tracing::info!(after_ms, "app healthy; requests pass");
-                Ok(())
-            }
-            other => other,
-        }
+        app.address = outcome?;
+        let after_ms = app.app.started.elapsed().as_millis() as u64;
+        tracing::info!(after_ms, "app healthy; requests pass");
+        Ok(())
     }
 
     async fn until_ended(&mut self, app: &mut Web) -> Ended {
+        let (gate, config) = (
+            self.run.gate.clone(),
+            std::sync::Arc::clone(&self.run.config),
+        );
+        let health = self.health.clone();
+        health.begins();
+        let hangs = hang::hangs(
+            &gate,
+            &config.health,
+            app.address,
+            config.hang_time,
+            &health,
+        );
+        let mut hangs = std::pin::pin!(hangs);
         loop {
             tokio::select! {
+                silent = &mut hangs => return Ended::Hung(silent),
                 exit = app.app.exited() => return Ended::Died(exit),
                 request = self.run.signals.next() => return Ended::Asked(request),
                 () = self.services.pause_needed() => {
@@ -266,6 +294,28 @@ impl Lifecycle<'_> {
         !self.run.stopping
     }
 
+    /// Stops an app that hangs so that it can be started again: requests wait, those in the app are
+    /// lost, which have waited long enough. False if asked to stop meanwhile: the gate is closed
+    /// then.
+    async fn end_hung(&mut self, app: &mut Web, silent: Duration) -> bool {
+        let (silent_s, in_flight) = (silent.as_secs(), self.run.gate.stats().in_flight);
+        tracing::error!(
+            silent_s,
+            in_flight,
+            "the app hangs: it has answered nothing for so long although it was asked; it is restarted (--hang-timeout)"
+        );
+        self.health.restarts();
+        self.run.gate.hold();
+        self.run.stop_app(Some(&mut app.app), None).await;
+        self.run.gate.drain(Duration::ZERO).await;
+        self.health.begins();
+        if self.run.stopping {
+            self.run.gate.refuse();
+            self.run.close_gate().await;
+        }
+        !self.run.stopping
+    }
+
     /// Stops accepting, drains, stops the app. The code is the app's own; an app that ended by the
     /// very signal it was sent ended well.
     async fn shut_down(&mut self, mut app: Web) -> u8 {
@@ -290,13 +340,13 @@ impl Lifecycle<'_> {
         }
     }
 
-    async fn give_up_waiting(&mut self, mut app: Web, last: String) -> Error {
+    async fn give_up_waiting(&mut self, mut app: Web, problem: Problem) -> Error {
         let waited = Instant::now() - app.app.started;
         self.run.stopping = true;
         self.stop_all(&mut app).await;
         Error::NeverHealthy {
-            path: self.run.config.health.path().into(),
-            last,
+            last: problem.what,
+            fix: problem.fix,
             waited,
             tail: app.app.tail.last_lines().await,
         }

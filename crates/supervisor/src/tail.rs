@@ -14,8 +14,9 @@ const BYTES: usize = 8 << 10;
 const LINES: usize = 20;
 /// A line that is longer is passed on in pieces of this size where lines get a prefix.
 const LINE_MAX: usize = 64 << 10;
-/// After the app's end, its last words may still be on their way this long.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+/// After the app's end, its last words may still be on their way this long: on a busy machine the
+/// threads that pass them on do not run at once.
+const LAST_WORDS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Passes an app's output on and remembers its end.
 #[derive(Default)]
@@ -61,12 +62,17 @@ impl Tail {
         self.threads.extend(thread.ok());
     }
 
-    /// The last lines, once the app has ended.
-    pub(crate) async fn last_lines(&self) -> String {
-        let until = Instant::now() + LAST_WORDS;
+    /// Comes when all has been passed on that an app has written which has ended.
+    pub(crate) async fn passed_on(&self) {
+        let until = Instant::now() + LAST_WORDS_WAIT_MAX;
         while Instant::now() < until && !self.threads.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The last lines, once the app has ended.
+    pub(crate) async fn last_lines(&self) -> String {
+        self.passed_on().await;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(kept.make_contiguous());
         let lines: Vec<&str> = text.lines().collect();

@@ -63,6 +63,12 @@ settings! {
     /// answer is 504; 0s is no limit
     response_timeout: Duration, value "TIME", default "60s";
 
+    /// Put the databases in WAL mode before the app starts; the mode stays in the file
+    wal: bool, value "YES", default "yes";
+
+    /// Restart an app that has answered nothing for so long although it was asked; 0s is never
+    hang_timeout: Option<Duration>, value "TIME", unset "twice the response timeout, 30s or longer; never if that is 0s";
+
     /// Longest time that a client's idle connection is kept open
     keep_alive: Duration, value "TIME", default "620s";
 

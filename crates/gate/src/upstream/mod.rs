@@ -30,7 +30,7 @@ mod stream;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -58,8 +58,18 @@ const WHOLE_CLOSINGS_MIN: u32 = 8;
 /// Between two looks at the idle connections.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Signs of life of one instance of the app.
+#[derive(Default)]
+pub(crate) struct Activity {
+    /// Heads and pieces of responses that came from it, and pieces of requests that it took.
+    pub(crate) progress: AtomicU64,
+    /// Requests that it did not answer in time: 504.
+    pub(crate) late: AtomicU64,
+}
+
 pub(crate) struct Upstream {
     address: AppAddress,
+    pub(crate) activity: Activity,
     pool: Pool,
     /// Most connections in the pool of one thread.
     idle_max: usize,
@@ -81,6 +91,7 @@ impl Upstream {
     pub(crate) fn new(address: AppAddress, idle_max: usize) -> Self {
         Self {
             address,
+            activity: Activity::default(),
             pool: Pool::default(),
             idle_max,
             rest_limit: RestLimit::new(),
