@@ -10,6 +10,7 @@ mod checks;
 mod clumsy;
 mod devtools;
 mod django;
+mod driver_lane;
 mod life;
 mod live_blog;
 mod lost_volume;

@@ -109,13 +109,15 @@ impl Project {
 #[test]
 fn from_a_database_with_rows_to_a_schema_file() {
     let project = Project::new(SCHEMA);
-    let allow = ["--allow-drop", "posts.price", "--allow-drop", "posts.count"];
+    let allow = ["--allow-loss", "column:posts.price,posts.count"];
     let (code, printed, errors) = project.run(&[&["diff", "schema.sql"], &allow[..]].concat());
     assert_eq!((code, errors.as_str()), (0, ""), "{printed}");
     assert!(printed.contains("REBUILD TABLE posts (\n"), "{printed}");
+    let allow_them = "-- monolite: allow column:posts.price, column:posts.count: ";
+    assert!(printed.contains(allow_them), "{printed}");
     assert_eq!(project.files(), [""; 0], "printed only");
 
-    let new = ["diff", "schema.sql", "--new", "Total of posts"];
+    let new = ["diff", "schema.sql", "Total", "of", "posts"];
     let (code, out, errors) = project.run(&[&new, &allow[..]].concat());
     assert_eq!((code, errors.as_str()), (0, ""), "{out}");
     assert_eq!(out.trim_end(), "migrations/0001_total_of_posts.sql");
@@ -164,7 +166,7 @@ fn from_a_database_with_rows_to_a_schema_file() {
         (code, &report["same"], &report["sql"]),
         (0, &true.into(), &"".into())
     );
-    let (code, out, _) = project.run(&["diff", "schema.sql", "--new", "nothing"]);
+    let (code, out, _) = project.run(&["diff", "schema.sql", "nothing"]);
     assert_eq!((code, out.as_str()), (0, ""));
     assert_eq!(project.files(), ["0001_total_of_posts.sql"]);
 }
@@ -181,23 +183,18 @@ fn what_is_refused_writes_nothing() {
         assert_eq!(project.files(), [""; 0], "{words:?}");
     };
     refused(
-        &["diff", "schema.sql", "--new", "total"],
+        &["diff", "schema.sql", "total"],
         1,
         &[
             "posts.price, posts.count would be dropped",
-            "--allow-drop posts.price",
+            "--allow-loss column:posts.price",
         ],
     );
     refused(&["diff", "nowhere.sql"], 1, &["cannot read nowhere.sql"]);
     refused(&["diff"], 2, &["SCHEMA"]);
+    let allow = ["--allow-loss", "column:posts.price,posts.count"];
     refused(
-        &["diff", "schema.sql", "--new", "x", "--json"],
-        2,
-        &["--json"],
-    );
-    let allow = ["--allow-drop", "posts.price", "--allow-drop", "posts.count"];
-    refused(
-        &[&["diff", "schema.sql", "--new", "17"], &allow[..]].concat(),
+        &[&["diff", "schema.sql", "17"], &allow[..]].concat(),
         2,
         &["17"],
     );
@@ -213,7 +210,7 @@ fn what_is_refused_writes_nothing() {
         ),
     ] {
         std::fs::write(project.path("wrong.sql"), schema).expect("written");
-        refused(&["diff", "wrong.sql", "--new", "wrong"], 1, &[says]);
+        refused(&["diff", "wrong.sql", "wrong"], 1, &[says]);
     }
     assert_eq!(
         project.one("SELECT group_concat(name ORDER BY id) FROM posts"),
@@ -228,10 +225,8 @@ fn a_reader_that_goes_away_is_no_failure_to_speak_of() {
         .command(&[
             "diff",
             "schema.sql",
-            "--allow-drop",
-            "posts.price",
-            "--allow-drop",
-            "posts.count",
+            "--allow-loss",
+            "posts.price,posts.count",
         ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

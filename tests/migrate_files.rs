@@ -110,24 +110,19 @@ fn from_nothing_to_a_database() {
         1,
         &["there is no directory migrations", "monolite migrate new"],
     );
-    project.refused("status", 1, &["monolite migrate new"]);
+    project.refused("check", 1, &["monolite migrate new"]);
     assert_eq!(
         project.good("new Add posts"),
         "migrations/0001_add_posts.sql\n"
     );
-    project.refused("up", 1, &["0001_add_posts.sql has no statement"]);
+    project.refused("up", 1, &["0001_add_posts.sql has no statement yet"]);
     assert_eq!(
         project.files(),
         [] as [&str; 0],
         "none was made for nothing"
     );
     project.write("migrations/0001_add_posts.sql", POSTS);
-    let status = project.good("status");
-    assert!(
-        status.starts_with("app.sqlite3, which is not there yet: 1 of 1 migration to apply\n"),
-        "{status}"
-    );
-    let plan = project.good("plan");
+    let plan = project.good("up --dry-run");
     assert!(plan.contains("0001_add_posts.sql: writers wait"), "{plan}");
     assert_eq!(project.files(), [] as [&str; 0]);
     assert_eq!(
@@ -149,9 +144,16 @@ fn from_nothing_to_a_database() {
         .query_row("PRAGMA journal_mode", [], |row| row.get(0))
         .expect("a mode");
     assert_eq!(mode, "wal");
-    let status = project.json("status --json");
+    let status = project.json("check --json");
     assert_eq!(status["migrations"][0]["state"], "applied");
     assert_eq!(status["pending"], 0);
+    let status = project.good("check");
+    assert!(
+        status.starts_with(
+            "app.sqlite3: 1 of 1 migration applied, the newest 0001_add_posts.sql at "
+        ),
+        "{status}"
+    );
 
     assert_eq!(
         project.good("new index titles"),
@@ -161,7 +163,7 @@ fn from_nothing_to_a_database() {
         "migrations/0002_index_titles.sql",
         "CREATE INDEX post_title ON post (title);\n",
     );
-    let plan = project.json("plan --json");
+    let plan = project.json("up --dry-run --json");
     assert_eq!(plan["files"][0]["name"], "0002_index_titles");
     assert_eq!(plan["files"][0]["locks"]["readers"], "never");
     assert_eq!(plan["files"][0]["statements"][0]["line"], 1);
@@ -207,14 +209,23 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
         ),
         (
             "0002_b.sql",
-            "PRAGMA foreign_keys=OFF;",
-            &["PRAGMA foreign_keys=OFF", "foreign keys off anyway"],
+            "PRAGMA journal_mode=DELETE;",
+            &[
+                "PRAGMA journal_mode=DELETE",
+                "cannot be changed in a transaction",
+            ],
         ),
         ("0002_b.sql", "SELECT 'a", &["0002_b.sql, line 1"]),
         ("0002_b.sql", "REBUILD TABLE post", &["0002_b.sql, line 1"]),
     ] {
         project.write(&format!("migrations/{name}"), text);
-        for words in ["up", "plan", "up --json", "redo", "baseline"] {
+        for words in [
+            "up",
+            "up --dry-run",
+            "up --json",
+            "up --redo",
+            "up --baseline",
+        ] {
             project.refused(words, 1, said);
         }
         std::fs::remove_file(project.path("migrations").join(name)).expect("removed");
@@ -222,11 +233,10 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
     assert_eq!(project.files(), [] as [&str; 0]);
     project.good("up");
     // While it runs: all of the file, or nothing.
-    project.write(
-        "migrations/0002_b.sql",
-        "CREATE TABLE b (x);\nDROP TABLE post;",
-    );
-    project.refused("plan", 1, &["2 rows of comment whose row of post"]);
+    let orphans =
+        "CREATE TABLE b (x);\n-- monolite: allow links:post, table:post: to see\nDROP TABLE post;";
+    project.write("migrations/0002_b.sql", orphans);
+    project.refused("up --dry-run", 1, &["2 rows of comment whose row of post"]);
     project.refused(
         "up",
         1,
@@ -251,10 +261,11 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
     // Edited, gone, and further than the files.
     project.write("migrations/0001_a.sql", "SELECT 1");
     project.refused("up", 1, &["0001_a.sql was changed after it was applied"]);
-    let status = project.run("status");
+    let status = project.run("check");
     assert_eq!(status.code, 1);
     assert!(
-        status.out.contains("CHANGED") && status.errors.contains("was changed"),
+        status.out.contains("0001_a.sql was changed since")
+            && status.errors.contains("was changed"),
         "{status:?}"
     );
     std::fs::remove_file(project.path("migrations/0001_a.sql")).expect("removed");
@@ -266,20 +277,20 @@ fn what_is_wrong_is_said_in_one_line_and_nothing_is_changed() {
             "the database is at 0001_a",
             "there is no migration here",
             "older version of the app",
-            "--accept-newer",
+            "--to 0",
         ],
     );
-    project.refused("plan", 1, &["--accept-newer"]);
-    assert!(
-        project
-            .good("plan --accept-newer")
-            .contains("nothing to apply")
-    );
-    assert!(
-        project
-            .good("up --accept-newer")
-            .contains("nothing to apply")
-    );
+    project.write("migrations/0001_a.sql", POSTS);
+    let applied = "INSERT INTO _monolite_migration SELECT 2, '0002_newer', checksum, applied_at_ms, took_ms FROM _monolite_migration";
+    project
+        .db()
+        .execute_batch(applied)
+        .expect("as by a newer version");
+    project.refused("up", 1, &["the database is at 0002_newer", "--to 1"]);
+    project.refused("up --dry-run", 1, &["--to 1"]);
+    for words in ["up --dry-run --to 1", "up --to 1"] {
+        assert!(project.good(words).contains("nothing to apply"), "{words}");
+    }
 }
 
 #[test]
@@ -291,17 +302,18 @@ fn wrong_words_are_wrong_usage() {
         ("new --", "WORDS"),
         ("new 123", "a few words that say"),
         ("up --to x", "--to"),
-        ("up --wait soon", "--wait"),
+        ("up --dry-run --redo", "--redo"),
+        ("--interrupted keep check", "--interrupted"),
         ("up --tow 1", "--to"),
         ("upp", "up"),
         ("up --database s3://bucket/x", "name a file"),
         ("up --database ../x.db", "without `..`"),
-        ("baseline --to 9", "there is no migration 0009"),
+        ("up --baseline --to 9", "there is no migration 0009"),
         ("up --config no.toml", "no.toml"),
         ("up --database /tmp", "/tmp is a directory"),
     ] {
         // Some of them are about a database.
-        if words.starts_with("baseline") {
+        if words.contains("baseline") {
             drop(project.db());
         }
         let run = project.run(words);
@@ -324,7 +336,7 @@ fn wrong_words_are_wrong_usage() {
         &["text.db", "not a SQLite database"],
     );
     project.refused(
-        "status",
+        "check",
         2,
         &[
             "there are 2 databases",
@@ -342,8 +354,8 @@ fn wrong_words_are_wrong_usage() {
     assert!(project.path("data/shop.db").is_file());
     assert!(
         project
-            .good("status --dir migrations --database app.sqlite3")
-            .contains("0001_a.sql")
+            .good("--dir migrations check --database app.sqlite3 migrations/0001_a.sql")
+            .contains("1 file, judged by app.sqlite3")
     );
 }
 
@@ -357,9 +369,8 @@ fn the_lint_says_what_would_be_lost_and_exits_with_3() {
     assert_eq!((run.code, &*run.errors), (3, ""), "{run:?}");
     for said in [
         "0002_b.sql, line 2: error drop-table: drops post and 2 rows\n",
-        "error cascade-trap: ",
-        "2 rows of comment (ON DELETE CASCADE)",
-        "    instead  REBUILD TABLE",
+        "    or       -- monolite: allow table:post: the reason\n",
+        "error orphans: leaves 2 rows of comment",
         "1 file, judged by app.sqlite3: 2 errors, 0 warnings\n",
     ] {
         assert!(run.out.contains(said), "{said}: {run:?}");
@@ -382,7 +393,7 @@ fn the_lint_says_what_would_be_lost_and_exits_with_3() {
     project.refused("check other.sql", 1, &["other.sql, line 2", "not UTF-8"]);
     project.write(
         "migrations/0002_b.sql",
-        "-- monolite: allow drop-table, cascade-trap: nobody reads them\nDROP TABLE post;\n",
+        "DROP TABLE comment; -- monolite: allow comment: nobody reads them\n-- monolite: allow table:post: nobody reads them\nDROP TABLE post;\n",
     );
     let said = project.good("check");
     assert!(said.contains("because  nobody reads them"), "{said}");
@@ -393,7 +404,7 @@ fn the_lint_says_what_would_be_lost_and_exits_with_3() {
 fn what_is_named_is_meant_to_be_there() {
     let project = Project::new();
     project.write("migrations/0001_a.sql", POSTS);
-    for verb in ["status", "plan", "check"] {
+    for verb in ["up --dry-run", "check"] {
         let words = |flag: &str| format!("{verb} {flag}");
         project.refused(&words("--data nowhere"), 1, &["no directory", "--data"]);
         let named = words("--database typo.db");
@@ -404,7 +415,7 @@ fn what_is_named_is_meant_to_be_there() {
         "data/text.db",
         "this is not a database, but it is long enough",
     );
-    for verb in ["up", "status", "plan", "check", "baseline", "redo"] {
+    for verb in ["up", "up --dry-run", "check", "up --baseline", "up --redo"] {
         project.refused(
             &format!("{verb} --database text.db"),
             1,
@@ -414,19 +425,47 @@ fn what_is_named_is_meant_to_be_there() {
 }
 
 #[test]
-fn what_check_finds_is_counted_and_what_does_not_fit_fails_it() {
+fn a_loss_that_nobody_allowed_is_not_begun() {
     let project = Project::new();
     project.write("migrations/0001_a.sql", POSTS);
     project.good("up");
-    project.write("migrations/0002_b.sql", "DELETE FROM comment;");
-    project.write("migrations/0003_c.sql", "DELETE FROM post;");
-    let up = project.good("up --to 2");
-    assert!(
-        up.ends_with("`monolite migrate check` finds 1 error in them\n"),
-        "{up}"
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x);");
+    project.write(
+        "migrations/0003_c.sql",
+        "ALTER TABLE post DROP COLUMN title;\nDELETE FROM comment;",
     );
-    let up = project.json("up --json");
-    assert_eq!(up["check"]["errors"], 1);
+    let rows = |sql: &str| -> i64 {
+        let db = project.db();
+        db.query_row(sql, [], |row| row.get(0)).expect("counted")
+    };
+    for words in ["up", "up --json"] {
+        let run = project.run(words);
+        assert_eq!(run.code, 3, "{run:?}");
+        assert!(run.errors.contains("nothing was begun"), "{run:?}");
+        assert!(
+            run.out.contains("column:post.title") && run.out.contains("rows:comment"),
+            "{run:?}"
+        );
+    }
+    assert!(!project.has_table("b"), "nor is a file before it");
+    assert_eq!(rows("SELECT count(title) FROM post"), 2);
+    // One file may go as far as it is harmless.
+    project.good("up --to 2");
+    let run = project.run("up --dry-run");
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.out.contains("rows:comment") && run.errors.contains("begins none"),
+        "{run:?}"
+    );
+    // As the report says, by the file or by the flag.
+    assert_eq!(project.run("up --allow-loss rows:comment").code, 3);
+    project.write(
+        "migrations/0003_c.sql",
+        "-- monolite: allow column:post.title: it is in the name\nALTER TABLE post DROP COLUMN title;\nDELETE FROM comment;",
+    );
+    let said = project.good("--allow-loss rows:comment=2 up");
+    assert!(said.contains("applied 0003_c.sql"), "{said}");
+    assert_eq!(rows("SELECT count(*) FROM comment"), 0);
     project.write("migrations/0002_b.sql", "SELECT 1;");
     project.refused("check", 1, &["0002_b.sql was changed after it was applied"]);
     let run = project.run("check --json");
@@ -438,6 +477,83 @@ fn what_check_finds_is_counted_and_what_does_not_fit_fails_it() {
     );
     std::fs::create_dir(project.path("migrations/0004_d.sql")).expect("a directory");
     project.refused("up", 1, &["0004_d.sql is not a file"]);
+}
+
+/// What no lint can see: rows that a trigger deletes, and values that are lost by a condition that
+/// holds for all of them.
+#[test]
+fn what_is_lost_all_the_same_is_put_back() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
+    project.write(
+        "migrations/0002_b.sql",
+        "CREATE TRIGGER t AFTER UPDATE ON post BEGIN DELETE FROM comment; END;",
+    );
+    project.good("up");
+    let count = || -> i64 {
+        let db = project.db();
+        db.query_row("SELECT count(*) FROM comment", [], |row| row.get(0))
+            .expect("counted")
+    };
+    let losing = "UPDATE post SET title = title WHERE id = 1;";
+    project.write("migrations/0003_c.sql", "CREATE TABLE c (x);");
+    project.write("migrations/0004_d.sql", losing);
+    let run = project.run("up");
+    assert_eq!(run.code, 1, "{run:?}");
+    for said in [
+        "app.sqlite3 would have lost:",
+        "comment  all 2 rows",
+        "If that is meant, in the file: -- monolite: allow rows:comment=2: the reason",
+        "put back as it was: app.sqlite3",
+        "none of them is applied",
+    ] {
+        assert!(run.errors.contains(said), "{said}: {run:?}");
+    }
+    assert!(!run.errors.contains("--allow-loss"), "{run:?}");
+    assert_eq!(count(), 2);
+    assert!(!project.has_table("c"), "all of them, or none");
+    let json = project.run("up --json");
+    let report: Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(
+        (json.code, &report["verdict"]),
+        (1, &"rolled_back".into()),
+        "{json:?}"
+    );
+    // The same is seen on a copy.
+    let dry = project.run("up --dry-run");
+    assert_eq!(dry.code, 1, "{dry:?}");
+    assert!(dry.out.contains("app.sqlite3 would lose:"), "{dry:?}");
+    assert_eq!(count(), 2);
+    // Under a guard it is that one which judges, with what the file allows.
+    let guarded = |words: &[&str]| {
+        let own = env!("CARGO_BIN_EXE_monolite");
+        let mut command = project.command("--");
+        Outcome::of(command.args([own, "migrate", "up"]).args(words))
+    };
+    let run = guarded(&[]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.errors.contains("--allow-loss rows:comment=2"),
+        "{run:?}"
+    );
+    assert_eq!(count(), 2);
+    let allow = |n: u32| format!("-- monolite: allow rows:comment={n}: trimmed\n{losing}");
+    project.write("migrations/0004_d.sql", &allow(1));
+    assert_eq!(
+        project.run("up").code,
+        1,
+        "another number than was reported"
+    );
+    project.write("migrations/0004_d.sql", &allow(2));
+    let run = guarded(&[]);
+    assert_eq!((run.code, count()), (0, 0), "{run:?}");
+    // What that file allowed allows nothing later.
+    project
+        .db()
+        .execute_batch("INSERT INTO comment VALUES (1), (2)")
+        .expect("inserted");
+    project.write("migrations/0005_e.sql", losing);
+    assert_eq!((guarded(&[]).code, count()), (1, 2));
 }
 
 #[test]
@@ -500,7 +616,46 @@ fn one_that_is_killed_leaves_nothing_and_the_next_goes_on() {
     assert!(!status.success());
     assert!(!project.has_table("b"));
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    let run = project.run("up");
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.errors.contains("was interrupted; "), "{run:?}");
+    assert!(run.out.contains("applied 0002_b.sql"), "{run:?}");
+}
+
+#[test]
+fn a_signal_ends_it_at_once_and_nothing_is_applied() {
+    let project = Project::new();
+    project.write("migrations/0001_a.sql", POSTS);
     project.good("up");
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    project.write(
+        "migrations/0003_c.sql",
+        "CREATE TABLE c AS WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT hex(randomblob(50)) FROM r",
+    );
+    let process = Process::start(
+        env!("CARGO_BIN_EXE_monolite"),
+        ["migrate", "up"],
+        |command| {
+            command.env_clear().current_dir(project.dir.path());
+        },
+    );
+    let wal = project.path("data/app.sqlite3-wal");
+    wait_until("the endless file writes", || {
+        std::fs::metadata(&wal).is_ok_and(|of| of.len() > 1 << 20)
+    });
+    process.signal(Signal::TERM);
+    let (status, output) = process.end();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("ended by SIGTERM"), "{output}");
+    assert!(
+        !project.has_table("b") && !project.has_table("c"),
+        "{output}"
+    );
+    assert!(
+        !project
+            .path("data/.monolite/migrating/intent.json")
+            .exists()
+    );
 }
 
 #[test]
@@ -510,13 +665,13 @@ fn a_plan_leaves_the_live_database_alone() {
     project.good("up");
     project.write(
         "migrations/0002_b.sql",
-        "UPDATE post SET title = 'planned'; CREATE TABLE b (x)",
+        "UPDATE post SET title = upper(title); CREATE TABLE b (x)",
     );
     // The app has a transaction open all the while.
     let app = project.db();
     app.execute_batch("BEGIN IMMEDIATE; INSERT INTO post (title) VALUES ('later')")
         .expect("begun");
-    let plan = project.good("plan");
+    let plan = project.good("up --dry-run");
     assert!(
         plan.contains("1 migration to apply, tried on a copy of "),
         "{plan}"
@@ -537,73 +692,65 @@ fn a_plan_leaves_the_live_database_alone() {
 fn redo_needs_its_copy_and_loses_nothing() {
     let project = Project::new();
     project.write("migrations/0001_a.sql", POSTS);
-    project.refused("redo", 1, &["there is no database"]);
     project.good("up");
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    project.good("up");
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x, y)");
+    project.refused("up", 1, &["was changed after it was applied", "--redo"]);
     project.refused(
-        "redo",
+        "up --redo",
         1,
         &[
-            "there is no copy",
-            "--keep-copy",
-            "in production, write a new migration",
+            "0002_b.sql was changed",
+            "there is no copy of app.sqlite3",
+            "in production",
         ],
     );
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
-    project.good("up --keep-copy");
+    project.write("migrations/0003_c.sql", "CREATE TABLE c (x)");
+    project.good("up --redo");
     project
         .db()
-        .execute_batch("INSERT INTO b VALUES ('typed in since')")
+        .execute_batch("INSERT INTO c VALUES ('typed in since')")
         .expect("inserted");
-    // Mended and once more; and again.
-    project.write("migrations/0002_b.sql", "CREATE TABLE b (x, y)");
-    project.refused("up", 1, &["was changed after it was applied"]);
-    let said = project.good("redo");
+    // Edited and once more; and again.
+    project.write("migrations/0003_c.sql", "CREATE TABLE c (x, y)");
+    let said = project.good("up --redo");
     assert!(
-        said.contains("undid 0002_b.sql; the database as it was is kept in"),
+        said.contains("undid 0003_c.sql; the database as it was is kept in"),
         "{said}"
     );
-    assert!(said.contains("applied 0002_b.sql"), "{said}");
-    let undone = Connection::open(project.path("data/.monolite/redo/app.sqlite3/undone-1.sqlite3"))
-        .expect("opened");
+    assert!(said.contains("applied 0003_c.sql"), "{said}");
+    let kept = said.lines().next().and_then(|line| line.rsplit(' ').next());
+    let undone = Connection::open(kept.expect("a path")).expect("opened");
     let typed: String = undone
-        .query_row("SELECT x FROM b", [], |row| row.get(0))
+        .query_row("SELECT x FROM c", [], |row| row.get(0))
         .expect("kept");
     assert_eq!(typed, "typed in since");
     drop(undone);
-    project.write("migrations/0002_b.sql", "CREATE TABLE b (x, y, z)");
-    let said = project.good("redo");
-    assert!(said.contains("undone-2.sqlite3"), "{said}");
-    let undone = Connection::open(project.path("data/.monolite/redo/app.sqlite3/undone-1.sqlite3"))
-        .expect("opened");
-    let typed: String = undone
-        .query_row("SELECT x FROM b", [], |row| row.get(0))
-        .expect("still kept");
-    assert_eq!(typed, "typed in since");
+    // A mistake in the edited file leaves all as it was.
+    project.write(
+        "migrations/0003_c.sql",
+        "CREATE TABLE c (x); INSERT INTO no VALUES (1)",
+    );
+    let run = project.run("up --redo");
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.errors.contains("no such table: no"), "{run:?}");
+    project.write("migrations/0003_c.sql", "CREATE TABLE c (x, y, z)");
+    project.good("up --redo");
     project
         .db()
-        .execute_batch("INSERT INTO b (z) VALUES (1)")
+        .execute_batch("INSERT INTO c (z) VALUES (1)")
         .expect("the newest");
-    // One that was applied without a copy is not undone by an older one.
-    project.write("migrations/0003_c.sql", "CREATE TABLE c (x)");
-    project.good("up");
+    // An older file that was edited: there is no copy from before that one.
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x, z)");
     project.refused(
-        "redo",
+        "up --redo",
         1,
-        &["there is no copy of app.sqlite3 from before 0003_c.sql"],
+        &["0002_b.sql was changed", "there is no copy"],
     );
-    // A mistake in the mended file leaves the database as it was before it.
-    project.write("migrations/0004_d.sql", "CREATE TABLE d (x)");
-    project.good("up --keep-copy");
-    project.write(
-        "migrations/0004_d.sql",
-        "CREATE TABLE d (x); INSERT INTO no VALUES (1)",
-    );
-    let run = project.run("redo");
-    assert_eq!(run.code, 1, "{run:?}");
-    assert_eq!(project.json("status --json")["pending"], 1);
-    project.write("migrations/0004_d.sql", "CREATE TABLE d (x, y)");
-    project.good("up");
-    project.good("redo");
+    project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
+    assert!(project.good("up --redo").contains("nothing to apply"));
 }
 
 #[test]
@@ -625,10 +772,15 @@ fn a_lost_database_is_not_begun_anew() {
     project.refused(
         "up",
         1,
-        &["app.sqlite3 is missing", "monolite restore", "--create"],
+        &[
+            "app.sqlite3 is missing",
+            "monolite restore",
+            "an empty file",
+        ],
     );
     assert!(!project.path("data/app.sqlite3").exists());
-    project.good("up --create");
+    project.write("data/app.sqlite3", "");
+    project.good("up");
 }
 
 #[test]
@@ -638,17 +790,20 @@ fn a_database_of_other_means_gets_a_baseline() {
     project.write("migrations/0002_b.sql", "CREATE TABLE b (x)");
     project.db().execute_batch(POSTS).expect("made");
     project.refused("up", 1, &["table post already exists"]);
-    project.refused("baseline", 1, &["the column b.x is missing", "--force"]);
+    project.refused("up --baseline", 1, &["the column b.x is missing"]);
     let strict = POSTS.replace("title TEXT)", "title TEXT UNIQUE)");
     project.write("migrations/0001_a.sql", &strict);
-    project.refused("baseline --to 1", 1, &["post lacks `title TEXT UNIQUE`"]);
+    project.refused(
+        "up --baseline --to 1",
+        1,
+        &["post lacks `title TEXT UNIQUE`"],
+    );
     project.write("migrations/0001_a.sql", POSTS);
     assert_eq!(
-        project.good("baseline --to 1"),
+        project.good("up --baseline --to 1"),
         "app.sqlite3: 0001_a.sql counts as applied\n"
     );
-    project.refused("baseline --to 1", 1, &["has applied 0001_a already"]);
+    project.refused("up --baseline --to 1", 1, &["has applied 0001_a already"]);
     let up = project.good("up");
     assert!(up.starts_with("applied 0002_b.sql"), "{up}");
-    assert!(project.good("status").contains("baseline"));
 }

@@ -5,4 +5,5 @@ mod frameworks;
 mod in_run;
 mod life;
 mod place;
+mod tools;
 mod turn;

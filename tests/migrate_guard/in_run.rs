@@ -92,6 +92,28 @@ fn a_loss_stops_the_run_and_is_put_back() {
     assert_eq!(place.number("SELECT count(*) FROM comments"), 0);
 }
 
+/// Who alerts on the log reads each line as JSON.
+#[test]
+fn among_lines_of_json_a_loss_is_one_such_line() {
+    let (place, port) = (Place::with_blog(), free_port());
+    go(&place);
+    let (code, output) = ended(run(&place, port, &["--log", "json"], TRAP));
+    assert_eq!(code, 1, "{output}");
+    let of_the_log = output.lines().filter(|line| *line != "ran");
+    let lines: Vec<serde_json::Value> = of_the_log
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let last = lines.last().expect("a line");
+    assert_eq!(last["level"], "ERROR");
+    assert_eq!(last["migration"]["verdict"], "rolled_back");
+    let loss = &last["migration"]["reports"][0]["losses"][0];
+    assert_eq!(
+        (&loss["kind"], &loss["count"]),
+        (&"rows".into(), &3.into()),
+        "{loss}"
+    );
+}
+
 #[test]
 fn a_command_that_fails_is_put_back_with_its_code() {
     let (place, port) = (Place::with_blog(), free_port());

@@ -202,20 +202,9 @@ fn nothing_is_begun_while_an_app_may_write() {
     assert_eq!(code, 1);
     has(
         &output,
-        &["app.sqlite3 is open in `python3`", "--while-running"],
+        &["app.sqlite3 is open in `python3`", "monolite run --migrate"],
     );
     assert_eq!(place.number("SELECT count(*) FROM comments"), 3);
-    let (code, output) = place.guarded(&["--while-running"], TRAP);
-    assert_eq!(code, 1, "{output}");
-    has(
-        &output,
-        &[
-            "app.sqlite3 has lost:",
-            "nothing was put back",
-            "the states from before are in ",
-        ],
-    );
-    assert_eq!(place.number("SELECT count(*) FROM comments"), 0);
     std::fs::write(never, "").unwrap();
     app.wait().unwrap();
 }
@@ -238,6 +227,37 @@ fn output_and_input_are_the_commands_own() {
     assert!(output.status.success());
     assert_eq!(output.stdout, bytes.as_bytes());
     assert!(output.stderr.starts_with(b"err"));
+}
+
+#[test]
+fn the_report_is_json_too_and_its_last_line() {
+    let place = Place::with_blog();
+    for (options, sql, verdict, code) in [
+        (&["--json"][..], "CREATE TABLE more (x);", "accepted", 0),
+        (&["--json"], TRAP, "rolled_back", 1),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_monolite"));
+        std::fs::write(place.path("input.sql"), sql).unwrap();
+        let output = command
+            .args(["migrate", "--data"])
+            .arg(place.dir.path())
+            .args(options)
+            .args(["--", "python3", "-c", SQL])
+            .stdin(std::fs::File::open(place.path("input.sql")).unwrap())
+            .output()
+            .unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{out}");
+        let (first, last) = out.trim_end().split_once('\n').unwrap();
+        assert_eq!(first, "ran", "the command's own");
+        let report: serde_json::Value = serde_json::from_str(last).unwrap();
+        assert_eq!(
+            (&report["verdict"], &report["exit_code"]),
+            (&verdict.into(), &0.into())
+        );
+        assert_eq!(report["command"], "python3");
+        assert_eq!(report["databases"], 1);
+    }
 }
 
 #[test]
@@ -327,7 +347,7 @@ fn settings_come_from_the_file_too() {
     let place = Place::with_blog();
     std::fs::write(
         place.path("monolite.toml"),
-        "allow_loss = ['comments']\nmigrate_check = 'full'\nmigrate = 'python3 -c \"import sqlite3; c = sqlite3.connect(\\\"app.sqlite3\\\"); c.execute(\\\"DROP TABLE comments\\\")\"'\n",
+        "allow_loss = ['comments']\nmigrate = 'python3 -c \"import sqlite3; c = sqlite3.connect(\\\"app.sqlite3\\\"); c.execute(\\\"DROP TABLE comments\\\")\"'\n",
     )
     .unwrap();
     let run = Process::start(
@@ -433,36 +453,6 @@ fn what_outlived_a_guard_is_ended_before_anything_is_put_back() {
         0
     );
     ended(run);
-}
-
-#[test]
-fn what_ran_beside_an_app_is_not_put_back_over_it() {
-    let place = Place::with_blog();
-    let never = place.path("never");
-    let command = ["python3", "-c", SQL, never.to_str().unwrap()];
-    let run = place.migrate(
-        place.dir.path(),
-        &["--while-running"],
-        &command,
-        "DELETE FROM comments WHERE id = 1;",
-    );
-    run.line("ran");
-    place.sql("INSERT INTO comments VALUES (4, 'of the app', 1)");
-    run.signal(Signal::KILL);
-    ended(run);
-    place.sql("INSERT INTO comments VALUES (5, 'of the app', 1)");
-    let (code, output) = place.guarded(&[], "SELECT 1;");
-    assert_eq!(code, 0, "{output}");
-    has(
-        &output,
-        &[
-            "the databases stay as they are",
-            "the states from before are in ",
-        ],
-    );
-    assert_eq!(place.number("SELECT count(*) FROM comments"), 4);
-    let (_, output) = place.guarded(&[], "SELECT 1;");
-    has(&output, &["MB are kept of earlier migrations", "rm -r "]);
 }
 
 #[test]

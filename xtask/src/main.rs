@@ -32,7 +32,7 @@ usage: cargo xtask test
        cargo xtask test features
        cargo xtask test litestream
        cargo xtask test soak
-       cargo xtask bench store|gate|cache|jobs|pubsub|replica|migrate";
+       cargo xtask bench store|gate|cache|jobs|pubsub|replica|migrate|apps";
 
 const BENCHES: [&str; 7] = [
     "store", "gate", "cache", "jobs", "pubsub", "replica", "migrate",
@@ -61,6 +61,7 @@ fn chore() -> Result<()> {
         ["test", "rusqlite"] => outside::test_rusqlite(),
         ["test", "features"] => outside::check_features(),
         ["test", "soak"] => soak(),
+        ["bench", "apps"] => bench_apps(),
         ["bench", name] if BENCHES.contains(name) => bench(name),
         _ => bail!("{USAGE}"),
     }
@@ -110,6 +111,19 @@ fn soak() -> Result<()> {
             "five_hundred",
             "a_soak",
         ])
+    })
+}
+
+/// Real apps bare, with the write lane and with the driver lane. They are those of the end-to-end
+/// tests, which know how to serve them.
+fn bench_apps() -> Result<()> {
+    let environment = needs::for_tests()?;
+    run("cargo", |cargo| {
+        cargo
+            .args(["test", "--release", "--locked", "--package", "monolite-cli"])
+            .args(["--test", "e2e", "--", "--ignored", "--exact", "--nocapture"])
+            .arg("driver_lane::measure")
+            .envs(environment)
     })
 }
 

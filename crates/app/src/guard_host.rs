@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use monolite_guard::{Allowance, Cancel, Depth, GUARDED, Host, Progress, messages};
+use monolite_guard::{Allowance, Cancel, GUARDED, Host, Progress, messages};
 use monolite_replica::Find;
 use monolite_supervisor::database_variables;
 
@@ -22,8 +22,6 @@ pub struct Guarding {
     pub find: Find,
     /// Losses that are meant.
     pub allow: Vec<Allowance>,
-    /// How thoroughly damage is looked for.
-    pub depth: Depth,
 }
 
 impl fmt::Debug for Guarding {

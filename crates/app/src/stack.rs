@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use monolite_gate::{AccessLog, AccessLogFormat, Gate, TrustedProxies};
-use monolite_guard::{Allowance, Depth};
+use monolite_guard::Allowance;
 use monolite_supervisor::{Config, Error, Output, Service};
 use monolite_volume::discover::{self, DiscoverError};
 use monolite_volume::{Volume, layout};
@@ -15,10 +15,10 @@ use monolite_volume::{Volume, layout};
 use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
-    DatabaseFile, GateService, Guarded, JournalMode, MigrationError, Migrations, NoReplica, NotFit,
-    Recovery, ReplicationService, VolumeService,
+    DatabaseFile, DriverLaneService, GateService, Guarded, JournalMode, MigrationError, Migrations,
+    NoReplica, NotFit, Recovery, ReplicationService, VolumeService,
 };
-use crate::settings::{self, AccessFormat, LogFormat, MigrateCheck};
+use crate::settings::{self, AccessFormat, DriverLane, LogFormat};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -63,6 +63,7 @@ pub struct Stack {
     procfile: Option<PathBuf>,
     /// Databases are put in WAL mode.
     wal: bool,
+    driver_lane: DriverLane,
 }
 
 impl Stack {
@@ -118,6 +119,7 @@ impl Stack {
             processes: processes.names,
             procfile: processes.procfile,
             wal: settings.wal,
+            driver_lane: settings.driver_lane,
         })
     }
 
@@ -179,6 +181,12 @@ impl Stack {
                 port: self.listen.port(),
                 lock: None,
             }),
+            // Its files are on the volume, and it takes part in migrations, too.
+            Box::new(DriverLaneService::new(
+                &self.volume.dir,
+                &self.config.app_dir,
+                self.driver_lane,
+            )),
             // Before anything opens a database: that alone may change its file, and who changed it
             // last tells whether it was used since.
             Box::new(Recovery(guarded.clone())),
@@ -287,11 +295,6 @@ pub fn guarding(settings: &Settings, environment: &Environment, volume: &Path) -
     Guarding {
         find: database_filter::find_guarded(volume, named_databases(settings, environment, volume)),
         allow: named.map(|text| Allowance::new(text)).collect(),
-        depth: match settings.migrate_check {
-            MigrateCheck::None => Depth::None,
-            MigrateCheck::Quick => Depth::Quick,
-            MigrateCheck::Full => Depth::Full,
-        },
     }
 }
 
@@ -372,6 +375,7 @@ mod tests {
             [
                 "gate",
                 "volume",
+                "driver lane",
                 "recovery",
                 "no replica",
                 "database file",
@@ -381,7 +385,7 @@ mod tests {
         );
         settings.replica = vec![dir.path().join("replica").display().to_string()];
         let mut stack = Stack::new(&settings, launch(&[])).unwrap();
-        assert_eq!(names(&mut stack)[3], "replica");
+        assert_eq!(names(&mut stack)[4], "replica");
     }
 
     #[test]

@@ -16,6 +16,16 @@ pub(crate) trait Takes {
     /// Their keys.
     fn keys() -> Vec<&'static str>;
 
+    /// Settings that it reads of variables and the file, and that are no flags of it.
+    fn keys_without_flag() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Whether the flags may be given before a verb of it, too.
+    fn are_global() -> bool {
+        false
+    }
+
     /// The help of one of them, if it has another meaning here.
     fn help(_key: &str) -> Option<&'static str> {
         None
@@ -34,7 +44,8 @@ impl<T: Takes> Flags<T> {
     /// The settings, of flags, variables and the file.
     pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         let file = File::read(self.config.as_deref()).map_err(usage)?;
-        Settings::resolve(&T::keys(), &self.given, &environment(), &file).map_err(usage)
+        let keys = [T::keys(), T::keys_without_flag()].concat();
+        Settings::resolve(&keys, &self.given, &environment(), &file).map_err(usage)
     }
 }
 
@@ -50,12 +61,14 @@ pub(crate) fn environment() -> Environment {
 impl<T: Takes> Args for Flags<T> {
     fn augment_args(mut command: Command) -> Command {
         for setting in T::keys().into_iter().filter_map(setting) {
-            command = command.arg(argument(setting, T::help(setting.key)));
+            let argument = argument(setting, T::help(setting.key));
+            command = command.arg(argument.global(T::are_global()));
         }
         let config = Arg::new("config").long("config").value_name("FILE");
         command.arg(
             config
                 .value_parser(clap::value_parser!(PathBuf))
+                .global(T::are_global())
                 .help("Read this file instead of ./monolite.toml"),
         )
     }
@@ -205,28 +218,27 @@ impl Takes for Check {
     }
 }
 
-/// What `migrate -- COMMAND` takes.
+/// What `migrate` takes, and each verb of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Guarded;
+pub(crate) struct Migrate;
 
-impl Takes for Guarded {
+impl Takes for Migrate {
     fn keys() -> Vec<&'static str> {
-        vec!["data", "database", "allow_loss", "migrate_check"]
+        vec!["data", "database", "migrations", "allow_loss"]
     }
-}
 
-/// What the verbs of `migrate` take that work with migration files.
-#[derive(Debug, Clone)]
-pub(crate) struct Files;
+    /// They are read only to learn whether a database that is missing can be restored.
+    fn keys_without_flag() -> Vec<&'static str> {
+        vec!["replica", "replica_key_file"]
+    }
 
-impl Takes for Files {
-    fn keys() -> Vec<&'static str> {
-        [&["migrations", "database"], &Volume::keys()[..]].concat()
+    fn are_global() -> bool {
+        true
     }
 
     fn help(key: &str) -> Option<&'static str> {
         let database = "The database, by its path in the data directory, or any other by its path \
-                        [default: the only one there is]";
+                        [default: app.sqlite3, or the only one there is]";
         (key == "database").then_some(database)
     }
 }

@@ -77,6 +77,16 @@ enum Failure {
     Usage(anyhow::Error),
 }
 
+impl Failure {
+    /// What is printed of it.
+    fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::Code(code) => anyhow::anyhow!("failed with exit code {code}"),
+            Self::Error(error) | Self::Usage(error) => error,
+        }
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Error(error.into())

@@ -12,6 +12,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     lines([text])
 }
 
+/// The same on one line, where other programs write lines, too.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    lines([serde_json::to_string(value)?])
+}
+
 /// Lines for people.
 pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use clap::Args;
 use monolite_app::settings::LogFormat;
 use monolite_app::{Guarding, Launch, MigrationError, NotFit, Settings, Stack, exit_code};
+use monolite_platform::clock::{Clock, SystemClock};
 use monolite_supervisor::{Error, Stream};
 
 use crate::flags::{self, Flags, environment};
-use crate::{Failure, descriptors, log, replication, report};
+use crate::{Failure, descriptors, log, replication, report, timestamp};
 
 #[derive(Args)]
 #[command(
@@ -118,7 +119,7 @@ pub(crate) fn serve(stack: Stack, format: LogFormat) -> Result<(), Failure> {
     runtime.shutdown_background();
     let (code, text) = match result {
         Ok(code) => (code, String::new()),
-        Err(error) => (exit_code(&error), failure_text(&error)),
+        Err(error) => (exit_code(&error), failure(&error, format)),
     };
     log::last_words(&text);
     match code {
@@ -127,7 +128,33 @@ pub(crate) fn serve(stack: Stack, format: LogFormat) -> Result<(), Failure> {
     }
 }
 
-/// What is printed about a run that failed.
+/// What is printed about a run that failed: among lines of JSON, one such line.
+fn failure(error: &Error, format: LogFormat) -> String {
+    match format {
+        LogFormat::Text => failure_text(error),
+        LogFormat::Json => format!("{}\n", failure_line(error)),
+    }
+}
+
+/// With what programs ask for: the names of the checks that failed, the end of the app's output,
+/// and what a migration did.
+fn failure_line(error: &Error) -> serde_json::Value {
+    let not_fit = error.of_service::<NotFit>();
+    let checks = not_fit.map(|NotFit(findings)| -> Vec<&str> {
+        findings.iter().map(|finding| finding.name).collect()
+    });
+    let migration = error.of_service::<MigrationError>();
+    serde_json::json!({
+        "timestamp": timestamp::show(SystemClock.now_ms()),
+        "level": "ERROR",
+        "message": format!("{error}{}", hint(not_fit)),
+        "checks": checks,
+        "app_output": error.tail().filter(|tail| !tail.is_empty()),
+        "migration": migration.and_then(MigrationError::verdict),
+    })
+}
+
+/// What is printed for people.
 fn failure_text(error: &Error) -> String {
     let mut text = Vec::new();
     let not_fit = error.of_service::<NotFit>();

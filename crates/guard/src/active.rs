@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::compare;
 use crate::error::{Error, Result};
 use crate::finalize::finalize;
+use crate::handed_over::received;
 use crate::journal::{Database, Heartbeat, Journal};
 use crate::migration_lock::Lock;
 use crate::options::{IfOpen, Options};
@@ -84,7 +85,8 @@ impl Active {
         let is_refused = (reports.iter()).any(|report| report.refused().next().is_some());
         failpoint::reached("guard.compared");
         if succeeded && !is_refused {
-            finalize(volume, journal, None)?;
+            let keep = self.options.keep_copy.then_some(Keep::Week);
+            finalize(volume, journal, keep)?;
             return Ok(Verdict::Accepted { reports });
         }
         if !has_changed {
@@ -123,6 +125,7 @@ impl Active {
         let dir = journal.copies(volume);
         let mut reports = Vec::new();
         let mut has_changed = false;
+        let handed_over = received(&dir);
         for Database { name, snapshot } in &journal.databases {
             let file = volume.file(name);
             let Some(snapshot) = snapshot else {
@@ -142,12 +145,7 @@ impl Active {
             };
             has_changed |= !is_same;
             report.database = database;
-            for loss in &mut report.losses {
-                let mut allow = self.options.allow.iter();
-                let by = allow.find(|by| loss.is_meant(&report.database, by));
-                loss.allowed_by = by.map(|by| by.text().into());
-                loss.allow = loss.allowance(Some(&report.database));
-            }
+            report.allow(self.options.allow.iter().chain(&handed_over));
             reports.push(report);
         }
         for name in volume.names() {

@@ -32,7 +32,7 @@ pub enum Error {
     /// Somebody else may write meanwhile: what they write would be lost should
     /// the database be put back.
     #[error(
-        "{database} is open in {by}: what that writes would be lost if the migration had to be put back. Stop it first, or let `monolite run --migrate` hold the requests meanwhile; with --while-running the migration is run all the same, and is judged but not put back"
+        "{database} is open in {by}: what that writes would be lost if the migration had to be put back. Stop it first, or let `monolite run --migrate` hold the requests meanwhile"
     )]
     InUse {
         /// The database.

@@ -20,10 +20,12 @@
 mod active;
 mod command;
 mod compare;
+mod earlier_copies;
 mod error;
 mod files;
 mod finalize;
 mod guard;
+mod handed_over;
 mod host;
 mod journal;
 mod listing;
@@ -52,8 +54,10 @@ pub use monolite_replica::backup::Cancel;
 pub use active::Active;
 pub use command::{CommandStatus, run_command};
 pub use compare::{Depth, compare};
+pub use earlier_copies::earlier_copies;
 pub use error::{Error, Result};
 pub use guard::Guard;
+pub use handed_over::hand_over;
 pub use host::{Host, NoSnapshot, Taken};
 pub use migration_lock::{ExclusiveLock, holder, interrupted};
 /// One loss that is meant, with the words for it.

@@ -83,6 +83,13 @@ pub fn refused(verdict: &Verdict) -> Vec<String> {
     lines
 }
 
+/// What a migration that was tried on a copy would lose that nobody allowed, and what else it would
+/// do.
+#[must_use]
+pub fn would_lose(report: &Report) -> Vec<String> {
+    database(report, "would lose")
+}
+
 /// What a migration that was accepted has lost, as was allowed, and what it did besides.
 #[must_use]
 pub fn accepted(verdict: &Verdict) -> Vec<Message> {

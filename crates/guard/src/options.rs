@@ -45,6 +45,8 @@ pub struct Options {
     pub depth: Depth,
     /// What to do if another process has a database open.
     pub if_open: IfOpen,
+    /// Keep the states from before for a week, also of a migration that is accepted.
+    pub keep_copy: bool,
 }
 
 impl Options {
@@ -73,6 +75,14 @@ impl Options {
     #[must_use]
     pub fn if_open(mut self, if_open: IfOpen) -> Self {
         self.if_open = if_open;
+        self
+    }
+
+    /// Keep the states from before as those of a migration that is rolled back are kept: for a
+    /// week, while they are the newest and there is room. Default: only of one that is rolled back.
+    #[must_use]
+    pub fn keep_copy(mut self, keep_copy: bool) -> Self {
+        self.keep_copy = keep_copy;
         self
     }
 }

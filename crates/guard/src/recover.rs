@@ -39,7 +39,7 @@ pub(crate) fn recover(volume: &Volume, how: Interrupted) -> Result<Option<Rollba
         (Interrupted::Keep, _) => recovery.keep(Keep::Week),
         (Interrupted::RollBackIfUnused, IfOpen::JudgeOnly) => {
             volume.warn(
-                "the interrupted migration ran with --while-running, so nothing is put back".into(),
+                "the interrupted migration ran next to an app, so nothing is put back".into(),
             );
             recovery.end_survivors();
             recovery.keep(Keep::UntilRemoved)

@@ -134,6 +134,16 @@ impl Report {
         self.losses.iter().filter(|loss| !loss.is_allowed())
     }
 
+    /// Marks the losses that are covered by one of these, and says how to allow each.
+    pub fn allow<'a>(&mut self, allowances: impl IntoIterator<Item = &'a Allowance> + Clone) {
+        for loss in &mut self.losses {
+            let mut allow = allowances.clone().into_iter();
+            let by = allow.find(|by| loss.is_meant(&self.database, by));
+            loss.allowed_by = by.map(|by| by.text().into());
+            loss.allow = loss.allowance(Some(&self.database));
+        }
+    }
+
     pub(super) fn note(&mut self, about: About, text: impl Into<String>) {
         let text = text.into();
         self.notes.push(Note { about, text });

@@ -348,7 +348,7 @@ proptest! {
         let all = "SELECT 't.' || name FROM pragma_table_xinfo('t')";
         let mut columns = conn.prepare(all).unwrap();
         let allow_drop = columns.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
-        let options = Options::new().allow_drop(allow_drop).any_order(any_order);
+        let options = Options::new().allow_loss(allow_drop).any_order(any_order);
         let wanted = to.ddl();
         let found = match diff(&conn, &wanted, &options) {
             Err(Error::NoValue { .. }) => return Ok(()),

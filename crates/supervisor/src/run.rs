@@ -1,13 +1,13 @@
 //! A run, as its services see it: the processes, the gate and the signals.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use monolite_gate::Gate;
 
 use crate::app::{App, Processes, Program};
 use crate::children::Children;
-use crate::config::{CommandLine, RELEASE, WEB};
+use crate::config::{CommandLine, RELEASE, Stream, WEB};
 use crate::signals::Signals;
 use crate::workers::Workers;
 use crate::{Config, Error, Exit, watchdog};
@@ -54,6 +54,28 @@ impl Run {
     /// What was configured.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The app's environment as it was given, without what the supervisor adds.
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        let variables = self.config.environment.iter().rev();
+        let found = variables.into_iter().find(|(of, _)| of == name);
+        found.map(|(_, value)| value.as_os_str())
+    }
+
+    /// Gives the app, from its next start on, and commands another variable.
+    pub fn set_variable(&mut self, name: &str, value: impl Into<OsString>) {
+        let config = Arc::make_mut(&mut self.config);
+        config.environment.push((name.into(), value.into()));
+    }
+
+    /// Has `watch` look at the app's output as well, from the app's next start on.
+    pub fn watch_output(&mut self, watch: impl Fn(Stream, &[u8]) + Send + Sync + 'static) {
+        let output = Arc::clone(&self.config.output);
+        Arc::make_mut(&mut self.config).output = Arc::new(move |stream, bytes| {
+            output(stream, bytes);
+            watch(stream, bytes);
+        });
     }
 
     /// The gate, which supervisor opens and closes as the app comes and goes.

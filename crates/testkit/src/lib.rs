@@ -12,6 +12,7 @@ pub mod child;
 mod process;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod shop;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -16,8 +16,8 @@
 //!     migrating.lock        one migration at a time
 //!     migrating/            the migration under way, and copies of databases
 //!     snapshots/DATABASE/   local snapshots
-//!     plan/DATABASE/        copies that a plan is tried on
-//!     redo/DATABASE/        rows that `migrate redo` puts back
+//!     plan/DATABASE/        copies that migration files are tried on
+//!     driver/               the driver lane: what the app's processes load
 //!     replica/              what replication has to know after a restart
 //!     backup/               the same, of `backup` to object storage
 //! ```
@@ -166,10 +166,11 @@ pub fn plans(volume: &Path, database: &Path) -> PathBuf {
     state(volume).join("plan").join(database)
 }
 
-/// What `migrate redo` puts back into a database.
+/// What the app's processes load so that their SQLite drivers wait their turn. Made again at each
+/// start; read by users that the app may become.
 #[must_use]
-pub fn redo(volume: &Path, database: &Path) -> PathBuf {
-    state(volume).join("redo").join(database)
+pub fn driver(volume: &Path) -> PathBuf {
+    state(volume).join("driver")
 }
 
 /// What the continuous replication of the volume knows, in files that are called
@@ -259,7 +260,7 @@ mod tests {
             migration_intent(volume),
             snapshots(volume, database),
             plans(volume, database),
-            redo(volume, database),
+            driver(volume),
             replica_state(volume).join(replica::NODE),
             backup_state(volume),
         ] {
@@ -284,7 +285,7 @@ mod tests {
             migration_intent(volume),
             snapshots(volume, database),
             plans(volume, database),
-            redo(volume, database),
+            driver(volume),
             replica_state(volume),
             backup_state(volume),
         ];

@@ -143,7 +143,6 @@ impl Guarded {
         let guard = guard.hand_over(self.host(false), &shell_command_name(command));
         let options = Options::new()
             .allow(self.guarding.allow.clone())
-            .depth(self.guarding.depth)
             .if_open(IfOpen::KeepCopy);
         let Some(active) = migration::begin(guard, options, run.stop_requested()).await? else {
             return Ok(stopped_before());

@@ -2,6 +2,7 @@
 //! [`Stack::services`](crate::Stack).
 
 mod database_file;
+mod driver_lane;
 mod gate;
 mod journal_mode;
 mod migration;
@@ -10,6 +11,7 @@ mod replication;
 mod volume;
 
 pub(crate) use self::database_file::DatabaseFile;
+pub(crate) use self::driver_lane::DriverLaneService;
 pub(crate) use self::gate::GateService;
 pub(crate) use self::journal_mode::JournalMode;
 pub use self::migration::MigrationError;

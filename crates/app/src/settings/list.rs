@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::declaration::{Default, Group, Setting, Source, settings};
 use super::valid;
-use super::value::{self, AccessFormat, LogFormat, MigrateCheck};
+use super::value::{self, AccessFormat, DriverLane, LogFormat};
 
 settings! {
     /// The data directory
@@ -40,6 +40,9 @@ settings! {
 
     /// Let at most N state-changing requests (not GET, HEAD, OPTIONS) into the app at a time
     write_concurrency: Option<NonZeroUsize>, value "N", unset "no limit";
+
+    /// Have the app's SQLite drivers wait for each other's writes, without a change of the app
+    driver_lane: DriverLane, value "WHEN", default "auto";
 
     /// Longest time from the app's start until it is healthy
     start_timeout: Duration, value "TIME", default "60s";
@@ -110,9 +113,6 @@ settings! {
     /// What a migration may take away: a table, TABLE.COLUMN, or KIND:NAME as in index:by_title
     /// (repeat, or separate with commas)
     allow_loss: Vec<String>, value "WHAT", unset "nothing", group Migration;
-
-    /// How thoroughly to look for damage after a migration
-    migrate_check: MigrateCheck, value "DEPTH", default "quick", group Migration;
 
     /// Where every commit is stored: s3://BUCKET/PREFIX, gs://…, az://…, or a folder; `none` for
     /// nowhere (repeat, or separate with commas)

@@ -16,7 +16,7 @@ pub(crate) use self::processes::check_name;
 pub use self::processes::{ProcessCommand, ProcessSetting, RestartPolicy};
 pub use self::resolve::Flag;
 pub use self::valid::{Error, nearest};
-pub use self::value::{AccessFormat, Kind, LogFormat, MigrateCheck, parse_duration};
+pub use self::value::{AccessFormat, DriverLane, Kind, LogFormat, parse_duration};
 
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,6 @@ fn each_default_is_a_value() {
     assert_eq!(defaults.keep_daily, Duration::from_secs(5 * 24 * 3600));
     assert_eq!(defaults.health_host, "localhost");
     assert!(defaults.heal && !defaults.take_over);
-    assert_eq!(defaults.migrate_check, MigrateCheck::Quick);
     assert_eq!(defaults.port, None);
 }
 
@@ -114,14 +113,13 @@ fn lists_are_one_or_several() {
 #[test]
 fn values_of_each_type_are_read() {
     let text = "heal = false\nkeep_all = '2h'\nhold_mib = 3\nbind = '::1'\nlog = 'json'\n\
-                migrate_check = 'full'\nwrite_concurrency = 1\ntrust_forwarded = 'all'";
+                write_concurrency = 1\ntrust_forwarded = 'all'";
     let settings = resolve(&[], &[("MONOLITE_TAKE_OVER", "Yes")], text).unwrap();
     assert!(!settings.heal && settings.take_over);
     assert_eq!(settings.keep_all, Duration::from_secs(7200));
     assert_eq!(settings.hold_mib, 3);
     assert_eq!(settings.bind, Some("::1".parse().unwrap()));
     assert_eq!(settings.log, LogFormat::Json);
-    assert_eq!(settings.migrate_check, MigrateCheck::Full);
     assert_eq!(settings.write_concurrency.map(usize::from), Some(1));
     assert_eq!(settings.trust_forwarded, ["all"]);
 }

@@ -106,7 +106,7 @@ always!(
     bool,
     AccessFormat,
     LogFormat,
-    MigrateCheck
+    DriverLane
 );
 
 /// An enum of which each variant is one word.
@@ -150,21 +150,21 @@ words! {
         /// One JSON object a line.
         Json = "json",
     }
+    /// Whether the app's SQLite drivers are made to wait their turn.
+    DriverLane = Auto {
+        /// For apps that are known to need it.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
+    }
     /// How log lines are written.
     LogFormat = Text {
         /// For people.
         Text = "text",
         /// One JSON object a line.
         Json = "json",
-    }
-    /// How thoroughly damage is looked for after a migration.
-    MigrateCheck = Quick {
-        /// Not at all.
-        None = "none",
-        /// SQLite's quick_check of the tables that changed.
-        Quick = "quick",
-        /// SQLite's integrity_check of everything.
-        Full = "full",
     }
 }
 

@@ -1,4 +1,4 @@
-//! `monolite migrate check`: what is dangerous in the files, and what to do
+//! `monolite migrate check`: what is applied, what waits, what is dangerous in it, and what to do
 //! instead.
 
 use std::collections::BTreeSet;
@@ -6,21 +6,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use monolite_migrate::files::{self, File, Migrations, State};
-use monolite_migrate::lint::{Finding, Level, Linter};
+use monolite_migrate::files::{self, Entry, File, Migrations, State};
+use monolite_migrate::lint::{Finding, Linter};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::target::{Found, Target};
-use crate::{Failure, human, print};
+use super::Common;
+use super::findings::{self, Counts};
+use super::target::{self, Found};
+use crate::{Failure, human, print, timestamp};
 
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  monolite migrate check                     # the files that are not applied yet\n  \
         monolite migrate check migrations/0007_*.sql\n  \
         monolite migrate check --no-database       # all files, as a CI without a database\n\n\
-        What is meant is allowed in a comment of its statement, with the reason:\n  \
-        -- monolite: allow drop-column: replaced by title in 0007\n\n\
+        What is meant is allowed in a comment of its statement, by the name that is reported, with\n\
+        the reason:\n  \
+        -- monolite: allow column:posts.body: replaced by text in 0007\n\n\
         With a database, rows are counted in it; nothing is written.\n\n\
         Exit code: 0 no errors, 1 failed, or what was applied and the files do not fit together,\n\
         2 wrong usage, 3 errors found."
@@ -35,23 +38,36 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_database: bool,
 
-    /// Print JSON
+    /// Code of the release before still runs next to the new schema: what only breaks such code is
+    /// an error, too
     #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    target: Target,
+    rolling: bool,
 }
 
 #[derive(Serialize)]
 struct Report<'r> {
     database: Option<&'r Path>,
+    /// Every file and every record, by number.
+    migrations: &'r [Entry],
+    pending: usize,
     files: Vec<&'r str>,
-    errors: usize,
-    warnings: usize,
+    #[serde(flatten)]
+    counts: Counts,
     findings: &'r [Finding],
     /// Why `up` would apply none of them.
     error: Option<String>,
+}
+
+/// How files are judged.
+struct Rules {
+    allow: Vec<String>,
+    rolling: bool,
+}
+
+impl Rules {
+    fn linter<'c>(&self, conn: Option<&'c Connection>) -> rusqlite::Result<Linter<'c>> {
+        Ok(Linter::new(conn)?.allow(&self.allow).rolling(self.rolling))
+    }
 }
 
 /// A file to be judged.
@@ -62,15 +78,13 @@ struct Input {
     version: Option<u32>,
 }
 
-pub(crate) fn check(arguments: Arguments) -> Result<(), Failure> {
-    let (found, dir) = match arguments.no_database {
-        true => (None, arguments.target.dir()?),
-        false => {
-            let found = arguments.target.find()?;
-            let dir = found.dir.clone();
-            (Some(found), dir)
-        }
+pub(crate) fn check(arguments: &Arguments, common: &Common) -> Result<(), Failure> {
+    let settings = common.flags.settings()?;
+    let found = match arguments.no_database {
+        true => None,
+        false => Some(Found::of(common)?),
     };
+    let dir = target::dir(&settings);
     let migrations = match Migrations::read(&dir) {
         // Files of another place need none.
         Err(files::Error::NoDirectory { .. }) if !arguments.files.is_empty() => {
@@ -85,57 +99,97 @@ pub(crate) fn check(arguments: Arguments) -> Result<(), Failure> {
         }
         None => None,
     };
+    let entries = entries(conn.as_ref(), &migrations)?;
     let wrong = match &conn {
         Some(conn) => files::pending(conn, &migrations, false).err(),
         None => None,
     };
-    let applied = applied(conn.as_ref(), &migrations)?;
+    let applied = entries.iter().filter(|entry| entry.state != State::Pending);
+    let applied: BTreeSet<u32> = applied.map(|entry| entry.version).collect();
     let targets = match arguments.files.is_empty() {
         true => waiting(&migrations, &applied),
         false => named(&arguments.files, &dir, &migrations)?,
     };
-    let findings = judge(conn.as_ref(), &migrations, &applied, &targets)?;
-    let count = |level| {
-        let of = |finding: &&Finding| finding.level == level && finding.allowed.is_none();
-        findings.iter().filter(of).count()
+    let rules = Rules {
+        allow: settings.allow_loss.clone(),
+        rolling: arguments.rolling,
     };
-    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+    let findings = judge(conn.as_ref(), &migrations, &applied, &targets, &rules)?;
+    let counts = Counts::of(&findings);
     let database = found.as_ref().filter(|_| conn.is_some());
-    if arguments.json {
+    if common.json {
         print::json(&Report {
             database: database.map(|found| found.path.as_path()),
+            migrations: &entries,
+            pending: entries.len() - applied.len(),
             files: targets.iter().map(|target| target.name.as_str()).collect(),
-            errors,
-            warnings,
+            counts,
             findings: &findings,
             error: wrong.as_ref().map(ToString::to_string),
         })?;
     } else {
+        print::lines(database.map(|found| status(found, &entries)))?;
         let colour = print::in_colour(&std::io::stdout());
-        print::lines(findings.iter().map(|finding| shown(finding, colour)))?;
+        print::lines(findings.iter().map(|one| findings::shown(one, colour)))?;
         let by = database.map_or("the files alone".into(), Found::shown);
         print::lines([format!(
-            "{}, judged by {by}: {}, {}",
+            "{}, judged by {by}: {}",
             human::count(targets.len(), "file", "files"),
-            human::count(errors, "error", "errors"),
-            human::count(warnings, "warning", "warnings")
+            counts.shown()
         )])?;
     }
-    match (wrong, errors) {
+    match (wrong, counts.errors) {
         (Some(error), _) => Err(error.into()),
         (None, 0) => Ok(()),
         (None, _) => Err(Failure::Code(3)),
     }
 }
 
-/// The numbers of the files that the database has.
-fn applied(conn: Option<&Connection>, migrations: &Migrations) -> Result<BTreeSet<u32>, Failure> {
-    let Some(conn) = conn else {
-        return Ok(BTreeSet::new());
+fn entries(conn: Option<&Connection>, migrations: &Migrations) -> Result<Vec<Entry>, Failure> {
+    let none;
+    let conn = match conn {
+        Some(conn) => conn,
+        None => {
+            none = Connection::open_in_memory()?;
+            &none
+        }
     };
-    let all = files::status(conn, migrations)?;
-    let applied = all.iter().filter(|entry| entry.state != State::Pending);
-    Ok(applied.map(|entry| entry.version).collect())
+    Ok(files::status(conn, migrations)?)
+}
+
+/// What is applied, and what is not as it was when it was applied.
+fn status(found: &Found, entries: &[Entry]) -> String {
+    let applied: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| entry.state != State::Pending)
+        .collect();
+    let of = human::count(entries.len(), "migration", "migrations");
+    let mut text = format!("{}: {} of {of} applied", found.shown(), applied.len());
+    if let Some(newest) = applied.last() {
+        let when = newest
+            .applied_at_ms
+            .map(timestamp::show)
+            .unwrap_or_default();
+        let took = match newest.took_ms {
+            // It is recorded in whole milliseconds.
+            Some(0) => "in less than 1 ms".into(),
+            Some(ms) => {
+                let us = u64::try_from(ms).unwrap_or(0).saturating_mul(1000);
+                format!("in {}", human::time_us(us))
+            }
+            None => "as a baseline".into(),
+        };
+        text += &format!(", the newest {}.sql at {when} {took}", newest.name);
+    }
+    for entry in applied {
+        let state = match entry.state {
+            State::Edited => "was changed since",
+            State::Gone => "is missing",
+            _ => continue,
+        };
+        text += &format!("\n  {}.sql {state}", entry.name);
+    }
+    text
 }
 
 fn waiting(migrations: &Migrations, applied: &BTreeSet<u32>) -> Vec<Input> {
@@ -197,6 +251,7 @@ fn judge(
     migrations: &Migrations,
     applied: &BTreeSet<u32>,
     targets: &[Input],
+    rules: &Rules,
 ) -> Result<Vec<Finding>, Failure> {
     let is_applied = |version: u32| applied.contains(&version);
     let of = |version: u32| {
@@ -219,14 +274,14 @@ fn judge(
         Ok::<_, rusqlite::Error>(())
     };
     if let Some(last) = last(&|version| is_applied(version)) {
-        let mut linter = Linter::new(None)?;
+        let mut by_files = rules.linter(None)?;
         let mut files = migrations
             .files()
             .iter()
             .take_while(|file| file.version() <= last);
-        go(&mut linter, &mut files)?;
+        go(&mut by_files, &mut files)?;
     }
-    let mut linter = Linter::new(conn)?;
+    let mut linter = rules.linter(conn)?;
     let mut pending = migrations
         .files()
         .iter()
@@ -236,29 +291,4 @@ fn judge(
         findings.extend(linter.file(&target.name, &target.text)?);
     }
     Ok(findings)
-}
-
-fn shown(finding: &Finding, colour: bool) -> String {
-    let (word, paint) = match (finding.level, &finding.allowed) {
-        (_, Some(_)) => ("allowed", "32"),
-        (Level::Error, None) => ("error", "31"),
-        (Level::Warning, None) => ("warning", "33"),
-        (Level::Note, None) => ("note", "36"),
-    };
-    let (on, off) = match colour {
-        true => (format!("\x1b[{paint}m"), "\x1b[0m"),
-        false => (String::new(), ""),
-    };
-    let mut text = format!(
-        "{}, line {}: {on}{word}{off} {}: {}\n",
-        finding.file, finding.line, finding.rule.name, finding.what
-    );
-    if !finding.statement.is_empty() {
-        text += &format!("    in       {} …\n", finding.statement);
-    }
-    match &finding.allowed {
-        Some(reason) => text += &format!("    because  {reason}"),
-        None => text += &format!("    instead  {}", finding.instead),
-    }
-    text
 }

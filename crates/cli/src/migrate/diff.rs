@@ -12,17 +12,19 @@ use monolite_migrate::files;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::target::{Found, Target};
+use super::Common;
+use super::target::Found;
 use crate::{Failure, human, print};
 
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  monolite migrate diff schema.sql                       # printed\n  \
-        monolite migrate diff schema.sql --new 'total of posts' # migrations/0007_total_of_posts.sql\n\n\
-        In the schema file a comment beside a column or before a table says where it comes from:\n  \
+        monolite migrate diff schema.sql total of posts         # migrations/0007_total_of_posts.sql\n\n\
+        In the schema file a comment next to a column or before a table says where it comes from, and\n\
+        one anywhere what may be dropped:\n  \
         title TEXT NOT NULL,      -- was: name\n  \
         total INTEGER NOT NULL    -- set: price * count\n  \
-        -- monolite: drop posts.price\n\n\
+        -- monolite: allow posts.price, posts.count: both are in total\n\n\
         The database is only read; what is printed has been tried on an empty copy of it.\n\n\
         Exit code: 0 done or nothing to do, 1 failed, 2 wrong usage."
 )]
@@ -31,24 +33,9 @@ pub(crate) struct Arguments {
     #[arg(value_name = "SCHEMA")]
     schema: PathBuf,
 
-    /// What may be dropped with its rows: a table, or a table.column
-    #[arg(long, value_name = "NAME")]
-    allow_drop: Vec<String>,
-
-    /// Do not rebuild a table only for the order of its columns
-    #[arg(long)]
-    any_order: bool,
-
-    /// Begin a migration file of these words with it
-    #[arg(long, value_name = "WORDS", conflicts_with = "json")]
-    new: Option<String>,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    target: Target,
+    /// Begin a migration file of these words with it [default: print it]
+    #[arg(value_name = "WORDS")]
+    words: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -57,29 +44,32 @@ struct Report<'r> {
     same: bool,
     sql: &'r str,
     notes: &'r [String],
+    /// The file that was begun with it.
+    file: Option<PathBuf>,
 }
 
-pub(crate) fn diff(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn diff(arguments: &Arguments, common: &Common) -> Result<(), Failure> {
     let wanted = read(&arguments.schema)?;
-    let found = arguments.target.find()?;
+    let found = Found::of(common)?;
     let live = match found.open()? {
         Some(conn) => conn,
         None => Connection::open_in_memory()?,
     };
-    let options = Options::new()
-        .allow_drop(arguments.allow_drop)
-        .any_order(arguments.any_order);
-    let migration = match diff::diff(&live, &wanted, &options) {
-        Err(error @ diff::Error::NothingToDrop { .. }) => return Err(Failure::Usage(error.into())),
-        other => other?,
-    };
+    let options = Options::new().allow_loss(found.settings.allow_loss.clone());
+    let migration = diff::diff(&live, &wanted, &options)?;
     warn_of_waiting(&live, &found);
-    if arguments.json {
+    let is_wanted = !migration.is_empty() && !arguments.words.is_empty();
+    let file = match is_wanted {
+        true => Some(begin(&found.dir, &arguments.words.join(" "), &migration)?),
+        false => None,
+    };
+    if common.json {
         return print::json(&Report {
             database: &found.path,
             same: migration.is_empty(),
             sql: &migration.sql,
             notes: &migration.notes,
+            file,
         });
     }
     for note in &migration.notes {
@@ -90,8 +80,8 @@ pub(crate) fn diff(arguments: Arguments) -> Result<(), Failure> {
         print::warning(&anyhow!("{} is as {schema} says", found.shown()));
         return Ok(());
     }
-    match arguments.new {
-        Some(words) => print::lines([begin(&found.dir, &words, &migration)?.display().to_string()]),
+    match file {
+        Some(file) => print::lines([file.display().to_string()]),
         None => print::lines([migration.sql]),
     }
 }

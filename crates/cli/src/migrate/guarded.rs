@@ -1,65 +1,35 @@
 //! `monolite migrate -- COMMAND`: any framework's migrations, guarded.
 
-mod migration_lock;
-
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::anyhow;
-use clap::ValueEnum;
 use monolite_app::{Settings, migration_environment};
 use monolite_guard::migration::{self, Migrated};
 use monolite_guard::{
-    Cancel, CommandStatus, Error, GUARDED, Host, IfOpen, Interrupted, Options, Progress,
-    command_name, messages, run_command, shell_command_name,
+    CommandStatus, GUARDED, Host, Interrupted, Options, Verdict, command_name, messages,
+    run_command, shell_command_name,
 };
-use monolite_replica::Find;
+use serde::Serialize;
 
-use self::migration_lock::is_guarded;
-pub(crate) use self::migration_lock::migration_lock;
-use crate::bar::Bar;
-use crate::flags::{self, Flags};
-use crate::{Failure, human, print, replication, run, task};
+use super::Common;
+use super::host::{Terminal, cancelled, is_guarded};
+use crate::{Failure, flags, human, print, replication, run, task};
 
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    flags: Flags<flags::Guarded>,
-
-    /// Run it though others have the databases open: it is judged, and nothing is put back
-    #[arg(long)]
-    while_running: bool,
-
-    /// What to do with a migration that was interrupted [default: put back and keep a copy of what
-    /// is there, unless a database was used since]
-    #[arg(long, value_name = "HOW")]
-    interrupted: Option<How>,
-
-    /// The command [default: `migrate` of monolite.toml]
-    #[arg(last = true, value_name = "COMMAND")]
+/// `is_to_recover`: somebody says what to do with a migration that was interrupted, so that no
+/// command is needed.
+pub(super) fn run(
+    common: &Common,
+    interrupted: Interrupted,
+    is_to_recover: bool,
     command: Vec<OsString>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum How {
-    /// Put the databases back in any case; a copy of what is there is kept if there is room.
-    PutBack,
-    /// Take the databases as they are.
-    Keep,
-}
-
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let interrupted = match arguments.interrupted {
-        None => Interrupted::default(),
-        Some(How::PutBack) => Interrupted::RollBack,
-        Some(How::Keep) => Interrupted::Keep,
-    };
-    let settings = arguments.flags.settings()?;
-    let command = match (arguments.command.is_empty(), &settings.migrate) {
-        (false, _) => arguments.command,
+) -> Result<(), Failure> {
+    let settings = common.flags.settings()?;
+    let command = match (command.is_empty(), &settings.migrate) {
+        (false, _) => command,
         (true, Some(shell)) => ["/bin/sh", "-c", shell].map(OsString::from).into(),
-        (true, None) if arguments.interrupted.is_some() => Vec::new(),
+        (true, None) if is_to_recover => Vec::new(),
         (true, None) => {
             return Err(Failure::Usage(anyhow!(
                 "name a command after --, as in `monolite migrate -- bin/rails db:migrate`; \
@@ -84,43 +54,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         let finished = finished.map_err(|error| not_started(&command, &error))?;
         return ended_with(finished.status.code());
     }
-    let if_open = match arguments.while_running {
-        true => IfOpen::JudgeOnly,
-        false => IfOpen::Refuse,
-    };
     let guarding = run::guarding(&settings, &volume);
-    let options = Options::new()
-        .allow(guarding.allow)
-        .depth(guarding.depth)
-        .if_open(if_open);
+    let options = Options::new().allow(guarding.allow);
     // What is only recovered was guarded before.
     if !command.is_empty() {
         run::all_guardable(&settings, &volume)?;
     }
-    let host = Arc::new(Terminal {
-        find: guarding.find,
-        volume,
-        cancel: Cancel::default(),
-        bar: Mutex::default(),
-    });
-    let runtime = task::runtime()?;
+    let host = Terminal::new(volume, guarding.find);
     let migrated =
-        runtime.block_on(migrate(&host, &command, &environment, interrupted, options))?;
+        task::runtime()?.block_on(migrate(&host, &command, &environment, interrupted, options))?;
     match migrated {
-        Some(migrated) => report(&migrated, &command, &host),
-        None => Ok(()),
-    }
-}
-
-/// An app that `run` serves may write at any time.
-fn nobody_runs(volume: &Path) -> anyhow::Result<()> {
-    match monolite_volume::holder(volume)? {
-        Some(holder) => Err(anyhow!(
-            "{} is in use by {holder}: what its app writes would be lost if the migration had to be put back. \
-             Give the command to it instead (`monolite run --migrate`), which holds the requests meanwhile; \
-             with --while-running it is run all the same, and is judged but not put back",
-            volume.display()
-        )),
+        Some(migrated) => report(&migrated, &command, &host, common.json),
         None => Ok(()),
     }
 }
@@ -144,23 +88,15 @@ async fn migrate(
     interrupted: Interrupted,
     options: Options,
 ) -> Result<Option<Migrated<CommandStatus>>, Failure> {
-    let cancelled = || anyhow::Error::from(Error::Cancelled);
     let signals = task::asked_to_stop()?;
     let mut stop = std::pin::pin!(async {
         signals.await;
     });
-    let of: Arc<dyn Host> = Arc::clone(host) as _;
-    let guard = migration::enter(of, &name_of(command), &mut stop).await?;
-    let guard = guard.ok_or_else(cancelled)?;
-    // It may have been started while another migration was waited for.
-    if options.if_open == IfOpen::Refuse {
-        nobody_runs(&host.volume)?;
-    }
-    let (guard, rollback) = migration::recover(guard, interrupted, &mut stop).await?;
-    for line in rollback.iter().flat_map(messages::recovered) {
-        eprintln!("monolite: {line}");
-    }
-    if command.is_empty() && (guard.is_some() || rollback.is_some()) {
+    let entered = host
+        .enter(&name_of(command), interrupted, &mut stop)
+        .await?;
+    let (guard, had_been_interrupted) = entered;
+    if command.is_empty() && (guard.is_some() || had_been_interrupted) {
         return Ok(None);
     }
     let guard = guard.ok_or_else(cancelled)?;
@@ -173,13 +109,36 @@ async fn migrate(
     Ok(Some(migrated.await?))
 }
 
+/// For programs: the last thing on standard output, after what the command wrote there.
+#[derive(Serialize)]
+struct Report<'r> {
+    command: String,
+    /// The command's own, or 128 and the number of its signal.
+    exit_code: u8,
+    took_ms: u64,
+    /// How many databases there were that could be lost.
+    databases: usize,
+    #[serde(flatten)]
+    verdict: &'r Verdict,
+}
+
 /// Prints what became of it; the exit code is the command's own if that failed.
 fn report(
     migrated: &Migrated<CommandStatus>,
     command: &[OsString],
     host: &Terminal,
+    json: bool,
 ) -> Result<(), Failure> {
     let name = name_of(command);
+    if json {
+        print::json_line(&Report {
+            command: name.clone(),
+            exit_code: migrated.status.code(),
+            took_ms: u64::try_from(migrated.took.as_millis()).unwrap_or(u64::MAX),
+            databases: migrated.databases,
+            verdict: &migrated.verdict,
+        })?;
+    }
     if migrated.is_done() {
         for message in messages::accepted(&migrated.verdict) {
             eprintln!("monolite: {}", message.text);
@@ -189,7 +148,7 @@ fn report(
         eprintln!(
             "monolite: `{name}` took {}; {}",
             human::time_us(took),
-            messages::guarded(migrated, &host.volume, is_empty)
+            messages::guarded(migrated, host.volume(), is_empty)
         );
         return Ok(());
     }
@@ -228,62 +187,5 @@ fn name_of(command: &[OsString]) -> String {
         [] => "monolite migrate".into(),
         [shell, flag, line] if shell == "/bin/sh" && flag == "-c" => shell_command_name(line),
         command => command_name(command),
-    }
-}
-
-/// What `monolite migrate` offers to the guard: lines, and a bar on a terminal.
-struct Terminal {
-    volume: PathBuf,
-    find: Find,
-    cancel: Cancel,
-    /// Of the database that is worked on.
-    bar: Mutex<Option<(String, Bar)>>,
-}
-
-impl Host for Terminal {
-    fn volume(&self) -> &Path {
-        &self.volume
-    }
-
-    fn databases(&self) -> Vec<PathBuf> {
-        (self.find)()
-    }
-
-    fn cancel(&self) -> &Cancel {
-        &self.cancel
-    }
-
-    fn has_no_database_open(&self) -> bool {
-        true
-    }
-
-    fn report(&self, progress: Progress) {
-        use monolite_replica::Progress as _;
-        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(message) = messages::progress(&progress) {
-            *bar = None;
-            eprintln!("monolite: {}", message.text);
-        }
-        match progress {
-            Progress::Step {
-                database,
-                step,
-                total,
-            } => {
-                if bar.as_ref().is_none_or(|(of, _)| *of != database) {
-                    *bar = Some((database.clone(), Bar::new(database)));
-                }
-                if let Some((_, bar)) = bar.as_ref() {
-                    bar.begin(step, total);
-                }
-            }
-            Progress::Advance(bytes) => {
-                if let Some((_, bar)) = bar.as_ref() {
-                    bar.advance(bytes);
-                }
-            }
-            Progress::Idle => *bar = None,
-            _ => {}
-        }
     }
 }

@@ -1,9 +1,12 @@
 //! `monolite migrate new`: begin a migration file.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use monolite_migrate::files::{self, Error};
+use serde::Serialize;
 
-use super::target::Target;
+use super::{Common, target};
 use crate::{Failure, print};
 
 #[derive(Args)]
@@ -15,16 +18,21 @@ pub(crate) struct Arguments {
     /// What it does, in a few words
     #[arg(value_name = "WORDS", required = true)]
     words: Vec<String>,
-
-    #[command(flatten)]
-    target: Target,
 }
 
-pub(crate) fn new(arguments: Arguments) -> Result<(), Failure> {
+#[derive(Serialize)]
+struct Report {
+    file: PathBuf,
+}
+
+pub(crate) fn new(arguments: &Arguments, common: &Common) -> Result<(), Failure> {
     let words = arguments.words.join(" ");
-    let path = match files::new(&arguments.target.dir()?, &words) {
+    let file = match files::new(&target::dir(&common.flags.settings()?), &words) {
         Err(error @ Error::Words { .. }) => return Err(Failure::Usage(error.into())),
         other => other?,
     };
-    print::lines([path.display().to_string()])
+    match common.json {
+        true => print::json(&Report { file }),
+        false => print::lines([file.display().to_string()]),
+    }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use clap::Args;
 use monolite_app::settings::Source;
 use monolite_app::{DATABASE, Settings, name_in};
 use monolite_guard::ExclusiveLock;
@@ -13,25 +12,17 @@ use monolite_platform::clock::{Clock, SystemClock};
 use monolite_volume::layout;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::guarded;
-use crate::flags::{self, Flags};
+use super::{Common, migration_lock};
 use crate::selection::{Search, Selection};
 use crate::{Failure, print, replication, task};
 
-/// How long a verb without `--wait` waits for a guarded migration to end.
-pub(crate) const TURN: Duration = Duration::from_secs(10 * 60);
+/// How long a verb that is not guarded itself waits for a guarded migration to end.
+const MIGRATION_LOCK_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// The directory of the files, unless it is named.
 const DIRECTORY: &str = "migrations";
 
 /// Which files, and for which database.
-#[derive(Args)]
-pub(crate) struct Target {
-    #[command(flatten)]
-    flags: Flags<flags::Files>,
-}
-
-/// What was found.
 pub(crate) struct Found {
     /// Where the files are.
     pub(crate) dir: PathBuf,
@@ -44,38 +35,15 @@ pub(crate) struct Found {
     /// Somebody means this one, so that it is there.
     is_named: bool,
     is_volume_named: bool,
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
-impl Target {
-    /// The directory of the files alone.
-    pub(crate) fn dir(self) -> Result<PathBuf, Failure> {
-        let settings = self.flags.settings()?;
-        Ok(settings.migrations.unwrap_or_else(|| DIRECTORY.into()))
-    }
-
-    /// The files and the database.
-    pub(crate) fn find(self) -> Result<Found, Failure> {
-        let settings = self.flags.settings()?;
-        // By a flag or a variable: the file may name one that does not exist yet.
-        let is_named = matches!(settings.source("database"), Source::Flag | Source::Variable);
-        let place = replication::place(&settings);
-        let volume = place.dir;
-        let (path, name) = match settings.database.as_deref() {
-            Some(database) => by_name(database, &volume)?,
-            None => the_only_one(&volume)?,
-        };
-        let dir = settings.migrations.clone();
-        Ok(Found {
-            dir: dir.unwrap_or_else(|| DIRECTORY.into()),
-            volume,
-            path,
-            name,
-            is_named,
-            is_volume_named: place.named,
-            settings,
-        })
-    }
+/// The directory of the files.
+pub(crate) fn dir(settings: &Settings) -> PathBuf {
+    settings
+        .migrations
+        .clone()
+        .unwrap_or_else(|| DIRECTORY.into())
 }
 
 fn by_name(named: &str, volume: &Path) -> Result<(PathBuf, Option<String>), Failure> {
@@ -128,19 +96,37 @@ fn the_only_one(volume: &Path) -> Result<(PathBuf, Option<String>), Failure> {
 }
 
 impl Found {
+    /// As the flags, variables and the file say.
+    pub(crate) fn of(common: &Common) -> Result<Self, Failure> {
+        let settings = common.flags.settings()?;
+        // By a flag or a variable: the file may name one that does not exist yet.
+        let is_named = matches!(settings.source("database"), Source::Flag | Source::Variable);
+        let place = replication::place(&settings);
+        let volume = place.dir;
+        let (path, name) = match settings.database.as_deref() {
+            Some(database) => by_name(database, &volume)?,
+            None => the_only_one(&volume)?,
+        };
+        Ok(Self {
+            dir: dir(&settings),
+            volume,
+            path,
+            name,
+            is_named,
+            is_volume_named: place.named,
+            settings,
+        })
+    }
+
     /// The files.
     pub(crate) fn migrations(&self) -> Result<Migrations, Failure> {
         Ok(Migrations::read(&self.dir)?)
     }
 
     /// No guarded migration runs, nor is one to be put back, meanwhile.
-    pub(crate) fn turn(
-        &self,
-        verb: &str,
-        wait: Duration,
-    ) -> Result<Option<ExclusiveLock>, Failure> {
+    pub(crate) fn lock(&self, verb: &str) -> Result<Option<ExclusiveLock>, Failure> {
         match self.name {
-            Some(_) => guarded::migration_lock(&self.volume, verb, wait),
+            Some(_) => migration_lock(&self.volume, verb, MIGRATION_LOCK_WAIT_MAX),
             None => Ok(None),
         }
     }
@@ -231,25 +217,32 @@ impl Found {
         })
     }
 
-    /// The database; a new one, in WAL mode, if there is none and none could
-    /// be restored instead.
-    pub(crate) fn open_or_create(&self, create: bool) -> Result<Connection, Failure> {
-        if let Some(conn) = self.open()? {
-            return Ok(conn);
+    /// Whether a new database may be begun, if there is none.
+    ///
+    /// # Errors
+    /// Its directory is missing, or a replica has it.
+    pub(crate) fn may_be_made(&self) -> Result<(), Failure> {
+        if self.is_there()? {
+            return Ok(());
         }
         let dir = self.path.parent().unwrap_or(Path::new("."));
         if !dir.is_dir() {
             return Err(self.no_directory(dir));
         }
-        if !create {
-            self.nothing_to_restore()?;
-        }
+        self.nothing_to_restore()
+    }
+
+    /// The database; a new one, in WAL mode, if there is none or nothing in it.
+    pub(crate) fn open_or_create(&self) -> Result<Connection, Failure> {
+        let is_new = std::fs::metadata(&self.path).map_or(true, |file| file.len() == 0);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = self.connect(flags)?;
-        // Refused while another process makes it: that one sets it.
-        let _ = conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+        if is_new {
+            // Refused while another process makes it: that one sets it.
+            let _ = conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+        }
         Ok(conn)
     }
 
@@ -266,7 +259,7 @@ impl Found {
         let search = task::block_on(Search::of(&selection, settings))?;
         let (missing, instead) = (
             format!("{name} is missing, and"),
-            "bring it back with `monolite restore`, or begin an empty one with --create",
+            "bring it back with `monolite restore`; or begin an empty one by making an empty file of its name",
         );
         if let Some(found) = search
             .found
@@ -293,18 +286,15 @@ impl Found {
         layout::plans(root, name)
     }
 
-    /// The directory for copies that `migrate redo` restores.
-    pub(crate) fn redo(&self) -> PathBuf {
-        let (root, name) = self.root();
-        layout::redo(root, name)
-    }
-
     /// The volume and the database's path in it; for a database elsewhere, its directory.
-    fn root(&self) -> (&Path, &Path) {
+    pub(crate) fn root(&self) -> (&Path, &Path) {
         match &self.name {
             Some(name) => (self.volume.as_path(), Path::new(name)),
             None => (
-                self.path.parent().unwrap_or(Path::new(".")),
+                match self.path.parent() {
+                    Some(parent) if parent != Path::new("") => parent,
+                    _ => Path::new("."),
+                },
                 Path::new(self.path.file_name().unwrap_or_default()),
             ),
         }

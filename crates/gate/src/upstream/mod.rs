@@ -58,15 +58,6 @@ const WHOLE_CLOSINGS_MIN: u32 = 8;
 /// Between two looks at the idle connections.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Signs of life of one instance of the app.
-#[derive(Default)]
-pub(crate) struct Activity {
-    /// Heads and pieces of responses that came from it, and pieces of requests that it took.
-    pub(crate) progress: AtomicU64,
-    /// Requests that it did not answer in time: 504.
-    pub(crate) late: AtomicU64,
-}
-
 pub(crate) struct Upstream {
     address: AppAddress,
     pub(crate) activity: Activity,
@@ -85,6 +76,15 @@ pub(crate) struct Upstream {
     /// Set when this instance of the app is about to be stopped: endless
     /// responses and tunnels end.
     retired: watch::Sender<bool>,
+}
+
+/// Signs of life of one instance of the app.
+#[derive(Default)]
+pub(crate) struct Activity {
+    /// Heads and pieces of responses that came from it, and pieces of requests that it took.
+    pub(crate) progress: AtomicU64,
+    /// Requests that it did not answer in time: 504.
+    pub(crate) late: AtomicU64,
 }
 
 impl Upstream {

@@ -16,6 +16,7 @@ mod copies;
 mod damage;
 mod disks;
 mod generated;
+mod handed_over;
 mod kill;
 mod pair;
 mod recovery;

@@ -1,4 +1,4 @@
-//! Instructions in the comments of a schema file: `was:`, `set:`, `monolite: drop`.
+//! Instructions in the comments of a schema file: `was:`, `set:`, `monolite: allow`.
 
 use crate::sql::{self, Comment, TableText, comments, tokens, unquote_name};
 
@@ -22,15 +22,6 @@ fn is_instruction(comment: &str) -> bool {
     ["was:", "set:", "monolite:"]
         .iter()
         .any(|word| comment.trim().starts_with(word))
-}
-
-/// The names in `monolite: drop posts.price, …`.
-pub(super) fn dropped(comments: &[Comment]) -> Vec<String> {
-    comments
-        .iter()
-        .filter_map(|comment| after(after(&comment.text, "monolite:")?, "drop"))
-        .flat_map(|names| names.split(',').map(|name| name.trim().to_owned()))
-        .collect()
 }
 
 impl Annotations {

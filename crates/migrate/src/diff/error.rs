@@ -2,6 +2,7 @@
 
 use thiserror::Error as ThisError;
 
+use crate::allowance::{LossKind, Lost};
 use crate::{rebuild, sql};
 
 /// Why there is no migration.
@@ -17,19 +18,9 @@ pub enum Error {
          dropped; print the present schema with sqlite3 and .schema to begin with"
     )]
     Empty,
-    /// A name in [`Options::allow_drop`] that nothing has.
-    ///
-    /// [`Options::allow_drop`]: super::Options::allow_drop
-    #[error(
-        "--allow-drop {name}: the database has no {name}; say the name of a table, or table.column"
-    )]
-    NothingToDrop {
-        /// As it was given.
-        name: String,
-    },
     /// Both the former and the new name of a column exist.
     #[error(
-        "{table}.{column} is to be what was {was}, and the database has both: say --allow-drop \
+        "{table}.{column} is to be what was {was}, and the database has both: say --allow-loss \
          {drop} if the values of {column} shall go and those of {was} take their place; or, if they \
          are two columns, remove the comment `was: {was}`", drop = shell_words(&[format!("{table}.{column}")])
     )]
@@ -108,9 +99,9 @@ pub enum Error {
     },
     /// Columns would be dropped, which is not allowed.
     #[error(
-        "{} would be dropped with all values: not in the wanted schema; say --allow-drop {}, or write \
-         `-- monolite: drop {}` in it; or, if one has another name now, `-- was: {}` on its line",
-        .columns.join(", "), shell_words(.columns), .columns.first().map_or("", |one| one),
+        "{} would be dropped with all values: not in the wanted schema; say --allow-loss {}, or write \
+         `-- monolite: allow {}: the reason` in it; or, if one has another name now, `-- was: {}` on its line",
+        .columns.join(", "), shell_words(.columns), in_comment(.columns),
         .columns.first().and_then(|one| one.rsplit('.').next()).unwrap_or_default()
     )]
     WouldDrop {
@@ -131,7 +122,7 @@ pub enum Error {
     /// A virtual table that is another one now.
     #[error(
         "{table} is a virtual table and its arguments differ: it cannot be changed, only dropped and \
-         created again; say --allow-drop {table} if its rows may be lost (an index over the rows of another \
+         created again; say --allow-loss table:{table} if its rows may be lost (an index over the rows of another \
          table is filled again by INSERT INTO {table} ({table}) VALUES ('rebuild'))"
     )]
     Virtual {
@@ -167,15 +158,33 @@ pub enum Error {
 /// The result of a comparison.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Quoted for a shell.
+/// As allowances of columns, quoted for a shell.
 fn shell_words(names: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let word = |name: &String| match name.chars().all(plain) {
-        true => name.clone(),
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:%".contains(c);
+    let word = |name: String| match name.chars().all(plain) {
+        true => name,
         false => format!("'{}'", name.replace('\'', "'\\''")),
     };
-    let words: Vec<String> = names.iter().map(word).collect();
-    words.join(" --allow-drop ")
+    let words: Vec<String> = allowances(names).map(word).collect();
+    words.join(" --allow-loss ")
+}
+
+/// As allowances of columns, for a comment.
+fn in_comment(names: &[String]) -> String {
+    allowances(names).collect::<Vec<_>>().join(", ")
+}
+
+fn allowances(names: &[String]) -> impl Iterator<Item = String> {
+    names.iter().map(|name| {
+        let (table, column) = name.split_once('.').unwrap_or((name, ""));
+        let lost = Lost {
+            kind: LossKind::Column,
+            table: Some(table),
+            name: Some(column),
+            exactly: "",
+        };
+        lost.allowance(None)
+    })
 }
 
 impl From<rebuild::Error> for Error {

@@ -13,7 +13,7 @@
 //!   title TEXT NOT NULL,      -- was: name
 //!   total INTEGER NOT NULL    -- set: price * count
 //! );
-//! -- monolite: drop articles.price
+//! -- monolite: allow column:articles.price: it is in total
 //! ```
 //!
 //! **Every migration has been tried**: each statement runs on an empty copy of the live
@@ -29,7 +29,12 @@ mod scratch;
 mod tables;
 mod wanted;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
+
+use crate::lint::{Finding, Linter};
 
 pub use error::{Error, Result};
 
@@ -39,7 +44,7 @@ use wanted::Wanted;
 /// What a migration may do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    allow_drop: Vec<String>,
+    allow_loss: Vec<String>,
     any_order: bool,
 }
 
@@ -50,11 +55,12 @@ impl Options {
         Self::default()
     }
 
-    /// What may be dropped: each a `table` or `table.column`, by its name before the
-    /// migration or after its renames.
+    /// What may be dropped, each as [`allowance`](crate::allowance) has it: `table:posts`,
+    /// `column:posts.price`, by its name before the migration or after its renames. The statements
+    /// that drop it allow it in a comment.
     #[must_use]
-    pub fn allow_drop<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.allow_drop.extend(names.into_iter().map(Into::into));
+    pub fn allow_loss<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.allow_loss.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -91,6 +97,44 @@ impl Migration {
 /// When `wanted` cannot be read, something would be dropped that is not allowed, or a new
 /// column has no value for the existing rows.
 pub fn diff(live: &Connection, wanted: &str, options: &Options) -> Result<Migration> {
+    let mut migration = tried(live, wanted, options)?;
+    let linted = lint_findings(live, &migration.sql);
+    let findings = linted.map_err(Error::doing("look for what the migration drops"))?;
+    migration.sql = with_allowances(&migration.sql, &findings);
+    Ok(migration)
+}
+
+fn lint_findings(live: &Connection, sql: &str) -> rusqlite::Result<Vec<Finding>> {
+    match sql.is_empty() {
+        true => Ok(Vec::new()),
+        false => Linter::uncounted(live)?.file("0001_diff.sql", sql),
+    }
+}
+
+/// What the statements drop or overwrite was allowed, or written into the schema file: they say so.
+fn with_allowances(sql: &str, findings: &[Finding]) -> String {
+    let is_meant = |finding: &&Finding| {
+        let rules = ["drop-table", "drop-column", "update-all"];
+        finding.is_error() && rules.contains(&finding.rule.name)
+    };
+    // By the line of the statement.
+    let mut names: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for finding in findings.iter().filter(is_meant) {
+        let of = names.entry(finding.line).or_default();
+        of.extend(finding.allow.as_deref());
+    }
+    let mut lines: Vec<Cow<'_, str>> = sql.split('\n').map(Cow::from).collect();
+    for (line, names) in names.into_iter().rev() {
+        let comment = format!(
+            "-- monolite: allow {}: as the schema file says",
+            names.join(", ")
+        );
+        lines.insert(line.saturating_sub(1).min(lines.len()), comment.into());
+    }
+    lines.join("\n")
+}
+
+fn tried(live: &Connection, wanted: &str, options: &Options) -> Result<Migration> {
     let mut wanted = Wanted::read(wanted, options)?;
     let mut scratch = Scratch::of(live)?;
     if wanted.is_empty() && scratch.own_tables().next().is_some() {
@@ -101,14 +145,14 @@ pub fn diff(live: &Connection, wanted: &str, options: &Options) -> Result<Migrat
     // Views and triggers work under new names only after the renames, which full-text
     // indexes do not follow: so both before and after them.
     let live = scratch.compiled()?;
-    let names = options.allow_drop.iter();
+    let names = options.allow_loss.iter();
     let mut unknown: Vec<&String> = names.filter(|name| !scratch.has_what(name)).collect();
     renames::rename(&mut scratch, &wanted)?;
     unknown.retain(|name| !scratch.has_what(name));
-    if let Some(name) = unknown.first() {
-        return Err(Error::NothingToDrop {
-            name: (*name).clone(),
-        });
+    for name in unknown {
+        scratch
+            .notes
+            .push(format!("--allow-loss {name} names nothing that is there"));
     }
     let renamed = scratch.compiled()?;
     let meant = scratch.meant(&mut wanted);

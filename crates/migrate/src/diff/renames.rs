@@ -75,11 +75,11 @@ fn replaced(
         let both = live.column(to).is_some() && live.column(was).is_some();
         let unwanted = should.column(was).is_none();
         // Instead, the former one may be dropped.
-        let left = wanted.allows(&format!("{}.{was}", should.name));
+        let left = wanted.allows_column(&should.name, was);
         if !both || !unwanted || is_moved(to) || left {
             continue;
         }
-        if !wanted.allows(&format!("{}.{to}", should.name)) {
+        if !wanted.allows_column(&should.name, to) {
             return Err(Error::BothThere {
                 table: should.name.clone(),
                 column: (*to).to_owned(),

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::normal::{Known, NormalTable, statement, unchanged};
 use super::wanted::{AppVirtual, Wanted, is_no_module};
 use super::{Error, Result};
+use crate::allowance::Allowance;
 use crate::rebuild::{Compiled, Rebuild, broken_object};
 use crate::schema::{Schema, Table, TableKind, stand_in_collations};
 use crate::sql::same_name;
@@ -198,16 +199,9 @@ impl Scratch {
 
     /// Whether there is a `table` or `table.column` of this name; either may have dots.
     pub(super) fn has_what(&self, what: &str) -> bool {
-        let tables = &self.schema.tables;
-        let mut columns = tables.iter().flat_map(|table| {
-            let names = table.columns.iter();
-            names.map(|column| format!("{}.{}", table.name, column.name))
-        });
-        let app_virtual = self
-            .app_virtual
-            .iter()
-            .any(|one| same_name(&one.name, what));
-        app_virtual || self.has(what).is_some() || columns.any(|name| same_name(&name, what))
+        let what = Allowance::new(what);
+        let mut app_virtual = self.app_virtual.iter();
+        what.is_known("", &self.schema) || app_virtual.any(|one| same_name(&one.name, what.name()))
     }
 
     /// The kind of the table, view or index of this name, if there is one.

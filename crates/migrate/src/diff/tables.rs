@@ -39,7 +39,7 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<TablePl
             if statement(&live.sql, &known) == statement(&table.sql, &known) {
                 continue;
             }
-            if !wanted.allows(&table.name) {
+            if !wanted.allows_table(&table.name) {
                 return Err(Error::Virtual {
                     table: table.name.clone(),
                 });
@@ -67,15 +67,16 @@ pub(super) fn plan(scratch: &mut Scratch, wanted: &Wanted) -> Result<Vec<TablePl
         .map(|table| table.name.clone())
         .collect();
     for name in gone {
-        if wanted.allows(&name) {
+        if wanted.allows_table(&name) {
             plans.push(TablePlan::Drop(format!(
                 "DROP TABLE {};",
                 plain_name(&name)
             )));
         } else {
             scratch.notes.push(format!(
-                "{name} is not in the wanted schema and is kept; --allow-drop {name}, or `-- monolite: \
-                 drop {name}` in it, drops it with its rows"
+                "{name} is not in the wanted schema and is kept; --allow-loss table:{name}, or \
+                 `-- monolite: allow table:{name}: the reason` in it, drops it with its rows; if it \
+                 has another name now, write `-- was: {name}` before its CREATE TABLE"
             ));
         }
     }
@@ -213,8 +214,8 @@ impl TablePlan {
             .collect();
         let refused: Vec<String> = gone
             .iter()
+            .filter(|column| !wanted.allows_column(&should.name, column))
             .map(|column| format!("{}.{column}", should.name))
-            .filter(|column| !wanted.allows(column))
             .collect();
         if !refused.is_empty() {
             return Ok(Change::WouldDrop(refused));

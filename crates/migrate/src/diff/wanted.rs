@@ -2,9 +2,11 @@
 
 use rusqlite::Connection;
 
-use super::annotation::{Annotations, dropped, without};
+use super::annotation::{Annotations, without};
 use super::normal::{Known, statement};
 use super::{Error, Options, Result};
+use crate::allowance::{Allowance, LossKind, Lost};
+use crate::lint::allowed_names;
 use crate::rebuild::Compiled;
 use crate::schema::{Schema, stand_in_collations};
 use crate::sql::{
@@ -23,7 +25,7 @@ pub(super) struct Wanted {
     pub(super) notes: Vec<String>,
     /// Which of its views and triggers work.
     pub(super) compiled: Compiled,
-    allowed: Vec<String>,
+    pub(super) allowed: Vec<Allowance>,
     pub(super) any_order: bool,
 }
 
@@ -41,8 +43,9 @@ impl Wanted {
         conn.execute_batch("PRAGMA foreign_keys = OFF")
             .map_err(Error::doing("open a database in memory"))?;
         stand_in_collations(&conn).map_err(Error::doing("open a database in memory"))?;
-        let mut allowed = options.allow_drop.clone();
-        allowed.extend(dropped(&comments(text, &tokens(text)?)));
+        let mut allowed = options.allow_loss.clone();
+        allowed.extend(allowed_names(&comments(text, &tokens(text)?)));
+        let allowed = allowed.iter().map(|name| Allowance::new(name)).collect();
         let (mut tables, mut others) = (Vec::new(), Vec::new());
         let (mut app_virtual, mut notes) = (Vec::new(), Vec::new());
         for statement in split(text)? {
@@ -125,9 +128,24 @@ impl Wanted {
         found.map(|(_, _, text)| text.as_str())
     }
 
-    /// Whether this `table` or `table.column` may be dropped.
-    pub(super) fn allows(&self, what: &str) -> bool {
-        self.allowed.iter().any(|allowed| same_name(allowed, what))
+    /// Whether this table may be dropped.
+    pub(super) fn allows_table(&self, table: &str) -> bool {
+        self.allows(LossKind::Table, table, None)
+    }
+
+    /// Whether this column may be dropped, with its values.
+    pub(super) fn allows_column(&self, table: &str, column: &str) -> bool {
+        self.allows(LossKind::Column, table, Some(column))
+    }
+
+    fn allows(&self, kind: LossKind, table: &str, name: Option<&str>) -> bool {
+        let lost = Lost {
+            kind,
+            table: Some(table),
+            name,
+            exactly: "",
+        };
+        self.allowed.iter().any(|by| by.covers("", lost))
     }
 }
 

@@ -97,7 +97,7 @@ pub enum Error {
         file: String,
     },
     /// A file has no statement.
-    #[error("{file} has no statement; write one, or remove the file")]
+    #[error("{file} has no statement yet; write one, or remove the file")]
     Empty {
         /// The file's name.
         file: String,
@@ -134,7 +134,7 @@ pub enum Error {
     },
     /// A file was edited after it was applied.
     #[error(
-        "{file} was changed after it was applied; restore it, and make the change in a new migration (`monolite migrate redo` is for one that only you have applied)"
+        "{file} was changed after it was applied; restore it, and make the change in a new migration (`monolite migrate up --redo` is for one that only you have applied)"
     )]
     Edited {
         /// The file's name.
@@ -150,7 +150,7 @@ pub enum Error {
     },
     /// The database has newer migrations than there are files.
     #[error(
-        "the database is at {name}, but {}: this is an older version of the app; run the newer one, or accept it (--accept-newer) if the older code works with the newer schema", newest_of(*.newest)
+        "the database is at {name}, but {}: this is an older version of the app; run the newer one, or say `--to {newest}` if the older code works with the newer schema", newest_of(*.newest)
     )]
     Newer {
         /// The newest that was applied.
@@ -254,7 +254,7 @@ pub enum Error {
         newest: u32,
     },
     /// The database differs from what the files make.
-    #[error("the database differs from what the migrations up to {file} make: {}; write what is missing, or record them as applied anyway (--force)", .differences.join("; "))]
+    #[error("the database differs from what the migrations up to {file} make: {}; correct the files, or the database", .differences.join("; "))]
     Differs {
         /// The last file of the baseline.
         file: String,

@@ -62,10 +62,24 @@ impl File {
         &self.text
     }
 
+    /// Whether it is as `migrate new` began it: nobody has written anything into it yet.
+    pub(super) fn is_as_begun(&self) -> bool {
+        let text = self.text.trim();
+        text.replace("\r\n", "\n") == begun(&self.name).trim()
+    }
+
     /// SHA-256 of its text with `\n` line ends, in hexadecimal digits.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
+}
+
+/// The text that a new file begins with; `stem` is its name without `.sql`.
+pub(super) fn begun(stem: &str) -> String {
+    format!(
+        "-- {stem}: applied once, in one transaction, and never edited after that.\n\
+         -- A column's type, NOT NULL, DEFAULT, CHECK or foreign key is changed by REBUILD TABLE.\n\n"
+    )
 }
 
 /// The text of an SQL file; `name` is used in errors.

@@ -1,6 +1,6 @@
 //! Statements that are not allowed in a migration.
 
-use sqlite3_parser::ast::{Cmd, QualifiedName, Stmt};
+use sqlite3_parser::ast::{Cmd, Expr, Literal, PragmaBody, QualifiedName, Stmt};
 
 use crate::sql::{TokenType, same_name, tokens, unquote_name};
 
@@ -9,8 +9,6 @@ const VACUUM: &str =
     "SQLite cannot do it in a transaction; run it by hand while nothing writes, if it is needed";
 const ATTACH: &str =
     "a migration changes one database; a crash could commit one file without the other";
-const FOREIGN_KEYS: &str = "it has no effect in a transaction; a file that drops or rebuilds a \
-     table runs with foreign keys off anyway, and every file is checked before its commit; remove it";
 const CHECKPOINT: &str = "there is no checkpoint in a transaction; SQLite does one itself \
      when nothing reads; remove it";
 const JOURNAL: &str = "the journal mode cannot be changed in a transaction; set it once, from the \
@@ -21,10 +19,10 @@ const EXPLAIN: &str = "it changes nothing; remove it";
 pub(super) const EXTENSION: &str = "SQLite loads extensions only if the app allows it; \
      other tools could not open what a migration makes with one";
 const OWN: &str =
-    "Monolite keeps the records of migrations itself; use `monolite migrate baseline`";
+    "Monolite keeps the records of migrations itself; use `monolite migrate up --baseline`";
 
 /// Allowed pragmas: they change what is stored in the database, or only read.
-const PRAGMAS: [&str; 20] = [
+const PRAGMAS: [&str; 21] = [
     "analysis_limit",
     "application_id",
     "collation_list",
@@ -33,6 +31,8 @@ const PRAGMAS: [&str; 20] = [
     "defer_foreign_keys",
     "foreign_key_check",
     "foreign_key_list",
+    // The file then runs with foreign keys off, or on as it does anyway.
+    "foreign_keys",
     "freelist_count",
     "incremental_vacuum",
     "index_info",
@@ -103,11 +103,34 @@ fn pragma(name: &QualifiedName<'_>) -> Option<&'static str> {
         return None;
     }
     Some(match () {
-        () if is("foreign_keys") => FOREIGN_KEYS,
         () if is("journal_mode") || is("locking_mode") => JOURNAL,
         () if is("wal_checkpoint") => CHECKPOINT,
         () => SETTING,
     })
+}
+
+/// Whether it turns foreign keys off: `PRAGMA foreign_keys = OFF`, which has no effect within the
+/// transaction, so that the file is to begin without.
+pub(super) fn turns_foreign_keys_off(cmd: &Cmd<'_>) -> bool {
+    let Cmd::Stmt(Stmt::Pragma(name, Some(body))) = cmd else {
+        return false;
+    };
+    let (PragmaBody::Equals(value) | PragmaBody::Call(value)) = body;
+    let is_off = |text: &str| {
+        let text = unquote_name(text);
+        ["off", "0", "false", "no"]
+            .iter()
+            .any(|off| same_name(off, &text))
+    };
+    name.name == "foreign_keys"
+        && match value {
+            Expr::Id(id) => is_off(id.0),
+            Expr::Name(name) => is_off(name.0),
+            Expr::Literal(
+                Literal::Numeric(text) | Literal::String(text) | Literal::Keyword(text),
+            ) => is_off(text),
+            _ => false,
+        }
 }
 
 /// The same by the first word, for statements that this crate's grammar cannot parse.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use monolite_platform::durable::{self, IfExists, Temporary};
 
 use super::error::{Error, Result};
+use super::file::begun;
 use super::migrations::Migrations;
 
 /// Creates the next file in `dir`, and `dir` if it does not exist, and returns its
@@ -18,12 +19,7 @@ use super::migrations::Migrations;
 /// The words have no letter, the existing files cannot be read or have a gap, or the
 /// file cannot be written.
 pub fn new(dir: &Path, words: &str) -> Result<PathBuf> {
-    create(dir, words, |stem| {
-        format!(
-            "-- {stem}: applied once, in one transaction, and never edited after that.\n\
-             -- A column's type, NOT NULL, DEFAULT, CHECK or foreign key is changed by REBUILD TABLE.\n\n"
-        )
-    })
+    create(dir, words, begun)
 }
 
 /// The same, with these statements in the file.

@@ -30,7 +30,7 @@ impl<'f> Script<'f> {
             file: name(),
             source: error,
         })?;
-        if statements.is_empty() {
+        if statements.is_empty() && file.is_as_begun() {
             return Err(Error::Empty { file: name() });
         }
         // Empty: only the grammar is checked, not the names.
@@ -61,7 +61,7 @@ impl<'f> Script<'f> {
             if let Some(message) = syntax_error(&scratch, &statement.sql) {
                 return Err(wrong(message));
             }
-            enforced &= !checked.drops_table;
+            enforced &= !checked.without_foreign_keys;
         }
         Ok(Self {
             file,
@@ -97,21 +97,23 @@ impl Refusals {
 
 struct Checked {
     refused: Option<&'static str>,
-    drops_table: bool,
+    /// It drops a table, or turns foreign keys off.
+    without_foreign_keys: bool,
 }
 
 fn check(sql: &str) -> Checked {
     if forbidden::loads(sql) {
         return Checked {
             refused: Some(forbidden::EXTENSION),
-            drops_table: false,
+            without_foreign_keys: false,
         };
     }
     let bump = Bump::new();
     match Parser::new(&bump, sql.as_bytes()).next() {
         Ok(Some(cmd)) => Checked {
             refused: forbidden::why(&cmd),
-            drops_table: matches!(cmd, Cmd::Stmt(Stmt::DropTable { .. })),
+            without_foreign_keys: matches!(cmd, Cmd::Stmt(Stmt::DropTable { .. }))
+                || forbidden::turns_foreign_keys_off(&cmd),
         },
         // Newer than this grammar, or not SQL.
         _ => {
@@ -119,7 +121,7 @@ fn check(sql: &str) -> Checked {
             let first = words.next().unwrap_or_default();
             Checked {
                 refused: forbidden::why_by_word(first.trim_end_matches(';')),
-                drops_table: false,
+                without_foreign_keys: false,
             }
         }
     }
@@ -144,7 +146,7 @@ fn check_rebuild(sql: &str) -> Result<(), Box<rebuild::Error>> {
     let rebuild = Rebuild::parse(sql).map_err(Box::new)?;
     if same_name(rebuild.name(), TABLE) {
         let what =
-            "Monolite keeps the records of migrations itself; use `monolite migrate baseline`";
+            "Monolite keeps the records of migrations itself; use `monolite migrate up --baseline`";
         return Err(Box::new(rebuild::Error::clause(TABLE, what)));
     }
     Ok(())
@@ -205,8 +207,6 @@ mod tests {
             "DETACH x",
             "PRAGMA journal_mode = WAL",
             "PRAGMA main.journal_mode = delete",
-            "PRAGMA foreign_keys = OFF",
-            "pragma \"foreign_keys\"(0)",
             "PRAGMA synchronous = OFF",
             "PRAGMA writable_schema = 1",
             "PRAGMA schema_version = 7",
@@ -222,6 +222,29 @@ mod tests {
                 matches!(error, Error::Refused { line: 2, .. }),
                 "{sql}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn foreign_keys_that_a_file_turns_off_are_off() {
+        let enforced = |text: &str| {
+            let file = File::new("0001_a.sql", text).unwrap();
+            Script::of(&file).unwrap().enforced
+        };
+        for sql in [
+            "PRAGMA foreign_keys=OFF; DELETE FROM t; PRAGMA foreign_keys=ON",
+            "pragma \"foreign_keys\"(0)",
+            "PRAGMA main.foreign_keys = 'no'",
+            "PRAGMA foreign_keys = false",
+        ] {
+            assert!(!enforced(sql), "{sql}");
+        }
+        for sql in [
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA foreign_keys",
+            "PRAGMA foreign_keys(1)",
+        ] {
+            assert!(enforced(sql), "{sql}");
         }
     }
 
@@ -258,8 +281,6 @@ mod tests {
                 other => unreachable!("{text}: {other}"),
             }
         }
-        assert!(matches!(error("-- nothing\n;;"), Error::Empty { .. }));
-        assert!(matches!(error(""), Error::Empty { .. }));
     }
 
     #[test]
@@ -278,7 +299,12 @@ mod tests {
             let error = check_rebuild(&format!(
                 "REBUILD TABLE {name} (version INTEGER PRIMARY KEY)"
             ));
-            assert!(error.unwrap_err().to_string().contains("migrate baseline"));
+            assert!(
+                error
+                    .unwrap_err()
+                    .to_string()
+                    .contains("migrate up --baseline")
+            );
         }
         check_rebuild("REBUILD TABLE migration (version INTEGER PRIMARY KEY)").unwrap();
     }

@@ -1,12 +1,11 @@
-//! Comments that allow findings: `-- monolite: allow RULE, RULE: reason`.
+//! Comments that allow what is lost: `-- monolite: allow NAME, NAME: reason`, each name as the guard
+//! and the lint report it ([`allowance`](crate::allowance)).
 
 use super::finding::Found;
-use super::rules::{
-    ALLOW_UNKNOWN, ALLOW_UNUSED, ALLOW_WITHOUT_REASON, FAILS, NOT_A_MIGRATION, RULES, Rule, rule,
-};
-use crate::sql::Comment;
+use super::rules::{ALLOW_WRONG, RULES};
+use crate::sql::{Comment, split};
 
-/// The rules that a statement's comments allow.
+/// What a statement's comments allow.
 #[derive(Debug, Default)]
 pub(super) struct Allowed {
     all: Vec<Allow>,
@@ -16,20 +15,25 @@ pub(super) struct Allowed {
 
 #[derive(Debug)]
 struct Allow {
-    rule: &'static Rule,
+    name: String,
     reason: String,
-    line: usize,
-    used: bool,
 }
 
-/// Rules that cannot be allowed: those about `allow` itself, and those of
-/// statements that `migrate up` refuses.
-fn cannot_be_allowed(rule: &Rule) -> bool {
-    rule.name.starts_with("allow-") || is_refused(rule)
+/// All that the comments of a file allow, wherever they are in it.
+#[must_use]
+pub fn allowances(text: &str) -> Vec<String> {
+    let statements = split(text).unwrap_or_default();
+    let allowed = statements.iter().map(|of| Allowed::by(&of.comments));
+    allowed
+        .flat_map(|allowed| allowed.all)
+        .map(|allow| allow.name)
+        .collect()
 }
 
-fn is_refused(rule: &Rule) -> bool {
-    rule == FAILS || rule == NOT_A_MIGRATION
+/// The names in comments.
+pub(crate) fn allowed_names(comments: &[Comment]) -> Vec<String> {
+    let allowed = Allowed::by(comments).all.into_iter();
+    allowed.map(|allow| allow.name).collect()
 }
 
 impl Allowed {
@@ -48,144 +52,131 @@ impl Allowed {
     }
 
     fn add(&mut self, text: &str, line: usize) {
-        let mut wrong = |rule, what: String| self.wrong.push((line, Found::new(rule, what)));
+        let mut wrong = |what: String| self.wrong.push((line, Found::new(ALLOW_WRONG, what)));
         let Some(rest) = text.strip_prefix("allow") else {
             let word = text.split_whitespace().next().unwrap_or_default();
-            wrong(
-                ALLOW_UNKNOWN,
-                format!("`monolite: {word}` is not `monolite: allow`"),
-            );
-            return;
+            return wrong(format!("`monolite: {word}` is not `monolite: allow`"));
         };
-        let (names, reason) = match rest.split_once(':') {
+        // A name has a colon after its kind; the reason comes after a blank.
+        let (names, reason) = match rest.split_once(": ") {
             Some((names, reason)) => (names, reason.trim()),
             None => (rest, ""),
         };
         if reason.is_empty() {
-            wrong(
-                ALLOW_WITHOUT_REASON,
-                format!("`monolite: allow{rest}` gives no reason"),
-            );
-            return;
+            return wrong(format!("`monolite: allow{rest}` gives no reason"));
         }
         for name in names.split(',').map(str::trim) {
-            match rule(name).filter(|rule| !cannot_be_allowed(rule)) {
-                Some(rule) => self.all.push(Allow {
-                    rule,
+            if name.is_empty() {
+                wrong("`monolite: allow` names nothing".into());
+            } else if RULES.iter().any(|rule| rule.name == name) {
+                wrong(format!(
+                    "`{name}` is a rule; name what is lost, as `column:posts.body` or `rows:comments`"
+                ));
+            } else {
+                self.all.push(Allow {
+                    name: name.into(),
                     reason: reason.into(),
-                    line,
-                    used: false,
-                }),
-                None if rule(name).is_some_and(is_refused) => {
-                    let what = format!(
-                        "`{name}` cannot be allowed: `monolite migrate up` refuses the statement anyway"
-                    );
-                    self.wrong.push((line, Found::new(ALLOW_UNKNOWN, what)));
-                }
-                None => {
-                    let hint = match nearest(name) {
-                        Some(known) => format!("; did you mean `{known}`?"),
-                        None => String::new(),
-                    };
-                    let what = format!("there is no rule `{name}` to allow{hint}");
-                    self.wrong.push((line, Found::new(ALLOW_UNKNOWN, what)));
-                }
+                });
             }
         }
     }
 
-    /// The reason for which the rule is allowed, if it is.
-    pub(super) fn reason(&mut self, rule: &'static Rule) -> Option<String> {
-        let allow = self.all.iter_mut().find(|allow| allow.rule == rule)?;
-        allow.used = true;
-        Some(allow.reason.clone())
-    }
-
-    /// Rules that are allowed and were not found, with the lines of the comments.
-    pub(super) fn unused(&self) -> impl Iterator<Item = (usize, Found)> {
-        let unused = self.all.iter().filter(|allow| !allow.used);
-        unused.map(|allow| {
-            let what = format!("`{}` is allowed, but not found here", allow.rule.name);
-            (allow.line, Found::new(ALLOW_UNUSED, what))
+    /// The reason for which something is allowed, if it is: in these comments, or by one of the
+    /// `names` that hold for all files.
+    pub(super) fn reason(&self, found: &Found, names: &[String]) -> Option<String> {
+        let flags = names.iter().map(String::as_str);
+        let comments = self.all.iter().map(|allow| allow.name.as_str());
+        if !found.is_covered_by(comments.chain(flags)) {
+            return None;
+        }
+        let alone = |allow: &&Allow| found.is_covered_by(std::iter::once(allow.name.as_str()));
+        let comment = self.all.iter().find(alone).or(self.all.first());
+        Some(match comment {
+            Some(allow) => allow.reason.clone(),
+            None => "--allow-loss".into(),
         })
     }
-}
-
-/// Most letters that a misspelt name may differ in to be hinted at.
-const HINT_EDITS_MAX: usize = 3;
-
-/// The rule with the most similar name, for a hint.
-fn nearest(name: &str) -> Option<&'static str> {
-    let rules = RULES.iter().filter(|rule| !cannot_be_allowed(rule));
-    let close = rules.map(|rule| (strsim::levenshtein(name, rule.name), rule.name));
-    let (edits, known) = close.min()?;
-    (edits <= HINT_EDITS_MAX).then_some(known)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lint::rules::{DROP_COLUMN, DROP_TABLE};
+    use crate::allowance::LossKind as Kind;
+    use crate::lint::finding::Loses;
+    use crate::lint::rules::DROP_COLUMN;
 
     fn by(text: &str) -> Allowed {
         Allowed::by(&crate::sql::split(text).unwrap()[0].comments)
     }
 
+    fn body() -> Found {
+        Found::new(DROP_COLUMN, "x").loses([Loses::column(Kind::Column, "posts", "Body")])
+    }
+
     #[test]
-    fn rules_are_allowed_by_name_and_with_a_reason() {
-        let mut allowed =
-            by("-- about it\n-- monolite: allow drop-column, drop-table: in 0007: gone\nSELECT 1;");
-        assert_eq!(allowed.reason(DROP_COLUMN).unwrap(), "in 0007: gone");
-        assert!(allowed.wrong.is_empty());
-        let unused: Vec<_> = allowed.unused().collect();
-        assert_eq!(unused.len(), 1);
-        assert_eq!(unused[0].0, 2);
-        assert!(unused[0].1.what.contains("drop-table"));
-        assert!(allowed.reason(DROP_TABLE).is_some());
-        assert_eq!(allowed.unused().count(), 0);
-        // Inside the statement, after it, and as a block.
-        for text in [
-            "SELECT 1 -- monolite: allow drop-table: x\n;",
-            "SELECT 1; -- monolite: allow drop-table: x",
-            "/* monolite: allow drop-table: x */ SELECT 1",
-            "/*\n * monolite: allow drop-table: x\n */ SELECT 1",
+    fn losses_are_allowed_by_name_and_with_a_reason() {
+        let reason = |text: &str| by(text).reason(&body(), &[]);
+        for (text, why) in [
+            (
+                "-- about it\n-- monolite: allow tags, column:posts.body: in 0007: gone\nSELECT 1;",
+                "in 0007: gone",
+            ),
+            ("-- monolite: allow posts.body: x\nSELECT 1", "x"),
+            ("-- monolite: allow POSTS: x\nSELECT 1", "x"),
+            (
+                "-- monolite: allow column:app.sqlite3/posts.body=40: x\nSELECT 1",
+                "x",
+            ),
+            // Inside the statement, after it, and as a block.
+            ("SELECT 1 -- monolite: allow posts.body: x\n;", "x"),
+            ("SELECT 1; -- monolite: allow posts.body: x", "x"),
+            ("/* monolite: allow posts.body: x */ SELECT 1", "x"),
+            ("/*\n * monolite: allow posts.body: x\n */ SELECT 1", "x"),
         ] {
-            assert!(by(text).reason(DROP_TABLE).is_some(), "{text}");
+            assert_eq!(reason(text).as_deref(), Some(why), "{text}");
         }
-        assert!(
-            by("SELECT '-- monolite: allow drop-table: x'")
-                .reason(DROP_TABLE)
-                .is_none()
+        for text in [
+            "SELECT '-- monolite: allow posts.body: x'",
+            "-- monolite: allow rows:posts: x\nSELECT 1",
+            "-- monolite: allow posts.title: x\nSELECT 1",
+            "-- monolite: allow body: x\nSELECT 1",
+        ] {
+            assert_eq!(reason(text), None, "{text}");
+        }
+        let flag = ["posts.body".to_owned()];
+        assert_eq!(
+            by("SELECT 1").reason(&body(), &flag).as_deref(),
+            Some("--allow-loss")
         );
+        let both = body().loses([Loses::of(Kind::Rows, "tags")]);
+        let one = by("-- monolite: allow posts.body: x\nSELECT 1");
+        assert_eq!(one.reason(&both, &[]), None, "not all of it");
+        assert_eq!(one.reason(&both, &["tags".into()]).as_deref(), Some("x"));
     }
 
     #[test]
     fn a_wrong_comment_is_a_finding() {
-        let wrong = |text: &str| {
+        for (text, said) in [
+            ("-- monolite: allow posts.body", "gives no reason"),
+            ("-- monolite: allow column:posts.body", "gives no reason"),
+            ("-- monolite: allow posts.body: ", "gives no reason"),
+            (
+                "-- monolite: allow drop-column: x",
+                "is a rule; name what is lost",
+            ),
+            ("-- monolite: allow a,,b: x", "names nothing"),
+            ("-- monolite: alow posts: x", "is not `monolite: allow`"),
+        ] {
             let allowed = by(&format!("{text}\nSELECT 1"));
             let (line, found) = allowed.wrong.first().cloned().unwrap();
-            assert_eq!(line, 1);
-            (found.rule.name, found.what)
-        };
-        let (rule, what) = wrong("-- monolite: allow drop-colum: x");
-        assert_eq!(rule, "allow-unknown");
-        assert!(what.ends_with("did you mean `drop-column`?"), "{what}");
-        assert_eq!(
-            wrong("-- monolite: allow drop-column").0,
-            "allow-without-reason"
-        );
-        assert_eq!(
-            wrong("-- monolite: allow drop-column: ").0,
-            "allow-without-reason"
-        );
-        let (rule, what) = wrong("-- monolite: allow fails: x");
-        assert_eq!(rule, "allow-unknown");
-        assert!(what.contains("cannot be allowed"), "{what}");
-        assert_eq!(wrong("-- monolite: allow zzz: x").0, "allow-unknown");
-        assert_eq!(wrong("-- monolite: alow drop-column: x").0, "allow-unknown");
-        assert_eq!(
-            wrong("-- monolite: allow allow-unused: x").0,
-            "allow-unknown"
-        );
+            assert_eq!((line, found.rule.name), (1, "allow-wrong"));
+            assert!(found.what.contains(said), "{text}: {}", found.what);
+        }
+    }
+
+    #[test]
+    fn a_file_hands_on_all_that_it_allows() {
+        let text = "-- monolite: allow rows:a=3, b.c: x\nDELETE FROM a; SELECT 1; -- monolite: allow t: y\n";
+        assert_eq!(allowances(text), ["rows:a=3", "b.c", "t"]);
     }
 }

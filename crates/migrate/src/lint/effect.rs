@@ -374,6 +374,8 @@ mod tests {
             "DELETE FROM t WHERE 1 = 1 OR id = 3",
             "DELETE FROM t WHERE (t.a = a) AND 2",
             "DELETE FROM t WHERE EXISTS (SELECT 1)",
+            "DELETE FROM t WHERE id IN (SELECT id FROM t)",
+            "DELETE FROM t AS u WHERE NOT id NOT IN (SELECT x.id FROM t AS x WHERE 1)",
         ] {
             assert!(
                 matches!(effect(sql), Effect::Delete { all: true, .. }),
@@ -389,6 +391,11 @@ mod tests {
             "DELETE FROM t WHERE NOT 1 OR id = 3",
             "DELETE FROM t WHERE EXISTS (SELECT 1 FROM x)",
             "DELETE FROM t WHERE EXISTS (SELECT 1 WHERE 0)",
+            "DELETE FROM t WHERE id NOT IN (SELECT id FROM t)",
+            "DELETE FROM t WHERE id IN (SELECT id FROM u)",
+            "DELETE FROM t WHERE id IN (SELECT other FROM t)",
+            "DELETE FROM t WHERE id IN (SELECT id FROM t WHERE old)",
+            "DELETE FROM t WHERE id IN (SELECT id FROM t LIMIT 5)",
         ] {
             assert!(
                 matches!(effect(sql), Effect::Delete { all: false, .. }),

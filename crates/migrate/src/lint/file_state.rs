@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use super::definition_text::body;
 use super::effect::Effect;
-use super::finding::Found;
+use super::finding::{Found, Loses};
 use super::manual_rebuild::CopiedRows;
-use super::rules::{NEW_CHECK, NOT_MADE};
+use super::rules::{DEMANDS_MORE, NOT_MADE};
 use super::running_code::RunningCode;
 use super::scratch_schema::ScratchSchema;
+use crate::allowance::LossKind;
 use crate::schema::{Schema, Trigger};
 use crate::sql::{Statement, TokenType, tokens};
 
@@ -87,7 +88,7 @@ pub(super) fn refusing(
             "{} gets the trigger {}, which refuses rows",
             one.table, one.name
         );
-        Found::new(NEW_CHECK, what)
+        Found::new(DEMANDS_MORE, what).loses([Loses::of(LossKind::Constraint, &one.table)])
     });
     found.collect()
 }

@@ -13,7 +13,7 @@ use super::file_state::{Bodies, FileState, not_made, refusing};
 use super::finding::{Finding, Found};
 use super::manual_rebuild::CopiedRows;
 use super::manual_rebuild::RowCopy;
-use super::rules::{DROP_UNIQUE, FAILS, NEW_UNIQUE, NOT_A_MIGRATION, Rule};
+use super::rules::{DEMANDS_MORE, DROP_DEFINITION, FAILS, Level, NOT_A_MIGRATION, Rule};
 use super::running_code::RunningCode;
 use super::scratch_schema::ScratchSchema;
 use super::slow_ops::TableSizes;
@@ -36,6 +36,9 @@ pub struct Linter<'c> {
     /// After the last statement.
     schema: Rc<Schema>,
     has_live: bool,
+    /// What is allowed in all files.
+    allowed: Vec<String>,
+    is_rolling: bool,
 }
 
 /// One statement, with what was found so far.
@@ -76,7 +79,24 @@ impl<'c> Linter<'c> {
             refusals: Refusals::new()?,
             schema,
             has_live: live.is_some(),
+            allowed: Vec::new(),
+            is_rolling: false,
         })
+    }
+
+    /// What is meant to be lost, whichever file takes it, as `--allow-loss` has it. Default: nothing.
+    #[must_use]
+    pub fn allow(mut self, names: &[String]) -> Self {
+        self.allowed.extend(names.iter().cloned());
+        self
+    }
+
+    /// Code of the release before still runs while the files are applied, and after that: what only
+    /// breaks such code is an error, too. Default: the app is started after them.
+    #[must_use]
+    pub fn rolling(mut self, is_rolling: bool) -> Self {
+        self.is_rolling = is_rolling;
+        self
     }
 
     /// The findings of a file, in order of lines. From then on the file counts as
@@ -90,13 +110,9 @@ impl<'c> Linter<'c> {
             Err(error) => {
                 let (line, what) = line_and_reason(&error);
                 let found = Found::new(NOT_A_MIGRATION, what);
-                return Ok(vec![finding(name, line, String::new(), found, None)]);
+                return Ok(vec![self.finding(name, line, String::new(), found, None)]);
             }
         };
-        if statements.is_empty() {
-            let found = Found::new(NOT_A_MIGRATION, "it holds no statement");
-            return Ok(vec![finding(name, 1, String::new(), found, None)]);
-        }
         if !self.has_live {
             self.known = RunningCode::of(&self.schema);
         }
@@ -132,7 +148,7 @@ impl<'c> Linter<'c> {
         self.scratch.forget_temporary();
         let mut findings: Vec<Finding> = all
             .into_iter()
-            .flat_map(|judged| judged.findings(name))
+            .flat_map(|judged| self.findings(judged, name))
             .collect();
         findings.sort_by_key(|finding| finding.line);
         Ok(findings)
@@ -169,6 +185,7 @@ impl<'c> Linter<'c> {
             &statement.sql,
             &before,
             &self.known,
+            &state.copied_rows,
             &self.sizes,
         ));
         judged
@@ -183,9 +200,29 @@ impl<'c> Linter<'c> {
             _ => None,
         };
         if let Some(why) = self.scratch.apply(statement, &effect) {
-            judged.found = vec![Found::new(FAILS, why)];
-            judged.end = None;
-            return Ok(judged);
+            let is_unknown = is_of_the_app(&why);
+            let fails = Found::new(FAILS, why);
+            let fails = match is_unknown {
+                true => fails.level(Level::Warning).instead(
+                    "nothing, if the app applies the file; `monolite migrate up` has only SQLite's own",
+                ),
+                false => fails,
+            };
+            if !is_unknown || !effect.is_about_rows() {
+                judged.found = vec![fails];
+                judged.end = None;
+                return Ok(judged);
+            }
+            judged.found.push(fails);
+        }
+        let target = match &effect {
+            Effect::Insert { table, .. } | Effect::Update { table, .. } => Some(table),
+            Effect::CreateTable { name, from } if !from.is_empty() => Some(name),
+            _ => None,
+        };
+        if let Some(target) = target {
+            let copied = &mut state.copied_rows;
+            copied.read_by(&statement.sql, target, &self.known);
         }
         if let Some((source, copy)) = copy {
             state
@@ -200,7 +237,8 @@ impl<'c> Linter<'c> {
         self.schema = Rc::new(self.scratch.schema()?);
         let after = Rc::clone(&self.schema);
         if !judged.found.iter().any(|found| found.rule == FAILS) {
-            let differences = self.differences(&effect, &before, &after);
+            let differences = self.differences(&effect, &before, &after).into_iter();
+            let differences = differences.map(|found| state.copied_rows.softened(found));
             judged.found.extend(differences);
             let refusing = refusing(&before, &after, state, &self.known);
             judged.found.extend(refusing);
@@ -225,6 +263,7 @@ impl<'c> Linter<'c> {
                 known: self.known.table(name)?.clone(),
                 children: Children::of(name, before, &self.known, &self.sizes),
                 copied: copied_rows.is_partly(name),
+                renamed: self.known.renamed(),
                 schema: before.clone(),
             })),
             Effect::RenameTable { from, to } => Removed::Renamed {
@@ -274,16 +313,16 @@ impl<'c> Linter<'c> {
                 continue;
             };
             let shape = |schema, table| TableIn { schema, table };
-            let table_rename = match effect {
-                Effect::RenameTable { from, to } => Some((from.as_str(), to.as_str())),
-                _ => None,
+            let table_renames = match effect {
+                Effect::RenameTable { from, to } => vec![(from.clone(), to.clone())],
+                _ => Vec::new(),
             };
             let change = TableChange {
                 known,
                 old: shape(before, table),
                 new: shape(after, now),
                 renames,
-                table_rename,
+                table_renames: &table_renames,
             };
             found.extend(change.found());
         }
@@ -323,7 +362,7 @@ fn cancel_recreated(all: &mut [Judged<'_>]) {
         let found = found.filter(|found| found.rule == rule);
         found.filter_map(|found| found.about.clone()).collect()
     };
-    let (gone, new) = (about(DROP_UNIQUE, all), about(NEW_UNIQUE, all));
+    let (gone, new) = (about(DROP_DEFINITION, all), about(DEMANDS_MORE, all));
     let is_recreated = |what: &Option<String>| {
         what.as_ref()
             .is_some_and(|what| gone.contains(what) && new.contains(what))
@@ -333,40 +372,52 @@ fn cancel_recreated(all: &mut [Judged<'_>]) {
     }
 }
 
-impl Judged<'_> {
-    fn findings(mut self, file: &str) -> Vec<Finding> {
-        let words = first_words(&self.statement.sql);
-        let line = self.statement.line;
+impl Linter<'_> {
+    fn findings(&self, judged: Judged<'_>, file: &str) -> Vec<Finding> {
+        let words = first_words(&judged.statement.sql);
+        let line = judged.statement.line;
         let mut all = Vec::new();
-        for found in self.found {
-            let reason = self.allowed.reason(found.rule);
-            all.push(finding(file, line, words.clone(), found, reason));
+        for found in judged.found {
+            let reason = judged.allowed.reason(&found, &self.allowed);
+            all.push(self.finding(file, line, words.clone(), found, reason));
         }
-        let unused: Vec<_> = self.allowed.unused().collect();
-        for (line, found) in self.allowed.wrong.into_iter().chain(unused) {
-            all.push(finding(file, line, words.clone(), found, None));
+        for (line, found) in judged.allowed.wrong {
+            all.push(self.finding(file, line, words.clone(), found, None));
         }
         all
     }
+
+    fn finding(
+        &self,
+        file: &str,
+        line: usize,
+        statement: String,
+        found: Found,
+        allowed: Option<String>,
+    ) -> Finding {
+        let level = match self.is_rolling {
+            true => found.rule.rolling,
+            false => found.rule.level,
+        };
+        Finding {
+            rule: found.rule,
+            level: found.level.unwrap_or(level),
+            file: file.into(),
+            line,
+            statement,
+            instead: found.advice(),
+            is_by_name: !found.is_forgotten,
+            allow: found.allowance(),
+            what: found.what,
+            allowed,
+        }
+    }
 }
 
-fn finding(
-    file: &str,
-    line: usize,
-    statement: String,
-    found: Found,
-    allowed: Option<String>,
-) -> Finding {
-    Finding {
-        rule: found.rule,
-        level: found.rule.level,
-        file: file.into(),
-        line,
-        statement,
-        what: found.what,
-        instead: found.rule.instead,
-        allowed,
-    }
+/// Whether SQLite's message is about what only the app may have.
+fn is_of_the_app(message: &str) -> bool {
+    let words = ["no such function", "no such module", "no such collation"];
+    words.iter().any(|words| message.contains(words))
 }
 
 /// The line of an error, and what is wrong there.

@@ -4,16 +4,20 @@
 use std::collections::BTreeSet;
 
 use sqlite3_parser::ast::{
-    As, Cmd, CreateTableBody, Distinctness, InsertBody, OneSelect, ResolveType, Select,
-    SelectTable, Stmt,
+    As, Cmd, CreateTableBody, Distinctness, Expr, InsertBody, Literal, OneSelect, Operator,
+    ResolveType, Select, SelectTable, Stmt, Upsert, UpsertDo,
 };
 use sqlite3_parser::lexer::sql::Parser;
 use sqlite3_parser::{Bump, FallibleIterator};
 
 use super::definition_text::{is_word, names_in};
+use super::finding::Found;
+use super::reads::names_read;
+use super::row_changes::fills_null;
+use super::rules::{DROP_COLUMN, Level};
 use super::running_code::RunningCode;
 use super::scratch_schema::ScratchSchema;
-use super::tautology::Scope;
+use super::tautology::{Scope, bare};
 use crate::sql::{Statement, Token, TokenType, same_name, tokens, unquote_name};
 
 /// A statement that copies all rows of one table into another.
@@ -24,6 +28,10 @@ pub(super) struct RowCopy {
     /// The columns that are written; `None`: all of them in order.
     into: Option<Vec<String>>,
     values: Vec<Value>,
+    /// It leaves out rows in which a column is NULL.
+    but_null: bool,
+    /// It leaves out rows that are there already, by a key.
+    but_twice: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,38 +51,51 @@ impl RowCopy {
         let Ok(Some(Cmd::Stmt(stmt))) = Parser::new(&bump, sql.as_bytes()).next() else {
             return None;
         };
-        let (to, into, select) = match &stmt {
+        let (to, into, select, but_twice) = match &stmt {
             Stmt::Insert {
                 with: None,
-                or_conflict:
-                    None | Some(ResolveType::Abort | ResolveType::Fail | ResolveType::Rollback),
+                or_conflict,
                 tbl_name,
                 columns,
-                body: InsertBody::Select(select, None),
+                body: InsertBody::Select(select, upsert),
                 ..
             } => {
+                let ignores = match upsert {
+                    None => false,
+                    Some(upsert) if is_nothing(upsert) => true,
+                    Some(_) => return None,
+                };
+                let ignores = match or_conflict {
+                    Some(ResolveType::Replace) => return None,
+                    Some(ResolveType::Ignore) => true,
+                    _ => ignores,
+                };
                 let names = columns.as_ref();
                 let into = names.map(|all| all.iter().map(|name| unquote_name(name.0)).collect());
-                (tbl_name, into, select)
+                (tbl_name, into, select, ignores)
             }
             Stmt::CreateTable {
                 tbl_name,
                 body: CreateTableBody::AsSelect(select),
                 ..
-            } => (tbl_name, None, select),
+            } => (tbl_name, None, select, false),
             _ => return None,
         };
+        let (from, but_null) = whole(select)?;
         Some(Self {
-            from: whole(select)?,
+            from,
             to: unquote_name(to.name.0),
             into,
             values: values(sql)?,
+            but_null,
+            but_twice,
         })
     }
 
     /// The columns of `target` that get the value of the column of the same name in
-    /// `source`, or an expression over it.
-    pub(super) fn kept(&self, source: &[String], target: &[String]) -> Vec<String> {
+    /// `source`, or an expression over it, in lower case; each with whether it is an expression that
+    /// does more than to fill in NULLs.
+    pub(super) fn kept(&self, source: &[String], target: &[String]) -> Vec<(String, bool)> {
         let values = self.values.iter().flat_map(|value| match value {
             Value::All => source.iter().cloned().map(Value::Column).collect(),
             other => vec![other.clone()],
@@ -86,15 +107,20 @@ impl RowCopy {
             Value::Column(name) => name.eq_ignore_ascii_case(column),
             Value::Expression(names) => names.iter().any(|name| name.eq_ignore_ascii_case(column)),
         };
+        let is_changed = |value: &Value| match value {
+            Value::Expression(names) => names.first().is_none_or(|first| !fills_null(first)),
+            _ => false,
+        };
         pairs
             .filter(is_kept)
-            .map(|(column, _)| column.to_ascii_lowercase())
+            .map(|(column, value)| (column.to_ascii_lowercase(), is_changed(&value)))
             .collect()
     }
 }
 
-/// The table, if the `SELECT` returns all of its rows.
-fn whole(select: &Select<'_>) -> Option<String> {
+/// The table, if the `SELECT` returns all of its rows, and whether it leaves out those in which a
+/// column is NULL.
+fn whole(select: &Select<'_>) -> Option<(String, bool)> {
     let is_one = select.with.is_none() && select.limit.is_none();
     let has_more = select
         .body
@@ -120,8 +146,30 @@ fn whole(select: &Select<'_>) -> Option<String> {
         Some(As::As(alias) | As::Elided(alias)) => Scope::called(alias),
         None => Scope::of(name),
     };
-    let is_whole = is_one && !has_more && !is_joined && asked.is_all(*where_clause);
-    is_whole.then(|| unquote_name(name.name.0))
+    let but_null = where_clause.as_ref().is_some_and(|of| is_only_not_null(of));
+    let is_whole = but_null || asked.is_all(*where_clause);
+    let is_whole = is_one && !has_more && !is_joined && is_whole;
+    is_whole.then(|| (unquote_name(name.name.0), but_null))
+}
+
+/// `ON CONFLICT … DO NOTHING`, and nothing else.
+fn is_nothing(upsert: &Upsert<'_>) -> bool {
+    matches!(upsert.do_clause, UpsertDo::Nothing) && upsert.next.is_none()
+}
+
+/// `a IS NOT NULL AND b IS NOT NULL`.
+fn is_only_not_null(condition: &Expr<'_>) -> bool {
+    let mut left = vec![condition];
+    while let Some(one) = left.pop() {
+        match bare(one) {
+            Expr::Binary(first, Operator::And, second) => left.extend([&**first, &**second]),
+            Expr::NotNull(_) => {}
+            Expr::Binary(_, Operator::IsNot, null)
+                if matches!(bare(null), Expr::Literal(Literal::Null)) => {}
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// The expressions between `SELECT` and `FROM`; `None` if one is an aggregate.
@@ -239,6 +287,17 @@ pub(super) struct CopiedRows {
     all: Vec<CopyOf>,
     /// Tables of which some rows were copied, by present name in lower case.
     partly: BTreeSet<String>,
+    reads: Vec<Read>,
+}
+
+/// A column whose values a statement has copied, all of them or some.
+#[derive(Debug)]
+struct Read {
+    /// Its table, by its name in the database, and its name, in lower case.
+    table: String,
+    column: String,
+    /// The table they were written to, by its present name.
+    to: String,
 }
 
 /// All rows of one table, held by another.
@@ -250,6 +309,9 @@ struct CopyOf {
     of: String,
     /// The columns whose values were copied, in lower case.
     columns: BTreeSet<String>,
+    /// Those of them that an expression has changed.
+    changed: BTreeSet<String>,
+    but_null: bool,
 }
 
 impl CopiedRows {
@@ -257,6 +319,59 @@ impl CopiedRows {
     pub(super) fn copied(&mut self, from: &[String]) {
         let names = from.iter().map(|from| from.to_ascii_lowercase());
         self.partly.extend(names);
+    }
+
+    /// A statement that writes to `to` read columns of these tables.
+    pub(super) fn read_by(&mut self, sql: &str, to: &str, known: &RunningCode) {
+        let Some((names, is_all)) = names_read(sql) else {
+            return;
+        };
+        for (table, of) in known.tables().filter(|(table, _)| names.contains(*table)) {
+            let columns = of.columns().filter(|column| match names.contains(*column) {
+                true => true,
+                false => is_all && !same_name(table, to),
+            });
+            for column in columns {
+                self.reads.push(Read {
+                    table: of.name.to_ascii_lowercase(),
+                    column: column.into(),
+                    to: to.into(),
+                });
+            }
+        }
+    }
+
+    /// Whether values of the column of a table, by its name in the database, were copied.
+    pub(super) fn is_read(&self, table: &str, column: &str) -> bool {
+        self.is_read_for(table, column, &|_| true)
+    }
+
+    /// Whether they were copied to another table than `not`, by its present name.
+    pub(super) fn is_read_elsewhere(&self, table: &str, column: &str, not: &str) -> bool {
+        self.is_read_for(table, column, &|to| !same_name(to, not))
+    }
+
+    fn is_read_for(&self, table: &str, column: &str, to: &dyn Fn(&str) -> bool) -> bool {
+        let mut reads = self.reads.iter();
+        reads.any(|read| {
+            same_name(&read.table, table) && same_name(&read.column, column) && to(&read.to)
+        })
+    }
+
+    /// The dropping of a column is only a warning if its values were copied before.
+    pub(super) fn softened(&self, found: Found) -> Found {
+        let is_copied = found.rule == DROP_COLUMN
+            && found
+                .lost_column()
+                .is_some_and(|(table, column)| self.is_read(table, column));
+        match is_copied {
+            false => found,
+            true => {
+                let mut found = found.level(Level::Warning);
+                found.what += "; a statement before it copies them";
+                found
+            }
+        }
     }
 
     /// A statement copied all rows of a table. `source`: the columns of that table
@@ -268,7 +383,15 @@ impl CopiedRows {
         scratch: &ScratchSchema,
         known: &RunningCode,
     ) {
+        // Where the key is the whole row, only copies of rows are left out.
+        if copy.but_twice && !scratch.is_all_key(&copy.to) {
+            return;
+        }
         let kept = copy.kept(source, &scratch.writable(&copy.to));
+        let mut changed: BTreeSet<String> = (kept.iter().filter(|(_, is)| *is))
+            .map(|(column, _)| column.clone())
+            .collect();
+        let mut but_null = copy.but_null || copy.but_twice;
         let (of, has) = match known.table(&copy.from) {
             Some(known) => (known.name.clone(), None),
             None => match self
@@ -276,7 +399,11 @@ impl CopiedRows {
                 .iter()
                 .find(|one| same_name(&one.table, &copy.from))
             {
-                Some(one) => (one.of.clone(), Some(one.columns.clone())),
+                Some(one) => {
+                    changed.extend(one.changed.iter().cloned());
+                    but_null |= one.but_null;
+                    (one.of.clone(), Some(one.columns.clone()))
+                }
                 None => return,
             },
         };
@@ -284,7 +411,13 @@ impl CopiedRows {
         self.all.push(CopyOf {
             table: copy.to.clone(),
             of,
-            columns: kept.into_iter().filter(is_there).collect(),
+            columns: kept
+                .into_iter()
+                .map(|(name, _)| name)
+                .filter(is_there)
+                .collect(),
+            changed,
+            but_null,
         });
     }
 
@@ -307,6 +440,10 @@ impl CopiedRows {
         let all = self.all.iter_mut();
         all.filter(|one| same_name(&one.table, from))
             .for_each(|one| to.clone_into(&mut one.table));
+        let reads = self.reads.iter_mut();
+        reads
+            .filter(|one| same_name(&one.to, from))
+            .for_each(|one| to.clone_into(&mut one.to));
         if self.partly.remove(&from.to_ascii_lowercase()) {
             self.partly.insert(to.to_ascii_lowercase());
         }
@@ -319,11 +456,24 @@ impl CopiedRows {
 
     /// If `table` holds all rows of `of`: the columns that were copied.
     pub(super) fn columns(&self, table: &str, of: &str) -> Option<&BTreeSet<String>> {
+        self.best(table, of).map(|one| &one.columns)
+    }
+
+    /// The columns that were changed on the way, and whether rows with NULL were left out.
+    pub(super) fn changed(&self, table: &str, of: &str) -> (Vec<&str>, bool) {
+        let Some(one) = self.best(table, of) else {
+            return (Vec::new(), false);
+        };
+        (
+            one.changed.iter().map(String::as_str).collect(),
+            one.but_null,
+        )
+    }
+
+    fn best(&self, table: &str, of: &str) -> Option<&CopyOf> {
         let all = self.all.iter();
         let those = all.filter(|one| same_name(&one.table, table) && same_name(&one.of, of));
-        those
-            .map(|one| &one.columns)
-            .max_by_key(|columns| columns.len())
+        those.max_by_key(|one| one.columns.len())
     }
 }
 
@@ -334,7 +484,12 @@ mod tests {
     fn kept(sql: &str) -> Option<Vec<String>> {
         let copy = RowCopy::of(&crate::sql::split(sql).unwrap()[0])?;
         let columns = ["k", "v"].map(str::to_owned);
-        Some(copy.kept(&columns, &columns))
+        Some(
+            copy.kept(&columns, &columns)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect(),
+        )
     }
 
     #[test]
@@ -380,8 +535,8 @@ mod tests {
             "INSERT INTO n SELECT * FROM kv EXCEPT SELECT * FROM x",
             "INSERT INTO n SELECT * FROM (SELECT * FROM kv)",
             "INSERT INTO n SELECT max(k), v FROM kv",
-            "INSERT OR IGNORE INTO n SELECT * FROM kv",
-            "INSERT INTO n SELECT * FROM kv WHERE 1 ON CONFLICT DO NOTHING",
+            "INSERT OR REPLACE INTO n SELECT * FROM kv",
+            "INSERT INTO n SELECT * FROM kv WHERE 1 ON CONFLICT DO UPDATE SET v = 1",
             "INSERT INTO n VALUES (1, 2)",
             "DELETE FROM kv",
         ] {

@@ -1,11 +1,16 @@
 //! Findings about statements that delete, change or copy rows.
 
+use std::collections::BTreeSet;
+
 use super::children::Children;
 use super::effect::{Effect, rebuild_sets};
-use super::finding::Found;
-use super::rules::{CHANGED_KEY, DELETE_ALL, REPLACE_CASCADES, SLOW_CHANGE, UPDATE_ALL};
+use super::finding::{Found, Loses};
+use super::manual_rebuild::CopiedRows;
+use super::reads::computed_from_itself;
+use super::rules::{CHANGES, DELETE_ALL, Level, REPLACE_CASCADES, SLOW, UPDATE_ALL};
 use super::running_code::{KnownTable, RunningCode};
 use super::slow_ops::{TableSizes, Work, many_or_all};
+use crate::allowance::LossKind;
 use crate::schema::{Schema, Table};
 use crate::sql::{TokenType, same_name, tokens, unquote_name};
 
@@ -14,6 +19,7 @@ pub(super) fn found(
     sql: &str,
     schema: &Schema,
     known: &RunningCode,
+    copied: &CopiedRows,
     sizes: &TableSizes<'_>,
 ) -> Vec<Found> {
     let known_table = |name: &str| Some((schema.table(name)?, known.table(name)?));
@@ -43,7 +49,8 @@ pub(super) fn found(
             };
             let mut found = slow(table, of, sql, *all, schema, sizes, "changes");
             if *all {
-                found.extend(overwritten(table, of, columns, sizes));
+                let computed = computed_from_itself(sql);
+                found.extend(overwritten(table, of, columns, &computed, copied, sizes));
             }
             if *replaces {
                 found.extend(replaced(&table.name, schema, known, sizes));
@@ -58,19 +65,17 @@ pub(super) fn found(
         } => {
             let sources = from.iter().filter_map(|from| known.table(from));
             let slowest = sources.max_by_key(|of| sizes.rows(&of.name));
-            let copied = slowest.and_then(|of| {
+            let slow = slowest.and_then(|of| {
                 let slow = sizes.slow(&of.name, Work::Copy { indexes: 0 })?;
-                Some(Found::new(
-                    SLOW_CHANGE,
-                    format!("copies from {}: {slow}", of.name),
-                ))
+                Some(Found::new(SLOW, format!("copies from {}: {slow}", of.name)))
             });
-            let mut found: Vec<Found> = copied.into_iter().collect();
+            let mut found: Vec<Found> = slow.into_iter().collect();
             if *replaces && known.table(table).is_some() {
                 found.extend(replaced(table, schema, known, sizes));
             }
             if let Some((table, of)) = known_table(table) {
-                found.extend(overwritten(table, of, overwrites, sizes));
+                let none = BTreeSet::new();
+                found.extend(overwritten(table, of, overwrites, &none, copied, sizes));
             }
             found
         }
@@ -82,37 +87,74 @@ pub(super) fn found(
             let Some((table, of)) = known_table(table) else {
                 return Vec::new();
             };
-            let mut columns = Vec::new();
+            let (mut columns, mut computed) = (Vec::new(), BTreeSet::new());
             for (to, names) in rebuild_sets(sql) {
                 let renamed = pairs.iter().find(|(_, new)| same_name(new, &to));
                 let column = renamed.map_or(&to, |(from, _)| from);
-                if !names.iter().any(|name| same_name(name, column)) {
+                if names.iter().any(|name| same_name(name, column)) {
+                    computed.insert(column.to_ascii_lowercase());
+                }
+                // Only NULLs get a value then.
+                if names.first().is_none_or(|name| !fills_null(name)) {
                     columns.push(column.clone());
                 }
             }
-            overwritten(table, of, &columns, sizes)
-                .into_iter()
-                .collect()
+            overwritten(table, of, &columns, &computed, copied, sizes)
         }
         _ => Vec::new(),
     }
 }
 
-/// A finding if columns that the running code knows are overwritten in every row.
+/// Whether a function of this name, the first of an expression, only fills in NULLs.
+pub(super) fn fills_null(function: &str) -> bool {
+    same_name(function, "coalesce") || same_name(function, "ifnull")
+}
+
+/// Findings if columns that were there before are overwritten in every row: those whose new value is
+/// computed from the old one, and the others.
 fn overwritten(
     table: &Table,
     of: &KnownTable,
     columns: &[String],
+    computed: &BTreeSet<String>,
+    copied: &CopiedRows,
     sizes: &TableSizes<'_>,
-) -> Option<Found> {
-    let columns = columns.iter().map(String::as_str);
-    let old: Vec<&str> = columns.filter(|column| of.has(column)).collect();
-    if old.is_empty() {
-        return None;
+) -> Vec<Found> {
+    let rows = || many_or_all(sizes.rows(&of.name), "row");
+    let old = || columns.iter().filter(|column| of.has(column));
+    let is_soft = |column: &String| {
+        let column = column.to_ascii_lowercase();
+        computed.contains(&column) || copied.is_read(&of.name, &column)
+    };
+    let found = |columns: Vec<&str>, does: &str| {
+        let names = columns.join(", ");
+        let loses = columns.into_iter();
+        let loses = loses.map(|column| Loses::column(LossKind::Values, &table.name, column));
+        Found::new(
+            UPDATE_ALL,
+            format!("{does} {names} in {} of {}", rows(), table.name),
+        )
+        .loses(loses)
+    };
+    let hard: Vec<&str> = old()
+        .filter(|one| !is_soft(one))
+        .map(String::as_str)
+        .collect();
+    let soft: Vec<&str> = old()
+        .filter(|one| is_soft(one))
+        .map(String::as_str)
+        .collect();
+    let mut all = Vec::new();
+    if !hard.is_empty() {
+        all.push(found(hard, "overwrites"));
     }
-    let rows = many_or_all(sizes.rows(&of.name), "row");
-    let what = format!("overwrites {} in {rows} of {}", old.join(", "), table.name);
-    Some(Found::new(UPDATE_ALL, what))
+    if !soft.is_empty() {
+        let soft = found(soft, "changes");
+        all.push(soft.level(Level::Warning).instead(
+            "nothing, if no value is lost that is needed: `monolite migrate up` compares them",
+        ));
+    }
+    all
 }
 
 fn replaced(
@@ -127,20 +169,20 @@ fn replaced(
     }
     let what = format!(
         "a row of {table} that is replaced is deleted first, and with it what refers to it among {}",
-        children.lost.join(", ")
+        children.lost_words()
     );
-    Some(Found::new(REPLACE_CASCADES, what))
+    Some(Found::new(REPLACE_CASCADES, what).loses(children.losses()))
 }
 
 /// `DELETE FROM sqlite_sequence`, the counters of `AUTOINCREMENT`.
 fn counters(all: bool) -> Found {
     match all {
         true => Found::new(
-            DELETE_ALL,
+            CHANGES,
             "deletes the counters of all AUTOINCREMENT tables: the numbers of deleted rows are given again",
         ),
         false => Found::new(
-            CHANGED_KEY,
+            CHANGES,
             "deletes a counter of AUTOINCREMENT: the numbers of deleted rows are given again",
         ),
     }
@@ -157,12 +199,15 @@ fn delete_all(
     let children = Children::of(&table.name, schema, known, sizes);
     let with = match children.lost.is_empty() {
         true => String::new(),
-        false => format!(", and with them {}", children.lost.join(", ")),
+        false => format!(", and with them {}", children.lost_words()),
     };
+    let loses = Loses::of(LossKind::Rows, &table.name);
     Found::new(
         DELETE_ALL,
         format!("deletes {rows} of {}{with}", table.name),
     )
+    .loses([loses])
+    .loses(children.losses())
 }
 
 /// A finding if the statement writes so many rows that other writers wait. One
@@ -185,10 +230,7 @@ fn slow(
     };
     let slow = sizes.slow(&of.name, work).map(|slow| {
         let up_to = if all { "" } else { "up to " };
-        Found::new(
-            SLOW_CHANGE,
-            format!("{does} {up_to}{slow} ({})", table.name),
-        )
+        Found::new(SLOW, format!("{does} {up_to}{slow} ({})", table.name))
     });
     slow.into_iter().collect()
 }

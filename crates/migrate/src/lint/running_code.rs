@@ -40,6 +40,19 @@ impl RunningCode {
         self.tables.get(&lower(name))
     }
 
+    /// Its tables, by present name in lower case.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (&str, &KnownTable)> {
+        self.tables.iter().map(|(name, of)| (name.as_str(), of))
+    }
+
+    /// The tables that have another name now than in the database: that, and the one there.
+    pub(super) fn renamed(&self) -> Vec<(String, String)> {
+        let all = self.tables.iter();
+        all.filter(|(now, of)| !same_name(now, &of.name))
+            .map(|(now, of)| (now.clone(), of.name.clone()))
+            .collect()
+    }
+
     pub(super) fn view(&self, name: &str) -> Option<&str> {
         let mut views = self.views.iter().map(String::as_str);
         views.find(|view| same_name(view, name))
@@ -87,6 +100,11 @@ impl KnownTable {
                 .map(|column| lower(&column.name))
                 .collect(),
         }
+    }
+
+    /// By present name in lower case.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(String::as_str)
     }
 
     pub(super) fn has(&self, column: &str) -> bool {

@@ -104,6 +104,13 @@ impl ScratchSchema {
         read().unwrap_or_default()
     }
 
+    /// Whether each column of a table is one of its primary key.
+    pub(super) fn is_all_key(&self, table: &str) -> bool {
+        let sql = "SELECT count(*) > 0 AND min(pk) > 0 FROM pragma_table_xinfo(?1)";
+        let is = self.conn.query_row(sql, [table], |row| row.get(0));
+        is.unwrap_or(false)
+    }
+
     /// Runs a statement; `None` if it fails.
     pub(super) fn make(&self, sql: &str) -> Option<()> {
         self.conn.execute_batch(sql).ok()

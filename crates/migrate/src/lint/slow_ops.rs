@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::effect::Effect;
 use super::finding::Found;
-use super::rules::{FAILS, REBUILDS, SLOW_INDEX, SLOW_REBUILD};
+use super::rules::{FAILS, SLOW};
 use super::running_code::RunningCode;
 use crate::schema::{ForeignKey, Schema};
 use crate::sql::quote_name;
@@ -173,10 +173,7 @@ pub(super) fn found(
     match effect {
         Effect::CreateIndex { table } => {
             if let Some(slow) = slow(table, Work::Index) {
-                found.push(Found::new(
-                    SLOW_INDEX,
-                    format!("an index on {table}: {slow}"),
-                ));
+                found.push(Found::new(SLOW, format!("an index on {table}: {slow}")));
             }
         }
         Effect::RenameColumns {
@@ -184,24 +181,16 @@ pub(super) fn found(
             rebuild: true,
             ..
         } => {
-            let rows = known.table(table).map(|of| sizes.rows(&of.name));
-            if let Some(rows) = rows {
-                let rows = many_or_all(rows, "row");
-                found.push(Found::new(REBUILDS, format!("copies {rows} of {table}")));
-            }
             let work = Work::Copy {
                 indexes: indexes(table),
             };
             if let Some(slow) = slow(table, work) {
-                found.push(Found::new(SLOW_REBUILD, format!("copies {table}: {slow}")));
+                found.push(Found::new(SLOW, format!("copies {table}: {slow}")));
             }
         }
         Effect::DropColumn { table } => {
             if let Some(slow) = slow(table, Work::Copy { indexes: 0 }) {
-                found.push(Found::new(
-                    SLOW_REBUILD,
-                    format!("rewrites {table}: {slow}"),
-                ));
+                found.push(Found::new(SLOW, format!("rewrites {table}: {slow}")));
             }
         }
         Effect::AddColumn {

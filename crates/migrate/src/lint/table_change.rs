@@ -4,13 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::definition_text::{check_texts, on};
-use super::finding::Found;
-use super::rules::{
-    CHANGED_COLLATION, CHANGED_KEY, CHANGED_TYPE, DROP_COLUMN, DROP_CONSTRAINT, DROP_UNIQUE,
-    DROPPED_DEFAULT, MADE_STRICT, NEW_CHECK, NEW_FOREIGN_KEY, NEW_UNIQUE, NO_MORE_NULL, NOT_NULL,
-    NOW_GENERATED, RENAME_COLUMN, REORDERED_COLUMNS,
-};
+use super::finding::{Found, Loses};
+use super::rules::{CHANGES, DEMANDS_MORE, DROP_COLUMN, DROP_DEFINITION, RENAMES};
 use super::running_code::KnownTable;
+use crate::allowance::LossKind;
 use crate::schema::{Column, Generated, IndexOrigin, Schema, Table};
 use crate::sql::{same_name, tokens, unquote_name};
 
@@ -29,19 +26,30 @@ pub(super) struct TableChange<'c> {
     pub(super) new: TableIn<'c>,
     /// Renamed columns, from and to.
     pub(super) renames: &'c [(String, String)],
-    /// A renamed table, from and to; foreign keys follow it.
-    pub(super) table_rename: Option<(&'c str, &'c str)>,
+    /// Renamed tables, from and to; foreign keys follow them.
+    pub(super) table_renames: &'c [(String, String)],
 }
 
 impl TableChange<'_> {
     /// All findings about the change.
     pub(super) fn found(&self) -> Vec<Found> {
+        let mut found = self.without_lost_constraints();
+        for lost in self.constraints_lost() {
+            let table = &self.known.name;
+            let loses = Loses::of(LossKind::Constraint, table);
+            found.push(Found::new(DROP_DEFINITION, format!("{table} loses {lost}")).loses([loses]));
+        }
+        found
+    }
+
+    /// All findings but those of [`constraints_lost`](Self::constraints_lost).
+    pub(super) fn without_lost_constraints(&self) -> Vec<Found> {
         let Self {
             known,
             old,
             new,
             renames,
-            table_rename,
+            table_renames,
         } = *self;
         let mut found = Vec::new();
         let table = &known.name;
@@ -61,20 +69,21 @@ impl TableChange<'_> {
                 .iter()
                 .position(|one| same_name(&one.name, &now))
             else {
-                found.push(Found::new(
-                    DROP_COLUMN,
-                    format!("drops {table}.{name} and its values"),
-                ));
+                let loses = Loses::column(LossKind::Column, table, name);
+                found.push(
+                    Found::new(DROP_COLUMN, format!("drops {table}.{name} and its values"))
+                        .loses([loses]),
+                );
                 continue;
             };
             places.push(place);
             if !same_name(name, &now) {
-                found.push(Found::new(
-                    RENAME_COLUMN,
-                    format!("renames {table}.{name} to {now}"),
-                ));
+                let loses = Loses::column(LossKind::Column, table, name);
+                found.push(
+                    Found::new(RENAMES, format!("renames {table}.{name} to {now}")).loses([loses]),
+                );
             }
-            column_changes(table, column, &new.table.columns[place], &mut found);
+            column_changes(table, (old.table, column), (new.table, place), &mut found);
         }
         added(table, old.table, new.table, renames, &mut found);
         let last_known = places.iter().max().copied().unwrap_or(0);
@@ -85,13 +94,13 @@ impl TableChange<'_> {
         };
         let in_between = new.table.columns.iter().enumerate().any(is_in_between);
         if !places.is_sorted() || in_between {
-            found.push(Found::new(
-                REORDERED_COLUMNS,
-                format!("the columns of {table} change their order"),
-            ));
+            let what = format!("the columns of {table} change their order");
+            found.push(
+                Found::new(CHANGES, what).instead("add columns at the end; name columns in code"),
+            );
         }
         if new.table.strict && !old.table.strict {
-            found.push(Found::new(MADE_STRICT, format!("{table} becomes STRICT")));
+            found.push(demands(format!("{table} becomes STRICT"), table, None));
         }
         key(table, old.table, new.table, &new_name, &mut found);
         let is_new = |column: &str| {
@@ -100,10 +109,7 @@ impl TableChange<'_> {
         };
         checks(table, old.table, new.table, &is_new, &mut found);
         uniques(table, old, new, &new_name, &mut found);
-        foreign_keys(table, old.table, new.table, table_rename, &mut found);
-        for lost in self.constraints_lost() {
-            found.push(Found::new(DROP_CONSTRAINT, format!("{table} loses {lost}")));
-        }
+        foreign_keys(table, old.table, new.table, table_renames, &mut found);
         found
     }
 
@@ -138,12 +144,10 @@ impl TableChange<'_> {
                 .filter(|(words, check)| !kept.contains_key(words) && !names_gone(check));
             lost.extend(lost_checks.map(|(_, check)| check));
         }
-        let parent = |name: &str| match self.table_rename {
-            Some((from, to)) if same_name(from, name) => to.to_ascii_lowercase(),
-            _ => name.to_ascii_lowercase(),
-        };
+        let parent = |name: &str| renamed_table(name, self.table_renames);
         for key in &old.foreign_keys {
-            if !key.columns.iter().all(|(column, _)| is_there(column)) {
+            let leads_nowhere = self.old.schema.table(&key.parent).is_none();
+            if leads_nowhere || !key.columns.iter().all(|(column, _)| is_there(column)) {
                 continue;
             }
             let columns: Vec<String> = key.columns.iter().map(|(column, _)| now(column)).collect();
@@ -162,7 +166,8 @@ impl TableChange<'_> {
                 ("DELETE", &key.on_delete, &first.on_delete),
                 ("UPDATE", &key.on_update, &first.on_update),
             ] {
-                if !was.eq_ignore_ascii_case(is) {
+                // Another action is what somebody has written.
+                if acts(was) && !acts(is) {
                     let parent = &key.parent;
                     lost.push(format!(
                         "ON {when} {was} of the foreign key to {parent}, which is {is} now"
@@ -177,45 +182,60 @@ impl TableChange<'_> {
     }
 }
 
-fn column_changes(table: &str, old: &Column, new: &Column, found: &mut Vec<Found>) {
+/// What is demanded of the table, or of one of its columns.
+fn demands(what: String, table: &str, column: Option<&str>) -> Found {
+    let loses = match column {
+        Some(column) => Loses::column(LossKind::Constraint, table, column),
+        None => Loses::of(LossKind::Constraint, table),
+    };
+    Found::new(DEMANDS_MORE, what).loses([loses])
+}
+
+fn column_changes(
+    table: &str,
+    (of, old): (&Table, &Column),
+    (to, place): (&Table, usize),
+    found: &mut Vec<Found>,
+) {
+    let Some(new) = to.columns.get(place) else {
+        return;
+    };
     let name = &new.name;
-    let mut add = |rule, what| found.push(Found::new(rule, what));
-    if !old.declared_type.eq_ignore_ascii_case(&new.declared_type) {
+    let demands = |what| demands(what, table, Some(name));
+    // SQLite only uses the affinity, but for a STRICT table.
+    let is_same_type = match of.strict || to.strict {
+        true => old.declared_type.eq_ignore_ascii_case(&new.declared_type),
+        false => old.affinity == new.affinity,
+    };
+    if !is_same_type {
         let or_none = |type_: &str| match type_ {
             "" => "no type".to_owned(),
             type_ => type_.to_owned(),
         };
         let (from, to) = (or_none(&old.declared_type), or_none(&new.declared_type));
-        add(
-            CHANGED_TYPE,
-            format!("{table}.{name} changes from {from} to {to}"),
-        );
+        let what = format!("{table}.{name} changes from {from} to {to}");
+        found.push(Found::new(CHANGES, what));
     }
     // NULL written into a rowid becomes the next free number.
     let is_demanded = new.not_null && !new.is_rowid && new.generated == Generated::No;
     if is_demanded && !old.not_null {
-        let rule = match new.default {
-            Some(_) => NO_MORE_NULL,
-            None => NOT_NULL,
-        };
-        add(rule, format!("{table}.{name} becomes NOT NULL"));
+        found.push(demands(format!("{table}.{name} becomes NOT NULL")));
     }
     let writes_itself = new.generated != Generated::No;
     if old.default.is_some() && new.default.is_none() && !writes_itself {
-        add(DROPPED_DEFAULT, format!("{table}.{name} loses its default"));
+        let loses = Loses::column(LossKind::Constraint, table, name);
+        let what = format!("{table}.{name} loses its default");
+        found.push(Found::new(DROP_DEFINITION, what).loses([loses]));
     }
     if old.generated == Generated::No && new.generated != Generated::No {
-        add(
-            NOW_GENERATED,
-            format!("{table}.{name} becomes a generated column"),
-        );
+        found.push(demands(format!(
+            "{table}.{name} becomes a generated column"
+        )));
     }
     if !old.collation.eq_ignore_ascii_case(&new.collation) {
         let (from, to) = (&old.collation, &new.collation);
-        add(
-            CHANGED_COLLATION,
-            format!("{table}.{name} is compared by {to} instead of {from}"),
-        );
+        let what = format!("{table}.{name} is compared by {to} instead of {from}");
+        found.push(Found::new(CHANGES, what).instead("COLLATE in the queries or in a new index"));
     }
 }
 
@@ -238,7 +258,7 @@ fn added(
                 "the new column {table}.{} is NOT NULL and has no default",
                 column.name
             );
-            found.push(Found::new(NOT_NULL, what));
+            found.push(demands(what, table, Some(&column.name)));
         }
     }
 }
@@ -268,7 +288,7 @@ fn key(
         }
         () => return,
     };
-    found.push(Found::new(CHANGED_KEY, format!("{table}: {what}")));
+    found.push(Found::new(CHANGES, format!("{table}: {what}")));
 }
 
 fn checks(
@@ -283,22 +303,33 @@ fn checks(
     let was_there = |name: &str| !is_new(name);
     for (words, check) in check_texts(new, &was_there) {
         if !before.contains_key(&words) {
-            found.push(Found::new(NEW_CHECK, format!("{table} gets {check}")));
+            found.push(demands(format!("{table} gets {check}"), table, None));
         }
     }
+}
+
+/// What a table is called now, in lower case.
+fn renamed_table(name: &str, renames: &[(String, String)]) -> String {
+    let renamed = renames.iter().find(|(from, _)| same_name(from, name));
+    renamed
+        .map_or(name, |(_, to)| to.as_str())
+        .to_ascii_lowercase()
+}
+
+/// Whether the action of a foreign key changes rows of the table itself.
+fn acts(action: &str) -> bool {
+    let none = ["NO ACTION", "RESTRICT"];
+    !none.iter().any(|none| action.eq_ignore_ascii_case(none))
 }
 
 fn foreign_keys(
     table: &str,
     old: &Table,
     new: &Table,
-    rename: Option<(&str, &str)>,
+    renames: &[(String, String)],
     found: &mut Vec<Found>,
 ) {
-    let now = |parent: &str| match rename {
-        Some((from, to)) if same_name(from, parent) => to.to_ascii_lowercase(),
-        _ => parent.to_ascii_lowercase(),
-    };
+    let now = |parent: &str| renamed_table(parent, renames);
     let of = |table: &Table| -> BTreeSet<(String, String)> {
         let keys = table.foreign_keys.iter();
         keys.map(|key| {
@@ -320,7 +351,7 @@ fn foreign_keys(
     for (columns, parent) in of(new).difference(&of(old)) {
         if !is_new(columns) {
             let what = format!("{table} ({columns}) must refer to a row of {parent}");
-            found.push(Found::new(NEW_FOREIGN_KEY, what));
+            found.push(demands(what, table, None));
         }
     }
 }
@@ -332,6 +363,11 @@ fn uniques(
     new_name: &dyn Fn(&str) -> String,
     found: &mut Vec<Found>,
 ) {
+    let is_gone = |column: &str| new.table.column(&new_name(column)).is_none();
+    let key: Vec<String> = (new.table.primary_key().iter())
+        .map(|column| column.name.to_ascii_lowercase())
+        .collect();
+    let key = format!("({})", key.join(", "));
     let of =
         |shape: TableIn<'_>, name: &dyn Fn(&str) -> String| -> BTreeMap<String, Option<String>> {
             let indexes = shape.schema.indexes_of(&shape.table.name);
@@ -355,15 +391,32 @@ fn uniques(
         };
     let (before, after) = (of(old, new_name), of(new, &str::to_owned));
     let about = |one: &str, text: &Option<String>| {
-        let text = text.as_deref().unwrap_or(one);
+        // Not the table's name, which may be another one for a while.
+        let text = text.as_deref().map_or(one, |text| {
+            text.find('(')
+                .map_or(text, |at| text.get(at..).unwrap_or(text))
+        });
         format!("UNIQUE of {table}: {text}")
     };
     for (one, text) in after.iter().filter(|(one, _)| !before.contains_key(*one)) {
         let what = format!("{table} must be UNIQUE by {one}");
-        found.push(Found::new(NEW_UNIQUE, what).about(about(one, text)));
+        found.push(demands(what, table, None).about(about(one, text)));
     }
-    for (one, text) in before.iter().filter(|(one, _)| !after.contains_key(*one)) {
+    let goes_with_a_column = |one: &str| {
+        let names = one.trim_start_matches('(').split([',', ')']);
+        let mut names = names
+            .map(str::trim)
+            .filter(|name| old.table.column(name).is_some());
+        names.any(is_gone)
+    };
+    let is_lost = |(one, _): &(&String, &Option<String>)| {
+        // The primary key demands the same.
+        !after.contains_key(*one) && **one != key && !goes_with_a_column(one)
+    };
+    for (one, text) in before.iter().filter(is_lost) {
         let what = format!("{table} need not be UNIQUE any more by {one}");
-        found.push(Found::new(DROP_UNIQUE, what).about(about(one, text)));
+        let loses = Loses::of(LossKind::Index, table);
+        let found_one = Found::new(DROP_DEFINITION, what).loses([loses]);
+        found.push(found_one.about(about(one, text)));
     }
 }

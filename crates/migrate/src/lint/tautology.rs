@@ -1,6 +1,9 @@
 //! Conditions that are true for every row, such as `WHERE 1`.
 
-use sqlite3_parser::ast::{Expr, Literal, Name, OneSelect, Operator, QualifiedName, UnaryOperator};
+use sqlite3_parser::ast::{
+    Expr, Literal, Name, OneSelect, Operator, QualifiedName, ResultColumn, Select, SelectTable,
+    UnaryOperator,
+};
 
 use crate::sql::{same_name, unquote_name};
 
@@ -8,18 +11,24 @@ use crate::sql::{same_name, unquote_name};
 pub(super) struct Scope {
     /// Its name in the condition: the alias, if it has one.
     name: String,
+    /// Its own name, if the condition is of a statement that names it.
+    table: Option<String>,
     /// Whether it is the only table, so that a bare name can only be its column.
     is_alone: bool,
 }
 
 impl Scope {
     pub(super) fn of(table: &QualifiedName<'_>) -> Self {
-        Self::called(table.alias.as_ref().unwrap_or(&table.name))
+        Self {
+            table: Some(unquote_name(table.name.0)),
+            ..Self::called(table.alias.as_ref().unwrap_or(&table.name))
+        }
     }
 
     pub(super) fn called(name: &Name<'_>) -> Self {
         Self {
             name: unquote_name(name.0),
+            table: None,
             is_alone: true,
         }
     }
@@ -100,8 +109,38 @@ impl Scope {
                 };
                 truth && from_nothing && select.body.compounds.is_none() && select.limit.is_none()
             }
+            Expr::InSelect { lhs, not, rhs } => {
+                truth != *not && self.is_in_itself(bare(lhs), rhs, depth)
+            }
             _ => false,
         }
+    }
+
+    /// `id IN (SELECT id FROM t)`, in a statement on `t` itself.
+    fn is_in_itself(&self, column: &Expr<'_>, select: &Select<'_>, depth: u32) -> bool {
+        let OneSelect::Select {
+            columns: [ResultColumn::Expr(of, _)],
+            from: Some(from),
+            where_clause,
+            having: None,
+            ..
+        } = &select.body.select
+        else {
+            return false;
+        };
+        let is_alone = from.joins.as_ref().is_none_or(|joins| joins.is_empty())
+            && select.body.compounds.is_none()
+            && select.limit.is_none();
+        let Some(SelectTable::Table(table, _, _)) = from.select else {
+            return false;
+        };
+        let is_ours =
+            (self.table.as_ref()).is_some_and(|ours| same_name(ours, &unquote_name(table.name.0)));
+        let (Some((_, one)), Some((_, other))) = (column_of(column), column_of(bare(of))) else {
+            return false;
+        };
+        let is_all = where_clause.is_none_or(|of| self.is_always(of, true, depth));
+        is_alone && is_ours && is_all && same_name(&one, &other)
     }
 
     /// The same column of the same table: `posts.id = b.id` matches rows instead.

@@ -22,19 +22,19 @@ fn what_sqlite_does_is_left_to_it() {
         way(POSTS, beside, &[]),
         "ALTER TABLE posts RENAME TO articles;\nALTER TABLE articles RENAME COLUMN name TO title;"
     );
-    let dropped = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, count INT); -- monolite: drop posts.price\n CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
+    let dropped = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, count INT); -- monolite: allow posts.price: as meant\n CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
     assert_eq!(
         way(POSTS, dropped, &[]),
-        "ALTER TABLE posts DROP COLUMN price;"
+        "-- monolite: allow column:posts.price: as the schema file says\nALTER TABLE posts DROP COLUMN price;"
     );
 }
 
 #[test]
 fn everything_else_is_a_rebuild() {
-    let wanted = "CREATE TABLE posts (\n  id INTEGER PRIMARY KEY,\n  title TEXT NOT NULL DEFAULT '', -- was: name\n  total INTEGER NOT NULL CHECK (total >= 0) -- set: coalesce(price, 0) * count\n) STRICT; -- monolite: drop posts.price, posts.count\nCREATE UNIQUE INDEX posts_name ON posts (title);";
+    let wanted = "CREATE TABLE posts (\n  id INTEGER PRIMARY KEY,\n  title TEXT NOT NULL DEFAULT '', -- was: name\n  total INTEGER NOT NULL CHECK (total >= 0) -- set: coalesce(price, 0) * count\n) STRICT; -- monolite: allow posts.price, posts.count: as meant\nCREATE UNIQUE INDEX posts_name ON posts (title);";
     assert_eq!(
         way(POSTS, wanted, &[]),
-        "ALTER TABLE posts RENAME COLUMN name TO title;\nDROP VIEW v;\nDROP INDEX posts_name;\nREBUILD TABLE posts (\n  id INTEGER PRIMARY KEY,\n  title TEXT NOT NULL DEFAULT '',\n  total INTEGER NOT NULL CHECK (total >= 0)\n) STRICT\n  SET total = coalesce(price, 0) * count\n  DROP COLUMN price\n  DROP COLUMN count;\nCREATE UNIQUE INDEX posts_name ON posts (title);"
+        "ALTER TABLE posts RENAME COLUMN name TO title;\nDROP VIEW v;\nDROP INDEX posts_name;\n-- monolite: allow column:posts.price, column:posts.count: as the schema file says\nREBUILD TABLE posts (\n  id INTEGER PRIMARY KEY,\n  title TEXT NOT NULL DEFAULT '',\n  total INTEGER NOT NULL CHECK (total >= 0)\n) STRICT\n  SET total = coalesce(price, 0) * count\n  DROP COLUMN price\n  DROP COLUMN count;\nCREATE UNIQUE INDEX posts_name ON posts (title);"
     );
     let swapped = "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT, price INT, -- was: count\n count INT, -- was: price\n x INT); CREATE INDEX posts_name ON posts (name); CREATE VIEW v AS SELECT name FROM posts;";
     // Both names are there: nothing says that they are to be swapped now.

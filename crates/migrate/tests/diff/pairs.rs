@@ -78,7 +78,7 @@ fn from_each_to_others() {
             }
             allow_drop.push(table);
         }
-        let options = Options::new().allow_drop(allow_drop);
+        let options = Options::new().allow_loss(allow_drop);
         for (to, should, wanted) in all.iter().skip(row % 3).step_by(3) {
             let found = match diff(&conn, wanted, &options) {
                 Ok(found) => found,

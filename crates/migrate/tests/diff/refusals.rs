@@ -62,7 +62,7 @@ fn what_a_file_cannot_say_is_said() {
             "\nCREATE TABLE IF NOT EXISTS main.s AS SELECT 1 AS n;",
             "write its columns instead: CREATE TABLE s(n)",
         ),
-        ("CREATE TABLE t (a INT);", "--allow-drop 't.b c'"),
+        ("CREATE TABLE t (a INT);", "--allow-loss column:t.b%20c"),
         (
             "CREATE /* not */ TEMP TABLE s (a);",
             "does not belong there",
@@ -115,7 +115,7 @@ fn what_stays_goes_on_working() {
         "CREATE TABLE p (id INTEGER PRIMARY KEY, a TEXT, b INT); {index}"
     ));
     for wanted in [
-        "CREATE TABLE p (id INTEGER PRIMARY KEY, b INT); -- monolite: drop p.a\n",
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, b INT); -- monolite: allow p.a: as meant\n",
         "CREATE TABLE p (id INTEGER PRIMARY KEY, aa TEXT, -- was: a\n b INT);",
         "-- was: p\nCREATE TABLE pp (id INTEGER PRIMARY KEY, a TEXT, b INT);",
     ] {

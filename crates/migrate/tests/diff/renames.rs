@@ -63,17 +63,17 @@ fn a_former_name_that_is_there_takes_the_place_of_the_new_one() {
     let said = diff(&database(live), wanted, &Options::default()).unwrap_err();
     assert!(
         said.to_string()
-            .contains("--allow-drop t.title if the values"),
+            .contains("--allow-loss column:t.title if the values"),
         "{said}"
     );
     assert_eq!(
         way(live, wanted, &["t.title"]),
-        "ALTER TABLE t DROP COLUMN title;\nALTER TABLE t RENAME COLUMN title_new TO title;"
+        "-- monolite: allow column:t.title: as the schema file says\nALTER TABLE t DROP COLUMN title;\nALTER TABLE t RENAME COLUMN title_new TO title;"
     );
     // Said, and left as it is.
     assert_eq!(
         way(live, wanted, &["t.title_new"]),
-        "ALTER TABLE t DROP COLUMN title_new;"
+        "-- monolite: allow column:t.title_new: as the schema file says\nALTER TABLE t DROP COLUMN title_new;"
     );
 }
 

@@ -168,7 +168,7 @@ fn shadow_tables_and_comments_are_no_difference() {
     let text = "CREATE VIRTUAL TABLE f USING fts5(body);
         CREATE TABLE t (
             a TEXT, -- was: zzz
-            b -- monolite: drop t.a
+            b -- monolite: allow t.a: as meant
         );";
     let db = Connection::open_in_memory().unwrap();
     db.execute_batch(text).unwrap();

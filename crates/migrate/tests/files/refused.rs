@@ -32,7 +32,6 @@ fn before_anything_runs() {
         refused("SELECT 'never closed"),
         Error::Text { .. }
     ));
-    assert!(matches!(refused("-- to be written"), Error::Empty { .. }));
     assert!(matches!(
         refused("REBUILD TABLE a (x) SET"),
         Error::Parse { .. }
@@ -119,4 +118,22 @@ fn a_temporary_trigger_does_not_outlive_its_file() {
     let dropped = format!("{left}; DROP TRIGGER tr");
     apply(&db, &[first, &dropped, "INSERT INTO a VALUES (1)"]).unwrap();
     assert_eq!(one::<i64>(&db, "SELECT count(*) FROM a"), 1);
+}
+
+/// A file of comments has its number and nothing to do; one that `migrate new` began is not written
+/// yet.
+#[test]
+fn a_file_without_statements_is_applied_unless_nobody_has_written_it() {
+    let db = rusqlite::Connection::open_in_memory().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = monolite_migrate::files::new(dir.path(), "add posts").unwrap();
+    let options = monolite_migrate::files::Options::new(0);
+    let up = || {
+        let migrations = monolite_migrate::files::Migrations::read(dir.path()).unwrap();
+        monolite_migrate::files::up(&db, &migrations, &options, &mut |_| {})
+    };
+    assert!(matches!(up().unwrap_err(), Error::Empty { .. }));
+    std::fs::write(path, "-- MySQL only\n").unwrap();
+    assert_eq!(up().unwrap().len(), 1);
+    assert_eq!(up().unwrap().len(), 0);
 }

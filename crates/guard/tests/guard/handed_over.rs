@@ -1,0 +1,104 @@
+//! What `monolite migrate up` asks of the guard besides: allowances handed over by the command, and
+//! a migration that begins from a copy of an earlier one.
+
+use std::path::Path;
+
+use monolite_guard::{Error, Guard, Interrupted, Options, Verdict, earlier_copies, hand_over};
+use rusqlite::Connection;
+
+use super::common::{LOSES, begin, count, rolled_back, volume};
+
+#[test]
+fn what_the_command_hands_over_is_allowed_once() {
+    let (_dir, volume) = volume();
+    let all = count(&volume.path.join("app.sqlite3"), "comments");
+    let none = hand_over(&volume.path, &["comments".into()]);
+    assert!(
+        matches!(none, Err(Error::File { .. })),
+        "no migration is under way"
+    );
+    for (names, is_accepted) in [
+        (vec!["rows:comments=1".to_owned()], false),
+        (
+            vec!["rows:posts".into(), format!("rows:comments={all}")],
+            true,
+        ),
+    ] {
+        let active = begin(&volume);
+        hand_over(&volume.path, &names).unwrap();
+        volume.run("app.sqlite3", LOSES);
+        let verdict = active.finish(true).unwrap();
+        let accepted = matches!(verdict, Verdict::Accepted { .. });
+        assert_eq!(accepted, is_accepted, "{names:?}: {verdict:?}");
+    }
+    // The next migration knows nothing of it.
+    volume.run(
+        "app.sqlite3",
+        "INSERT INTO comments SELECT * FROM comments WHERE 0; INSERT INTO comments (id) VALUES (1)",
+    );
+    let active = begin(&volume);
+    volume.run("app.sqlite3", LOSES);
+    rolled_back(active.finish(true).unwrap());
+}
+
+/// A migration that is accepted and keeps its copy, as one that makes a table.
+fn keeping(volume: &super::volume::Volume, sql: &str) {
+    let guard = Guard::enter(volume.host(), "up").unwrap();
+    let active = guard.begin(Options::new().keep_copy(true)).unwrap();
+    volume.run("app.sqlite3", sql);
+    assert!(matches!(
+        active.finish(true).unwrap(),
+        Verdict::Accepted { .. }
+    ));
+}
+
+fn restore(live: &Path, copy: &Path) {
+    let from = Connection::open(copy).unwrap();
+    let mut to = Connection::open(live).unwrap();
+    let backup = rusqlite::backup::Backup::new(&from, &mut to).unwrap();
+    backup.step(-1).unwrap();
+}
+
+#[test]
+fn a_migration_begins_from_an_earlier_copy_and_keeps_what_was_there() {
+    let (_dir, volume) = volume();
+    let live = volume.path.join("app.sqlite3");
+    let name = Path::new("app.sqlite3");
+    assert!(earlier_copies(&volume.path, name).is_empty());
+    keeping(&volume, "CREATE TABLE a (x)");
+    let copies = earlier_copies(&volume.path, name);
+    let [copy] = copies.as_slice() else {
+        panic!("{copies:?}");
+    };
+    volume.run("app.sqlite3", "INSERT INTO a VALUES ('typed in since')");
+    let again = |finishes: bool| {
+        let guard = Guard::enter(volume.host(), "up --redo").unwrap();
+        guard.recover(Interrupted::default()).unwrap();
+        let mut active = guard.begin(Options::new().keep_copy(true)).unwrap();
+        let copy = earlier_copies(&volume.path, name).pop().unwrap();
+        let kept = active.start_from(name, &copy).unwrap();
+        assert_eq!(count(&kept, "a"), 1, "as it was");
+        restore(&live, &copy);
+        volume.run("app.sqlite3", "CREATE TABLE a (x, y)");
+        match finishes {
+            true => Some(active.finish(true).unwrap()),
+            false => None,
+        }
+    };
+    // Judged by the copy: what was typed in is not among what was there.
+    let verdict = again(true).unwrap();
+    assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
+    assert_eq!(count(&live, "a"), 0);
+    assert!(!copy.exists(), "one copy is kept, the newest");
+    assert_eq!(earlier_copies(&volume.path, name).len(), 1);
+    // Who dies meanwhile: what is put back is the copy.
+    volume.run("app.sqlite3", "INSERT INTO a VALUES (1, 2)");
+    again(false);
+    let guard = Guard::enter(volume.host(), "the next").unwrap();
+    guard
+        .recover(Interrupted::RollBack)
+        .unwrap()
+        .expect("it was interrupted");
+    let conn = Connection::open(&live).unwrap();
+    assert!(!conn.table_exists(None, "a").unwrap());
+}
