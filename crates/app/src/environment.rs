@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use monolite_gate::TrustedProxies;
 use monolite_volume::Volume;
 
 use crate::Settings;
@@ -128,6 +129,16 @@ pub fn listen(
     Ok(SocketAddr::new(ip, port))
 }
 
+/// The proxies in front where the settings name none: those of the platform.
+pub(crate) fn proxies(environment: &Environment) -> TrustedProxies {
+    let mut proxies = TrustedProxies::default();
+    if environment.get("FLY_MACHINE_ID").is_some() {
+        // It is a known word.
+        let _ = proxies.add("fly");
+    }
+    proxies
+}
+
 /// The directory of the files that hold long bodies.
 pub(crate) fn buffer_dir(settings: &Settings, environment: &Environment) -> PathBuf {
     let set = settings.buffer_dir.clone();
@@ -138,6 +149,16 @@ pub(crate) fn buffer_dir(settings: &Settings, environment: &Environment) -> Path
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_proxies_of_the_platform_are_trusted() {
+        let here = proxies(&environment(&[]));
+        assert_eq!(here, "private".parse().unwrap());
+        let mut fly = here.clone();
+        fly.add("fly").unwrap();
+        assert_eq!(proxies(&environment(&[("FLY_MACHINE_ID", "1")])), fly);
+        assert_ne!(fly, here);
+    }
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
         pairs.iter().copied().collect()

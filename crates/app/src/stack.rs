@@ -316,6 +316,7 @@ fn gate(
     config.keep_alive = settings.keep_alive;
     config.buffer_dir = Some(environment::buffer_dir(settings, environment));
     config.buffer_unknown = settings.buffer_unknown;
+    config.trusted_proxies = environment::proxies(environment);
     if !settings.trust_forwarded.is_empty() {
         let mut proxies = TrustedProxies::none();
         for word in &settings.trust_forwarded {

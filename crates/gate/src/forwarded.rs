@@ -141,7 +141,7 @@ impl TrustedProxies {
     /// | an address or a network | that one |
     /// | `private` | those with a private, loopback, link-local or shared (100.64/10) address |
     /// | `aws`, `kamal` | as `private`: load balancers in the VPC, kamal-proxy in Docker's network |
-    /// | `fly` | as `private`; the client is whom `Fly-Client-IP` names |
+    /// | `fly` | as `private`; whom `Fly-Client-IP` names has asked Fly's proxy, which also appends its own address |
     /// | `cloudflare` | Cloudflare's networks |
     /// | `gcp` | Google Cloud's load balancers, which append their own address, too |
     /// | `all` | whoever connects, whatever its address: only where nothing but a proxy can reach the port |
@@ -260,11 +260,6 @@ impl Forwarding {
         proxies: &TrustedProxies,
     ) -> (Vec<IpAddr>, Option<Scheme>) {
         let mut scheme = last_element(headers, &FORWARDED_PROTO).and_then(scheme_named);
-        if proxies.fly
-            && let Some(client) = last_element(headers, &FLY_CLIENT_IP).and_then(address_named)
-        {
-            return (vec![client, self.peer], scheme);
-        }
         let mut chain = vec![self.peer];
         let mut named = elements(headers, &FORWARDED_FOR);
         let mut of_forwarded = Vec::new();
@@ -281,6 +276,18 @@ impl Forwarding {
                     .last()
                     .and_then(|hop| scheme_named(parameter(hop, "proto")));
             }
+        }
+        if proxies.fly
+            && let Some(client) = last_element(headers, &FLY_CLIENT_IP)
+            && let Some(address) = address_named(client)
+        {
+            // Fly's own address comes after it. What comes before it counts only
+            // if it is a proxy, too.
+            let at = named
+                .iter()
+                .rposition(|named| address_named(named) == Some(address));
+            named.truncate(at.unwrap_or_default());
+            named.push(client);
         }
         let is_gcp = contains(&proxies.gcp, self.peer) && of_forwarded.is_empty();
         let skipped = usize::from(is_gcp && named.len() > 1);
@@ -620,6 +627,21 @@ mod tests {
             map["forwarded"],
             "for=203.0.113.9;proto=https;host=shop.example, for=172.16.3.4"
         );
+        // Cloudflare before Fly.
+        let lines = [
+            one("fly-client-ip", "172.70.1.1"),
+            one(
+                "x-forwarded-for",
+                "6.6.6.6, 203.0.113.9, 172.70.1.1, 66.241.1.1",
+            ),
+        ];
+        let map = written("172.16.3.4:1", "fly,cloudflare", &lines, false);
+        assert_eq!(
+            map["x-forwarded-for"],
+            "203.0.113.9, 172.70.1.1, 172.16.3.4"
+        );
+        let map = written("172.16.3.4:1", "fly", &lines, false);
+        assert_eq!(map["x-real-ip"], "172.70.1.1");
     }
 
     #[test]

@@ -83,7 +83,7 @@ settings! {
 
     /// Proxies whose X-Forwarded-* headers are believed: addresses, networks, or private, fly,
     /// cloudflare, aws, gcp, kamal, all, none (repeat, or separate with commas)
-    trust_forwarded: Vec<String>, value "WHOSE", unset "private", valid valid::proxies;
+    trust_forwarded: Vec<String>, value "WHOSE", unset "fly on Fly.io, else private", valid valid::proxies;
 
     /// Believe X-Forwarded-Host of these proxies
     trust_forwarded_host: bool, value "YES", default "no";
