@@ -18,3 +18,4 @@ mod migrate_found;
 mod migrate_guard;
 mod replica_run;
 mod replica_verbs;
+mod two_machines;

@@ -26,6 +26,8 @@ pub(crate) enum Refusal {
     AppFailed,
     /// The app took the request and did not answer in time.
     AppSlow,
+    /// The app answered, and the right to write was lost meanwhile.
+    Unconfirmed,
 }
 
 impl Refusal {
@@ -37,7 +39,7 @@ impl Refusal {
             Self::HoldFull | Self::HeldTooLong | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::AppFailed => StatusCode::BAD_GATEWAY,
+            Self::AppFailed | Self::Unconfirmed => StatusCode::BAD_GATEWAY,
             Self::AppSlow => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -52,6 +54,9 @@ impl Refusal {
             Self::ShuttingDown => "the app is restarting; please try again in a moment",
             Self::AppFailed => "the app stopped before it answered this request",
             Self::AppSlow => "the app did not answer this request in time",
+            Self::Unconfirmed => {
+                "another machine serves this app now; what this request did may be lost"
+            }
         }
     }
 

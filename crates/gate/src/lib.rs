@@ -40,6 +40,7 @@ mod framing;
 mod headers;
 pub mod health;
 pub mod internal_routes;
+mod precondition;
 mod probe;
 mod proxy;
 mod request_body;
@@ -59,6 +60,7 @@ use tokio::net::TcpListener;
 pub use crate::admission::Stats;
 pub use crate::config::{Config, TrustForwarded};
 pub use crate::connection::{ConnectionInfo, Scheme};
+pub use crate::precondition::{Established, Precondition};
 pub use crate::probe::{ProbeError, probe};
 /// The status of an HTTP response.
 pub use hyper::StatusCode;
@@ -125,6 +127,12 @@ impl Gate {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.server.serve_stream(stream, info).await;
+    }
+
+    /// From now on no request passes while this does not hold, and no answer to one
+    /// that is not GET, HEAD or OPTIONS. Can be set once.
+    pub fn set_precondition(&self, precondition: Arc<dyn Precondition>) {
+        self.server.admission.set_precondition(precondition);
     }
 
     /// From now on requests wait. Those in the app go on.

@@ -159,6 +159,12 @@ pub fn plans(volume: &Path, database: &Path) -> PathBuf {
     state(volume).join("plan").join(database)
 }
 
+/// Where a database is kept that was replaced, with commits that no replica has.
+#[must_use]
+pub fn kept(volume: &Path, database: &Path) -> PathBuf {
+    state(volume).join("kept").join(database)
+}
+
 /// What `migrate redo` puts back into a database.
 #[must_use]
 pub fn redo(volume: &Path, database: &Path) -> PathBuf {
@@ -185,6 +191,9 @@ pub mod replica {
     pub const NODE: &str = "node";
     /// Which databases the volume has, and which were deleted on purpose.
     pub const DATABASES: &str = "databases";
+    /// The lease of each destination under which the volume was last known to be up
+    /// to date with it.
+    pub const EPOCHS: &str = "epochs";
     /// When each replica was last proven to be restorable.
     pub const VERIFIED: &str = "verified";
     /// The extension of what a replica holds of a database: a checksum a page.
@@ -254,6 +263,7 @@ mod tests {
             snapshots(volume, database),
             plans(volume, database),
             redo(volume, database),
+            kept(volume, database),
             replica_state(volume).join(replica::NODE),
             backup_state(volume),
         ] {
@@ -278,6 +288,7 @@ mod tests {
             snapshots(volume, database),
             plans(volume, database),
             redo(volume, database),
+            kept(volume, database),
             replica_state(volume),
             backup_state(volume),
         ];
@@ -289,6 +300,7 @@ mod tests {
             STATE,
             replica::NODE,
             replica::DATABASES,
+            replica::EPOCHS,
             replica::VERIFIED,
         ];
         let extensions = [replica::MAP, replica::SENT, replica::RESTORED];

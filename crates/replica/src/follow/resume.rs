@@ -109,7 +109,8 @@ pub(super) async fn find(
     }
 }
 
-fn point(header: &Header) -> Option<Point> {
+/// The state that a file leads to; `None` in one without checksums.
+pub(super) fn point(header: &Header) -> Option<Point> {
     match header.checksums {
         DatabaseChecksums::Reserved { post, .. } => Some((header.max, post)),
         _ => None,

@@ -99,6 +99,9 @@ struct Remote {
     /// The replica has no state to go on from: the next file holds all pages.
     empty: bool,
     snapshot_due: bool,
+    /// A file is to be stored under the next name even if nothing has changed: one
+    /// that the lease's last holder may have under way is refused then.
+    fence: bool,
     /// The timestamp of the newest file: no later one is before it, whatever
     /// the clock does.
     newest_ms: i64,
@@ -175,8 +178,9 @@ impl Uploader {
                     if succeeded.elapsed() > KEEP_PAGES_MAX {
                         self.pending.drop_pages();
                     }
-                    if permanent {
-                        // Waiting does not help: the waiting flushes fail at once.
+                    if permanent || error.is_held_by_another() {
+                        // Waiting does not help, or nobody knows for how long: the
+                        // waiting flushes fail at once.
                         waiting.drain(..asked);
                     }
                     let (first, longest) = if permanent { RETRY_PERMANENT } else { RETRY };
@@ -220,7 +224,12 @@ impl Uploader {
     /// Sends what is pending.
     async fn upload(&mut self, remote: &mut Option<Remote>) -> Result<()> {
         if remote.is_none() {
-            self.board.update(|board| board.state = State::Starting);
+            self.board.update(|board| {
+                // What is refused stays so until it is known to be allowed.
+                if board.failure.is_none() {
+                    board.state = State::Starting;
+                }
+            });
             // First, so that no other machine changes what is inspected.
             self.permit.begin().await?;
             *remote = Some(self.inspect().await?);
@@ -289,6 +298,7 @@ impl Uploader {
             must_equal,
             empty,
             snapshot_due: false,
+            fence: self.permit.needs_fence(),
             newest_ms: stored_ms.unwrap_or(0),
             saved: now,
             maintained: (!self.settings.wait_for_background).then_some(now),
@@ -361,11 +371,15 @@ impl Uploader {
         let (writer, map) = (self.writer(remote), remote.map.clone());
         let (database, must_equal) = (self.path.clone(), remote.must_equal);
         let whole = std::mem::take(&mut remote.snapshot_due);
+        let fence = remote.fence;
         let (path, made) = (self.files.difference(), self.files.snapshot());
         let (sums, header, snapshot) = on_own_thread(move || {
-            let sums = encode::compare(&snapshot, &map)?;
-            let same = sums.is_empty() && snapshot.pages() == map.len();
-            if !same && must_equal {
+            let mut sums = encode::compare(&snapshot, &map)?;
+            let mut same = sums.is_empty() && snapshot.pages() == map.len();
+            if same && fence && let Some(first) = map.get(1) {
+                sums.push((1, first));
+                same = false;
+            } else if !same && must_equal {
                 return Err(Error::ForeignState {
                     path: database,
                     pages: sums.len(),
@@ -478,6 +492,7 @@ impl Uploader {
 
     fn stored(&self, remote: &mut Remote, header: &Header, file: FileInfo, body: Option<Bytes>) {
         remote.dirty = true;
+        remote.fence = false;
         remote.newest_ms = remote.newest_ms.max(header.timestamp_ms);
         self.board.update(|board| {
             board.sent_bytes += file.size;

@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod error;
 mod fetch;
+mod keep;
 mod output;
 mod pages;
 mod swap;
@@ -25,6 +26,7 @@ use monolite_platform::path::directory;
 pub use self::build::Restored;
 pub use self::check::{Integrity, IntegrityCheck};
 pub use self::error::RestoreError;
+pub use self::keep::keep_database;
 pub use self::swap::replace_database;
 pub use self::verify::{VerifyOptions, verify};
 

@@ -67,7 +67,7 @@ pub fn replace_database(copy: &Path, out: &Path, overwrite: bool) -> Result<(), 
 
 /// Has SQLite apply a database's WAL and journal, which also finds out whether
 /// another process has it open.
-fn recover(old: &Path) -> Result<(), RestoreError> {
+pub(super) fn recover(old: &Path) -> Result<(), RestoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let taken = Connection::open_with_flags(old, flags).and_then(|conn| {
         conn.busy_timeout(LOCK_WAIT_MAX)?;

@@ -78,6 +78,15 @@ impl Holder {
         Duration::from_millis(self.ttl_ms)
     }
 
+    /// Until when it wrote, for people: `until 2026-11-30T12:00:00Z`.
+    pub(super) fn last_seen(&self) -> String {
+        match Timestamp::from_millisecond(self.renewed_ms) {
+            Ok(renewed) if self.released => format!("until about {renewed:.0}"),
+            Ok(renewed) => format!("which renewed its lease last at {renewed:.0}"),
+            Err(_) => "at a time that is not known".into(),
+        }
+    }
+
     /// Whether this is an earlier life of `node`. A copy of the volume on
     /// another machine is not.
     pub(super) fn is(&self, node: &Node) -> bool {

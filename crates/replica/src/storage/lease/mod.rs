@@ -36,6 +36,8 @@ pub struct Lease {
     store: LeaseStore,
     epoch: u64,
     ttl: Duration,
+    /// Who had it before, unless that was an earlier life of this node.
+    before: Option<Holder>,
     /// Until when it lasts, in milliseconds of [`Clock::boottime`](crate::Clock), which goes
     /// on while the machine is suspended; 0: lost.
     until_ms: AtomicU64,
@@ -60,10 +62,17 @@ impl fmt::Debug for Lease {
 }
 
 impl Lease {
-    fn new(store: LeaseStore, holder: Holder, version: Version, started: Duration) -> Self {
+    fn new(
+        store: LeaseStore,
+        holder: Holder,
+        version: Version,
+        started: Duration,
+        before: Option<Holder>,
+    ) -> Self {
         let lease = Self {
             epoch: holder.epoch,
             ttl: holder.ttl(),
+            before,
             until_ms: AtomicU64::new(0),
             store,
             state: AsyncMutex::new(State {
@@ -80,6 +89,13 @@ impl Lease {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Who had it before, unless that was an earlier life of the same node. If that
+    /// one did not give it back, a request that it began may still arrive.
+    #[must_use]
+    pub fn before(&self) -> Option<&Holder> {
+        self.before.as_ref()
     }
 
     /// Whether the lease is certain to last for `duration` from now. A write
@@ -224,6 +240,7 @@ impl LeaseStore {
     pub async fn acquire(&self, node: &Node, ttl: Duration) -> Result<Lease> {
         let token = format!("{:016x}", fastrand::u64(..));
         let mut held = None;
+        let mut before = None;
         for _ in 0..RACES {
             let found = self.read().await?;
             let (epoch, version) = match found {
@@ -239,6 +256,9 @@ impl LeaseStore {
                         break;
                     }
                     let epoch = holder.epoch.saturating_add(1);
+                    if !holder.is(node) {
+                        before = Some(holder.clone());
+                    }
                     held = Some((holder, remaining));
                     (epoch, Some(found.version))
                 }
@@ -250,7 +270,7 @@ impl LeaseStore {
             if let ConditionalPut::Done(version) = self.write(&holder, version.as_ref()).await? {
                 failpoint::reached("lease.taken");
                 self.prove(&holder).await?;
-                return Ok(Lease::new(self.clone(), holder, version, started));
+                return Ok(Lease::new(self.clone(), holder, version, started, before));
             }
         }
         // Lost every race, so somebody holds it.
