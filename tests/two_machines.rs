@@ -50,7 +50,10 @@ impl Writer {
 
 fn all_of(said: &[String], confirmed: &[String]) {
     let said: BTreeSet<_> = said.iter().collect();
-    let lost: Vec<_> = confirmed.iter().filter(|text| !said.contains(text)).collect();
+    let lost: Vec<_> = confirmed
+        .iter()
+        .filter(|text| !said.contains(text))
+        .collect();
     let (count, of) = (lost.len(), confirmed.len());
     assert!(lost.is_empty(), "{count} of {of} lost: {lost:?}");
 }
@@ -82,7 +85,11 @@ fn overlap(first: &Machine, second: &Machine, run: &dyn Fn(&Machine) -> Process)
     let by_first = written.stop();
     b.line("app healthy");
     let waiting = b.output();
-    assert_eq!(waiting.matches("waiting for another").count(), 1, "{waiting}");
+    assert_eq!(
+        waiting.matches("waiting for another").count(),
+        1,
+        "{waiting}"
+    );
     assert!(!waiting.contains("ERROR"), "{waiting}");
     wait_until("the second writes", || {
         second.said().iter().any(|text| text.starts_with("b-"))
@@ -138,10 +145,17 @@ fn a_second_machine_that_cannot_have_the_lease_in_time_does_not_start() {
     let (status, output) = b.end();
     assert_eq!(status.code(), Some(1), "{output}");
     let last = output.lines().last().expect("a line");
-    for words in ["is written by node ", "was not free within 2 s", "--restore-timeout"] {
+    for words in [
+        "is written by node ",
+        "was not free within 2 s",
+        "--restore-timeout",
+    ] {
         assert!(last.contains(words), "{output}");
     }
-    assert!(!second.database().exists() && !output.contains("app started"), "{output}");
+    assert!(
+        !second.database().exists() && !output.contains("app started"),
+        "{output}"
+    );
     end(a);
 }
 
@@ -254,7 +268,10 @@ fn a_paused_machine_confirms_nothing_that_another_one_does_not_have() {
     assert!(said.contains(&"at the second".to_owned()), "{said:?}");
     assert!(!said.contains(&"never stored".to_owned()), "{said:?}");
     let dir = first.path("data/.monolite/kept/app.sqlite3");
-    let files: Vec<_> = std::fs::read_dir(dir).expect("it is kept").flatten().collect();
+    let files: Vec<_> = std::fs::read_dir(dir)
+        .expect("it is kept")
+        .flatten()
+        .collect();
     assert_eq!(files.len(), 1);
     let conn = Connection::open(files[0].path()).expect("a database");
     let sql = "SELECT count(*) FROM comment WHERE body = 'never stored'";
@@ -284,7 +301,8 @@ fn a_copy_of_a_volume_does_not_write_its_originals_replica() {
     conn.execute_batch(sql).expect("a table");
     let insert = |database: &Path, what: &str| {
         let conn = Connection::open(database).expect("a database");
-        conn.execute("INSERT INTO t VALUES (?1)", [what]).expect("a row");
+        conn.execute("INSERT INTO t VALUES (?1)", [what])
+            .expect("a row");
     };
     let prod = |options: &[&str]| replicate(&data, &replica, options);
     assert_eq!(prod(&["--replica-host", "prod"]).code, 0);
@@ -320,7 +338,11 @@ fn a_copy_of_a_volume_does_not_write_its_originals_replica() {
     assert_eq!(status.code(), Some(1), "{output}");
     assert!(output.contains("the app was not started"), "{output}");
     // Whoever means it says so.
-    let taken = replicate(&staging, &replica, &["--replica-host", "staging", "--take-over"]);
+    let taken = replicate(
+        &staging,
+        &replica,
+        &["--replica-host", "staging", "--take-over"],
+    );
     assert_eq!(taken.code, 0, "{taken:?}");
 }
 
@@ -332,7 +354,8 @@ fn a_stop_that_cannot_store_anything_ends_at_once() {
     a.line("app healthy");
     wait_for_stored(&server);
     let conn = Connection::open(second.database()).expect("a database");
-    conn.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").expect("a table");
+    conn.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+        .expect("a table");
     let b = Process::start(
         env!("CARGO_BIN_EXE_monolite"),
         ["replicate", "--data"],
@@ -343,12 +366,19 @@ fn a_stop_that_cannot_store_anything_ends_at_once() {
         },
     );
     let line = b.line("its lease lasts");
-    assert!(line.contains("WARN") && line.contains("nothing has to be done"), "{line}");
+    assert!(
+        line.contains("WARN") && line.contains("nothing has to be done"),
+        "{line}"
+    );
     let began = Instant::now();
     b.signal(Signal::TERM);
     let (status, output) = b.end();
     assert_eq!(status.code(), Some(1), "{output}");
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(output.contains("not everything is stored"), "{output}");
     end(a);
 }

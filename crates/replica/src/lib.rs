@@ -13,14 +13,17 @@ mod wal;
 
 pub use class::ErrorClass;
 pub use error::{Error, Result};
-pub use follow::{Failure, Find, FollowOptions, Follower, Leases, Standing, State, Status, record_restored, standing};
+pub use follow::{
+    Failure, Find, FollowOptions, Follower, Leases, Standing, State, Status, record_restored,
+    standing,
+};
 pub use history::{Catalog, History, Maintained, Plan, PlanError, Policy, Target, history};
 pub use map::PageMap;
 pub use monolite_platform::clock::{Clock, ManualClock, SystemClock};
 pub use progress::Progress;
 pub use restore::{
-    Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions, keep_database,
-    replace_database, restore, verify,
+    Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions,
+    keep_database, replace_database, restore, verify,
 };
 pub use storage::{
     Body, Destination, DestinationOptions, FileInfo, Holder, Key, Lease, LeaseStore, Node,

@@ -90,7 +90,10 @@ async fn one(
     for destination in changed {
         let standing = standing(&context.options.state, destination, name, &path).await;
         let standing = standing.map_err(|error| failed(error.to_string()))?;
-        if !matches!(standing, Standing::Behind { .. } | Standing::Diverged { .. }) {
+        if !matches!(
+            standing,
+            Standing::Behind { .. } | Standing::Diverged { .. }
+        ) {
             continue;
         }
         let holding = Holding {

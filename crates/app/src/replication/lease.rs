@@ -114,7 +114,8 @@ async fn take_one(
                 }
                 let rest = limit.map_or(POLL_INTERVAL, |limit| limit.saturating_sub(waited));
                 let soon = Duration::from_millis(50);
-                tokio::time::sleep(POLL_INTERVAL.min(rest.max(soon)).min(remaining.max(soon))).await;
+                tokio::time::sleep(POLL_INTERVAL.min(rest.max(soon)).min(remaining.max(soon)))
+                    .await;
             }
             // It was lost while it was renewed: who has it is asked next.
             StorageError::Lost { .. } => tokio::time::sleep(POLL_INTERVAL).await,

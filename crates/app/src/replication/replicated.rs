@@ -223,7 +223,10 @@ impl Replicated {
         .await;
         while let Err(error) = self.begin(None).await {
             let error = error.to_string();
-            tracing::error!(error, "cannot go on with the volume, trying again; requests wait");
+            tracing::error!(
+                error,
+                "cannot go on with the volume, trying again; requests wait"
+            );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -410,7 +413,8 @@ async fn begin(
         leases.settle().map_err(ReplicationError::Follow)?;
         let keep = Ended(tokio::spawn(tenure.clone().keep()));
         let (record, was_missing) = restore::missing(context).await?;
-        if taken == Taken::NotAll && was_missing && lease::take(&leases, limit).await? == Taken::All {
+        if taken == Taken::NotAll && was_missing && lease::take(&leases, limit).await? == Taken::All
+        {
             // It could be reached after all, and another machine may have written there.
             continue;
         }
@@ -459,7 +463,9 @@ async fn is_kept_out(follower: &Follower, leases: &Leases, limit: Duration) -> b
             return true;
         }
         if Instant::now() >= until {
-            tracing::warn!("the databases are still being compared with the replica; the app is started all the same");
+            tracing::warn!(
+                "the databases are still being compared with the replica; the app is started all the same"
+            );
             return true;
         }
         tokio::time::sleep(FENCE_POLL_INTERVAL).await;

@@ -33,7 +33,8 @@ impl Service for ReplicationService {
             .register(self.name(), Severity::Advisory, health);
         let gate = run.gate().clone();
         let in_use = move || gate.stats().in_flight > 0;
-        run.gate().set_precondition(self.replicated.precondition(in_use));
+        run.gate()
+            .set_precondition(self.replicated.precondition(in_use));
         tokio::select! {
             started = self.replicated.start() => match started {
                 Ok(()) => Ok(Started::Yes),

@@ -144,7 +144,9 @@ impl Leases {
             }
         }
         let lines = epochs.iter().filter(|(name, _)| !name.contains('\n'));
-        let text: String = lines.map(|(name, epoch)| format!("{epoch}\t{name}\n")).collect();
+        let text: String = lines
+            .map(|(name, epoch)| format!("{epoch}\t{name}\n"))
+            .collect();
         let path = self.0.state.join(EPOCHS);
         durable::write(&path, text.as_bytes()).map_err(|error| Error::file(&path, error))
     }
@@ -166,7 +168,9 @@ impl Leases {
         // A line that is damaged is as one that is missing: all is looked at again.
         let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().filter_map(|line| line.split_once('\t'));
-        Ok(lines.filter_map(|(epoch, name)| Some((name.into(), epoch.parse().ok()?))).collect())
+        Ok(lines
+            .filter_map(|(epoch, name)| Some((name.into(), epoch.parse().ok()?)))
+            .collect())
     }
 
     /// To be called once no destination refused: a copy of a volume is a volume of
@@ -198,7 +202,11 @@ impl Leases {
     /// # Errors
     /// Another machine has one, before any other error.
     pub async fn renew(&self) -> Result<(), StorageError> {
-        let stale = self.0.all.iter().filter(|(_, leaser)| leaser.lasts(TTL / 2) == Some(false));
+        let stale = self
+            .0
+            .all
+            .iter()
+            .filter(|(_, leaser)| leaser.lasts(TTL / 2) == Some(false));
         let renewed = join_all(stale.map(|(_, leaser)| leaser.hold(TTL / 2))).await;
         let mut errors: Vec<StorageError> = renewed.into_iter().filter_map(Result::err).collect();
         errors.sort_by_key(|error| !error.is_lease());
@@ -234,7 +242,9 @@ impl Leases {
 
     /// Comes when [`losses`](Self::losses) is no longer `known`.
     pub async fn lost(&self, known: u64) {
-        let mut all: Vec<_> = (self.0.all.iter()).map(|(_, leaser)| leaser.lost()).collect();
+        let mut all: Vec<_> = (self.0.all.iter())
+            .map(|(_, leaser)| leaser.lost())
+            .collect();
         loop {
             all.iter_mut().for_each(|lost| lost.mark_unchanged());
             if self.losses() != known {

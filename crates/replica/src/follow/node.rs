@@ -138,7 +138,8 @@ impl Written {
         }
         let is_other_host = self.host.as_deref().is_some_and(|it| it != one_line(host));
         let original = self.path.as_deref();
-        is_other_host || original.is_some_and(|path| self::directory(path).is_ok_and(|it| it == *directory))
+        is_other_host
+            || original.is_some_and(|path| self::directory(path).is_ok_and(|it| it == *directory))
     }
 
     fn is(&self, identity: &Identity, state: &Path, host: &str) -> bool {
@@ -209,7 +210,12 @@ mod tests {
         // Also after the original is gone, on another host. On the same one it may
         // be the volume itself, on a file system that numbers its files again.
         std::fs::rename(&here, dir.path().join("gone")).unwrap();
-        assert!(Identity::of(&there, "staging").unwrap().copied_from.is_some());
+        assert!(
+            Identity::of(&there, "staging")
+                .unwrap()
+                .copied_from
+                .is_some()
+        );
         std::fs::rename(dir.path().join("gone"), &here).unwrap();
 
         let copied = Identity::of(&there, "staging").unwrap();

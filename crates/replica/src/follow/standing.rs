@@ -72,7 +72,10 @@ pub async fn standing(
         // Of another program: the follower compares pages.
         return Ok(Standing::Unrelated);
     };
-    let is_ours = records.sent.as_ref().is_some_and(|sent| sent.includes(written));
+    let is_ours = records
+        .sent
+        .as_ref()
+        .is_some_and(|sent| sent.includes(written));
     let is_had = records.map == Some(written);
     if is_ours || is_had || records.restored.is_some_and(|(txid, _)| txid == last) {
         return Ok(Standing::Current);

@@ -376,7 +376,10 @@ impl Uploader {
         let (sums, header, snapshot) = on_own_thread(move || {
             let mut sums = encode::compare(&snapshot, &map)?;
             let mut same = sums.is_empty() && snapshot.pages() == map.len();
-            if same && fence && let Some(first) = map.get(1) {
+            if same
+                && fence
+                && let Some(first) = map.get(1)
+            {
                 sums.push((1, first));
                 same = false;
             } else if !same && must_equal {

@@ -29,7 +29,10 @@ pub fn keep_database(path: &Path, kept: &Path) -> Result<(), RestoreError> {
     durable::make_directories(dir, 0o777).map_err(at("make", dir))?;
     swap::recover(path)?;
     // What no SQLite can read may still have a log that somebody can.
-    for suffix in [""].iter().chain(SUFFIXES.iter().filter(|it| **it != "-shm")) {
+    for suffix in [""]
+        .iter()
+        .chain(SUFFIXES.iter().filter(|it| **it != "-shm"))
+    {
         let (from, to) = (sibling_path(path, suffix), sibling_path(kept, suffix));
         match fs::hard_link(&from, &to) {
             Ok(()) => {}
