@@ -63,7 +63,7 @@ fn rails_change_column_loses_nothing() {
             "bookmarks.post_id",
             "all 2 values, NULL now",
             "trigger posts_are_logged on posts",
-            "--allow-loss bookmarks.post_id --allow-loss rows:comments --allow-loss trigger:posts_are_logged",
+            "--allow-loss rows:comments=3,trigger:posts_are_logged,values:bookmarks.post_id=2",
             "put back as it was: app.sqlite3",
             "`bin/rails db:migrate:up` took away what nobody allowed",
         ],

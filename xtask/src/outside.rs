@@ -15,7 +15,7 @@ const APPS: [&str; 3] = ["latest", "sqlx", "diesel"];
 
 /// The oldest and the newest rusqlite that the crates for apps are tested with:
 /// the range in the workspace's `Cargo.toml`.
-const RUSQLITE: [&str; 2] = ["0.39.0", "0.40.2"];
+const RUSQLITE: [&str; 2] = ["0.39.0", "0.43.0"];
 /// The crates that an app gets.
 const CRATES: [&str; 7] = [
     "monolite-component",

@@ -136,7 +136,7 @@ impl Active {
             report.database = database;
             for loss in &mut report.losses {
                 let mut allow = self.options.allow.iter();
-                let by = allow.find(|by| by.covers(&report.database, loss));
+                let by = allow.find(|by| loss.is_meant(&report.database, by));
                 loss.allowed_by = by.map(|by| by.text().into());
             }
             reports.push(report);
@@ -154,7 +154,7 @@ impl Active {
 }
 
 fn unreadable(error: &Error) -> Report {
-    let loss = Loss::new(Kind::Unreadable, None, None).saying(error.to_string());
+    let loss = Loss::new(Kind::Damage, None, None).saying(error.to_string());
     Report {
         losses: vec![loss],
         ..Report::default()

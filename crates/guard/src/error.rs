@@ -221,7 +221,7 @@ pub(crate) fn shell_quoted(path: &Path) -> String {
 
 /// One word of a shell.
 pub(crate) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "._-/:".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || "._-/:=%,".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.into(),
         false => format!("'{}'", word.replace('\'', "'\\''")),

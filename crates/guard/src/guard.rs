@@ -29,7 +29,7 @@ use crate::progress::Progress;
 use crate::rollback::Rollback;
 use crate::snapshots::{self, BEFORE, Keep};
 use crate::volume::Volume;
-use crate::{allow, compare, files, recover};
+use crate::{compare, files, recover};
 use monolite_platform::failpoint;
 
 /// The migration lock of a volume, held for one guarded migration.
@@ -286,8 +286,13 @@ impl Guard {
         for allowance in &options.allow {
             let mut known = schemas.iter();
             if !known.any(|(name, schema)| allowance.is_known(name, schema)) {
-                let schemas = schemas.iter().map(|(_, schema)| schema);
-                self.volume.warn(allow::unknown(allowance, schemas));
+                let near = allowance.nearest(schemas.iter().map(|(_, schema)| schema));
+                let near = near.map(|name| format!("; did you mean `{name}`?"));
+                self.volume.warn(format!(
+                    "allow-loss `{}` names nothing that is there{}",
+                    allowance.text(),
+                    near.unwrap_or_default()
+                ));
             }
         }
     }

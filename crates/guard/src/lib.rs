@@ -18,7 +18,6 @@
 //! with nothing but its default. What is merely otherwise is a [`Note`].
 
 mod active;
-mod allow;
 mod command;
 mod compare;
 mod error;
@@ -51,13 +50,14 @@ use std::time::Duration;
 pub use monolite_replica::backup::Cancel;
 
 pub use active::Active;
-pub use allow::Allowance;
 pub use command::{CommandStatus, run_command};
 pub use compare::{Depth, compare};
 pub use error::{Error, Result};
 pub use guard::Guard;
 pub use host::{Host, NoSnapshot, Taken};
 pub use migration_lock::{ExclusiveLock, holder, interrupted};
+/// One loss that is meant, with the words for it.
+pub use monolite_migrate::allowance::Allowance;
 pub use options::{IfOpen, Interrupted, Options};
 pub use pages::Checksums;
 pub use processes::{

@@ -175,9 +175,9 @@ fn row(loss: &Loss) -> [String; 2] {
             "the whole database".into(),
             "its file is gone or empty".into(),
         ),
-        Kind::Unreadable => match table.is_empty() {
+        Kind::Damage => match table.is_empty() {
             true => ("the whole database".into(), loss.detail.clone()),
-            false => (table.clone(), format!("cannot be read: {}", loss.detail)),
+            false => (table.clone(), loss.detail.clone()),
         },
         Kind::Table => (
             table.clone(),
@@ -195,14 +195,11 @@ fn row(loss: &Loss) -> [String; 2] {
             format!("{table}.{name}"),
             format!("{}, {}", of("value", "values"), loss.detail),
         ),
-        Kind::PrimaryKey => (on("primary key"), loss.detail.clone()),
+        Kind::Constraint => (on("constraint"), loss.detail.clone()),
         Kind::Index => (on("index"), loss.detail.clone()),
-        Kind::ForeignKey => (format!("foreign key of {table}"), loss.detail.clone()),
-        Kind::Check => (on("CHECK"), loss.detail.clone()),
         Kind::Trigger => (on("trigger"), loss.detail.clone()),
         Kind::View => (on("view"), loss.detail.clone()),
-        Kind::Strict => (on("STRICT"), String::new()),
-        Kind::Violation => (
+        Kind::Links => (
             table.clone(),
             format!("{}: {}", counted(loss.count, "row", "rows"), loss.detail),
         ),
@@ -210,7 +207,8 @@ fn row(loss: &Loss) -> [String; 2] {
             format!("{table}{name}"),
             format!("cannot be used any more: {}", loss.detail),
         ),
-        Kind::Integrity => (table.clone(), format!("damaged: {}", loss.detail)),
+        // A kind of a newer monolite.
+        _ => (format!("{table}{name}"), loss.detail.clone()),
     };
     [what, how_much].map(|text| plain(&text))
 }
@@ -227,19 +225,17 @@ fn allowances(reports: &[Report]) -> Option<String> {
     // Several may have a table of that name.
     let is_one = reports.len() == 1;
     let refused = reports.iter().flat_map(|report| {
-        report.refused().map(move |loss| match is_one {
-            true => loss.allowance(&report.database),
-            false => loss.allowance_in(&report.database),
+        report.refused().map(move |loss| {
+            let is_whole = loss.table.is_none() && loss.name.is_none();
+            let database = (!is_one || is_whole).then_some(report.database.as_str());
+            loss.allowance(database)
         })
     });
     let mut all: Vec<String> = refused.collect();
     all.sort();
     all.dedup();
-    let flags: Vec<String> = all
-        .iter()
-        .map(|one| format!("--allow-loss {}", quoted(one)))
-        .collect();
-    (!flags.is_empty()).then(|| format!("If that is meant: {}", flags.join(" ")))
+    let flag = quoted(&all.join(","));
+    (!all.is_empty()).then(|| format!("If that is meant: --allow-loss {flag}"))
 }
 
 /// What is kept of a rollback, where, and for how long.
@@ -302,7 +298,7 @@ mod tests {
                 "app.sqlite3 would have lost:",
                 "  comments    all 3 rows",
                 "  a\\u{1b}[1m  the table, with 1 row",
-                "If that is meant: --allow-loss 'a\u{1b}[1m' --allow-loss rows:comments",
+                "If that is meant: --allow-loss 'rows:comments=3,table:a\u{1b}[1m=1'",
                 "monolite: the databases are as they were",
             ]
         );

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::allow::Allowance;
+use monolite_migrate::allowance::Allowance;
+
 use crate::compare::Depth;
 
 /// What to do if another process has a database open: what it writes during the migration would be

@@ -1,78 +1,10 @@
 //! What a migration took away, in values that programs can read too.
 
+use crc_fast::{CrcAlgorithm, checksum};
 use serde::{Deserialize, Serialize};
 
-/// The kinds, each with its one name for people, flags and programs.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
-        /// What kind of thing was lost. Its name in `--allow-loss kind:name` is
-        /// the one of [`Kind::name`].
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Kind {
-            $($(#[$doc])* #[serde(rename = $name)] $kind,)*
-        }
-
-        impl Kind {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
-
-            /// As in `--allow-loss trigger:posts_search`.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $name,)*
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// The whole database: its file is gone, or empty.
-    Database = "database",
-    /// It is there, and SQLite cannot read it: the whole file, or one table.
-    Unreadable = "unreadable",
-    /// A table with rows in it.
-    Table = "table",
-    /// Rows of a table that is still there.
-    Rows = "rows",
-    /// A column that held values.
-    Column = "column",
-    /// Values of a column that is still there: they are NULL now, or what the
-    /// column has by default.
-    Values = "values",
-    /// The primary key of a table.
-    PrimaryKey = "primary_key",
-    /// An index, or what made it unique or partial.
-    Index = "index",
-    /// A foreign key, or what it did on a delete or an update.
-    ForeignKey = "foreign_key",
-    /// A CHECK constraint.
-    Check = "check",
-    /// A trigger.
-    Trigger = "trigger",
-    /// A view.
-    View = "view",
-    /// The table was STRICT.
-    Strict = "strict",
-    /// Rows point to rows that are not there, and did not before.
-    Violation = "violation",
-    /// A view cannot be read, or a table not be written, any more.
-    Broken = "broken",
-    /// SQLite finds damage that was not there before.
-    Integrity = "integrity",
-}
-
-impl Kind {
-    /// Whether it is of a table and what hangs on it, and not of the state that
-    /// the table was left in.
-    pub(super) fn is_of_table(self) -> bool {
-        !matches!(
-            self,
-            Self::Database | Self::Unreadable | Self::Violation | Self::Broken | Self::Integrity
-        )
-    }
-}
+pub use monolite_migrate::allowance::LossKind as Kind;
+use monolite_migrate::allowance::{Allowance, Lost};
 
 /// One thing that was there before the migration and is not after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +46,39 @@ impl Loss {
     pub(super) fn saying(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
+    }
+
+    /// What to say to `--allow-loss` if this is meant, and no other loss; of this `database` only,
+    /// if that is given.
+    #[must_use]
+    pub fn allowance(&self, database: Option<&str>) -> String {
+        self.as_lost(&self.exactly()).allowance(database)
+    }
+
+    /// How much was lost, so that an allowance for it is none for more of it, or for another one.
+    fn exactly(&self) -> String {
+        let is_definition = self.kind == Kind::Constraint;
+        match (self.count, is_definition) {
+            (0, true) => {
+                let sum = checksum(CrcAlgorithm::Crc32IsoHdlc, self.detail.as_bytes());
+                format!("{:04x}", sum & 0xffff)
+            }
+            (0, false) => String::new(),
+            (count, _) => count.to_string(),
+        }
+    }
+
+    pub(super) fn is_meant(&self, database: &str, by: &Allowance) -> bool {
+        by.covers(database, self.as_lost(&self.exactly()))
+    }
+
+    fn as_lost<'l>(&'l self, exactly: &'l str) -> Lost<'l> {
+        Lost {
+            kind: self.kind,
+            table: self.table.as_deref(),
+            name: self.name.as_deref(),
+            exactly,
+        }
     }
 
     /// Whether it was named as meant.

@@ -8,6 +8,7 @@
 //! Below them: [`sql`] (text into statements and definitions, nothing lost) and
 //! [`schema`] (what a database has).
 
+pub mod allowance;
 pub mod diff;
 pub mod files;
 pub mod lint;

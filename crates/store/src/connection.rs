@@ -56,7 +56,7 @@ pub(crate) fn open(path: &Path, options: &Options, role: Role) -> Result<Connect
     let since = Instant::now();
     loop {
         let opened = connect(path, options, role)
-            .and_then(|conn| configure(&conn, path, options, role).map(|()| conn));
+            .and_then(|mut conn| configure(&mut conn, path, options, role).map(|()| conn));
         // A reader opened later than the writer may find another file under the
         // name, or none: it would not read what is written.
         if let Role::Reader(writers) = role
@@ -100,11 +100,15 @@ fn connect(path: &Path, options: &Options, role: Role) -> Result<Connection> {
     Ok(conn)
 }
 
-fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> Result<()> {
-    let set = |name, value: i64| set_and_verify(conn, path, name, value);
+fn configure(conn: &mut Connection, path: &Path, options: &Options, role: Role) -> Result<()> {
+    let set = |conn: &Connection, name, value: i64| set_and_verify(conn, path, name, value);
 
     // First, so that the settings that take locks wait for them too.
-    set("busy_timeout", clamp(options.busy_timeout.as_millis()))?;
+    set(
+        conn,
+        "busy_timeout",
+        clamp(options.busy_timeout.as_millis()),
+    )?;
     let mode: String = match role {
         Role::Writer => {
             // They take effect on an empty file only, before it is in WAL mode. On
@@ -127,18 +131,23 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
             mode,
         });
     }
-    set("synchronous", options.synchronous.level())?;
-    set("foreign_keys", i64::from(options.foreign_keys))?;
+    set(conn, "synchronous", options.synchronous.level())?;
+    set(conn, "foreign_keys", i64::from(options.foreign_keys))?;
     set(
+        conn,
         "journal_size_limit",
         clamp(options.journal_size_limit_bytes.into()),
     )?;
     // Negative: in KiB instead of pages.
-    set("cache_size", -clamp((options.cache_bytes / 1024).into()))?;
-    set("mmap_size", clamp(options.mmap_bytes.into()))?;
+    set(
+        conn,
+        "cache_size",
+        -clamp((options.cache_bytes / 1024).into()),
+    )?;
+    set(conn, "mmap_size", clamp(options.mmap_bytes.into()))?;
     // The pages that a savepoint may restore are copied to memory instead of a
     // temporary file.
-    set("temp_store", 2)?;
+    set(conn, "temp_store", 2)?;
 
     match role {
         Role::Writer => {
@@ -150,7 +159,7 @@ fn configure(conn: &Connection, path: &Path, options: &Options, role: Role) -> R
             conn.commit_hook(Some(|| IN_CLOSURE.get()))?;
         }
         Role::Reader(_) => {
-            set("query_only", 1)?;
+            set(conn, "query_only", 1)?;
             conn.authorizer(Some(guard_query_only))?;
         }
     }
@@ -165,7 +174,7 @@ pub(crate) fn checkpoint(
     options: &Options,
     wait: Duration,
 ) -> Result<bool> {
-    let conn = open(path, options, Role::Reader(file))?;
+    let conn = &mut open(path, options, Role::Reader(file))?;
     // As the writer waits: SQLite's own pauses grow to 100 ms, and it would find
     // the write lock taken each time.
     let outer = BUSY_TIMEOUT.replace(wait);

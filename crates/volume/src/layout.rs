@@ -230,8 +230,6 @@ mod tests {
                 "a/.monolite-restoring-0123456789abcdef-wal",
                 Role::Temporary,
             ),
-            ("a/app.sqlite3.restoring-12-1-wal", Role::Temporary),
-            ("app.sqlite3.copying-0123456789abcdef", Role::Temporary),
             (".monolite-notes", Role::Data),
         ] {
             assert_eq!(role(Path::new(name)), wanted, "{name}");

@@ -67,7 +67,7 @@ impl Found<'_> {
     fn table(&mut self, was: &Table, now: &Table) {
         let name = Some(was.name.as_str());
         if was.strict && !now.strict {
-            self.lose(Loss::new(Kind::Strict, name, None));
+            self.lose(Loss::new(Kind::Constraint, name, None).saying("STRICT"));
         }
         if was.without_rowid && !now.without_rowid {
             self.note(format!("{}: it is WITHOUT ROWID no more", was.name));
@@ -88,8 +88,8 @@ impl Found<'_> {
                 .indexes_of(&now.name)
                 .any(|i| unique(i) && i.terms == words);
             if !kept {
-                let detail = format!("({})", had.join(", "));
-                self.lose(Loss::new(Kind::PrimaryKey, name, None).saying(detail));
+                let detail = format!("PRIMARY KEY ({})", had.join(", "));
+                self.lose(Loss::new(Kind::Constraint, name, None).saying(detail));
             }
         }
         self.autoincrement(was, now);
@@ -183,16 +183,16 @@ impl Found<'_> {
                 .position(|has| foreign::is_same(both, was, one, has))
                 .map(|at| left.remove(at));
             let detail = match instead {
-                Some(has) => format!("{shown}{}; now{}", actions(one), actions(has)),
-                None => format!("{shown}{}", actions(one)),
+                Some(has) => format!("FOREIGN KEY {shown}{}; now{}", actions(one), actions(has)),
+                None => format!("FOREIGN KEY {shown}{}", actions(one)),
             };
             // One that does something else now was meant to.
             if instead.is_some_and(|has| does_something(one, has)) {
-                self.note(format!("foreign key of {}: {detail}", was.name));
+                self.note(format!("{}: {detail}", was.name));
                 continue;
             }
             let loss = Loss::new(
-                Kind::ForeignKey,
+                Kind::Constraint,
                 Some(&was.name),
                 Some(&one.from().collect::<Vec<_>>().join(", ")),
             );
@@ -229,7 +229,10 @@ impl Found<'_> {
                 ));
                 continue;
             }
-            self.lose(Loss::new(Kind::Check, Some(&was.name), None).saying(detail));
+            self.lose(
+                Loss::new(Kind::Constraint, Some(&was.name), None)
+                    .saying(format!("CHECK ({detail})")),
+            );
         }
     }
 

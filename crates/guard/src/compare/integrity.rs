@@ -55,9 +55,8 @@ impl Check<'_> {
             Trouble::Other => return Err(error),
         };
         self.each(check)?;
-        let damage = [Kind::Unreadable, Kind::Integrity];
         let mut losses = self.report.losses.iter();
-        match !is_damage || losses.any(|loss| damage.contains(&loss.kind)) {
+        match !is_damage || losses.any(|loss| loss.kind == Kind::Damage) {
             true => Ok(()),
             // It is in no table.
             false => Err(error),
@@ -77,7 +76,7 @@ impl Check<'_> {
 
     fn is_unreadable(&self, table: &Table) -> bool {
         let losses = self.report.losses.iter();
-        let mut unreadable = losses.filter(|loss| loss.kind == Kind::Unreadable);
+        let mut unreadable = losses.filter(|loss| loss.kind == Kind::Damage);
         unreadable.any(|loss| loss.table.as_deref() == Some(&table.name))
     }
 
@@ -141,7 +140,7 @@ impl Check<'_> {
             self.report.note(About::OlderDamage, text);
         }
         for one in new.into_iter().take(FINDINGS_MAX) {
-            let loss = Loss::new(Kind::Integrity, table, None).saying(one);
+            let loss = Loss::new(Kind::Damage, table, None).saying(format!("damaged: {one}"));
             self.report.losses.push(loss);
         }
         Ok(())

@@ -88,7 +88,7 @@ pub(super) fn compare_or_same(
     });
     match compared {
         Err(Error::Sqlite { source, .. }) if matches!(Trouble::of(&source), Trouble::Damage) => {
-            let loss = Loss::new(Kind::Unreadable, None, None);
+            let loss = Loss::new(Kind::Damage, None, None);
             Ok((one(loss.saying(source.to_string())), false))
         }
         other => other,

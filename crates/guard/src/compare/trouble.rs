@@ -28,5 +28,6 @@ impl Trouble {
 
 /// That one table cannot be read.
 pub(super) fn unreadable(table: &str, error: &rusqlite::Error) -> Loss {
-    Loss::new(Kind::Unreadable, Some(table), None).saying(error.to_string())
+    let what = format!("it cannot be read: {error}");
+    Loss::new(Kind::Damage, Some(table), None).saying(what)
 }

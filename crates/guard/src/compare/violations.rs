@@ -48,7 +48,7 @@ pub(super) fn new(conn: &Connection, both: Both<'_>, report: &mut Report) -> Res
                 }
                 Trouble::Damage => {
                     let known = |loss: &Loss| {
-                        loss.kind == Kind::Unreadable && loss.table.as_deref() == Some(&child.name)
+                        loss.kind == Kind::Damage && loss.table.as_deref() == Some(&child.name)
                     };
                     if !report.losses.iter().any(known) {
                         report.losses.push(unreadable(&child.name, &error));
@@ -102,7 +102,7 @@ fn of(conn: &Connection, both: Both<'_>, child: &Table, report: &mut Report) -> 
             .added(conn, all)?,
         };
         if new > 0 {
-            let loss = Loss::new(Kind::Violation, Some(&child.name), None).counted(new, all);
+            let loss = Loss::new(Kind::Links, Some(&child.name), None).counted(new, all);
             let text = format!("they point to rows of {} that are not there", key.parent);
             report.losses.push(loss.saying(text));
         }

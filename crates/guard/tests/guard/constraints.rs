@@ -48,13 +48,13 @@ fn a_rebuild_that_keeps_all() {
 fn a_rebuild_that_keeps_rows_only() {
     let sql = rebuilt("id INTEGER PRIMARY KEY, a, b)", "id, a, b");
     let lost = [
-        "check t",
-        "check t",
-        "foreign_key t.b",
+        "constraint t",
+        "constraint t",
+        "constraint t.b",
         "index t.a, b",
         "index t.by_a",
         "index t.by_b",
-        "strict t",
+        "constraint t",
         "trigger t.watch",
     ];
     expect(
@@ -78,15 +78,15 @@ fn one_thing_lost_at_a_time() {
             &(rebuilt(&FULL.replace(from, to), "id, a, b") + INDEXES + REST),
         )
     };
-    assert_eq!(with(" STRICT", ""), ["strict t"]);
-    assert_eq!(with(" CHECK (length(a) > 0)", ""), ["check t"]);
-    assert_eq!(with("length(a) > 0", "b IS 1"), ["check t"]);
-    assert_eq!(with("length(a) > 0", "length('a') = 1"), ["check t"]);
+    assert_eq!(with(" STRICT", ""), ["constraint t"]);
+    assert_eq!(with(" CHECK (length(a) > 0)", ""), ["constraint t"]);
+    assert_eq!(with("length(a) > 0", "b IS 1"), ["constraint t"]);
+    assert_eq!(with("length(a) > 0", "length('a') = 1"), ["constraint t"]);
     assert_eq!(
         with(" REFERENCES p (id) ON DELETE CASCADE", ""),
-        ["foreign_key t.b"]
+        ["constraint t.b"]
     );
-    assert_eq!(with(" ON DELETE CASCADE", ""), ["foreign_key t.b"]);
+    assert_eq!(with(" ON DELETE CASCADE", ""), ["constraint t.b"]);
     assert_eq!(with("p (id)", "p"), [""; 0], "that is its primary key");
     assert_eq!(with(", UNIQUE (a, b)", ""), ["index t.a, b"]);
     assert_eq!(with(", UNIQUE (a, b)", ", UNIQUE (a)"), ["index t.a, b"]);
@@ -227,7 +227,7 @@ fn only_what_names_a_column_goes_along_with_it() {
         ALTER TABLE n RENAME TO t; CREATE UNIQUE INDEX one ON t (email) WHERE deleted_at IS NULL;
         CREATE INDEX other ON t (name) WHERE deleted_at IS NULL;
         CREATE INDEX both ON t (email, deleted_at)";
-    assert_eq!(losses(before, sql), ["check t"]);
+    assert_eq!(losses(before, sql), ["constraint t"]);
     let renamed = "ALTER TABLE t RENAME COLUMN length TO size";
     assert_eq!(losses(before, renamed), [""; 0]);
 }
@@ -365,27 +365,22 @@ fn keys_that_stop_being_keys() {
     expect(
         before,
         as_select,
-        &["primary_key t"],
+        &["constraint t"],
         &["t.id: its type was INTEGER, it is INT now"],
     );
     let unique = format!("{as_select} CREATE UNIQUE INDEX u ON t (id)");
     assert_eq!(losses(before, &unique), [""; 0]);
     let two = "CREATE TABLE t (a, b, c, PRIMARY KEY (a, b)) WITHOUT ROWID; INSERT INTO t VALUES (1, 2, 3)";
-    assert_eq!(losses(two, as_select), ["primary_key t"]);
+    assert_eq!(losses(two, as_select), ["constraint t"]);
     let more = "CREATE TABLE n (a, b, c, PRIMARY KEY (a, b, c)); INSERT INTO n SELECT * FROM t;
         DROP TABLE t; ALTER TABLE n RENAME TO t;";
-    assert_eq!(losses(two, more), ["primary_key t"]);
+    assert_eq!(losses(two, more), ["constraint t"]);
 }
 
 #[test]
 fn violations_that_are_new() {
     let sql = "PRAGMA foreign_keys = OFF; DELETE FROM posts WHERE id IN (1, 2)";
-    expect(
-        BLOG,
-        sql,
-        &["rows posts 2/40", "violation comments 4/4"],
-        &[],
-    );
+    expect(BLOG, sql, &["links comments 4/4", "rows posts 2/40"], &[]);
     // Those that were there before are not the migration's.
     let before = format!("{BLOG} PRAGMA foreign_keys = OFF; DELETE FROM posts WHERE id = 1;");
     assert_eq!(
@@ -393,16 +388,16 @@ fn violations_that_are_new() {
         [""; 0]
     );
     let sql = "PRAGMA foreign_keys = OFF; UPDATE comments SET post_id = 99 WHERE id = 5";
-    assert_eq!(losses(&before, sql), ["violation comments 1/3"]);
+    assert_eq!(losses(&before, sql), ["links comments 1/3"]);
     // A foreign key that is new may find some at once.
     let sql = "PRAGMA foreign_keys = OFF; CREATE TABLE likes (id INTEGER PRIMARY KEY, post INT REFERENCES posts);
         INSERT INTO likes VALUES (1, 1000)";
-    assert_eq!(losses(BLOG, sql), ["violation likes 1/1"]);
+    assert_eq!(losses(BLOG, sql), ["links likes 1/1"]);
     let keyless = "CREATE TABLE p (id INTEGER PRIMARY KEY);
         CREATE TABLE c (a TEXT PRIMARY KEY, p INT REFERENCES p) WITHOUT ROWID;
         INSERT INTO p VALUES (1); INSERT INTO c VALUES ('x', 1), ('y', 1)";
     let sql = "PRAGMA foreign_keys = OFF; UPDATE c SET p = 2 WHERE a = 'y'";
-    assert_eq!(losses(keyless, sql), ["violation c 1/1"]);
+    assert_eq!(losses(keyless, sql), ["links c 1/1"]);
 }
 
 #[test]
@@ -424,14 +419,14 @@ fn old_violations_stay_old() {
     assert_eq!(losses(before, &rebuilt), [""; 0]);
     // One mended, and another instead.
     let sql = format!("{off} UPDATE k SET p = 2 WHERE x = 2; UPDATE k SET p = 7 WHERE x = 3");
-    assert_eq!(losses(before, &sql), ["violation k 1/2"]);
+    assert_eq!(losses(before, &sql), ["links k 1/2"]);
     let sql = format!("{rebuilt}; UPDATE k SET p = 7 WHERE x = 3");
-    assert_eq!(losses(before, &sql), ["rows k 1/3", "violation k 1/3"]);
+    assert_eq!(losses(before, &sql), ["links k 1/3", "rows k 1/3"]);
     let sql = format!("{off} UPDATE c SET p = 1 WHERE id = 2; UPDATE c SET p = 8 WHERE id = 1");
-    assert_eq!(losses(before, &sql), ["violation c 1/2"]);
+    assert_eq!(losses(before, &sql), ["links c 1/2"]);
     // A second key of the same row to the same parent.
     let sql = format!("{off} UPDATE c SET q = 7 WHERE id = 2");
-    assert_eq!(losses(before, &sql), ["violation c 1/1"]);
+    assert_eq!(losses(before, &sql), ["links c 1/1"]);
 }
 
 #[test]
@@ -446,8 +441,8 @@ fn definitions_that_name_what_is_not_there() {
         sql,
         &[
             "broken comments",
-            "foreign_key comments.post_id",
-            "violation comments 80/80",
+            "constraint comments.post_id",
+            "links comments 80/80",
         ],
         &[],
     );
@@ -536,7 +531,7 @@ fn another_key_that_only_the_app_can_sort_hides_no_violation() {
     open(&pair.live).execute_batch(sql).unwrap();
     let report = pair.report(Depth::Quick);
     let found: Vec<String> = report.losses.iter().map(shown).collect();
-    assert_eq!(found, ["violation c 1/1", "violation c 1/1"], "{report:?}");
+    assert_eq!(found, ["links c 1/1", "links c 1/1"], "{report:?}");
     let unseen = report
         .notes
         .iter()

@@ -86,7 +86,9 @@ pub(crate) fn expect(before: &str, sql: &str, losses: &[&str], notes: &[&str]) {
     pair.run(sql);
     let report = pair.report(Depth::Quick);
     let mut found: Vec<String> = report.losses.iter().map(shown).collect();
+    let mut losses = losses.to_vec();
     found.sort();
+    losses.sort_unstable();
     assert_eq!(found, losses, "{report:#?}");
     for note in notes {
         let has = report.notes.iter().any(|has| has.text.contains(note));

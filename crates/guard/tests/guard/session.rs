@@ -207,7 +207,7 @@ fn databases_that_come_and_go() {
     assert_eq!(rollback.databases, ["app.sqlite3", "sub/other.db"]);
     assert_eq!(rollback.set_aside.len(), 2);
     assert!(rollback.set_aside.iter().all(|path| path.exists()));
-    assert_eq!(reports[0].losses[0].kind.name(), "unreadable");
+    assert_eq!(reports[0].losses[0].kind.name(), "damage");
     assert_eq!(reports[1].losses[0].kind.name(), "database");
     assert!(rollback.kept.join("found/app.sqlite3").exists());
 }

@@ -47,7 +47,8 @@ pub(super) fn check(
     };
     read_ahead(copy, progress, cancel)?;
     progress.begin("checking", None);
-    let findings = open_immutable(copy.path()).and_then(|conn| {
+    let findings = open_immutable(copy.path()).and_then(|mut conn| {
+        let conn = &mut conn;
         let cancel = cancel.clone();
         conn.progress_handler(STEPS, Some(move || cancel.is_cancelled()))?;
         conn.execute_batch("PRAGMA temp_store = MEMORY")?;

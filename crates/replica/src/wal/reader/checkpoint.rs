@@ -68,7 +68,7 @@ pub(crate) fn checkpoint(
         Some(conn) => Ok(conn),
         None => checkpointer(&reader.path),
     };
-    let conn = match opened {
+    let mut conn = match opened {
         Ok(conn) => conn,
         Err(error) => return (reader, Err(error)),
     };
@@ -79,7 +79,7 @@ pub(crate) fn checkpoint(
         false => copy(&mut reader, &conn, until),
     };
     if may_block && too_long && !reader.resettable && result.is_ok() {
-        let (back, advance) = restart(reader, &conn, until);
+        let (back, advance) = restart(reader, &mut conn, until);
         reader = back;
         result = result.and_then(|before| Ok(before.and(advance?)));
     }
@@ -140,7 +140,11 @@ thread_local! {
 ///
 /// The busy handler is called while SQLite waits for the write lock, as well as
 /// while it holds it and waits for readers. To advance is right in both cases.
-fn restart(reader: WalReader, conn: &Connection, until: Instant) -> (WalReader, Result<Advance>) {
+fn restart(
+    reader: WalReader,
+    conn: &mut Connection,
+    until: Instant,
+) -> (WalReader, Result<Advance>) {
     let mode = if is_large(&reader.wal) {
         "TRUNCATE"
     } else {
