@@ -38,8 +38,8 @@ pub(super) struct Leaser {
     /// How often the lease was taken. What was known of the replicas before the
     /// last time may be outdated.
     taken: AtomicU64,
-    /// The last holding that was taken from a machine that had not given the lease
-    /// back: a request of that machine may still be under way.
+    /// The last holding that began while a request of another machine may have been
+    /// under way.
     inherited: AtomicU64,
     /// Who has the lease instead of us.
     other: StdMutex<Option<Holder>>,
@@ -172,7 +172,7 @@ impl Leaser {
         self.set_other(None);
         let holding = self.taken.fetch_add(1, Ordering::Relaxed) + 1;
         if let Held::Lease(lease) = &*held
-            && lease.before().is_some_and(|before| !before.released)
+            && lease.needs_fence()
         {
             self.inherited.store(holding, Ordering::Relaxed);
         }
@@ -254,21 +254,24 @@ impl Leaser {
     }
 
     /// Gives the lease back, for good.
-    pub(super) async fn release(&self) {
-        self.give_back_as(Held::Released).await;
+    pub(super) async fn release(&self, is_all_stored: bool) {
+        self.give_back_as(Held::Released, is_all_stored).await;
     }
 
-    /// Gives the lease back; it can be taken again.
+    /// Gives the lease back before all is stored; it can be taken again.
     pub(super) async fn give_back(&self) {
-        self.give_back_as(Held::Not).await;
+        self.give_back_as(Held::Not, false).await;
     }
 
-    async fn give_back_as(&self, then: Held) {
+    async fn give_back_as(&self, then: Held, is_all_stored: bool) {
         let held = std::mem::replace(&mut *self.held.lock().await, then);
         self.set_current(None);
         if let Held::Lease(lease) = held {
             // It ends by itself otherwise.
-            let _ = lease.release().await;
+            let _ = match is_all_stored {
+                true => lease.release().await,
+                false => lease.release_open().await,
+            };
         }
     }
 }

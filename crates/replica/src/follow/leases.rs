@@ -270,9 +270,11 @@ impl Leases {
         join_all(self.0.all.iter().map(|(_, leaser)| leaser.give_back())).await;
     }
 
-    /// Gives all of them back, for good.
-    pub async fn release(&self) {
-        join_all(self.0.all.iter().map(|(_, leaser)| leaser.release())).await;
+    /// Gives all of them back, for good. `is_all_stored`: no request of this volume is
+    /// under way, and what its databases hold is stored.
+    pub async fn release(&self, is_all_stored: bool) {
+        let all = self.0.all.iter();
+        join_all(all.map(|(_, leaser)| leaser.release(is_all_stored))).await;
     }
 }
 

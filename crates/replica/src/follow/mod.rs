@@ -22,6 +22,8 @@ mod pending;
 mod restored;
 mod resume;
 mod sent_record;
+#[cfg(test)]
+mod sim;
 mod standing;
 mod state_files;
 mod status;

@@ -60,6 +60,16 @@ pub async fn standing(
     database: &str,
     path: &Path,
 ) -> Result<Standing> {
+    judge(state, destination, database, checksum(path)).await
+}
+
+/// As [`standing`], of a database whose checksum is found out by `here` if it is needed.
+pub(super) async fn judge(
+    state: &Path,
+    destination: &Destination,
+    database: &str,
+    here: impl Future<Output = Result<Checksum>>,
+) -> Result<Standing> {
     let replica = destination.replica(database);
     let files = replica.list_all().await?;
     let Some(newest) = files.iter().max_by_key(|file| (file.max, file.level)) else {
@@ -84,7 +94,7 @@ pub async fn standing(
         return Ok(Standing::Unrelated);
     };
     // Since then another machine wrote, or the replica was emptied and begun again.
-    let here = checksum(path).await?;
+    let here = here.await?;
     for (txid, sum) in records.points() {
         if sum != here || txid > last {
             continue;

@@ -351,7 +351,7 @@ impl Follower {
         let _ = tokio::time::timeout_at(end - reserve / 2, ended).await;
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
-        let _ = tokio::time::timeout_at(end, self.inner.leases.release()).await;
+        let _ = tokio::time::timeout_at(end, self.inner.leases.release(synced.is_ok())).await;
         synced
     }
 
