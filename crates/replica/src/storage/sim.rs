@@ -238,10 +238,14 @@ impl State {
             return;
         };
         let node = format!("{} {}", holder.node, holder.token);
-        let known = self.epochs.entry(holder.epoch).or_insert_with(|| node.clone());
+        let known = self
+            .epochs
+            .entry(holder.epoch)
+            .or_insert_with(|| node.clone());
         if *known != node {
             let (epoch, known) = (holder.epoch, known.clone());
-            self.broken.push(format!("epoch {epoch} has two writers: {known}, {node}"));
+            self.broken
+                .push(format!("epoch {epoch} has two writers: {known}, {node}"));
         }
     }
 
@@ -389,7 +393,10 @@ impl Bucket for SimBucket {
         self.request(None, move |world| {
             let now = world.now();
             let mut state = world.state();
-            let found = state.objects.get(&key).map(|object| version(object.version));
+            let found = state
+                .objects
+                .get(&key)
+                .map(|object| version(object.version));
             if found != expected {
                 return Ok(ConditionalPut::Conflict);
             }

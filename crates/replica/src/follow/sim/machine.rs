@@ -19,11 +19,11 @@ use crate::error::{Error, Result};
 use crate::follow::encode::{Sums, Writer};
 use crate::follow::leaser::WritePermit;
 use crate::follow::leases::Leases;
+use crate::follow::record_restored;
 use crate::follow::resume::{self, Found, LocalRecords};
 use crate::follow::sent_record::SentRecord;
 use crate::follow::standing::{Standing, judge};
 use crate::follow::state_files::StateFiles;
-use crate::follow::record_restored;
 use crate::history::{Catalog, Policy, plan};
 use crate::map::PageMap;
 use crate::storage::sim::{SimBucket, World};
@@ -125,7 +125,9 @@ impl Machine {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.life().as_ref().is_some_and(|(task, _)| !task.is_finished())
+        self.life()
+            .as_ref()
+            .is_some_and(|(task, _)| !task.is_finished())
     }
 
     pub(super) fn served(&self) -> u64 {
@@ -284,10 +286,15 @@ impl Life {
                 sleep(Duration::from_secs(1)).await;
             }
         }
-        let is_all_stored = self.machine.volume().database.as_ref().is_none_or(|database| {
-            let last = database.last();
-            last == 0 || self.machine.ledger().stored.contains_key(&last)
-        });
+        let is_all_stored = self
+            .machine
+            .volume()
+            .database
+            .as_ref()
+            .is_none_or(|database| {
+                let last = database.last();
+                last == 0 || self.machine.ledger().stored.contains_key(&last)
+            });
         let _ = timeout(STOP_TIME, self.leases.release(is_all_stored)).await;
     }
 
@@ -325,7 +332,13 @@ impl Life {
 
     async fn standing(&self) -> Result<Standing> {
         let sum = self.database().checksum();
-        judge(&self.state, &self.destination, DATABASE, async move { Ok(sum) }).await
+        judge(
+            &self.state,
+            &self.destination,
+            DATABASE,
+            async move { Ok(sum) },
+        )
+        .await
     }
 
     fn database(&self) -> Database {
@@ -527,15 +540,20 @@ impl Life {
         };
         let path = self.files.sent();
         remote.sent = Some(sent.clone());
-        sent.write(&path).map_err(|error| Error::file(&path, error))?;
-        let stored = self.replica.put(unsent.level, &unsent.header, unsent.body.clone());
+        sent.write(&path)
+            .map_err(|error| Error::file(&path, error))?;
+        let stored = self
+            .replica
+            .put(unsent.level, &unsent.header, unsent.body.clone());
         match stored.await {
             Ok(file) => {
                 remote.map.apply(&unsent.sums, PAGES, unsent.header.max);
                 remote.empty = false;
                 remote.fence = false;
                 remote.newest_ms = remote.newest_ms.max(unsent.header.timestamp_ms);
-                remote.catalog.add_with(file, unsent.header.timestamp_ms, unsent.body);
+                remote
+                    .catalog
+                    .add_with(file, unsent.header.timestamp_ms, unsent.body);
                 let now = self.machine.world.now();
                 self.machine.ledger().stored.insert(unsent.last, now);
                 Ok(())
@@ -551,7 +569,9 @@ impl Life {
     async fn maintain(&self, remote: &mut Remote) {
         let database = self.database();
         let world = &self.machine.world;
-        if remote.unsent.is_none() && database.differs(&remote.map).is_empty() && world.below(2) == 0
+        if remote.unsent.is_none()
+            && database.differs(&remote.map).is_empty()
+            && world.below(2) == 0
         {
             let writer = self.writer(remote.newest_ms);
             let (header, body) = database.snapshot(&remote.map, writer);

@@ -29,7 +29,7 @@ use self::model::Ledger;
 use crate::storage::sim::{Faults, World};
 
 /// Seeds that are tried where nobody asks for more.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 2_000;
 /// Longest a volume may take to serve again after the faults have ended.
 const SERVES_AGAIN: Duration = Duration::from_secs(300);
 
@@ -124,10 +124,16 @@ async fn judge(world: &World, ledger: &Mutex<Ledger>, machine: &Machine) -> Outc
         }
     };
     let ledger = ledger.lock().expect("no panic");
-    let in_newest: BTreeSet<_> = ledger.confirmed.keys().filter(|c| ledger.holds(last, **c)).collect();
+    let in_newest: BTreeSet<_> = ledger
+        .confirmed
+        .keys()
+        .filter(|c| ledger.holds(last, **c))
+        .collect();
     for commit in ledger.stored.keys().filter(|commit| **commit > 0) {
         if !in_newest.contains(commit) {
-            broken.push(format!("commit {commit} was stored, and is not in the newest state, {last}"));
+            broken.push(format!(
+                "commit {commit} was stored, and is not in the newest state, {last}"
+            ));
         }
     }
     for commit in ledger.confirmed.keys() {
@@ -164,7 +170,11 @@ fn holds_for(seed: u64) {
 
 #[test]
 fn whatever_happens_nothing_confirmed_vanishes_unsaid() {
-    let variable = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let variable = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
     if let Some(seed) = variable("MONOLITE_SIM_SEED") {
         let outcome = simulate(seed);
         assert!(outcome.broken.is_empty(), "seed {seed}: {outcome:#?}");
@@ -189,16 +199,25 @@ fn whatever_happens_nothing_confirmed_vanishes_unsaid() {
                     total.reported += outcome.reported;
                     total.lost += outcome.lost;
                     let broken = outcome.broken.into_iter();
-                    total.broken.extend(broken.map(|what| format!("seed {seed}: {what}")));
+                    total
+                        .broken
+                        .extend(broken.map(|what| format!("seed {seed}: {what}")));
                 }
             });
         }
     });
     let total = total.into_inner().expect("no panic");
     let shown = &total.broken[..total.broken.len().min(20)];
-    assert!(total.broken.is_empty(), "{} broken: {shown:#?}", total.broken.len());
+    assert!(
+        total.broken.is_empty(),
+        "{} broken: {shown:#?}",
+        total.broken.len()
+    );
     // It is a simulation of something.
-    assert!(total.stored as u64 > 5 * seeds && total.reported > 0 && total.lost > 0, "{total:?}");
+    assert!(
+        total.stored as u64 > 5 * seeds && total.reported > 0 && total.lost > 0,
+        "{total:?}"
+    );
     eprintln!("{seeds} seeds: {total:?}");
 }
 

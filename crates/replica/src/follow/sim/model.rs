@@ -53,7 +53,8 @@ impl Database {
     /// The pages that are not as the map says.
     pub(super) fn differs(&self, map: &PageMap) -> Sums {
         let all = (1..=PAGES).map(|pgno| (pgno, self.sum(pgno)));
-        all.filter(|(pgno, sum)| map.get(*pgno) != Some(*sum)).collect()
+        all.filter(|(pgno, sum)| map.get(*pgno) != Some(*sum))
+            .collect()
     }
 
     /// These pages as the map's next transaction.
@@ -89,7 +90,9 @@ impl Database {
     ) -> (monolite_ltx::Header, Vec<u8>) {
         let mut encoder = Encoder::new(Vec::new(), header).expect("a header");
         for pgno in pages {
-            encoder.page(pgno, &self.pages[pgno as usize - 1]).expect("a page");
+            encoder
+                .page(pgno, &self.pages[pgno as usize - 1])
+                .expect("a page");
         }
         let (body, ..) = encoder.finish(None).expect("a file");
         (header, body)
