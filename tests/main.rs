@@ -16,6 +16,7 @@ mod migrate_diff;
 mod migrate_files;
 mod migrate_found;
 mod migrate_guard;
+mod processes;
 mod replica_run;
 mod replica_verbs;
 mod two_machines;

@@ -10,6 +10,8 @@ use monolite_guard::{Allowance, Cancel, Depth, GUARDED, Host, Progress, messages
 use monolite_replica::Find;
 use monolite_supervisor::database_variables;
 
+use crate::{Environment, KEY_VARIABLE};
+
 /// Time between two lines of the log on a step that takes long.
 const STEP_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -120,8 +122,10 @@ pub fn migration_environment(
     app_dir: &Path,
     data: &Path,
     database: &str,
-) -> Vec<(&'static str, OsString)> {
-    let mut variables = database_variables(app_dir, data, &data.join(database));
-    variables.push((GUARDED, data.as_os_str().to_owned()));
+    environment: &Environment,
+) -> Vec<(String, OsString)> {
+    let set = environment.without(KEY_VARIABLE);
+    let mut variables = database_variables(app_dir, data, &data.join(database), &set);
+    variables.push((GUARDED.to_owned(), data.as_os_str().to_owned()));
     variables
 }

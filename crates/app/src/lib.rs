@@ -8,6 +8,7 @@ mod database_filter;
 mod destinations;
 mod environment;
 mod guard_host;
+mod processes;
 pub mod replication;
 mod services;
 pub mod settings;

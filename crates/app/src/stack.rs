@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 use monolite_gate::{Gate, TrustForwarded};
 use monolite_guard::{Allowance, Depth};
 use monolite_supervisor::{Config, Error, Output, Service};
-use monolite_volume::Volume;
 use monolite_volume::discover::{self, DiscoverError};
+use monolite_volume::{Volume, layout};
 
+use crate::processes::Processes;
 use crate::replication::{Replicated, Replication};
 use crate::services::{
     GateService, Guarded, MigrationError, Migrations, NoReplica, NotFit, Recovery,
     ReplicationService, VolumeService,
 };
-use crate::settings::{self, MigrateCheck, Trust};
+use crate::settings::{self, LogFormat, MigrateCheck, Trust};
 use crate::{
     DATABASE, Environment, Guarding, KEY_VARIABLE, ReplicaError, Settings, database_filter,
 };
@@ -28,7 +29,8 @@ const NOT_FIT: u8 = 3;
 /// What only the process that runs it all can know.
 #[derive(Clone)]
 pub struct Launch {
-    /// The app: program and arguments.
+    /// The program that serves the requests, and its arguments; empty: as the Procfile or the
+    /// settings have it.
     pub command: Vec<OsString>,
     /// The IP address to listen on, unless it is set.
     pub bind: Ipv4Addr,
@@ -52,6 +54,9 @@ pub struct Stack {
     replication: Option<Replication>,
     guarding: Guarding,
     migrate: Option<OsString>,
+    /// The names of the app's processes.
+    processes: Vec<String>,
+    procfile: Option<PathBuf>,
 }
 
 impl Stack {
@@ -63,8 +68,10 @@ impl Stack {
         let listen = environment::listen(settings, &launch.environment, launch.bind)?;
         let volume = environment::volume(settings, &launch.environment);
         validate(settings, listen.port())?;
+        let processes = Processes::find(settings, launch.command, &launch.app_dir)?;
+        let migrate = settings.migrate.clone().or(processes.release);
         let guarding = guarding(settings, &launch.environment, &volume.dir);
-        if settings.migrate.is_some() {
+        if migrate.is_some() {
             let guardable = all_guardable(settings, &launch.environment, &volume.dir);
             guardable.map_err(|error| settings::Error::new(error.to_string()))?;
         }
@@ -73,7 +80,12 @@ impl Stack {
             true => None,
             false => Some(Replication::new(settings, destinations, &volume.dir)),
         };
-        let mut config = Config::new(launch.command, volume.dir.clone());
+        let mut config = Config::new(processes.web, volume.dir.clone());
+        config.web_environment = processes.web_environment;
+        config.workers = processes.workers;
+        // A program reads JSON lines; the app's are its own affair.
+        config.output_prefix = processes.names.len() > 1 && settings.log == LogFormat::Text;
+        config.run_dir = Some(layout::run_files(&volume.dir));
         config.app_port = settings.app_port;
         config.app_dir = launch.app_dir;
         // What opens the replicas is not for the app to know, or to print.
@@ -94,7 +106,9 @@ impl Stack {
             allow: settings.allow.clone(),
             replication,
             guarding,
-            migrate: settings.migrate.clone().map(OsString::from),
+            migrate: migrate.map(OsString::from),
+            processes: processes.names,
+            procfile: processes.procfile,
         })
     }
 
@@ -120,6 +134,15 @@ impl Stack {
     /// # Errors
     /// See [`monolite_supervisor::Error`]; [`exit_code`] is for these.
     pub async fn run(mut self) -> Result<u8, Error> {
+        if self.processes.len() > 1 || self.procfile.is_some() {
+            let processes = self.processes.join(", ");
+            match &self.procfile {
+                Some(path) => {
+                    tracing::info!(procfile = %path.display(), processes, "the app's processes")
+                }
+                None => tracing::info!(processes, "the app's processes"),
+            }
+        }
         let (gate, services) = (self.gate.clone(), self.services()?);
         monolite_supervisor::run(self.config, gate, services).await
     }

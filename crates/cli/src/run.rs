@@ -16,11 +16,12 @@ use crate::{Failure, descriptors, log, replication, report};
 
 #[derive(Args)]
 #[command(
-    override_usage = "monolite run [OPTIONS] -- <COMMAND>...",
+    override_usage = "monolite run [OPTIONS] [-- <COMMAND>...]",
     after_help = "Examples:\n  monolite run -- bin/rails server\n  \
         monolite run --data /data --migrate 'python manage.py migrate' -- \\\n    \
         gunicorn --bind '127.0.0.1:$PORT' shop.wsgi\n\n\
-        The app gets PORT, and the path of its database in the variable its framework reads.\n\
+        Without a command, the processes of ./Procfile run: `web` behind the port, the others as\n\
+        workers. The app gets PORT, and the path of its database in the variable its framework reads.\n\
         SIGTERM or Ctrl-C stops it all, a second one at once; SIGUSR2 restarts the app while\n\
         requests wait. GET /_monolite/health answers 200 while requests pass.\n\n\
         With --replica, every commit is stored there too; what is missing on the volume comes\n\
@@ -44,12 +45,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         true => settings.command.iter().map(OsString::from).collect(),
         false => arguments.command,
     };
-    if command.is_empty() {
-        let error = anyhow::anyhow!(
-            "no command: name the app's after --, as in `monolite run -- bin/rails server`"
-        );
-        return Err(Failure::Usage(error));
-    }
     serve(
         stack(&settings, command, Ipv4Addr::UNSPECIFIED)?,
         settings.log,

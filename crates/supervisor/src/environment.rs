@@ -1,93 +1,106 @@
-//! The variables an app is given so that it finds its port and its database.
+//! The environment that a process of the app is given, so that it finds its port and its database.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
+use std::process::Command;
 
-/// What the app seems to be written with, recognized by the files in its directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framework {
-    Rails,
-    Phoenix,
-    Laravel,
-    Django,
-    Node,
-    Unknown,
-}
+use crate::app::Program;
+use crate::config::Config;
+use crate::framework::{Framework, Given};
 
-impl Framework {
-    pub(crate) fn detect(dir: &Path) -> Self {
-        let has = |name: &str| dir.join(name).exists();
-        if has("bin/rails") || has("config/application.rb") {
-            Self::Rails
-        } else if has("artisan") {
-            Self::Laravel
-        } else if has("manage.py") {
-            Self::Django
-        } else if has("mix.exs") || has("releases/start_erl.data") {
-            Self::Phoenix
-        } else if has("package.json") {
-            Self::Node
-        } else {
-            Self::Unknown
+/// Gives `command` the environment of `program`. What is set already stays, but for the port and
+/// the data directory.
+///
+/// # Errors
+/// The directory of the run cannot be created.
+pub(crate) fn set(command: &mut Command, config: &Config, program: Program<'_>) -> io::Result<()> {
+    let framework = Framework::detect(&config.app_dir);
+    let pid_file = match (&config.run_dir, framework) {
+        (Some(dir), Framework::Rails) => {
+            std::fs::create_dir_all(dir)?;
+            let file = dir.join(format!("{}.pid", program.name));
+            // Of a life that was killed: its number may be another process's by now.
+            let _ = std::fs::remove_file(&file);
+            Some(file)
         }
-    }
-
-    /// The database's address as the framework's own reader wants it.
-    fn database_url(self, database: &Path) -> OsString {
-        let scheme = match self {
-            // sqlite3:///data/app.sqlite3, as Rails' own Dockerfile has it.
-            Self::Rails => "sqlite3://",
-            // Prisma and libSQL.
-            Self::Node => "file:",
-            // dj-database-url and SQLAlchemy take three slashes for a relative
-            // path; the fourth is the absolute path's own.
-            _ => "sqlite:///",
-        };
-        let mut url = OsString::from(scheme);
-        url.push(database);
-        url
-    }
-
-    /// Names and values; the caller leaves out those that are set already.
-    pub(crate) fn variables(self, data: &Path, database: &Path) -> Vec<(&'static str, OsString)> {
-        let path = database.as_os_str().to_owned();
-        let url = self.database_url(database);
-        let litestack = ("LITESTACK_DATA_PATH", data.as_os_str().to_owned());
-        match self {
-            Self::Rails => vec![("DATABASE_URL", url), litestack],
-            Self::Phoenix => vec![("DATABASE_PATH", path)],
-            Self::Laravel => vec![("DB_DATABASE", path)],
-            Self::Django | Self::Node => vec![("DATABASE_URL", url)],
-            Self::Unknown => vec![
-                ("DATABASE_URL", url),
-                ("DATABASE_PATH", path.clone()),
-                ("DB_DATABASE", path),
-                litestack,
-            ],
-        }
-    }
+        _ => None,
+    };
+    let set = [&config.environment[..], program.environment].concat();
+    let given = Given {
+        app_dir: &config.app_dir,
+        data: &config.data,
+        database: &config.data.join(&config.database),
+        port: program.port,
+        pid_file,
+        environment: &set,
+    };
+    command.env_clear();
+    command.envs(framework.variables(&given));
+    command.envs(set.iter().map(|(name, value)| (name, value)));
+    command.env("MONOLITE_DATA", &config.data);
+    match program.port {
+        Some(port) => command.env("PORT", port.to_string()),
+        // The public one, which is not for it.
+        None => command.env_remove("PORT"),
+    };
+    Ok(())
 }
 
 /// The variables in which the framework of the app in `app_dir` looks for its data directory and its
-/// database, which has the path `database`.
+/// databases, of which the first has the path `database`. Those of `environment` are set already;
+/// the caller leaves them out.
 pub fn database_variables(
     app_dir: &Path,
     data: &Path,
     database: &Path,
-) -> Vec<(&'static str, OsString)> {
-    Framework::detect(app_dir).variables(data, database)
+    environment: &[(OsString, OsString)],
+) -> Vec<(String, OsString)> {
+    let given = Given {
+        app_dir,
+        data,
+        database,
+        port: None,
+        pid_file: None,
+        environment,
+    };
+    Framework::detect(app_dir).variables(&given)
+}
+
+/// Whether the framework of the app in `app_dir` wants its database to be there, empty, before it
+/// creates the tables.
+pub fn wants_a_database_file(app_dir: &Path) -> bool {
+    Framework::detect(app_dir).wants_a_database_file()
 }
 
 /// Puts the port where an argument says `$PORT` or `${PORT}`: a command in a
 /// Dockerfile's list form has no shell to do it.
-pub(crate) fn expand_port(argument: &OsString, port: u16) -> OsString {
-    match argument.to_str() {
-        Some(text) if text.contains('$') => text
-            .replace("${PORT}", &port.to_string())
-            .replace("$PORT", &port.to_string())
-            .into(),
-        _ => argument.clone(),
+pub(crate) fn expand_port(argument: &OsString, port: Option<u16>) -> OsString {
+    let (Some(text), Some(port)) = (argument.to_str(), port) else {
+        return argument.clone();
+    };
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let after_port = after.strip_prefix("{PORT}").or_else(|| {
+            let after = after.strip_prefix("PORT")?;
+            (!after.starts_with(is_word)).then_some(after)
+        });
+        match after_port {
+            Some(after) => {
+                expanded.push_str(&port.to_string());
+                rest = after;
+            }
+            None => {
+                expanded.push('$');
+                rest = after;
+            }
+        }
     }
+    expanded.push_str(rest);
+    expanded.into()
 }
 
 #[cfg(test)]
@@ -95,32 +108,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_framework_gets_what_it_reads() {
-        let cases = [
-            ("bin/rails", "DATABASE_URL", "sqlite3:///data/app.sqlite3"),
-            ("mix.exs", "DATABASE_PATH", "/data/app.sqlite3"),
-            ("artisan", "DB_DATABASE", "/data/app.sqlite3"),
-            ("manage.py", "DATABASE_URL", "sqlite:////data/app.sqlite3"),
-            ("package.json", "DATABASE_URL", "file:/data/app.sqlite3"),
-            ("nothing", "LITESTACK_DATA_PATH", "/data"),
-        ];
-        for (file, name, value) in cases {
-            let dir = tempfile::tempdir().unwrap();
-            let file = dir.path().join(file);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(&file, "").unwrap();
-            let variables = Framework::detect(dir.path())
-                .variables("/data".as_ref(), "/data/app.sqlite3".as_ref());
-            let expected = (name, OsString::from(value));
-            assert!(variables.contains(&expected), "{file:?}: {variables:?}");
-        }
-    }
-
-    #[test]
     fn the_port_is_put_into_arguments() {
-        let expand = |text: &str| expand_port(&text.into(), 4000);
+        let expand = |text: &str| expand_port(&text.into(), Some(4000));
         assert_eq!(expand("--bind=127.0.0.1:$PORT"), "--bind=127.0.0.1:4000");
         assert_eq!(expand("${PORT}"), "4000");
-        assert_eq!(expand("$HOME"), "$HOME");
+        assert_eq!(expand("$PORT,${PORT}/$PORT"), "4000,4000/4000");
+        for other in ["$HOME", "$PORTAL", "a$", "$$", "${PORT", "cost: $5"] {
+            assert_eq!(expand(other), other);
+        }
+        assert_eq!(expand_port(&"$PORT".into(), None), "$PORT");
     }
 }

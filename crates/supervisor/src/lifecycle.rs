@@ -1,18 +1,23 @@
 //! The life of a run, from the start of its services to the stop of the last one.
 //!
 //! ```text
-//! start the services → start the app → healthy → open the gate
+//! start the services → start web and workers → web healthy → open the gate
 //!      (requests wait from the gate's start on)     │
-//!                     ┌── hold ◄── the app died ────┤
-//!                     │   hold, stop ◄── a service needs a pause, SIGUSR2
-//!                     └─► start the app again       │
+//!                     ┌── hold ◄── the web died ────┤
+//!                     │   hold, stop all ◄── a service needs a pause, SIGUSR2
+//!                     └─► start what does not run   │
 //!      close the gate ◄── SIGTERM ──────────────────┘
-//!           └─► drain → stop the app → stop the services → exit
+//!           └─► drain → stop web and workers → stop the services → exit
 //! ```
+//!
+//! Requests in hand may need a worker (one that renders, or answers on a port), so workers are asked
+//! to stop after the drain, at the same time as the web: a stop takes the drain and the longest of
+//! their stop times. All of them are gone before a service stops.
 //!
 //! Dying at any point leaves nothing behind: what the services hold goes with the process, the app
 //! with the watchdog.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use monolite_gate::Gate;
@@ -20,9 +25,10 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::backoff::Backoff;
-use crate::run::{Run, watchdog_ended};
+use crate::run::Run;
 use crate::service::{Service, Services, Started};
 use crate::signals::Request;
+use crate::workers::Workers;
 use crate::{Config, Error, Exit};
 
 /// After a failure, time for the refusals to reach the clients.
@@ -41,8 +47,18 @@ pub async fn run(config: Config, gate: Gate, services: Vec<Box<dyn Service>>) ->
     let mut services = Services::new(services);
     let result = match services.start(&mut run).await {
         Ok(Started::Yes) => {
-            let (run, services) = (&mut run, &services);
-            Lifecycle { run, services }.serve().await
+            let (workers, run, services) = (run.workers(), &mut run, &services);
+            let mut lifecycle = Lifecycle {
+                run,
+                services,
+                workers,
+            };
+            let result = lifecycle.serve().await;
+            if result.is_err() {
+                lifecycle.run.gate.refuse();
+            }
+            lifecycle.stop_workers().await;
+            result
         }
         Ok(Started::Stopped(exit)) => {
             run.close_gate().await;
@@ -76,10 +92,17 @@ enum Ended {
     Pause,
 }
 
+/// One life of the process that serves the requests.
+struct Web {
+    app: App,
+    address: SocketAddr,
+}
+
 /// The lives of the app, while all services work.
 struct Lifecycle<'r> {
     run: &'r mut Run,
     services: &'r Services,
+    workers: Workers,
 }
 
 impl Lifecycle<'_> {
@@ -90,7 +113,10 @@ impl Lifecycle<'_> {
             if !self.let_work().await {
                 return Ok(0);
             }
-            let mut app = self.run.start_app(None)?;
+            let (app, port) = self.run.start_web()?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let mut app = Web { app, address };
+            self.workers.start();
             let died = match self.until_healthy(&mut app).await {
                 Ok(()) => {
                     self.run.gate.open(app.address);
@@ -124,13 +150,13 @@ impl Lifecycle<'_> {
             };
             self.run.gate.hold();
             // Whatever it left behind would stand in the way of the next one.
-            self.run.kill_app(&mut app).await;
+            app.app.kill().await;
             self.run.gate.drain(Duration::ZERO).await;
-            let Some(wait) = backoff.died(app.started.elapsed()) else {
+            let Some(wait) = backoff.died(app.app.started.elapsed()) else {
                 return Err(Error::CrashLoop {
                     exit: died,
                     crashes: backoff.deaths,
-                    tail: app.tail.last_lines().await,
+                    tail: app.app.tail.last_lines().await,
                 });
             };
             tracing::warn!(
@@ -141,6 +167,7 @@ impl Lifecycle<'_> {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.run.stop_requested() => {
+                    self.run.stopping = true;
                     self.run.close_gate().await;
                     return Ok(died.code());
                 }
@@ -151,25 +178,42 @@ impl Lifecycle<'_> {
     /// While there is no app, the services do what they need that for; false if asked to stop
     /// meanwhile.
     async fn let_work(&mut self) -> bool {
+        if self.workers.are_started() {
+            // The web died alone; they may use what the services need for themselves.
+            if !self.services.is_pause_needed().await {
+                return true;
+            }
+            self.stop_workers().await;
+            if self.run.stopping {
+                self.run.gate.refuse();
+                self.run.close_gate().await;
+                return false;
+            }
+        }
         tokio::select! {
             // What is done already is not cut short.
             biased;
             () = self.services.while_paused() => true,
             () = self.run.stop_requested() => {
                 tracing::warn!("stopped before the app could be started");
+                self.run.stopping = true;
                 self.run.close_gate().await;
                 false
             }
         }
     }
 
-    async fn until_healthy(&mut self, app: &mut App) -> Result<(), NotHealthy> {
-        tracing::info!(pid = app.pid(), port = app.address.port(), "app started");
+    async fn until_healthy(&mut self, app: &mut Web) -> Result<(), NotHealthy> {
+        tracing::info!(
+            pid = app.app.pid(),
+            port = app.address.port(),
+            "app started"
+        );
         let mut last = String::from("nothing was asked");
         let address = app.address;
-        let deadline = app.started + self.run.config.start_time;
+        let deadline = app.app.started + self.run.config.start_time;
         let outcome = tokio::select! {
-            exit = app.exited() => Err(NotHealthy::Died(exit)),
+            exit = app.app.exited() => Err(NotHealthy::Died(exit)),
             () = self.run.signals.stop() => Err(NotHealthy::Stop),
             () = self.run.config.health.wait(address, &mut last) => Ok(()),
             () = self.services.pause_needed() => Err(NotHealthy::Pause),
@@ -178,7 +222,7 @@ impl Lifecycle<'_> {
         match outcome {
             Err(NotHealthy::Late(_)) => Err(NotHealthy::Late(last)),
             Ok(()) => {
-                let after_ms = app.started.elapsed().as_millis() as u64;
+                let after_ms = app.app.started.elapsed().as_millis() as u64;
                 tracing::info!(after_ms, "app healthy; requests pass");
                 Ok(())
             }
@@ -186,12 +230,11 @@ impl Lifecycle<'_> {
         }
     }
 
-    async fn until_ended(&mut self, app: &mut App) -> Ended {
+    async fn until_ended(&mut self, app: &mut Web) -> Ended {
         loop {
             tokio::select! {
-                exit = app.exited() => return Ended::Died(exit),
+                exit = app.app.exited() => return Ended::Died(exit),
                 request = self.run.signals.next() => return Ended::Asked(request),
-                () = watchdog_ended(self.run.watchdog.as_mut()) => self.run.replace_watchdog(app),
                 () = self.services.pause_needed() => {
                     self.run.gate.hold();
                     if self.services.is_pause_needed().await {
@@ -205,7 +248,7 @@ impl Lifecycle<'_> {
 
     /// Stops the app so that it can be started again: requests wait, those in the app finish. False
     /// if asked to stop meanwhile: the gate is closed then.
-    async fn retire(&mut self, app: &mut App) -> bool {
+    async fn retire(&mut self, app: &mut Web) -> bool {
         self.run.gate.hold();
         tokio::select! {
             drained = self.run.gate.drain(self.run.config.drain_time) => {
@@ -215,7 +258,7 @@ impl Lifecycle<'_> {
             }
             () = self.run.signals.stop() => self.run.stopping = true,
         }
-        self.run.stop_app(app).await;
+        self.stop_all(app).await;
         if self.run.stopping {
             self.run.gate.refuse();
             self.run.close_gate().await;
@@ -225,26 +268,37 @@ impl Lifecycle<'_> {
 
     /// Stops accepting, drains, stops the app. The code is the app's own; an app that ended by the
     /// very signal it was sent ended well.
-    async fn shut_down(&mut self, mut app: App) -> u8 {
+    async fn shut_down(&mut self, mut app: Web) -> u8 {
         self.run.stopping = true;
         tracing::info!("stopping: no new requests");
         self.run.close_gate().await;
-        let exit = self.run.stop_app(&mut app).await;
+        let exit = self.stop_all(&mut app).await;
         let sent = [15, 9].map(Exit::Signal);
         let code = if sent.contains(&exit) { 0 } else { exit.code() };
         tracing::info!(app = %exit, "stopped");
         code
     }
 
-    async fn give_up_waiting(&mut self, mut app: App, last: String) -> Error {
-        let waited = Instant::now() - app.started;
+    async fn stop_all(&mut self, app: &mut Web) -> Exit {
+        let (app, workers) = (Some(&mut app.app), Some(&mut self.workers));
+        self.run.stop_app(app, workers).await
+    }
+
+    async fn stop_workers(&mut self) {
+        if self.workers.are_started() {
+            self.run.stop_app(None, Some(&mut self.workers)).await;
+        }
+    }
+
+    async fn give_up_waiting(&mut self, mut app: Web, last: String) -> Error {
+        let waited = Instant::now() - app.app.started;
         self.run.stopping = true;
-        self.run.stop_app(&mut app).await;
+        self.stop_all(&mut app).await;
         Error::NeverHealthy {
             path: self.run.config.health.path().into(),
             last,
             waited,
-            tail: app.tail.last_lines().await,
+            tail: app.app.tail.last_lines().await,
         }
     }
 }

@@ -5,19 +5,12 @@ use std::sync::Arc;
 
 use monolite_gate::Gate;
 
-use crate::app::{App, Shell};
+use crate::app::{App, Processes, Program};
 use crate::children::Children;
+use crate::config::{CommandLine, RELEASE, WEB};
 use crate::signals::Signals;
-use crate::watchdog::Watchdog;
-use crate::{Config, Error, Exit};
-
-/// Comes when the watchdog ends; never, if there is none.
-pub(crate) async fn watchdog_ended(watchdog: Option<&mut Watchdog>) {
-    match watchdog {
-        Some(watchdog) => drop(watchdog.process.exited().await),
-        None => std::future::pending().await,
-    }
-}
+use crate::workers::Workers;
+use crate::{Config, Error, Exit, watchdog};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +24,12 @@ pub struct Ended {
 
 /// A run, as its services see it.
 pub struct Run {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) gate: Gate,
     pub(crate) signals: Signals,
-    children: Arc<Children>,
-    pub(crate) watchdog: Option<Watchdog>,
-    /// A watchdog has worked.
-    was_watched: bool,
+    processes: Processes,
+    /// The watchdog works.
+    is_watched: bool,
     /// Asked to stop.
     pub(crate) stopping: bool,
     /// Asked to stop again: at once.
@@ -49,12 +41,11 @@ impl Run {
     pub(crate) fn new(config: Config, gate: Gate) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { what, source };
         Ok(Self {
-            config,
+            config: Arc::new(config),
             gate,
             signals: Signals::listen().map_err(io("listen for signals"))?,
-            children: Children::reap().map_err(io("reap child processes"))?,
-            watchdog: None,
-            was_watched: false,
+            processes: Processes::new(Children::reap().map_err(io("reap child processes"))?),
+            is_watched: false,
             stopping: false,
             hurry: false,
         })
@@ -76,33 +67,44 @@ impl Run {
         self.gate.refuse();
     }
 
-    /// Starts the app's command, or `shell` in its place with the same environment.
-    pub(crate) fn start_app(&mut self, shell: Option<Shell<'_>>) -> Result<App, Error> {
-        let is_watched = self
-            .watchdog
-            .as_mut()
-            .is_some_and(|w| !w.process.has_exited());
-        if !is_watched {
-            match Watchdog::start(&self.children, &self.config.watchdog) {
-                Ok(watchdog) => {
-                    self.watchdog = watchdog;
-                    self.was_watched |= self.watchdog.is_some();
-                }
-                // It worked before: the app is worth more than its watchdog.
-                Err(error) if self.was_watched => {
-                    self.watchdog = None;
-                    tracing::error!(
-                        %error,
-                        "no watchdog can be started: if monolite is killed, the app goes on"
-                    );
-                }
-                Err(source) => {
-                    let what = "start the watchdog";
-                    return Err(Error::Io { what, source });
-                }
-            }
+    /// Starts the process that serves the requests; answers with its port, too.
+    pub(crate) fn start_web(&mut self) -> Result<(App, u16), Error> {
+        let port = self.free_port(WEB)?;
+        let config = Arc::clone(&self.config);
+        let app = self.start(Program {
+            name: WEB,
+            command: &config.command,
+            environment: &config.web_environment,
+            port: Some(port),
+        })?;
+        Ok((app, port))
+    }
+
+    fn start(&mut self, program: Program<'_>) -> Result<App, Error> {
+        if !self.is_watched {
+            let Processes {
+                children, groups, ..
+            } = &self.processes;
+            watchdog::start(children, groups, &self.config.watchdog).map_err(|source| {
+                let what = "start the watchdog";
+                Error::Io { what, source }
+            })?;
+            self.is_watched = true;
         }
-        App::start(&self.config, &self.children, self.watchdog.as_mut(), shell)
+        App::start(&self.config, &self.processes, program)
+    }
+
+    fn free_port(&self, name: &str) -> Result<u16, Error> {
+        let port = self.processes.free_port(name, self.config.app_port);
+        port.map_err(|source| Error::Io {
+            what: "find a free port",
+            source,
+        })
+    }
+
+    /// The workers, not started yet.
+    pub(crate) fn workers(&self) -> Workers {
+        Workers::new(&self.config, &self.processes, self.gate.health())
     }
 
     /// Runs a shell command to its end, with the app's environment and `variables`, before there is
@@ -116,7 +118,13 @@ impl Run {
         shell: &OsStr,
         variables: &[(&str, &OsStr)],
     ) -> Result<Ended, Error> {
-        let mut command = self.start_app(Some((shell, variables)))?;
+        let owned = |(name, value): &(&str, &OsStr)| ((*name).into(), (*value).into());
+        let mut command = self.start(Program {
+            name: RELEASE,
+            command: &CommandLine::Shell(shell.to_owned()),
+            environment: &variables.iter().map(owned).collect::<Vec<_>>(),
+            port: Some(self.free_port(RELEASE)?),
+        })?;
         let exit = tokio::select! {
             exit = command.exited() => Some(exit),
             () = self.stop_requested() => None,
@@ -124,12 +132,12 @@ impl Run {
         let is_stopped = exit.is_none();
         let exit = match exit {
             Some(exit) => {
-                self.kill_app(&mut command).await;
+                command.kill().await;
                 exit
             }
             None => {
                 self.stopping = true;
-                self.stop_app(&mut command).await
+                self.stop_app(Some(&mut command), None).await
             }
         };
         if exit != Exit::Code(0) {
@@ -137,27 +145,6 @@ impl Run {
             command.tail.last_lines().await;
         }
         Ok(Ended { exit, is_stopped })
-    }
-
-    /// Kills what is left of a process that has ended.
-    pub(crate) async fn kill_app(&mut self, app: &mut App) {
-        app.kill(&self.children).await;
-        self.watch_nothing();
-    }
-
-    pub(crate) fn replace_watchdog(&mut self, app: &App) {
-        self.watchdog = Watchdog::start(&self.children, &self.config.watchdog).unwrap_or(None);
-        let watches = self
-            .watchdog
-            .as_mut()
-            .is_some_and(|watchdog| watchdog.watch(Some(app.group())).is_ok());
-        if watches {
-            tracing::warn!("the watchdog ended; another was started");
-        } else {
-            tracing::error!(
-                "the watchdog ended, and no other can be started: if monolite is killed, the app goes on"
-            );
-        }
     }
 
     /// Closes the port and waits for the connections; a further request to stop cuts that short.
@@ -176,33 +163,51 @@ impl Run {
         }
     }
 
-    /// Stops the app; a request to stop that comes meanwhile is noted in `stopping`, a further one
-    /// kills the app.
-    pub(crate) async fn stop_app(&mut self, app: &mut App) -> Exit {
-        if self.hurry {
-            let exit = app.kill(&self.children).await;
-            self.watch_nothing();
-            return exit;
+    /// Stops the app and its workers, at the same time. A request to stop that comes meanwhile is
+    /// noted in `stopping`, a further one kills them.
+    pub(crate) async fn stop_app(
+        &mut self,
+        app: Option<&mut App>,
+        mut workers: Option<&mut Workers>,
+    ) -> Exit {
+        let kill = tokio::sync::watch::Sender::new(self.hurry);
+        let mut killed = kill.subscribe();
+        if let Some(workers) = &workers {
+            workers.stop(self.hurry);
         }
-        let (signals, stopping) = (&mut self.signals, &mut self.stopping);
-        let hurry = async {
-            if !*stopping {
-                // Of a restart: the first request is to stop, and no hurry.
-                signals.stop().await;
-                *stopping = true;
+        let asked_to_kill = workers.as_ref().map(|workers| workers.killer());
+        let limit = self.config.stop_time;
+        let app = async {
+            match app {
+                // The sender is not dropped before this ends.
+                Some(app) => {
+                    app.stop(limit, async { drop(killed.wait_for(|kill| *kill).await) })
+                        .await
+                }
+                None => Exit::Code(0),
             }
-            signals.stop().await;
-            tracing::warn!("asked again: killing the app");
         };
-        let exit = app.stop(&self.children, self.config.stop_time, hurry).await;
-        self.watch_nothing();
-        exit
-    }
-
-    fn watch_nothing(&mut self) {
-        if let Some(watchdog) = &mut self.watchdog {
-            // One that is gone watches nothing anyway.
-            let _ = watchdog.watch(None);
+        let workers = async {
+            if let Some(workers) = &mut workers {
+                workers.stopped().await;
+            }
+        };
+        let mut all = std::pin::pin!(async { tokio::join!(app, workers).0 });
+        loop {
+            tokio::select! {
+                exit = &mut all => return exit,
+                // Of a restart: the first request is to stop, and no hurry.
+                () = self.signals.stop() => match self.stopping {
+                    false => self.stopping = true,
+                    true => {
+                        tracing::warn!("asked again: killing the app");
+                        kill.send_replace(true);
+                        if let Some(kill) = &asked_to_kill {
+                            kill();
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -211,12 +216,11 @@ impl Run {
     pub(crate) fn for_tests() -> (Self, crate::signals::Sender) {
         let (sender, signals) = Signals::channel();
         let run = Self {
-            config: Config::new(Vec::new(), "/nowhere".into()),
+            config: Arc::new(Config::new(Vec::new(), "/nowhere".into())),
             gate: Gate::new(monolite_gate::Config::default()),
             signals,
-            children: Arc::default(),
-            watchdog: None,
-            was_watched: false,
+            processes: Processes::default(),
+            is_watched: false,
             stopping: false,
             hurry: false,
         };

@@ -40,8 +40,8 @@ pub trait Service {
         false
     }
 
-    /// Does it. Called before each start of the app, also where nothing is to be done. Cancelled
-    /// when the run is asked to stop.
+    /// Does it, while none of the app's processes runs. Called before each start of all of them, also
+    /// where nothing is to be done. Cancelled when the run is asked to stop.
     async fn while_paused(&self) {}
 
     /// Ends its work, after the app has stopped. Cancelled after [`stop_time`](Self::stop_time).

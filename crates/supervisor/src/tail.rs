@@ -12,6 +12,8 @@ use crate::config::{Output, Stream};
 const BYTES: usize = 8 << 10;
 /// Lines shown.
 const LINES: usize = 20;
+/// A line that is longer is passed on in pieces of this size where lines get a prefix.
+const LINE_MAX: usize = 64 << 10;
 /// After the app's end, its last words may still be on their way this long.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
@@ -23,29 +25,36 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Passes `from` on until its end. A thread of its own: when our own
-    /// output is not read, the app waits as it would without us.
+    /// Passes `from` on until its end; with a prefix, line by line. A thread of its own: when our
+    /// own output is not read, the app waits as it would without us.
     pub(crate) fn follow(
         &mut self,
         mut from: impl Read + Send + 'static,
         stream: Stream,
         to: &Output,
+        prefix: Option<&str>,
     ) {
+        let mut lines = prefix.map(Lines::new);
         let (kept, to) = (Arc::clone(&self.kept), Arc::clone(to));
         let thread = std::thread::Builder::new()
             .name("monolite-output".into())
             .spawn(move || {
                 let mut buffer = [0; 8 << 10];
                 loop {
-                    match from.read(&mut buffer) {
-                        Ok(0) => return,
-                        Ok(n) => {
-                            let bytes = buffer.get(..n).unwrap_or_default();
-                            keep(&kept, bytes);
-                            to(stream, bytes);
-                        }
-                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                        Err(_) => return,
+                    let read = match from.read(&mut buffer) {
+                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                        read => read.unwrap_or(0),
+                    };
+                    let bytes = buffer.get(..read).unwrap_or_default();
+                    keep(&kept, bytes);
+                    match &mut lines {
+                        Some(lines) if read == 0 => lines.end(|line| to(stream, line)),
+                        Some(lines) => lines.take(bytes, |line| to(stream, line)),
+                        None if read == 0 => {}
+                        None => to(stream, bytes),
+                    }
+                    if read == 0 {
+                        return;
                     }
                 }
             });
@@ -63,6 +72,51 @@ impl Tail {
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(LINES);
         lines.get(from..).unwrap_or_default().join("\n")
+    }
+}
+
+/// Bytes as whole lines, each with a prefix. Processes that write at the same time do not write into
+/// each other's lines.
+struct Lines {
+    prefix: Vec<u8>,
+    /// Of the line that has not ended, with its prefix.
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.as_bytes().to_vec(),
+            begun: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], mut to: impl FnMut(&[u8])) {
+        let mut whole = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.begun.is_empty() {
+                self.begun.extend_from_slice(&self.prefix);
+            }
+            self.begun.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                whole.append(&mut self.begun);
+            } else if self.begun.len() >= LINE_MAX {
+                whole.append(&mut self.begun);
+                whole.push(b'\n');
+            }
+        }
+        if !whole.is_empty() {
+            to(&whole);
+        }
+    }
+
+    /// The last line may have no end.
+    fn end(&mut self, mut to: impl FnMut(&[u8])) {
+        if !self.begun.is_empty() {
+            self.begun.push(b'\n');
+            to(&self.begun);
+            self.begun.clear();
+        }
     }
 }
 
@@ -85,10 +139,47 @@ mod tests {
             Arc::new(move |_, bytes| sink.lock().unwrap().extend_from_slice(bytes));
         let text: String = (0..5000).map(|n| format!("line {n}\n")).collect();
         let mut tail = Tail::default();
-        tail.follow(std::io::Cursor::new(text.clone()), Stream::Stdout, &output);
+        tail.follow(
+            std::io::Cursor::new(text.clone()),
+            Stream::Stdout,
+            &output,
+            None,
+        );
         let last = tail.last_lines().await;
         assert_eq!(last.lines().count(), LINES);
         assert!(last.starts_with("line 4980\n") && last.ends_with("line 4999"));
         assert_eq!(*passed.lock().unwrap(), text.as_bytes());
+    }
+
+    #[test]
+    fn a_prefix_is_before_each_line_however_the_bytes_come() {
+        let text = b"one\n\ntwo\xff\r\nthree";
+        for size in 1..=text.len() {
+            let mut lines = Lines::new("web | ");
+            let mut out = Vec::new();
+            for piece in text.chunks(size) {
+                lines.take(piece, |line| {
+                    assert!(line.ends_with(b"\n"));
+                    out.extend_from_slice(line);
+                });
+            }
+            lines.end(|line| out.extend_from_slice(line));
+            lines.end(|line| out.extend_from_slice(line));
+            let expected = b"web | one\nweb | \nweb | two\xff\r\nweb | three\n";
+            assert_eq!(out, expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_bounded() {
+        let mut lines = Lines::new("w | ");
+        let mut written = 0;
+        for _ in 0..100 {
+            lines.take(&[b'x'; 8 << 10], |line| {
+                assert!(line.len() <= LINE_MAX + (8 << 10));
+                written += line.len();
+            });
+        }
+        assert!(written >= 90 * (8 << 10) && lines.begun.len() < LINE_MAX);
     }
 }

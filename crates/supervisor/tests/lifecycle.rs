@@ -54,7 +54,7 @@ async fn an_app_that_dies_is_started_again_and_given_up_with_its_code() {
     let log = Arc::<Mutex<Vec<String>>>::default();
     let sink = log.clone();
     let command = ["sh", "-c", "echo app $MONOLITE_DATA; exit 7"];
-    let mut config = Config::new(command.map(Into::into).into(), dir.path().into());
+    let mut config = Config::new(command.map(Into::into).to_vec(), dir.path().into());
     config.output = Arc::new(move |_, bytes| {
         let text = String::from_utf8_lossy(bytes).trim().to_owned();
         sink.lock().unwrap().push(text);

@@ -12,6 +12,7 @@
 //!   .monolite/              ours: nothing in it is the app's
 //!     lock                  one `monolite` at a time
 //!     control.sock          the control socket of the one that runs
+//!     run/                  files of the processes that run now
 //!     migrating.lock        one migration at a time
 //!     migrating/            the migration under way, and copies of databases
 //!     snapshots/DATABASE/   local snapshots
@@ -126,6 +127,12 @@ pub fn lock(volume: &Path) -> PathBuf {
 #[must_use]
 pub fn control_socket(volume: &Path) -> PathBuf {
     state(volume).join("control.sock")
+}
+
+/// Files of the processes that run now, of no use to the next run.
+#[must_use]
+pub fn run_files(volume: &Path) -> PathBuf {
+    state(volume).join("run")
 }
 
 /// Locked by what changes the schema or the files of the databases.
@@ -256,6 +263,7 @@ mod tests {
         for path in [
             lock(volume),
             control_socket(volume),
+            run_files(volume),
             migration_lock(volume),
             migration_intent(volume),
             snapshots(volume, database),
@@ -280,6 +288,7 @@ mod tests {
         let paths = [
             lock(volume),
             control_socket(volume),
+            run_files(volume),
             migration_lock(volume),
             migrations(volume),
             migration_intent(volume),

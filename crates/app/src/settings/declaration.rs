@@ -105,6 +105,8 @@ macro_rules! settings {
         #[non_exhaustive]
         pub struct Settings {
             $( $(#[doc = $help])+ pub $key: $type, )+
+            /// What the file says of the app's processes; no flag and no variable does.
+            pub processes: Vec<super::processes::ProcessSetting>,
             /// Those that are not the default, by key.
             pub(super) sources: std::collections::BTreeMap<&'static str, Source>,
         }
@@ -131,6 +133,7 @@ macro_rules! settings {
                 Self {
                     // A test shows that each default is a value.
                     $( $key: value::Value::parse(settings!(@texts $($default)?)).unwrap_or_default(), )+
+                    processes: Vec::new(),
                     sources: std::collections::BTreeMap::new(),
                 }
             }

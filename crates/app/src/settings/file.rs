@@ -8,17 +8,22 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::list::{SETTINGS, setting};
+use super::processes::{self, ProcessSetting};
 use super::valid::{Error, nearest};
 use super::value::Kind;
 
 /// The name looked for in the current directory.
 pub const FILE_NAME: &str = "monolite.toml";
 
+/// The key of the table of processes.
+const PROCESSES: &str = "processes";
+
 /// What a file sets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct File {
     pub(super) path: PathBuf,
     pub(super) entries: Vec<Entry>,
+    pub(super) processes: Vec<ProcessSetting>,
 }
 
 /// One key.
@@ -65,9 +70,14 @@ impl File {
             wrong(at, error.message().trim_end())
         })?;
         let mut entries = Vec::new();
+        let mut processes = Vec::new();
         for (key, value) in table.get_ref() {
             let at = key.span().start;
             let key = key.get_ref().as_ref();
+            if key == PROCESSES {
+                processes = processes::parse(value).map_err(|(at, what)| wrong(at, &what))?;
+                continue;
+            }
             let setting = setting(key).ok_or_else(|| wrong(at, &unknown(key)))?;
             let texts = texts(setting.kind, value).map_err(|what| wrong(at, what))?;
             for text in &texts {
@@ -82,12 +92,14 @@ impl File {
         Ok(Self {
             path: path.into(),
             entries,
+            processes,
         })
     }
 }
 
 fn unknown(key: &str) -> String {
-    let keys: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+    let settings = SETTINGS.iter().map(|setting| setting.key);
+    let keys: Vec<&str> = settings.chain([PROCESSES]).collect();
     match nearest(key, &keys) {
         Some(known) => format!("unknown key `{key}`; did you mean `{known}`?"),
         None => format!("unknown key `{key}`; the keys are: {}", keys.join(", ")),

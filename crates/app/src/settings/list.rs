@@ -26,6 +26,9 @@ settings! {
     /// The port on which the app has to listen, given to it as PORT
     app_port: Option<u16>, value "PORT", unset "a free one";
 
+    /// The app's processes, one a line as in `worker: bundle exec sidekiq`; `web` serves the requests
+    procfile: Option<PathBuf>, value "FILE", unset "./Procfile, if no command is given";
+
     /// A shell command to run before the app starts; requests wait meanwhile
     migrate: Option<String>, value "COMMAND", unset "none";
 

@@ -31,7 +31,10 @@ impl Settings {
         environment: &Environment,
         file: &File,
     ) -> Result<Self, Error> {
-        let mut settings = Self::default();
+        let mut settings = Self {
+            processes: file.processes.clone(),
+            ..Self::default()
+        };
         for entry in &file.entries {
             let source = Source::File {
                 path: file.path.clone(),

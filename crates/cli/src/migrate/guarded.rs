@@ -70,6 +70,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let volume = replication::volume(&settings)?;
     let volume = volume.canonicalize().unwrap_or(volume);
     let environment = environment(&settings, &volume)?;
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (&**name, value.clone()));
+    let environment: Vec<(&str, OsString)> = environment.collect();
     if is_guarded(&volume) {
         // Whoever guards it has done away with what was interrupted.
         if command.is_empty() {
@@ -122,15 +126,12 @@ fn nobody_runs(volume: &Path) -> anyhow::Result<()> {
 }
 
 /// What the command is told, where that is not set already.
-fn environment(
-    settings: &Settings,
-    volume: &Path,
-) -> anyhow::Result<Vec<(&'static str, OsString)>> {
+fn environment(settings: &Settings, volume: &Path) -> anyhow::Result<Vec<(String, OsString)>> {
     let app = std::env::current_dir()?;
     let database = settings.database.as_deref().unwrap_or("app.sqlite3");
-    let mut variables = migration_environment(&app, volume, database);
-    variables.retain(|(name, _)| *name == GUARDED || std::env::var_os(name).is_none());
-    variables.push(("MONOLITE_DATA", volume.as_os_str().to_owned()));
+    let mut variables = migration_environment(&app, volume, database, &flags::environment());
+    variables.retain(|(name, _)| name == GUARDED || std::env::var_os(name).is_none());
+    variables.push(("MONOLITE_DATA".to_owned(), volume.as_os_str().to_owned()));
     Ok(variables)
 }
 
@@ -139,7 +140,7 @@ fn environment(
 async fn migrate(
     host: &Arc<Terminal>,
     command: &[OsString],
-    environment: &[(&'static str, OsString)],
+    environment: &[(&str, OsString)],
     interrupted: Interrupted,
     options: Options,
 ) -> Result<Option<Migrated<CommandStatus>>, Failure> {
