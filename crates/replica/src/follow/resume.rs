@@ -130,7 +130,7 @@ fn says_otherwise(map: &PageMap, header: &Header) -> bool {
 }
 
 /// Brings `map` to what `files` lead to, without keeping their pages.
-async fn apply(
+pub(super) async fn apply(
     replica: &Replica,
     files: &[FileInfo],
     map: &mut PageMap,

@@ -59,6 +59,7 @@ struct State {
     /// an older one may store a later transaction.
     fence: (u64, u64),
     broken: Vec<String>,
+    events: Vec<String>,
 }
 
 struct Object {
@@ -82,6 +83,7 @@ impl World {
                 epochs: BTreeMap::new(),
                 fence: (0, 0),
                 broken: Vec::new(),
+                events: Vec::new(),
             }),
         })
     }
@@ -110,6 +112,16 @@ impl World {
 
     pub(crate) fn all_broken(&self) -> Vec<String> {
         self.state().broken.clone()
+    }
+
+    /// Notes what happens, for who looks into a seed.
+    pub(crate) fn note(&self, what: impl fmt::Display) {
+        let now_s = self.now().as_secs_f32();
+        self.state().events.push(format!("{now_s:8.3} {what}"));
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.state().events.clone()
     }
 
     pub(crate) fn has_clock(&self) -> bool {
@@ -314,8 +326,14 @@ impl Bucket for SimBucket {
             let key = put.key;
             self.request(put.permit.as_deref(), move |world| {
                 let now = world.now();
+                let header = bytes.first_chunk().map(monolite_ltx::Header::parse);
+                let writer = header
+                    .and_then(Result::ok)
+                    .map_or(0, |header| header.node_id);
+                world.note(format_args!("{writer:016x} puts {key}"));
                 let mut state = world.state();
                 if state.objects.contains_key(&key) {
+                    state.events.push("         it exists".into());
                     return Ok(Created::Exists);
                 }
                 state.file_created(&key, &bytes);
@@ -401,6 +419,13 @@ impl Bucket for SimBucket {
                 return Ok(ConditionalPut::Conflict);
             }
             state.lease_written(&bytes);
+            if let Ok(holder) = Holder::parse(&bytes) {
+                let Holder { host, epoch, node, .. } = &holder;
+                let node = node.get(..16).unwrap_or(node);
+                let (released, open) = (holder.released, &holder.open);
+                let event = format!("         lease of {host} {node}, epoch {epoch}, released: {released}, open: {open:?}");
+                state.events.push(event);
+            }
             Ok(ConditionalPut::Done(version(state.store(&key, bytes, now))))
         })
         .boxed()

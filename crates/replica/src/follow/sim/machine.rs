@@ -138,6 +138,7 @@ impl Machine {
         if self.is_running() {
             return;
         }
+        self.world.note(format_args!("{} starts", self.name));
         let (stop, stopping) = watch::channel(false);
         let machine = self.clone();
         let task = tokio::spawn(async move { Life::new(machine, stopping).run().await });
@@ -146,6 +147,7 @@ impl Machine {
 
     /// As kill -9.
     pub(super) async fn kill(&self) {
+        self.world.note(format_args!("{} is killed", self.name));
         let life = self.life().take();
         if let Some((task, _)) = life {
             task.abort();
@@ -172,12 +174,15 @@ impl Machine {
         self.clock.step_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// Stops cleanly, and returns once that is done.
-    pub(super) async fn stop(&self) {
+    /// Stops cleanly, or is killed after `limit`; nothing of it runs on.
+    pub(super) async fn stop(&self, limit: Duration) {
         let life = self.life().take();
-        if let Some((task, stop)) = life {
+        if let Some((mut task, stop)) = life {
             stop.send_replace(true);
-            let _ = task.await;
+            if timeout(limit, &mut task).await.is_err() {
+                task.abort();
+                let _ = task.await;
+            }
         }
     }
 
@@ -331,14 +336,17 @@ impl Life {
     }
 
     async fn standing(&self) -> Result<Standing> {
-        let sum = self.database().checksum();
-        judge(
-            &self.state,
-            &self.destination,
-            DATABASE,
-            async move { Ok(sum) },
-        )
-        .await
+        let mut map = PageMap::empty(PAGE);
+        map.apply(&self.database().differs(&map), PAGES, Txid(0));
+        let here = async move { Ok(map) };
+        let standing = judge(&self.state, &self.destination, DATABASE, here).await;
+        self.note(format_args!("at {} is {standing:?}", self.last()));
+        standing
+    }
+
+    fn note(&self, what: impl std::fmt::Display) {
+        let name = &self.machine.name;
+        self.machine.world.note(format_args!("{name} {what}"));
     }
 
     fn database(&self) -> Database {
@@ -376,6 +384,7 @@ impl Life {
         };
         let mut map = PageMap::empty(PAGE);
         map.apply(&database.differs(&map), PAGES, txid);
+        self.note(format_args!("restores {txid}, commit {}", database.last()));
         self.machine.volume().database = Some(database);
         record_restored(&self.state, &self.destination, DATABASE, txid, Some(&map))
     }
@@ -435,6 +444,7 @@ impl Life {
             return;
         };
         let commit = self.machine.ledger().commit(database.last(), world.now());
+        world.note(format_args!("{} commits {commit}", self.machine.name));
         database.commit(commit);
     }
 
@@ -554,6 +564,10 @@ impl Life {
                 remote
                     .catalog
                     .add_with(file, unsent.header.timestamp_ms, unsent.body);
+                self.note(format_args!(
+                    "stored {}, commit {}",
+                    unsent.header.max, unsent.last
+                ));
                 let now = self.machine.world.now();
                 self.machine.ledger().stored.insert(unsent.last, now);
                 Ok(())

@@ -33,6 +33,9 @@ const SEEDS: u64 = 2_000;
 /// Longest a volume may take to serve again after the faults have ended.
 const SERVES_AGAIN: Duration = Duration::from_secs(300);
 
+/// Longest a clean stop may take; then it is killed, as a platform does.
+const STOP_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// What became of one seed.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Outcome {
@@ -42,6 +45,7 @@ struct Outcome {
     reported: usize,
     lost: usize,
     objects: usize,
+    events: Vec<String>,
 }
 
 async fn life_of(seed: u64) -> Outcome {
@@ -81,15 +85,12 @@ async fn life_of(seed: u64) -> Outcome {
                 let most = if world.has_clock() { 3_600_000 } else { 500 };
                 machine.step_clock(world.below(2 * most) as i64 - most as i64);
             }
-            _ => {
-                let _ = timeout(Duration::from_secs(60), machine.stop()).await;
-            }
+            _ => machine.stop(STOP_TIME_MAX).await,
         }
     }
     world.set_faults(Faults::default());
     for machine in &machines {
-        let _ = timeout(Duration::from_secs(60), machine.stop()).await;
-        machine.kill().await;
+        machine.stop(STOP_TIME_MAX).await;
     }
     // Every request that is under way arrives, and every lease ends.
     sleep(Duration::from_secs(200)).await;
@@ -107,8 +108,7 @@ async fn life_of(seed: u64) -> Outcome {
             world.broken("a volume does not serve again, and nothing is reported".into());
         }
         sleep(Duration::from_secs(5)).await;
-        let _ = timeout(Duration::from_secs(120), machine.stop()).await;
-        machine.kill().await;
+        machine.stop(STOP_TIME_MAX).await;
     }
     judge(&world, &ledger, &machines[0]).await
 }
@@ -149,6 +149,7 @@ async fn judge(world: &World, ledger: &Mutex<Ledger>, machine: &Machine) -> Outc
         reported: ledger.reported.len(),
         lost: ledger.lost.len(),
         objects: world.keys().len(),
+        events: world.events(),
     }
 }
 
@@ -231,7 +232,9 @@ fn a_seed_is_one_history() {
 /// Seeds that once showed a fault, each with what it was.
 #[test]
 fn faults_that_were_found_stay_fixed() {
-    for seed in [] as [u64; 0] {
+    // The state of a volume with commits that were never stored had the checksum of an
+    // earlier state, as an exclusive or of CRCs may: the commits were replaced unsaid.
+    for seed in [1385, 2452, 2717, 2736] {
         holds_for(seed);
     }
 }

@@ -45,11 +45,6 @@ impl Database {
         Checksum::of_page(pgno, &self.pages[pgno as usize - 1])
     }
 
-    pub(super) fn checksum(&self) -> Checksum {
-        let sums = (1..=PAGES).map(|pgno| self.sum(pgno));
-        sums.fold(Checksum::EMPTY, Checksum::toggle)
-    }
-
     /// The pages that are not as the map says.
     pub(super) fn differs(&self, map: &PageMap) -> Sums {
         let all = (1..=PAGES).map(|pgno| (pgno, self.sum(pgno)));
