@@ -94,7 +94,11 @@ impl Active {
         if self.options.if_open == IfOpen::JudgeOnly {
             finalize(volume, journal, Some(Keep::UntilRemoved))?;
             let snapshots = journal.copies(volume).join(BEFORE);
-            return Ok(Verdict::Left { reports, snapshots });
+            return Ok(Verdict::Left {
+                reports,
+                snapshots,
+                has_failed: !succeeded,
+            });
         }
         let is_open = volume.stays_open(&journal.known_files(volume)).is_some();
         failpoint::reached("guard.rolling-back");
@@ -106,7 +110,11 @@ impl Active {
         };
         let rollback = roll_back(volume, journal, no_copy, !is_open)?;
         finalize(volume, journal, Some(Keep::Week))?;
-        Ok(Verdict::RolledBack { reports, rollback })
+        Ok(Verdict::RolledBack {
+            reports,
+            rollback,
+            has_failed: !succeeded,
+        })
     }
 
     /// What the command did to each database, and whether it changed anything at all.
@@ -138,6 +146,7 @@ impl Active {
                 let mut allow = self.options.allow.iter();
                 let by = allow.find(|by| loss.is_meant(&report.database, by));
                 loss.allowed_by = by.map(|by| by.text().into());
+                loss.allow = loss.allowance(Some(&report.database));
             }
             reports.push(report);
         }

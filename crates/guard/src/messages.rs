@@ -11,6 +11,8 @@ use crate::verdict::Verdict;
 
 /// Notes of one database that are shown.
 const NOTES_MAX: usize = 10;
+/// Losses of one database that are shown.
+const LOSSES_MAX: usize = 20;
 
 /// A line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,9 @@ pub fn refused(verdict: &Verdict) -> Vec<String> {
     for report in verdict.reports() {
         lines.extend(database(report, would_have));
     }
-    lines.extend(allowances(verdict.reports()));
+    if verdict.can_be_allowed() {
+        lines.extend(allowances(verdict.reports()));
+    }
     match verdict {
         Verdict::RolledBack { rollback, .. } => {
             lines.push(match rollback.databases.as_slice() {
@@ -120,11 +124,34 @@ pub fn guarded<S>(migrated: &Migrated<S>, volume: &Path, is_empty: bool) -> Stri
             volume.display()
         ),
         0 => "there was no database to guard yet".into(),
-        n => format!(
-            "nothing was lost that was not meant to be ({})",
-            counted(n as u64, "database", "databases")
-        ),
+        n => looked_at(migrated.verdict.reports(), n),
     }
+}
+
+/// What is claimed of an accepted migration: no more than what was looked at.
+fn looked_at(reports: &[Report], databases: usize) -> String {
+    let databases = counted(databases as u64, "database", "databases");
+    let losses = reports
+        .iter()
+        .map(|report| report.losses.len())
+        .sum::<usize>();
+    let about = |about: About| {
+        let notes = reports.iter().flat_map(|report| &report.notes);
+        notes.filter(|note| note.about == about).count() as u64
+    };
+    let mut text = match losses {
+        0 => format!("no loss was found in {databases}"),
+        _ => format!("nothing but what was allowed was lost in {databases}"),
+    };
+    let (data, unseen) = (about(About::Data), about(About::Unseen));
+    if data > 0 {
+        let changes = counted(data, "change", "changes");
+        text += &format!("; {changes} of rows and values: see whether that is what was meant");
+    }
+    if unseen > 0 {
+        text += "; not everything could be looked at, as is said above";
+    }
+    text
 }
 
 fn database(report: &Report, would_have: &str) -> Vec<String> {
@@ -137,12 +164,16 @@ fn database(report: &Report, would_have: &str) -> Vec<String> {
     let rows: Vec<[String; 2]> = refused.iter().map(|loss| row(loss)).collect();
     let width = rows.iter().map(|[what, _]| what.chars().count()).max();
     let width = width.unwrap_or(0);
-    lines.extend(rows.iter().map(|[what, how_much]| {
+    lines.extend(rows.iter().take(LOSSES_MAX).map(|[what, how_much]| {
         let line = format!("  {what:<width$}  {how_much}");
         line.trim_end().to_owned()
     }));
+    let more = rows.len().saturating_sub(LOSSES_MAX);
+    if more > 0 {
+        lines.push(format!("  and {more} more losses"));
+    }
     let notes = report.notes.iter().take(NOTES_MAX);
-    lines.extend(notes.map(|note| format!("  besides: {}", plain(&note.text))));
+    lines.extend(notes.map(|note| format!("  also: {}", plain(&note.text))));
     let more = report.notes.len().saturating_sub(NOTES_MAX);
     if more > 0 {
         lines.push(format!("  and {more} more like these"));
@@ -183,7 +214,13 @@ fn row(loss: &Loss) -> [String; 2] {
             table.clone(),
             format!("the table, with {}", counted(loss.count, "row", "rows")),
         ),
-        Kind::Rows => (table.clone(), of("row", "rows")),
+        Kind::Rows => match loss.detail.is_empty() {
+            true => (table.clone(), of("row", "rows")),
+            false => (
+                table.clone(),
+                format!("{}: {}", of("row", "rows"), loss.detail),
+            ),
+        },
         Kind::Column => (
             format!("{table}.{name}"),
             format!(
@@ -200,7 +237,10 @@ fn row(loss: &Loss) -> [String; 2] {
         Kind::Trigger => (on("trigger"), loss.detail.clone()),
         Kind::View => (on("view"), loss.detail.clone()),
         Kind::Links => (
-            table.clone(),
+            match name.is_empty() {
+                true => table.clone(),
+                false => format!("{table}.{name}"),
+            },
             format!("{}: {}", counted(loss.count, "row", "rows"), loss.detail),
         ),
         Kind::Broken => (
@@ -291,6 +331,7 @@ mod tests {
         let verdict = Verdict::RolledBack {
             reports: vec![report],
             rollback: Rollback::default(),
+            has_failed: false,
         };
         assert_eq!(
             refused(&verdict),

@@ -23,6 +23,9 @@ pub struct Loss {
     pub detail: String,
     /// The allowance that covers it.
     pub allowed_by: Option<String>,
+    /// What to say to `--allow-loss` if this is meant, and no other loss.
+    #[serde(default)]
+    pub allow: String,
 }
 
 impl Loss {
@@ -35,6 +38,7 @@ impl Loss {
             of: 0,
             detail: String::new(),
             allowed_by: None,
+            allow: String::new(),
         }
     }
 

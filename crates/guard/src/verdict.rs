@@ -24,6 +24,8 @@ pub enum Verdict {
         reports: Vec<Report>,
         /// What was done about it.
         rollback: Rollback,
+        /// The command failed, or was ended: to allow a loss would change nothing.
+        has_failed: bool,
     },
     /// They are what the command made of them, though it failed or took away what nobody allowed:
     /// other processes were at work on them.
@@ -32,6 +34,8 @@ pub enum Verdict {
         reports: Vec<Report>,
         /// The directory with their states from before.
         snapshots: PathBuf,
+        /// The command failed, or was ended: to allow a loss would change nothing.
+        has_failed: bool,
     },
 }
 
@@ -45,6 +49,21 @@ impl Verdict {
             | Self::Left { reports, .. } => reports,
             Self::Unchanged => &[],
         }
+    }
+
+    /// Whether the command failed, as far as the databases show: they were not accepted for that.
+    fn has_failed(&self) -> bool {
+        match self {
+            Self::RolledBack { has_failed, .. } | Self::Left { has_failed, .. } => *has_failed,
+            Self::Unchanged => true,
+            Self::Accepted { .. } => false,
+        }
+    }
+
+    /// Whether to allow what was lost would have the migration accepted.
+    #[must_use]
+    pub fn can_be_allowed(&self) -> bool {
+        self.has_losses() && !self.has_failed()
     }
 
     /// Whether something was lost that nobody allowed.

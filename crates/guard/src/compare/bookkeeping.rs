@@ -1,5 +1,5 @@
-//! Where tools keep which migrations were applied. Rows there come and go with
-//! the migrations themselves, so that only the loss of all of them is one.
+//! Where tools keep which migrations were applied. Rows there come and go with the migrations
+//! themselves: only the table can be lost.
 
 use monolite_migrate::schema::Table;
 
@@ -19,26 +19,40 @@ const KNOWN: &[(&str, &[&[&str]])] = &[
             &["version", "class", "batch"],
         ],
     ),
-    ("alembic_version", &[]),
-    ("knex_migrations", &[]),
-    ("knex_migrations_lock", &[]),
-    ("sequelizemeta", &[]),
-    ("_prisma_migrations", &[]),
-    ("__drizzle_migrations", &[]),
-    ("mikro_orm_migrations", &[]),
-    ("typeorm_migrations", &[]),
+    ("migration", &[&["name", "app_name", "ran_on"]]),
     ("migrations_lock", &[&["is_locked"], &["locked"], &["lock"]]),
-    ("phinxlog", &[]),
+    ("schema_version", &[&["version"], &["installed_rank"]]),
+    ("schema_info", &[&["version"]]),
+    ("aerich", &[&["version", "app"]]),
+    ("alembic_version", &[]),
+    ("atlas_schema_revisions", &[]),
+    ("databasechangelog", &[]),
+    ("databasechangeloglock", &[]),
     ("doctrine_migration_versions", &[]),
     ("flyway_schema_history", &[]),
     ("goose_db_version", &[]),
     ("gorp_migrations", &[]),
-    ("_sqlx_migrations", &[]),
+    ("knex_migrations", &[]),
+    ("knex_migrations_lock", &[]),
+    ("kysely_migration", &[]),
+    ("kysely_migration_lock", &[]),
+    ("migratehistory", &[]),
+    ("mikro_orm_migrations", &[]),
+    ("phinxlog", &[]),
     ("refinery_schema_history", &[]),
-    ("__diesel_schema_migrations", &[]),
     ("seaql_migrations", &[]),
+    ("sequelizemeta", &[]),
+    ("typeorm_migrations", &[]),
+    ("yoyo_lock", &[]),
+    ("__diesel_schema_migrations", &[]),
+    ("__drizzle_migrations", &[]),
     ("__efmigrationshistory", &[]),
     ("_monolite_migration", &[]),
+    ("_prisma_migrations", &[]),
+    ("_sqlx_migrations", &[]),
+    ("_yoyo_log", &[]),
+    ("_yoyo_migration", &[]),
+    ("_yoyo_version", &[]),
 ];
 
 pub(super) fn is(table: &Table) -> bool {

@@ -250,8 +250,7 @@ impl Found<'_> {
                 .map(|words| self.renamed(was, words));
             let serves = |has: &Index| {
                 let same = match index.unique {
-                    // In any order they are as unique.
-                    true => has.unique && is_same_set(&pieces, &has.terms),
+                    true => has.unique && is_implied(&pieces, &has.terms),
                     false => has.terms == pieces,
                 };
                 let wider = !index.unique && has.terms.starts_with(&pieces);
@@ -260,8 +259,10 @@ impl Found<'_> {
             let primary: Vec<Vec<String>> =
                 primary_key(now).iter().map(|c| vec![name_key(c)]).collect();
             let by_key = condition.is_none()
-                && primary.starts_with(&pieces)
-                && (!index.unique || primary == pieces);
+                && match index.unique {
+                    true => is_implied(&pieces, &primary),
+                    false => primary.starts_with(&pieces),
+                };
             if by_key || self.after.indexes_of(&now.name).any(serves) {
                 continue;
             }
@@ -344,6 +345,10 @@ impl Found<'_> {
                 }
                 Some(_) => self.note(format!("trigger {}: its text is another now", was.name)),
                 None if is_renamed(was, &self.after.triggers) => {}
+                None if self.stays(&was.table) => {
+                    let text = one_line(&was.sql);
+                    self.note(format!("trigger {}: it was dropped: {text}", was.name));
+                }
                 None => {
                     let loss = Loss::new(Kind::Trigger, Some(&was.table), Some(&was.name));
                     self.lose(loss.saying(one_line(&was.sql)));
@@ -362,12 +367,49 @@ impl Found<'_> {
                     self.note(format!("view {}: it is a table now", was.name));
                 }
                 None if is_renamed(was, &self.after.views) => {}
+                None if !self.is_lost_with_a_table(was) => {
+                    let text = one_line(&was.sql);
+                    self.note(format!("view {}: it was dropped: {text}", was.name));
+                }
                 None => {
                     let loss = Loss::new(Kind::View, None, Some(&was.name));
                     self.lose(loss.saying(one_line(&was.sql)));
                 }
             }
         }
+    }
+
+    /// Whether the table surely was never dropped: what hung on it was dropped by its name.
+    fn stays(&self, table: &str) -> bool {
+        let was = self.before.table(table);
+        let now = self
+            .matches
+            .of(table)
+            .and_then(|name| self.after.table(name));
+        was.zip(now)
+            .is_some_and(|(was, now)| self.look.stayed_in_place(was, now))
+    }
+
+    /// Whether a view shows a table that was made again, as whoever makes a table again drops the
+    /// views on it; unless it shows what is there no more, and had to go.
+    fn is_lost_with_a_table(&self, view: &View) -> bool {
+        let words = words(&view.sql);
+        let mut is_made_again = false;
+        for was in &self.before.tables {
+            if !words.contains(&name_key(&was.name)) {
+                continue;
+            }
+            let now = self
+                .matches
+                .of(&was.name)
+                .and_then(|name| self.after.table(name));
+            let Some(now) = now else { return false };
+            if self.names_lost_column(was, now, &words) {
+                return false;
+            }
+            is_made_again |= !self.look.stayed_in_place(was, now);
+        }
+        is_made_again
     }
 
     /// Whether the table was there and is under no name any more.
@@ -507,15 +549,22 @@ fn definition(index: &Index) -> String {
     }
 }
 
-/// Whether rows that differ by the second list of terms differed by the first. Under a collation
-/// that takes more values for equal, all that differ differed before.
-fn is_same_set(was: &[Vec<String>], now: &[Vec<String>]) -> bool {
+/// Whether rows that differ by the first list of terms differ by the second, too, or by some of it:
+/// what is unique by less is unique by more. Under a collation or a function that takes more values
+/// for equal, all that differ differed before.
+fn is_implied(was: &[Vec<String>], now: &[Vec<String>]) -> bool {
     let is_stricter = |had: &[String], has: &[String]| match has {
-        [rest @ .., collate, name] => {
-            collate == "collate" && ["nocase", "rtrim"].contains(&name.as_str()) && rest == had
+        [rest @ .., collate, name] if collate == "collate" => {
+            ["nocase", "rtrim"].contains(&name.as_str()) && rest == had
         }
-        _ => false,
+        _ => {
+            let is_name = |word: &str| word.starts_with(|c: char| c.is_alphabetic() || c == '_');
+            let names = possible_columns(has).map(|(_, word)| word);
+            let mut names = names.filter(|word| is_name(word)).peekable();
+            let is_call = has.get(1).is_some_and(|word| word == "(");
+            is_call && had.len() == 1 && names.peek().is_some() && names.all(|word| *word == had[0])
+        }
     };
-    was.len() == now.len()
-        && (was.iter()).all(|had| now.iter().any(|has| has == had || is_stricter(had, has)))
+    !now.is_empty()
+        && (now.iter()).all(|has| was.iter().any(|had| has == had || is_stricter(had, has)))
 }

@@ -1,19 +1,31 @@
 //! The key by which a row before a migration is found after it.
 
-use rusqlite::{Connection, Result};
+use std::cmp::Ordering;
 
-use super::sides::{Sides, number};
-use monolite_migrate::schema::Table;
-use monolite_migrate::sql::qualified_name;
-use monolite_migrate::sql::quote_name;
+use rusqlite::types::ValueRef;
+use rusqlite::{Result, Row};
 
-/// The columns that identify a row: pairs of a column before and after, as SQL names;
-/// one of which is never NULL in a row that is there.
+use super::sides::Sides;
+use monolite_migrate::schema::{Affinity, Column, Table};
+use monolite_migrate::sql::{qualified_name, quote_name, same_name};
+
+/// How two keys are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Binary,
+    NoCase,
+    RTrim,
+    /// By the bytes of their text: the two columns have other types or collations, or are sorted
+    /// as only the app can.
+    Bytes,
+}
+
+/// The columns that identify a row: pairs of a column before and after, as SQL names.
 #[derive(Debug)]
 pub(super) struct Key {
     pairs: Vec<(String, String)>,
+    orders: Vec<Order>,
     pub(super) columns: Vec<(String, String)>,
-    present: String,
     /// The columns now that only the app can sort: indexes on them are in an
     /// order that nobody here knows.
     apps_own: Vec<String>,
@@ -38,28 +50,72 @@ impl Key {
             let pairs: Vec<_> = (columns.iter())
                 .map(|(was, now)| (quote_name(was), quote_name(now)))
                 .collect();
-            let present = match after.rowid_name() {
-                Some(rowid) => rowid.to_owned(),
-                None => pairs.first()?.1.clone(),
-            };
             let apps_own = (after.visible_columns())
                 .filter(|column| column.has_app_collation())
                 .map(|column| quote_name(&column.name))
                 .collect();
+            let orders = columns.iter().map(|(was, now)| {
+                let both = before.column(was).zip(after.column(now));
+                both.map_or(Order::Bytes, |(was, now)| order(was, now))
+            });
             return Some(Self {
+                orders: orders.collect(),
                 pairs,
                 columns,
-                present,
                 apps_own,
             });
         }
         let (was, now) = (before.rowid_name()?, after.rowid_name()?);
         Some(Self {
+            orders: vec![Order::Binary],
             pairs: vec![(was.into(), now.into())],
             columns: Vec::new(),
-            present: now.into(),
             apps_own: Vec::new(),
         })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// The first column of the key, before and after.
+    pub(super) fn first(&self) -> (&str, &str) {
+        let first = self.pairs.first();
+        first.map_or(("NULL", "NULL"), |(was, now)| (was, now))
+    }
+
+    /// What each side is sorted by.
+    pub(super) fn terms(&self, sides: Sides<'_>) -> Result<[Vec<String>; 2]> {
+        let encoding: String = sides
+            .conn
+            .pragma_query_value(None, "encoding", |row| row.get(0))?;
+        let is_utf8 = encoding == "UTF-8";
+        let term = |(name, order): (&String, &Order)| match order {
+            Order::Bytes => bytes_of(name),
+            // Numbers alone, and rowids, are sorted alike in any encoding.
+            _ if is_utf8 || self.columns.is_empty() => name.clone(),
+            _ => bytes_of(name),
+        };
+        let side = |of: fn(&(String, String)) -> &String| {
+            self.pairs
+                .iter()
+                .map(of)
+                .zip(&self.orders)
+                .map(term)
+                .collect()
+        };
+        Ok([side(|(was, _)| was), side(|(_, now)| now)])
+    }
+
+    /// Compares the keys of two rows, which are the rows' first columns.
+    pub(super) fn compare(&self, was: &Row<'_>, now: &Row<'_>) -> Result<Ordering> {
+        for (at, order) in self.orders.iter().enumerate() {
+            match compare(*order, was.get_ref(at)?, now.get_ref(at)?) {
+                Ordering::Equal => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Ordering::Equal)
     }
 
     /// `FROM … JOIN …` of the rows that are still there, as `b` and `a`.
@@ -120,40 +176,65 @@ pub(super) fn primary_key(table: &Table) -> Vec<&str> {
     columns.map(|column| column.name.as_str()).collect()
 }
 
-/// How many rows have a key that no row has now.
-pub(super) fn lost_by_key(
-    conn: &Connection,
-    before: &Table,
-    after: &Table,
-    key: &Key,
-) -> Result<u64> {
-    let (from, to) = (
-        qualified_name("before", &before.name),
-        qualified_name("main", &after.name),
-    );
-    let (on, present) = (key.on(), &key.present);
-    let sql = format!(
-        "SELECT count(*) FROM {from} AS b LEFT JOIN {to} AS a ON {on} WHERE a.{present} IS NULL"
-    );
-    let lost: u64 = conn.query_row(&sql, [], |row| number(row, 0))?;
-    if lost == 0 || before.rowid_name().is_none() || key.columns.is_empty() {
-        return Ok(lost);
+fn order(was: &Column, now: &Column) -> Order {
+    let texts = [was, now].map(|column| column.affinity == Affinity::Text);
+    if texts[0] != texts[1] || !same_name(&was.collation, &now.collation) {
+        return Order::Bytes;
     }
-    // A key that is NULL, as old tables allow, equals no other: such rows are
-    // identified by nothing but their rowid.
-    let null = |side: fn(&(String, String)) -> &String| {
-        let nulls: Vec<String> = key
-            .pairs
-            .iter()
-            .map(|p| format!("{} IS NULL", side(p)))
-            .collect();
-        nulls.join(" OR ")
+    match was.collation.to_ascii_uppercase().as_str() {
+        "BINARY" => Order::Binary,
+        "NOCASE" => Order::NoCase,
+        "RTRIM" => Order::RTrim,
+        _ => Order::Bytes,
+    }
+}
+
+/// A value by the bytes of its text; NULL stays NULL.
+fn bytes_of(name: &str) -> String {
+    format!(
+        "CASE typeof({name}) WHEN 'blob' THEN {name} ELSE CAST(CAST({name} AS TEXT) AS BLOB) END"
+    )
+}
+
+/// As SQLite sorts.
+fn compare(order: Order, was: ValueRef<'_>, now: ValueRef<'_>) -> Ordering {
+    use ValueRef as V;
+    let class = |value: ValueRef<'_>| match value {
+        V::Null => 0,
+        V::Integer(_) | V::Real(_) => 1,
+        V::Text(_) => 2,
+        V::Blob(_) => 3,
     };
-    let count = |table: &str, nulls: &str| -> Result<u64> {
-        let sql = format!("SELECT count(*) FROM {table} WHERE {nulls}");
-        conn.query_row(&sql, [], |row| number(row, 0))
-    };
-    let nulls = count(&from, &null(|pair| &pair.0))?;
-    let kept = count(&to, &null(|pair| &pair.1))?.min(nulls);
-    Ok(lost - kept.min(lost))
+    match (was, now) {
+        (V::Integer(was), V::Integer(now)) => was.cmp(&now),
+        (V::Real(was), V::Real(now)) => was.total_cmp(&now),
+        (V::Integer(was), V::Real(now)) => of_both(was, now),
+        (V::Real(was), V::Integer(now)) => of_both(now, was).reverse(),
+        (V::Text(was), V::Text(now)) => match order {
+            Order::NoCase => {
+                let small = |text: &[u8]| text.to_ascii_lowercase();
+                small(was).cmp(&small(now))
+            }
+            Order::RTrim => {
+                let cut = |text| <[u8]>::trim_ascii_end(text);
+                cut(was).cmp(cut(now))
+            }
+            Order::Binary | Order::Bytes => was.cmp(now),
+        },
+        (V::Blob(was), V::Blob(now)) => was.cmp(now),
+        _ => class(was).cmp(&class(now)),
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "as SQLite does it"
+)]
+fn of_both(whole: i64, real: f64) -> Ordering {
+    let other = real as i64;
+    match whole.cmp(&other) {
+        Ordering::Equal => (whole as f64).total_cmp(&real),
+        order => order,
+    }
 }

@@ -6,17 +6,23 @@
 
 mod bookkeeping;
 mod broken;
+mod column;
 mod contents;
 mod definitions;
 mod foreign;
 mod integrity;
 mod key;
+mod links;
 mod matches;
+mod moved;
 mod recreation;
 mod rows;
+mod sample;
+mod scan;
 mod sides;
 mod table_data;
 mod trouble;
+mod value;
 mod values;
 mod violations;
 mod virtuals;

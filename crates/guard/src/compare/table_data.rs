@@ -1,15 +1,20 @@
 //! The tables with their rows: which are gone, which are there under another name.
 
+use std::collections::BTreeSet;
+
 use super::bookkeeping;
+use super::links::Links;
 use super::matches::{Matches, in_name_order};
+use super::moved::{Moved, Rows};
 use super::recreation::Look;
-use super::rows::{self, Compared};
+use super::rows::{self, Compared, Renumbered};
 use super::sides;
 use super::trouble::{Trouble, unreadable};
 use super::virtuals::Virtuals;
 use crate::error::{Error, Result};
 use crate::report::{About, Kind, Loss, Report};
 use monolite_migrate::schema::{Table, TableKind};
+use monolite_migrate::sql::name_key;
 
 /// New tables that a missing one is compared with, to see whether it was renamed.
 const RENAMES_TRIED_MAX: usize = 8;
@@ -33,31 +38,101 @@ impl<'t> Tables<'t> {
                 None => gone.push(was),
             }
         }
+        let mut all = Vec::new();
         for (was, now) in matches.pairs(self.look.before, self.look.after) {
             let compared = match self.pair(was, now) {
                 Ok(compared) => compared,
                 Err(error) => self.in_trouble(was, now, error, report)?,
             };
             matches.rename_columns(was, &compared.renamed);
-            report_table(was, &compared, report);
+            all.push((was, now, compared));
         }
+        let grown = all.iter().filter(|(_, _, compared)| compared.came > 0);
+        let grown: BTreeSet<String> = grown.map(|(_, now, _)| name_key(&now.name)).collect();
         // Those whose tree is still there first: that leaves less to try.
         gone.sort_by_key(|was| self.successor(was).is_none());
+        let mut dropped = Vec::new();
         for was in gone {
-            if let Err(error) = self.gone(was, &mut matches, report) {
-                let loss = match Trouble::of(&error) {
-                    Trouble::Other => return Err(self.at()(error)),
-                    Trouble::Damage => unreadable(&was.name, &error),
-                    Trouble::Statement => {
-                        let rows =
-                            sides::count(self.look.conn, "before", was).map_err(self.at())?;
-                        Loss::new(Kind::Table, Some(&was.name), None).counted(rows, rows)
-                    }
-                };
-                report.losses.push(loss);
+            // Its virtual table speaks for it.
+            if was.kind == TableKind::Shadow {
+                continue;
+            }
+            match self.renamed(was, &matches) {
+                Ok(Some((now, compared))) => {
+                    matches.table(was, now);
+                    matches.rename_columns(was, &compared.renamed);
+                    let text = format!("{}: renamed to {}", was.name, now.name);
+                    report.note(About::Name, text);
+                    all.push((was, now, compared));
+                }
+                Ok(None) => dropped.push(was),
+                Err(error) => dropped.push(self.not_compared(was, error, report)?),
             }
         }
+        all.sort_by_key(|(was, _, _)| name_key(&was.name));
+        let told = Told {
+            look: self.look,
+            moved: Moved {
+                conn: self.look.conn,
+                before: self.look.before,
+                after: self.look.after,
+                grown: &grown,
+            },
+            matches: &matches,
+        };
+        for (was, now, compared) in &all {
+            told.table(was, now, compared, report).map_err(self.at())?;
+        }
+        for was in dropped {
+            self.dropped(was, &told.moved, report)?;
+        }
         Ok(matches)
+    }
+
+    /// A table that is gone, and cannot be looked for.
+    fn not_compared<'w>(
+        &self,
+        was: &'w Table,
+        error: rusqlite::Error,
+        report: &mut Report,
+    ) -> Result<&'w Table> {
+        match Trouble::of(&error) {
+            Trouble::Other => Err(self.at()(error)),
+            Trouble::Damage => {
+                report.losses.push(unreadable(&was.name, &error));
+                Ok(was)
+            }
+            Trouble::Statement => Ok(was),
+        }
+    }
+
+    /// A table that is there under no name.
+    fn dropped(&self, was: &Table, moved: &Moved<'_>, report: &mut Report) -> Result<()> {
+        let rows = match was.kind {
+            TableKind::Virtual => self.virtuals().documents("before", was),
+            _ => sides::count(self.look.conn, "before", was),
+        };
+        let rows = match rows {
+            Ok(rows) => rows,
+            // Reported already.
+            Err(error) if matches!(Trouble::of(&error), Trouble::Damage) => return Ok(()),
+            Err(error) => return Err(self.at()(error)),
+        };
+        if rows == 0 && was.kind == TableKind::Ordinary {
+            let text = format!("{}: the table is gone, it was empty", was.name);
+            report.note(About::Name, text);
+            return Ok(());
+        }
+        if was.kind == TableKind::Ordinary
+            && let Ok(Some(moved)) = moved.rows(was, None)
+        {
+            let text = format!("{}: the table is gone, with {rows} rows: {moved}", was.name);
+            report.note(About::Data, text);
+            return Ok(());
+        }
+        let loss = Loss::new(Kind::Table, Some(&was.name), None);
+        report.losses.push(loss.counted(rows, rows));
+        Ok(())
     }
 
     fn at(&self) -> impl Fn(rusqlite::Error) -> Error {
@@ -145,43 +220,6 @@ impl<'t> Tables<'t> {
         new.find(|now| self.look.before.table(&now.name).is_none() && self.is_same_tree(was, now))
     }
 
-    fn gone(
-        &self,
-        was: &Table,
-        matches: &mut Matches,
-        report: &mut Report,
-    ) -> rusqlite::Result<()> {
-        // Its virtual table speaks for it.
-        if was.kind == TableKind::Shadow {
-            return Ok(());
-        }
-        if let Some((now, compared)) = self.renamed(was, matches)? {
-            matches.table(was, now);
-            matches.rename_columns(was, &compared.renamed);
-            report.note(
-                About::Name,
-                format!("{}: renamed to {}", was.name, now.name),
-            );
-            report_table(was, &compared, report);
-            return Ok(());
-        }
-        let rows = match was.kind {
-            TableKind::Virtual => self.virtuals().documents("before", was)?,
-            _ => sides::count(self.look.conn, "before", was)?,
-        };
-        match rows {
-            0 if was.kind == TableKind::Ordinary => {
-                let text = format!("{}: the table is gone, it was empty", was.name);
-                report.note(About::Name, text);
-            }
-            _ => {
-                let loss = Loss::new(Kind::Table, Some(&was.name), None);
-                report.losses.push(loss.counted(rows, rows));
-            }
-        }
-        Ok(())
-    }
-
     fn renamed(
         &self,
         was: &Table,
@@ -220,7 +258,7 @@ impl<'t> Tables<'t> {
             let compared = rows::compare(self.look.conn, was, now, proof)?;
             // Another table may well have the same numbers for keys; one that was never dropped is
             // that one, with what was done to it.
-            let is_same = compared.is_whole() && compared.changed == 0;
+            let is_same = compared.is_unchanged() && compared.renamed.is_empty();
             if is_same || (proof.is_same_table() && compared.has_all_rows()) {
                 return Ok(Some((now, compared)));
             }
@@ -229,55 +267,179 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// Puts what became of one table into the report.
-fn report_table(was: &Table, compared: &Compared, report: &mut Report) {
-    let name = Some(was.name.as_str());
-    for (from, to) in &compared.renamed {
-        let text = format!("{}.{from}: renamed to {to}", was.name);
-        report.note(About::Name, text);
-    }
-    if compared.lost > 0 {
-        match bookkeeping::is(was) && compared.after > 0 {
-            true => {
+/// Puts what became of tables into the report.
+struct Told<'t> {
+    look: &'t Look<'t>,
+    moved: Moved<'t>,
+    matches: &'t Matches,
+}
+
+impl Told<'_> {
+    fn table(
+        &self,
+        was: &Table,
+        now: &Table,
+        compared: &Compared,
+        report: &mut Report,
+    ) -> rusqlite::Result<()> {
+        let name = Some(was.name.as_str());
+        for (from, to) in &compared.renamed {
+            let text = format!("{}.{from}: renamed to {to}", was.name);
+            report.note(About::Name, text);
+        }
+        if bookkeeping::is(was) {
+            if compared.lost > compared.came {
                 let text = format!(
                     "{}: {} of {} rows are gone; it is where applied migrations are kept",
                     was.name, compared.lost, compared.before
                 );
                 report.note(About::Data, text);
             }
-            false => {
-                let loss = Loss::new(Kind::Rows, name, None);
-                report
+            return Ok(());
+        }
+        self.rows(was, now, compared, report)?;
+        if let Some(renumbered) = &compared.renumbered {
+            self.renumbered(was, now, renumbered, report)?;
+        }
+        if compared.came > 0 {
+            let text = format!(
+                "{}: {} came, there are {} now",
+                was.name,
+                counted(compared.came),
+                compared.after
+            );
+            report.note(About::Data, text);
+        }
+        for (column, values) in &compared.dropped {
+            let loss = Loss::new(Kind::Column, name, Some(column));
+            match (values, self.values_elsewhere(was, now, compared, column)?) {
+                (0, _) => {
+                    let text = format!(
+                        "{}.{column}: the column is gone, it held nothing but its default",
+                        was.name
+                    );
+                    report.note(About::Name, text);
+                }
+                (_, Some(moved)) => {
+                    let text = format!("{}.{column}: the column is gone: {moved}", was.name);
+                    report.note(About::Data, text);
+                }
+                (values, None) => report.losses.push(loss.counted(*values, compared.before)),
+            }
+        }
+        for (column, lost) in &compared.values {
+            let elsewhere = match lost.may_be_elsewhere {
+                true => self.values_elsewhere(was, now, compared, column)?,
+                false => None,
+            };
+            match elsewhere {
+                Some(moved) => {
+                    let text = format!(
+                        "{}.{column}: {} of {} values are other ones: {moved}",
+                        was.name, lost.count, lost.of
+                    );
+                    report.note(About::Data, text);
+                }
+                None => {
+                    let loss = Loss::new(Kind::Values, name, Some(column));
+                    let loss = loss.counted(lost.count, lost.of);
+                    report.losses.push(loss.saying(&lost.what));
+                }
+            }
+        }
+        for (column, told) in &compared.told {
+            report.note(About::Data, format!("{}.{column}: {told}", was.name));
+        }
+        Ok(())
+    }
+
+    fn rows(
+        &self,
+        was: &Table,
+        now: &Table,
+        compared: &Compared,
+        report: &mut Report,
+    ) -> rusqlite::Result<()> {
+        let loss = Loss::new(Kind::Rows, Some(&was.name), None);
+        if compared.lost > 0 {
+            let is_ordinary = was.kind == TableKind::Ordinary;
+            let moved = match is_ordinary && compared.lost <= compared.before {
+                true => self.moved.rows(was, Some(now))?,
+                false => None,
+            };
+            match moved {
+                Some(moved) => {
+                    let lost = counted(compared.lost);
+                    let text = format!(
+                        "{}: {lost} of {} are gone: {moved}",
+                        was.name, compared.before
+                    );
+                    report.note(About::Data, text);
+                }
+                None => report
                     .losses
-                    .push(loss.counted(compared.lost, compared.before));
+                    .push(loss.counted(compared.lost, compared.before)),
             }
+        } else if compared.replaced > 0 {
+            let loss = loss.counted(compared.replaced, compared.before);
+            report
+                .losses
+                .push(loss.saying("under their keys there is something else now"));
         }
+        Ok(())
     }
-    for (column, values) in &compared.dropped {
-        match values {
-            0 => {
-                let text = format!(
-                    "{}.{column}: the column is gone, it held nothing but its default",
-                    was.name
-                );
-                report.note(About::Name, text);
-            }
-            _ => {
-                let loss = Loss::new(Kind::Column, name, Some(column));
-                report.losses.push(loss.counted(*values, compared.before));
-            }
-        }
+
+    fn values_elsewhere(
+        &self,
+        was: &Table,
+        now: &Table,
+        compared: &Compared,
+        column: &str,
+    ) -> rusqlite::Result<Option<String>> {
+        let (Some(join), Some(column)) = (&compared.join, was.column(column)) else {
+            return Ok(None);
+        };
+        self.moved.values(Rows { was, now, join }, column)
     }
-    for emptied in &compared.emptied {
-        let loss = Loss::new(Kind::Values, name, Some(&emptied.column));
-        let loss = loss.counted(emptied.count, emptied.of);
-        report.losses.push(loss.saying(&emptied.now));
-    }
-    if compared.changed > 0 {
+
+    /// Rows that are the same under other keys. Whether what refers to them follows decides.
+    fn renumbered(
+        &self,
+        was: &Table,
+        now: &Table,
+        renumbered: &Renumbered,
+        report: &mut Report,
+    ) -> rusqlite::Result<()> {
+        let example = renumbered.pairs.first();
+        let example = example
+            .map(|(old, new)| format!(", for example {} is {} now", old.shown(), new.shown()));
         let text = format!(
-            "{}: {} of {} rows have other values now",
-            was.name, compared.changed, compared.before
+            "{}: {} have other keys now{}",
+            was.name,
+            counted(renumbered.rows),
+            example.unwrap_or_default()
         );
         report.note(About::Data, text);
+        let links = Links {
+            look: self.look,
+            matches: self.matches,
+        };
+        for (child, column, rows) in links.left_behind(was, now, renumbered)? {
+            let loss = Loss::new(Kind::Links, Some(&child), Some(&column)).counted(rows, rows);
+            let text = format!(
+                "rows of {} have other keys now, and it refers to the old ones",
+                was.name
+            );
+            report.losses.push(loss.saying(text));
+        }
+        Ok(())
+    }
+}
+
+/// `1 row`, `2 rows`.
+fn counted(rows: u64) -> String {
+    match rows {
+        1 => "1 row".into(),
+        rows => format!("{rows} rows"),
     }
 }

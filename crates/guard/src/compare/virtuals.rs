@@ -2,9 +2,11 @@
 
 use rusqlite::{Connection, Result};
 
-use super::key::{Key, lost_by_key};
+use super::key::Key;
+use super::recreation::Proof;
 use super::rows::Compared;
-use super::sides;
+use super::scan::{Layout, Scan};
+use super::sides::{self, Sides};
 use super::values;
 use crate::tree::Touched;
 use monolite_migrate::schema::{Schema, Table, TableKind};
@@ -38,7 +40,14 @@ impl<'v> Virtuals<'v> {
         if let Some((had, has)) = sizes.filter(|_| numbers_stay)
             && let Some(key) = Key::of(had, has, &[], &[])
         {
-            compared.lost = lost_by_key(self.conn, had, has, &key)?;
+            let sides = Sides {
+                conn: self.conn,
+                before: had,
+                after: has,
+                proof: Proof::Nothing,
+            };
+            let scan = Scan::run(sides, &key, &Layout::default())?;
+            (compared.lost, compared.came) = (scan.lost, scan.came);
         }
         let is_own = sizes.is_none() || own.is_some();
         for column in &was.columns {

@@ -15,6 +15,7 @@ mod constraints;
 mod copies;
 mod damage;
 mod disks;
+mod generated;
 mod kill;
 mod pair;
 mod recovery;

@@ -57,7 +57,10 @@ fn a_loss_is_put_back_and_told() {
     let (_dir, volume) = volume();
     let before = volume.dump();
     let verdict = volume.migrate(Options::new(), TRAP, true).unwrap();
-    let Verdict::RolledBack { reports, rollback } = verdict else {
+    let Verdict::RolledBack {
+        reports, rollback, ..
+    } = verdict
+    else {
         panic!("{verdict:?}");
     };
     assert_eq!(volume.dump(), before);
@@ -149,7 +152,8 @@ fn names_of_nothing_are_said() {
 fn a_command_that_fails_leaves_nothing() {
     let (_dir, volume) = volume();
     let before = volume.dump();
-    let sql = "CREATE TABLE half (x); INSERT INTO half VALUES (1); UPDATE posts SET title = 'x'";
+    let sql =
+        "CREATE TABLE half (x); INSERT INTO half VALUES (1); UPDATE posts SET title = 'x' || title";
     let verdict = volume.migrate(Options::new(), sql, false).unwrap();
     assert!(
         matches!(&verdict, Verdict::RolledBack { .. }) && !verdict.has_losses(),
@@ -198,7 +202,10 @@ fn databases_that_come_and_go() {
     )
     .unwrap();
     let verdict = active.finish(false).unwrap();
-    let Verdict::RolledBack { rollback, reports } = verdict else {
+    let Verdict::RolledBack {
+        rollback, reports, ..
+    } = verdict
+    else {
         panic!("{verdict:?}");
     };
     let mut dump = volume.dump();
