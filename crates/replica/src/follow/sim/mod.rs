@@ -29,7 +29,7 @@ use self::model::Ledger;
 use crate::storage::sim::{Faults, World};
 
 /// Seeds that are tried where nobody asks for more.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_000;
 /// Longest a volume may take to serve again after the faults have ended.
 const SERVES_AGAIN: Duration = Duration::from_secs(300);
 
