@@ -22,3 +22,4 @@ mod migrate_guard;
 mod processes;
 mod replica_run;
 mod replica_verbs;
+mod two_machines;

@@ -97,6 +97,31 @@ fn test_workspace(arguments: &[&str]) -> Result<()> {
 
 fn soak() -> Result<()> {
     run("cargo", |cargo| {
+        // The simulation and the enumeration are work for the processor alone.
+        let replica = [
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "monolite-replica",
+        ];
+        cargo
+            .args(replica)
+            .args(["--lib", "--", "--nocapture", "whatever_happens_nothing"])
+            .env("MONOLITE_SIM_SEEDS", "1000000")
+    })?;
+    run("cargo", |cargo| {
+        let replica = [
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "monolite-replica",
+        ];
+        let model = ["--test", "lease_model", "--", "--ignored", "--nocapture"];
+        cargo.args(replica).args(model)
+    })?;
+    run("cargo", |cargo| {
         cargo.args([
             "test",
             "--locked",

@@ -20,9 +20,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::Config;
 use crate::error_pages::Refusal;
 use crate::idle::{IdleConnection, IdleConnections};
+use crate::precondition::Precondition;
 use crate::spool::SpoolDir;
 use crate::upstream::Upstream;
 
+/// How long a request waits before the precondition is asked for again, at most.
+const PRECONDITION_PAUSE: Duration = Duration::from_millis(500);
 /// No client waits longer, whatever the configuration says.
 const HOLD_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -98,6 +101,8 @@ pub(crate) struct Admission {
     pub(crate) config: Config,
     pub(crate) totals: Totals,
     phase: watch::Sender<Phase>,
+    /// Without it no request passes, also while the gate is open.
+    precondition: OnceLock<Arc<dyn Precondition>>,
     /// True once the gate stops accepting.
     stopping: watch::Sender<bool>,
     /// One permit for each state-changing request that may be in the app.
@@ -142,6 +147,7 @@ impl Admission {
             config,
             totals: Totals::default(),
             phase: watch::Sender::new(Phase::Holding),
+            precondition: OnceLock::new(),
             stopping: watch::Sender::new(false),
             in_app: Counter::default(),
             connections: Counter::default(),
@@ -319,11 +325,41 @@ impl Admission {
         }
     }
 
+    /// Sets the precondition, once.
+    pub(crate) fn set_precondition(&self, precondition: Arc<dyn Precondition>) {
+        let _ = self.precondition.set(precondition);
+    }
+
+    /// Whether the precondition holds; waits for as long as it takes to find out.
+    pub(crate) async fn is_met(&self) -> bool {
+        match self.precondition.get() {
+            Some(precondition) if !precondition.holds() => precondition.establish().await,
+            _ => true,
+        }
+    }
+
+    /// Waits until the precondition holds, counted among the held if it does not at
+    /// once.
+    async fn met(self: &Arc<Self>, held: &mut HeldRequest) -> Result<(), Refusal> {
+        while !self.is_met().await {
+            held.begin(self)?;
+            let mut phase = self.phase.subscribe();
+            phase.mark_unchanged();
+            let until = held.deadline.min(Instant::now() + PRECONDITION_PAUSE);
+            let changed = timeout_at(until, phase.changed()).await;
+            if changed.is_err() && Instant::now() >= held.deadline {
+                return Err(Refusal::HeldTooLong);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the request may enter the app, counted among the held.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         held: &mut HeldRequest,
     ) -> Result<AppPermit, Refusal> {
+        self.met(held).await?;
         if let Some(decided) = self.try_enter() {
             return decided;
         }

@@ -33,6 +33,8 @@ pub(crate) enum Refusal {
     AppNotHttp,
     /// The app took the request and did not answer in time.
     AppSlow,
+    /// The app answered, and the right to write was lost meanwhile.
+    Unconfirmed,
 }
 
 impl Refusal {
@@ -45,7 +47,7 @@ impl Refusal {
             Self::HoldFull | Self::HeldTooLong | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::AppFailed | Self::AppNotHttp => StatusCode::BAD_GATEWAY,
+            Self::AppFailed | Self::AppNotHttp | Self::Unconfirmed => StatusCode::BAD_GATEWAY,
             Self::AppSlow => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -62,6 +64,9 @@ impl Refusal {
             Self::AppFailed => "the app stopped before it answered this request",
             Self::AppNotHttp => "the app's answer to this request is not valid HTTP",
             Self::AppSlow => "the app did not answer this request in time",
+            Self::Unconfirmed => {
+                "another machine serves this app now; what this request did may be lost"
+            }
         }
     }
 

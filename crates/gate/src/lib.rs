@@ -49,6 +49,7 @@ mod headers;
 pub mod health;
 mod idle;
 pub mod internal_routes;
+mod precondition;
 mod probe;
 mod proxy;
 mod proxy_protocol;
@@ -76,6 +77,7 @@ pub use crate::admission::{AppActivity, Stats};
 pub use crate::config::Config;
 pub use crate::connection::{ConnectionInfo, Scheme};
 pub use crate::forwarded::{TrustedProxies, UnknownProxy};
+pub use crate::precondition::{Established, Precondition};
 pub use crate::probe::{ProbeError, probe};
 pub use crate::upstream::{AppAddress, NotHttp};
 /// The status of an HTTP response.
@@ -143,6 +145,12 @@ impl Gate {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         self.server.serve_stream(stream, info).await;
+    }
+
+    /// From now on no request passes while this does not hold, and no answer to one
+    /// that is not GET, HEAD or OPTIONS. Can be set once.
+    pub fn set_precondition(&self, precondition: Arc<dyn Precondition>) {
+        self.server.admission.set_precondition(precondition);
     }
 
     /// From now on requests wait. Those in the app go on.

@@ -98,6 +98,9 @@ async fn pass(
         return tunnel::open(admission, client, held, request, upgrade).await;
     }
     let answered = forward(admission, &mut held, request).await?;
+    if !safe && !admission.is_met().await {
+        return Err(Refusal::Unconfirmed);
+    }
     Ok(response::from_app(admission, answered, None))
 }
 

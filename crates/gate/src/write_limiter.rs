@@ -28,6 +28,9 @@ pub(crate) async fn pass(
     let admission = Arc::clone(admission);
     let mut answer = tokio::spawn(async move {
         let answered = forward(&admission, &mut held, request).await?;
+        if !admission.is_met().await {
+            return Err(Refusal::Unconfirmed);
+        }
         Ok(response::from_app(&admission, answered, write_permit))
     });
     tokio::select! {

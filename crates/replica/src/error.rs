@@ -198,9 +198,16 @@ impl Error {
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::ForeignState { .. } | Self::Unrestorable { .. } => true,
-            Self::Storage(error) => error.is_lease(),
+            Self::Storage(error) => {
+                error.is_lease() || matches!(error, StorageError::Copied { .. })
+            }
             _ => false,
         }
+    }
+
+    /// Whether another machine has the lease: no try succeeds before it ends.
+    pub(crate) fn is_held_by_another(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_held_by_another())
     }
 
     /// Whether the replica does not hold what was expected.

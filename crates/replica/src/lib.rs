@@ -16,8 +16,8 @@ pub use class::ErrorClass;
 pub use difference::Difference;
 pub use error::{Error, Result};
 pub use follow::{
-    Failure, Find, FollowOptions, Follower, Repair, Sending, State, Status, record_restored,
-    stored_txid,
+    Failure, Find, FollowOptions, Follower, Leases, Repair, Sending, Standing, State, Status,
+    record_restored, standing, stored_txid,
 };
 pub use history::{Catalog, History, Maintained, Plan, PlanError, Policy, Target, history};
 pub use map::PageMap;
@@ -25,7 +25,7 @@ pub use monolite_platform::clock::{Clock, ManualClock, SystemClock};
 pub use progress::Progress;
 pub use restore::{
     Existing, Integrity, IntegrityCheck, RestoreError, RestoreOptions, Restored, VerifyOptions,
-    replace_database, restore, verify,
+    keep_database, replace_database, restore, verify,
 };
 pub use storage::{
     Body, Destination, DestinationOptions, FileInfo, Holder, Key, Lease, LeaseStore, Node,

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{LONG, Volume, dump, quick};
-use monolite_replica::{FollowOptions, RestoreOptions, restore};
+use monolite_replica::{FollowOptions, RestoreOptions, keep_database, restore};
 use rusqlite::Connection;
 
 /// Has this test program do `role` in another process, which dies at `step`;
@@ -166,6 +166,56 @@ async fn a_restore_that_dies_leaves_the_old_database_or_the_new_one() {
     let mut left: Vec<_> = std::fs::read_dir(volume.path("")).unwrap().collect();
     left.retain(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(left.len(), 0, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the other process of the tests here"]
+async fn keeper() {
+    let volume = of_the_parent();
+    let replica = volume.destination().replica("app.sqlite3");
+    let out = volume.path("out.sqlite3");
+    keep_database(&out, &volume.path("kept/1.sqlite3")).unwrap();
+    restore(&replica, &out, over()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_there_whenever_the_restore_over_it_dies() {
+    let volume = Volume::new();
+    let app = filled(&volume, "new");
+    let follower = volume.follow();
+    follower.sync(LONG).await.unwrap();
+    follower.stop(LONG).await.unwrap();
+    let new = dump(&app);
+    let (out, kept) = (volume.path("out.sqlite3"), volume.path("kept/1.sqlite3"));
+    for step in [
+        "restore.kept",
+        "restore.written",
+        "restore.cleared",
+        "restore.renamed",
+    ] {
+        let old = old_database(&volume);
+        assert!(dies("keeper", &volume, step), "{step} was not reached");
+        assert_eq!(found(&kept).as_ref(), Some(&old), "{step}");
+        let now = found(&out);
+        let is_new = step == "restore.renamed";
+        assert_eq!(
+            now.as_ref(),
+            Some(if is_new { &new } else { &old }),
+            "{step}"
+        );
+        // Once more, to its end; what is kept is not kept twice, nor lost.
+        if !is_new {
+            keep_database(&out, &kept).unwrap();
+        }
+        let replica = volume.destination().replica("app.sqlite3");
+        restore(&replica, &out, over()).await.unwrap();
+        assert_eq!(found(&out).unwrap(), new, "{step}");
+        assert_eq!(found(&kept).unwrap(), old, "{step}");
+        // Another database does not take its name.
+        keep_database(&out, &kept).unwrap_err();
+        clear(&volume);
+        std::fs::remove_dir_all(volume.path("kept")).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -324,8 +324,15 @@ async fn a_copy_of_the_volume_does_not_send_what_is_older() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.contains("another volume"), "{refused}");
+    assert!(refused.contains("this one is a copy of"), "{refused}");
     second.stop(Duration::from_secs(1)).await.unwrap_err();
+    one.assert_restores("app.sqlite3", &app).await;
+    // Nor one that cannot be told from its original, as a copy of the whole disk.
+    std::fs::remove_file(copy.path("state/node")).unwrap();
+    let third = copy.follow();
+    let refused = third.sync(Duration::from_secs(3)).await.unwrap_err();
+    assert!(refused.to_string().contains("another volume"), "{refused}");
+    third.stop(Duration::from_secs(1)).await.unwrap_err();
     one.assert_restores("app.sqlite3", &app).await;
 }
 

@@ -201,6 +201,12 @@ pub fn plans(volume: &Path, database: &Path) -> PathBuf {
     state(volume).join("plan").join(database)
 }
 
+/// Where a database is kept that was replaced, with commits that no replica has.
+#[must_use]
+pub fn kept(volume: &Path, database: &Path) -> PathBuf {
+    state(volume).join("kept").join(database)
+}
+
 /// What the app's processes load so that their SQLite drivers wait their turn. Made again at each
 /// start; read by users that the app may become.
 #[must_use]
@@ -235,6 +241,9 @@ pub mod replica {
     pub const NODE: &str = "node";
     /// Which databases the volume has, and which were deleted on purpose.
     pub const DATABASES: &str = "databases";
+    /// The lease of each destination under which the volume was last known to be up
+    /// to date with it.
+    pub const EPOCHS: &str = "epochs";
     /// When each replica was last proven to be restorable.
     pub const VERIFIED: &str = "verified";
     /// The extension of what a replica holds of a database: a checksum a page.
@@ -308,6 +317,7 @@ mod tests {
             snapshots(volume, database),
             plans(volume, database),
             driver(volume),
+            kept(volume, database),
             replica_state(volume).join(replica::NODE),
             backup_state(volume),
             rescued(volume),
@@ -334,6 +344,7 @@ mod tests {
             snapshots(volume, database),
             plans(volume, database),
             driver(volume),
+            kept(volume, database),
             replica_state(volume),
             backup_state(volume),
             rescued(volume),
@@ -346,6 +357,7 @@ mod tests {
             STATE,
             replica::NODE,
             replica::DATABASES,
+            replica::EPOCHS,
             replica::VERIFIED,
         ];
         let extensions = [replica::MAP, replica::SENT, replica::RESTORED];

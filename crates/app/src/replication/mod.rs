@@ -9,12 +9,14 @@
 //! All of it works on a runtime of its own, which exists only if there is a replica.
 
 mod candidate;
+mod catch_up;
 mod context;
 mod deletion_monitor;
 mod error;
 pub(crate) mod health;
 mod heartbeat;
 mod inventory;
+mod lease;
 mod maintenance;
 mod open_files;
 mod options;

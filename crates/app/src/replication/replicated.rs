@@ -1,21 +1,25 @@
-//! A volume while it is replicated: from the restore of what is missing to the last sync.
+//! A volume while it is replicated: from the leases and the restore of what is missing to the last
+//! sync. If another machine takes a lease over, all of it begins again while the app is stopped.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use monolite_gate::Precondition;
 use monolite_gate::health::Report;
-use monolite_replica::Follower;
+use monolite_replica::{Follower, Leases, State, Status};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::catch_up::catch_up;
 use super::context::Context;
 use super::deletion_monitor::DeletionMonitor;
 use super::error::ReplicationError;
 use super::health::Observed;
 use super::heartbeat::Heartbeat;
+use super::lease::{self, Check, Taken, Tenure};
 use super::maintenance::Failed;
 use super::options::Replication;
 use super::record::Record;
@@ -27,6 +31,8 @@ use crate::accounting::Findings;
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for tasks that were aborted to let go of the follower.
 const ABORT_TIME_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked whether the last holder of a lease is kept out.
+const FENCE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How often it is looked whether a replica has what was deleted.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,9 +41,8 @@ pub(crate) struct Replicated {
     context: Arc<Context>,
     /// Taken only when this is dropped.
     runtime: Option<Runtime>,
-    running: Option<Running>,
-    /// Taken when the volume is followed.
-    heartbeat: Option<Heartbeat>,
+    running: Mutex<Option<Running>>,
+    tenure: Arc<Tenure>,
     observer: ObserverSlot,
     /// It has ended, and not everything is stored.
     unfinished: Arc<AtomicBool>,
@@ -75,6 +80,8 @@ struct Running {
     monitor: Arc<DeletionMonitor>,
     observer: Observer,
     tasks: Vec<JoinHandle<()>>,
+    /// Renews the leases.
+    _keep: Ended<()>,
 }
 
 /// Takes databases off the list of what belongs on the volume.
@@ -113,13 +120,15 @@ impl Replicated {
         main: String,
         findings: Arc<Findings>,
     ) -> std::io::Result<Self> {
+        // A wrong one is an error now, and not in the middle of the work.
         let heartbeat = options.heartbeat_url.as_deref().map(Heartbeat::new);
-        let heartbeat = heartbeat.transpose().map_err(std::io::Error::other)?;
+        heartbeat.transpose().map_err(std::io::Error::other)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("monolite-replica")
             .enable_all()
             .build()?;
+        let tenure = Tenure::new(runtime.handle().clone());
         Ok(Self {
             context: Arc::new(Context {
                 options,
@@ -127,29 +136,110 @@ impl Replicated {
                 main,
             }),
             runtime: Some(runtime),
-            running: None,
-            heartbeat,
+            running: Mutex::default(),
+            tenure,
             observer: Arc::default(),
             unfinished: Arc::default(),
             findings,
         })
     }
 
-    /// Restores what is missing on the volume, then follows all of it. Cancelled, it leaves nothing
-    /// half done.
-    pub(crate) async fn start(&mut self) -> Result<(), ReplicationError> {
-        let (context, heartbeat) = (self.context.clone(), self.heartbeat.take());
+    /// Takes the leases, restores what is missing on the volume or newer in a replica, then follows
+    /// all of it. Cancelled, it leaves nothing half done.
+    pub(crate) async fn start(&self) -> Result<(), ReplicationError> {
+        let limit = self.context.options.restore_time;
+        self.begin(Some(limit)).await
+    }
+
+    async fn begin(&self, limit: Option<Duration>) -> Result<(), ReplicationError> {
+        let (context, tenure) = (self.context.clone(), self.tenure.clone());
         let findings = self.findings.clone();
         let running = self.on_runtime(async move {
-            let record = restore::missing(&context).await?;
-            follow(&context, record, heartbeat, findings)
+            let running = begin(&context, &tenure, &findings, limit).await;
+            if running.is_err() {
+                tenure.give_back(RELEASE_TIME_MAX).await;
+            }
+            running
         });
         let running = running.await?;
         let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         *observer = Some(running.observer.clone());
         drop(observer);
-        self.running = Some(running);
+        self.set_running(Some(running));
         Ok(())
+    }
+
+    fn set_running(&self, new: Option<Running>) -> Option<Running> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut running, new)
+    }
+
+    /// The parts of what runs that are asked from outside.
+    fn parts(&self) -> Option<(Arc<Follower>, Arc<DeletionMonitor>)> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = running.as_ref()?;
+        Some((running.follower.clone(), running.monitor.clone()))
+    }
+
+    /// What must hold whenever a request passes. `in_use` says whether requests are in the app.
+    pub(crate) fn precondition(
+        &self,
+        in_use: impl Fn() -> bool + Send + 'static,
+    ) -> Arc<dyn Precondition> {
+        self.tenure.ask(in_use);
+        Arc::new(Check(self.tenure.clone()))
+    }
+
+    /// Gives the leases back after a start that was cancelled.
+    pub(crate) async fn give_up(&self) {
+        let tenure = self.tenure.clone();
+        self.on_runtime(async move { tenure.give_back(ABORT_TIME_MAX).await })
+            .await;
+    }
+
+    /// Comes when another machine writes a replica, or has written it, since the databases were up to
+    /// date with it.
+    pub(crate) async fn fenced(&self) {
+        self.tenure.lost().await;
+    }
+
+    /// Whether that is so.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.parts().is_some() && self.tenure.is_lost()
+    }
+
+    /// Waits until the leases can be had again, and brings the databases up to date. The app must be
+    /// stopped. Tries until it is done.
+    pub(crate) async fn begin_again(&self) {
+        let Some(running) = self.set_running(None) else {
+            return;
+        };
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let other = self.tenure.other();
+        let (destination, holder) = other.unzip();
+        tracing::error!(
+            destination,
+            holder,
+            "another machine has taken the lease over: the app is stopped, so that it confirms nothing that cannot be stored; requests wait"
+        );
+        self.on_runtime(async move {
+            for task in running.tasks {
+                task.abort();
+                let _ = task.await;
+            }
+            if let Some(follower) = alone(running.follower).await {
+                follower.abandon(RELEASE_TIME_MAX).await;
+            }
+        })
+        .await;
+        while let Err(error) = self.begin(None).await {
+            let error = error.to_string();
+            tracing::error!(
+                error,
+                "cannot go on with the volume, trying again; requests wait"
+            );
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// What the health page says, whenever it is asked.
@@ -174,11 +264,11 @@ impl Replicated {
 
     /// Comes when the file of a database is deleted that can be restored.
     pub(crate) async fn deleted(&self) {
-        let Some(running) = &self.running else {
+        let Some((_, monitor)) = self.parts() else {
             return std::future::pending().await;
         };
         loop {
-            running.monitor.lost().await;
+            monitor.lost().await;
             if !self.restorable().is_empty() {
                 return;
             }
@@ -189,15 +279,15 @@ impl Replicated {
 
     /// The databases whose files were deleted and that some replica has.
     pub(crate) fn restorable(&self) -> Vec<String> {
-        let Some(running) = &self.running else {
+        let Some((follower, monitor)) = self.parts() else {
             return Vec::new();
         };
-        let missing = running.monitor.missing();
+        let missing = monitor.missing();
         let (stored, not_stored): (Vec<_>, Vec<_>) = missing
             .into_iter()
-            .partition(|name| status_of(&running.follower, name).iter().any(is_source));
+            .partition(|name| status_of(&follower, name).iter().any(is_source));
         for name in not_stored {
-            if running.monitor.is_news(&name) {
+            if monitor.is_news(&name) {
                 tracing::error!(
                     database = name,
                     "its file was deleted, and no replica has it yet: what the app still has open can be copied from /proc/PID/fd before it ends"
@@ -210,14 +300,14 @@ impl Replicated {
     /// Restores what was deleted, with all that was committed to it. No process may have it open any
     /// more. Tries until it is done.
     pub(crate) async fn restore_deleted(&self) {
-        let Some(running) = &self.running else {
+        let Some((follower, _)) = self.parts() else {
             return;
         };
         let missing = self.restorable();
         if missing.is_empty() {
             return;
         }
-        let (context, follower) = (self.context.clone(), running.follower.clone());
+        let context = self.context.clone();
         self.on_runtime(async move {
             for name in missing {
                 restore_deleted(&context, &follower, &name).await;
@@ -235,7 +325,8 @@ impl Replicated {
 
     /// Stores what is not stored yet, gives the leases back, and ends.
     pub(crate) async fn stop(&mut self) {
-        let Some(running) = self.running.take() else {
+        let Some(running) = self.set_running(None) else {
+            self.give_up().await;
             return;
         };
         let limit = self.context.options.sync_time;
@@ -330,14 +421,90 @@ async fn alone(mut follower: Arc<Follower>) -> Option<Follower> {
     }
 }
 
+/// From the leases to the first file that keeps out whoever had them before.
+async fn begin(
+    context: &Arc<Context>,
+    tenure: &Arc<Tenure>,
+    findings: &Arc<Findings>,
+    limit: Option<Duration>,
+) -> Result<Running, ReplicationError> {
+    let leases = tenure.begin(context)?;
+    let mut looked_again = false;
+    loop {
+        let taken = lease::take(&leases, limit).await?;
+        let losses = tenure.losses_now();
+        leases.settle().map_err(ReplicationError::Follow)?;
+        let keep = Ended(tokio::spawn(tenure.clone().keep()));
+        let (record, was_missing) = restore::missing(context).await?;
+        if taken == Taken::NotAll && was_missing && lease::take(&leases, limit).await? == Taken::All
+        {
+            // It could be reached after all, and another machine may have written there.
+            continue;
+        }
+        let restored = catch_up(context, &leases).await?;
+        if tenure.losses_now() != losses {
+            // This process was paused for longer than a lease lasts.
+            continue;
+        }
+        tenure.serve(losses);
+        let running = follow(context, &leases, record, keep, findings.clone())?;
+        let is_done = looked_again && restored == 0;
+        if is_done || is_kept_out(&running.follower, &leases, context.options.restore_time).await {
+            leases.is_up_to_date().map_err(ReplicationError::Follow)?;
+            return Ok(running);
+        }
+        // A file of the last holder arrived after all: it is the newest state now.
+        looked_again = true;
+        for task in running.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        if let Some(follower) = alone(running.follower).await {
+            follower.abandon(RELEASE_TIME_MAX).await;
+        }
+    }
+}
+
+/// Where the last holder of a lease did not give it back, waits until a file of this volume stands
+/// where one of that holder could still arrive; false if one did.
+async fn is_kept_out(follower: &Follower, leases: &Leases, limit: Duration) -> bool {
+    if !leases.needs_fence() {
+        return true;
+    }
+    let until = Instant::now() + limit;
+    follower.find().await;
+    loop {
+        let all = follower.status();
+        let is_foreign = |status: &Status| status.state == State::Refused;
+        if all.iter().any(is_foreign) {
+            return leases.other().is_some();
+        }
+        let waits = |status: &Status| {
+            status.failure.is_none() && matches!(status.state, State::Starting | State::Comparing)
+        };
+        if !all.iter().any(waits) {
+            return true;
+        }
+        if Instant::now() >= until {
+            tracing::warn!(
+                "the databases are still being compared with the replica; the app is started all the same"
+            );
+            return true;
+        }
+        tokio::time::sleep(FENCE_POLL_INTERVAL).await;
+    }
+}
+
 fn follow(
     context: &Arc<Context>,
+    leases: &Leases,
     record: Record,
-    heartbeat: Option<Heartbeat>,
+    keep: Ended<()>,
     findings: Arc<Findings>,
 ) -> Result<Running, ReplicationError> {
     let options = context.options.clone();
     let (volume, state) = (&context.volume, &options.state);
+    let heartbeat = options.heartbeat_url.as_deref().map(Heartbeat::new);
     let monitor = DeletionMonitor::new(
         volume,
         state,
@@ -348,10 +515,10 @@ fn follow(
     );
     let monitor = Arc::new(monitor);
     let finder = monitor.clone();
-    let follower = Follower::start(
+    let follower = Follower::start_with(
         volume,
         state,
-        options.destinations,
+        leases.clone(),
         Arc::new(move || finder.find()),
         options.follow,
     );
@@ -368,7 +535,7 @@ fn follow(
         findings,
     };
     tasks.extend(maintenance::start(context, &follower, &observer.failed));
-    if let Some(heartbeat) = heartbeat {
+    if let Some(Ok(heartbeat)) = heartbeat {
         tasks.push(tokio::spawn(beat(heartbeat, observer.clone())));
     }
     Ok(Running {
@@ -376,6 +543,7 @@ fn follow(
         monitor,
         observer,
         tasks,
+        _keep: keep,
     })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use monolite_replica::{Clock, Follower, Repair, State, Status, SystemClock};
+use monolite_replica::{Clock, ErrorClass, Follower, Repair, State, Status, SystemClock};
 
 /// How often the status is read.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -122,6 +122,10 @@ impl Event {
                 let more = (*more > 0).then_some(*more);
                 let for_s = (!since.is_zero()).then_some(since.as_secs());
                 let what = fails(status);
+                if waits_for_lease(status) {
+                    tracing::warn!(database, destination, more, for_s, error, "{what}");
+                    return;
+                }
                 tracing::error!(database, destination, more, for_s, error, "{what}");
             }
             Self::NothingYet { status, since } => {
@@ -189,8 +193,17 @@ impl Event {
     }
 }
 
+/// Whether another machine's lease is all that is in the way: it ends, or goes on to be used.
+fn waits_for_lease(status: &Status) -> bool {
+    let failure = status.failure.as_ref();
+    failure.is_some_and(|failure| failure.class == ErrorClass::LeaseHeld)
+}
+
 /// What does not work, and what happens now.
 fn fails(status: &Status) -> String {
+    if waits_for_lease(status) {
+        return "waiting for another machine's lease; nothing has to be done".into();
+    }
     let what = match status.never_stored() {
         true => "NOTHING is stored in the replica yet",
         false => "cannot replicate",
@@ -407,7 +420,7 @@ fn problem(status: &Status, since: Duration) -> Event {
 #[cfg(test)]
 mod tests {
     use monolite_ltx::Txid;
-    use monolite_replica::{ErrorClass, Failure};
+    use monolite_replica::Failure;
 
     use super::*;
 

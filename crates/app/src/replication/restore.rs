@@ -42,8 +42,9 @@ impl From<&RestoreError> for Failed {
     }
 }
 
-/// Restores all databases that are missing on the volume; the record of those that are there then.
-pub(super) async fn missing(context: &Arc<Context>) -> Result<Record, ReplicationError> {
+/// Restores all databases that are missing on the volume; the record of those that are there then,
+/// and whether any was missing.
+pub(super) async fn missing(context: &Arc<Context>) -> Result<(Record, bool), ReplicationError> {
     let record = Record::load(&context.options.state);
     let mut record = record.map_err(ReplicationError::io(
         "read the state of replication on the volume",
@@ -51,6 +52,7 @@ pub(super) async fn missing(context: &Arc<Context>) -> Result<Record, Replicatio
     // Those that were replicated once and are not to be any more.
     record.here.retain(|name| (context.options.wanted)(name));
     let missing = inventory::missing(context, &mut record).await?;
+    let any = !missing.is_empty();
     let parallel = match missing.len() {
         1 => PARALLEL_ALONE,
         _ => PARALLEL,
@@ -72,7 +74,7 @@ pub(super) async fn missing(context: &Arc<Context>) -> Result<Record, Replicatio
                     source: error.into(),
                 });
             }
-            None => return Ok(record),
+            None => return Ok((record, any)),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Replicas: what is missing on the volume is restored before the app starts, every commit is stored
-//! while it runs, and a database whose file is deleted comes back.
+//! Replicas: nothing is restored or served before the leases are had; what is missing on the volume is
+//! restored before the app starts, every commit is stored while it runs, and a database whose file is
+//! deleted comes back. If another machine takes a lease over, the app is stopped until it is had again.
 
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ impl Service for ReplicationService {
         run.gate()
             .health()
             .register(self.name(), Severity::Advisory, health);
+        let gate = run.gate().clone();
+        let in_use = move || gate.stats().in_flight > 0;
+        run.gate()
+            .set_precondition(self.replicated.precondition(in_use));
         tokio::select! {
             started = self.replicated.start() => match started {
                 Ok(()) => Ok(Started::Yes),
@@ -37,16 +42,23 @@ impl Service for ReplicationService {
             },
             () = run.stop_requested() => {
                 tracing::warn!("stopped before all databases were there");
+                self.replicated.give_up().await;
                 Ok(Started::Stopped(Exit::Code(0)))
             }
         }
     }
 
     async fn pause_needed(&self) {
-        self.replicated.deleted().await;
+        tokio::select! {
+            () = self.replicated.deleted() => {}
+            () = self.replicated.fenced() => {}
+        }
     }
 
     async fn is_pause_needed(&self) -> bool {
+        if self.replicated.is_fenced() {
+            return true;
+        }
         let until = Instant::now() + SWAP_TIME;
         while !self.replicated.restorable().is_empty() && Instant::now() < until {
             tokio::time::sleep(SWAP_TIME / 10).await;
@@ -55,6 +67,10 @@ impl Service for ReplicationService {
     }
 
     async fn while_paused(&self) {
+        if self.replicated.is_fenced() {
+            // What is missing is restored on the way.
+            return self.replicated.begin_again().await;
+        }
         self.replicated.restore_deleted().await;
     }
 

@@ -161,7 +161,8 @@ settings! {
     heartbeat_url: Option<String>, value "URL", unset "none", group Replication, secret true,
         valid valid::http_url;
 
-    /// Longest wait for a replica that cannot be reached, when a database is missing
+    /// Longest wait for another machine's lease, and for a replica that cannot be reached when a
+    /// database is missing
     restore_timeout: Duration, value "TIME", default "60s", group Replication;
 
     /// Restore a database whose file is deleted while the app runs; the app is restarted

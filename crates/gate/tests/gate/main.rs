@@ -7,6 +7,7 @@ mod endless;
 mod hold;
 mod internal;
 mod kept;
+mod precondition;
 mod proxy;
 mod races;
 mod responses;

@@ -163,7 +163,14 @@ pub(super) fn whole(
     })
 }
 
-fn next(map: &PageMap, sums: &Sums, page_size: u32, size: u32, writer: Writer) -> Header {
+/// The header of the file that leads from the map's state to the next one.
+pub(super) fn next(
+    map: &PageMap,
+    sums: &Sums,
+    page_size: u32,
+    size: u32,
+    writer: Writer,
+) -> Header {
     let txid = Txid(map.txid().0 + 1);
     Header {
         page_size,

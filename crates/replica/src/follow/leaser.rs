@@ -1,11 +1,11 @@
 //! Takes and renews the lease of one destination, for all databases that are
 //! sent there.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use crate::storage::{
@@ -14,7 +14,7 @@ use crate::storage::{
 
 /// How long a lease lasts without renewal. Another machine waits that long
 /// before it takes over from one that died.
-const TTL: Duration = Duration::from_secs(30);
+pub(super) const TTL: Duration = Duration::from_secs(30);
 /// What must be left of a lease when a write begins, beyond the time of the write.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -22,22 +22,35 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// databases together.
 const REFUSAL_LASTS: Duration = Duration::from_secs(3);
 
-/// Renews only when something is to be sent, so that an idle volume causes no
-/// request. Another machine may then take the lease; we find out before the
-/// next write.
+/// Renews only when it is asked for the right to write, so that an idle volume
+/// causes no request. Another machine may then take the lease; we find out before
+/// the next write.
 pub(super) struct Leaser {
     name: String,
     store: LeaseStore,
     node: Node,
+    /// The number of the volume that this one is a copy of, unless it may go on in
+    /// the place of its original.
+    copied_from: Option<u64>,
     held: Mutex<Held>,
+    /// The lease that is in `held`, for those who must not wait.
+    current: StdMutex<Option<Arc<Lease>>>,
     /// How often the lease was taken. What was known of the replicas before the
     /// last time may be outdated.
     taken: AtomicU64,
+    /// The last holding that began while a request of another machine may have been
+    /// under way.
+    inherited: AtomicU64,
+    /// Who has the lease instead of us.
+    other: StdMutex<Option<Holder>>,
+    /// How often it was found, on the way to a write, that another machine has or
+    /// had the lease since this one wrote last.
+    lost: watch::Sender<u64>,
 }
 
 enum Held {
     Not,
-    Lease(Box<Lease>),
+    Lease(Arc<Lease>),
     /// The provider has no conditional writes: it is written without a lease.
     Impossible,
     /// Given back at the end: no later write gets one.
@@ -51,13 +64,18 @@ enum Held {
 }
 
 impl Leaser {
-    pub(super) fn new(destination: &Destination, node: Node) -> Self {
+    pub(super) fn new(destination: &Destination, node: Node, copied_from: Option<u64>) -> Self {
         Self {
             name: destination.name().into(),
             store: destination.lease(),
             node,
+            copied_from,
             held: Mutex::new(Held::Not),
+            current: StdMutex::default(),
             taken: AtomicU64::new(0),
+            inherited: AtomicU64::new(0),
+            other: StdMutex::default(),
+            lost: watch::Sender::new(0),
         }
     }
 
@@ -67,13 +85,32 @@ impl Leaser {
     /// # Errors
     /// Another machine has it, or the destination cannot be reached.
     pub(super) async fn hold(&self, within: Duration) -> Result<u64, StorageError> {
+        self.hold_or_ask(within, Some(REFUSAL_LASTS)).await
+    }
+
+    /// As [`hold`](Self::hold), for one who has written nothing yet and waits for the
+    /// lease: a refusal is not remembered, and no loss.
+    pub(super) async fn take(&self) -> Result<u64, StorageError> {
+        self.hold_or_ask(Duration::ZERO, None).await
+    }
+
+    async fn hold_or_ask(
+        &self,
+        within: Duration,
+        remember: Option<Duration>,
+    ) -> Result<u64, StorageError> {
         let mut held = self.held.lock().await;
         match &*held {
             Held::Impossible => return Ok(self.taken.load(Ordering::Relaxed)),
             Held::Lease(lease) => {
                 let lasts = lease.valid_for((within + MARGIN).min(TTL / 2));
                 let renewed = if lasts { Ok(()) } else { lease.renew().await };
-                if matches!(renewed, Err(StorageError::Lost { .. })) {
+                if let Err(StorageError::Lost { holder, .. }) = &renewed {
+                    self.set_current(None);
+                    self.set_other(holder.as_deref());
+                    if holder.is_some() {
+                        self.lost.send_modify(|lost| *lost += 1);
+                    }
                     *held = Held::Not;
                 }
                 return renewed.map(|()| self.taken.load(Ordering::Relaxed));
@@ -83,7 +120,7 @@ impl Leaser {
                 name,
                 holder,
                 remaining,
-            } if since.elapsed() < REFUSAL_LASTS => {
+            } if remember.is_some_and(|time| since.elapsed() < time) => {
                 return Err(StorageError::Held {
                     name: name.clone(),
                     holder: holder.clone(),
@@ -98,14 +135,26 @@ impl Leaser {
             }
             Held::Refused { .. } | Held::Not => {}
         }
+        self.refuse_a_copy().await?;
         *held = match self.store.acquire(&self.node, TTL).await {
-            Ok(lease) => Held::Lease(Box::new(lease)),
+            Ok(lease) => {
+                let lease = Arc::new(lease);
+                if remember.is_some() && lease.before().is_some() {
+                    self.lost.send_modify(|lost| *lost += 1);
+                }
+                self.set_current(Some(lease.clone()));
+                Held::Lease(lease)
+            }
             Err(StorageError::Unconditional { .. }) => Held::Impossible,
             Err(StorageError::Held {
                 name,
                 holder,
                 remaining,
             }) => {
+                self.set_other(Some(&holder));
+                if remember.is_some() && !matches!(*held, Held::Refused { .. }) {
+                    self.lost.send_modify(|lost| *lost += 1);
+                }
                 *held = Held::Refused {
                     since: Instant::now(),
                     name: name.clone(),
@@ -120,7 +169,83 @@ impl Leaser {
             }
             Err(error) => return Err(error),
         };
-        Ok(self.taken.fetch_add(1, Ordering::Relaxed) + 1)
+        self.set_other(None);
+        let holding = self.taken.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Held::Lease(lease) = &*held
+            && lease.needs_fence()
+        {
+            self.inherited.store(holding, Ordering::Relaxed);
+        }
+        Ok(holding)
+    }
+
+    /// The original and its copy must not both write one replica, also one after the
+    /// other: each would take the other's rows for its own.
+    async fn refuse_a_copy(&self) -> Result<(), StorageError> {
+        let Some(original) = self.copied_from else {
+            return Ok(());
+        };
+        match self.store.holder().await? {
+            Some(holder) if holder.node.starts_with(&format!("{original:016x}")) => {
+                Err(StorageError::Copied {
+                    name: self.name.clone(),
+                    holder: Box::new(holder),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn set_current(&self, lease: Option<Arc<Lease>>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = lease;
+    }
+
+    fn set_other(&self, holder: Option<&Holder>) {
+        // A lease that nobody has was removed or given back: it can be taken.
+        let other = holder.filter(|holder| !holder.released).cloned();
+        *self.other.lock().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
+    /// Whether the lease is certain to last for `duration`; `None`: it was not had
+    /// so far, or there can be none.
+    pub(super) fn lasts(&self, duration: Duration) -> Option<bool> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(current.as_ref()?.valid_for(duration))
+    }
+
+    /// The epoch of the lease, while it is had.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map(|lease| lease.epoch())
+    }
+
+    /// Who had the lease before us.
+    pub(super) fn before(&self) -> Option<Holder> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref()?.before().cloned()
+    }
+
+    /// As [`WritePermit::needs_fence`], of the holding of now.
+    pub(super) fn has_inherited(&self) -> bool {
+        self.is_inherited(self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Who has the lease instead of us.
+    pub(super) fn other(&self) -> Option<Holder> {
+        let other = self.other.lock();
+        other.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often the lease was lost to another machine, whenever that changes.
+    pub(super) fn lost(&self) -> watch::Receiver<u64> {
+        self.lost.subscribe()
+    }
+
+    /// Whether this holding began while a request of another machine may have been
+    /// under way.
+    fn is_inherited(&self, holding: u64) -> bool {
+        self.inherited.load(Ordering::Relaxed) == holding && holding > 0
     }
 
     /// Whether nothing keeps another machine from writing there.
@@ -129,11 +254,24 @@ impl Leaser {
     }
 
     /// Gives the lease back, for good.
-    pub(super) async fn release(&self) {
-        let held = std::mem::replace(&mut *self.held.lock().await, Held::Released);
+    pub(super) async fn release(&self, is_all_stored: bool) {
+        self.give_back_as(Held::Released, is_all_stored).await;
+    }
+
+    /// Gives the lease back before all is stored; it can be taken again.
+    pub(super) async fn give_back(&self) {
+        self.give_back_as(Held::Not, false).await;
+    }
+
+    async fn give_back_as(&self, then: Held, is_all_stored: bool) {
+        let held = std::mem::replace(&mut *self.held.lock().await, then);
+        self.set_current(None);
         if let Held::Lease(lease) = held {
             // It ends by itself otherwise.
-            let _ = lease.release().await;
+            let _ = match is_all_stored {
+                true => lease.release().await,
+                false => lease.release_open().await,
+            };
         }
     }
 }
@@ -173,6 +311,13 @@ impl WritePermit {
             name: self.leaser.name.clone(),
             holder: None,
         })
+    }
+
+    /// Whether a file of the lease's last holder may still arrive: it is kept out by
+    /// one of ours under the name that it would have.
+    pub(super) fn needs_fence(&self) -> bool {
+        let holding = self.holding.load(Ordering::Relaxed);
+        self.leaser.is_inherited(holding)
     }
 
     pub(super) async fn is_impossible(&self) -> bool {

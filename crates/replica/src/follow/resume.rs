@@ -154,7 +154,8 @@ async fn newest_header(
     Ok(found)
 }
 
-fn point(header: &Header) -> Option<Point> {
+/// The state that a file leads to; `None` in one without checksums.
+pub(super) fn point(header: &Header) -> Option<Point> {
     match header.checksums {
         DatabaseChecksums::Reserved { post, .. } => Some((header.max, post)),
         _ => None,
@@ -174,7 +175,7 @@ fn says_otherwise(map: &PageMap, header: &Header) -> bool {
 }
 
 /// Brings `map` to what `files` lead to, without keeping their pages.
-async fn apply(
+pub(super) async fn apply(
     replica: &Replica,
     files: &[FileInfo],
     map: &mut PageMap,

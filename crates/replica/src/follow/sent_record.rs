@@ -72,6 +72,16 @@ impl SentRecord {
         self.from == point || self.to.contains(&point)
     }
 
+    /// The state that is stored.
+    pub(super) fn from(&self) -> Point {
+        self.from
+    }
+
+    /// All states that may be stored, the stored one last.
+    pub(super) fn points(&self) -> impl Iterator<Item = Point> {
+        self.to.iter().rev().chain([&self.from]).copied()
+    }
+
     /// The transaction that is stored.
     pub(super) fn stored(&self) -> Txid {
         self.from.0

@@ -35,7 +35,7 @@ use crate::difference::Difference;
 use crate::error::{Error, Result};
 use crate::history::{Catalog, Policy};
 use crate::map::PageMap;
-use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL, StorageError};
+use crate::storage::{FileInfo, Replica, SNAPSHOT_LEVEL};
 use crate::wal::{Changes, Opened, Snapshot};
 use monolite_platform::failpoint;
 
@@ -105,6 +105,9 @@ struct Remote {
     /// The replica has no state to go on from: the next file holds all pages.
     empty: bool,
     snapshot_due: bool,
+    /// A file is to be stored under the next name even if nothing has changed: one
+    /// that the lease's last holder may have under way is refused then.
+    fence: bool,
     /// The timestamp of the newest file: no later one is before it, whatever
     /// the clock does.
     newest_ms: i64,
@@ -194,9 +197,9 @@ impl Uploader {
                     if succeeded.elapsed() > KEEP_PAGES_MAX {
                         self.pending.drop_pages();
                     }
-                    if permanent || matches!(error, Error::Storage(StorageError::Held { .. })) {
-                        // Waiting does not help, or for longer than somebody should:
-                        // the waiting flushes fail at once.
+                    if permanent || error.is_held_by_another() {
+                        // Waiting does not help, or nobody knows for how long: the
+                        // waiting flushes fail at once.
                         waiting.drain(..asked);
                     }
                     let (first, longest) = if permanent { RETRY_PERMANENT } else { RETRY };
@@ -237,7 +240,12 @@ impl Uploader {
     /// there.
     async fn upload(&mut self, remote: &mut Option<Remote>, is_audited: bool) -> Result<()> {
         if remote.is_none() {
-            self.board.update(|board| board.state = State::Starting);
+            self.board.update(|board| {
+                // What is refused stays so until it is known to be allowed.
+                if board.failure.is_none() {
+                    board.state = State::Starting;
+                }
+            });
             // First, so that no other machine changes what is inspected.
             self.permit.begin().await?;
             *remote = Some(self.inspect().await?);
@@ -377,6 +385,7 @@ impl Uploader {
             must_equal,
             empty,
             snapshot_due: false,
+            fence: self.permit.needs_fence(),
             newest_ms: stored_ms.unwrap_or(0),
             saved: now,
             maintained: (!self.settings.wait_for_background).then_some(now),
@@ -465,11 +474,18 @@ impl Uploader {
         let must_equal = remote.must_equal.map(|header| self.difference(&header));
         let database = self.path.clone();
         let whole = std::mem::take(&mut remote.snapshot_due);
+        let fence = remote.fence;
         let (path, made) = (self.files.difference(), self.files.snapshot());
         let (sums, header, snapshot) = on_own_thread(move || {
-            let sums = encode::compare(&snapshot, &map)?;
-            let same = sums.is_empty() && snapshot.pages() == map.len();
-            if let Some(mut difference) = must_equal.filter(|_| !same) {
+            let mut sums = encode::compare(&snapshot, &map)?;
+            let mut same = sums.is_empty() && snapshot.pages() == map.len();
+            if same
+                && fence
+                && let Some(first) = map.get(1)
+            {
+                sums.push((1, first));
+                same = false;
+            } else if let Some(mut difference) = must_equal.filter(|_| !same) {
                 difference.pages = sums.len().max(1);
                 return Err(Error::ForeignState {
                     path: database,
@@ -610,6 +626,7 @@ impl Uploader {
 
     fn stored(&self, remote: &mut Remote, header: &Header, file: FileInfo, body: Option<Bytes>) {
         (remote.dirty, remote.unaudited) = (true, true);
+        remote.fence = false;
         remote.newest_ms = remote.newest_ms.max(header.timestamp_ms);
         self.board.update(|board| {
             board.sent_bytes += file.size;

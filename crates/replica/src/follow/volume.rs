@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::database::{Database, Handle, Shared};
 use super::flusher::Flusher;
-use super::leaser::{Leaser, WritePermit};
-use super::node;
+use super::leaser::WritePermit;
+use super::leases::Leases;
 use super::pending::Pending;
 use super::space;
 use super::state_files::StateFiles;
@@ -23,7 +23,7 @@ use super::watch::{Event, Watch};
 use crate::class::ErrorClass;
 use crate::error::{Error, Result};
 use crate::history::Policy;
-use crate::storage::{Destination, Node};
+use crate::storage::Destination;
 use crate::wal::{Budget, check_sqlite};
 use monolite_platform::clock::{Clock, SystemClock};
 use monolite_sqlite_format::wal_path;
@@ -111,8 +111,7 @@ struct Inner {
     state: PathBuf,
     find: Find,
     options: FollowOptions,
-    node_id: u64,
-    destinations: Vec<(Destination, Arc<Leaser>)>,
+    leases: Leases,
     shared: Arc<Shared>,
     followed: Mutex<HashMap<PathBuf, Followed>>,
     names: Notify,
@@ -184,24 +183,28 @@ impl Follower {
         find: Find,
         options: FollowOptions,
     ) -> Result<Self> {
+        let (host, take_over) = (&options.host, options.take_over);
+        let leases = Leases::new(state, destinations, host, take_over, &*options.clock)?;
+        Self::start_with(volume, state, leases, find, options)
+    }
+
+    /// As [`start`](Self::start), with leases that may be held already.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        volume: &Path,
+        state: &Path,
+        leases: Leases,
+        find: Find,
+        options: FollowOptions,
+    ) -> Result<Self> {
         check_sqlite()?;
-        let node_id = node::id(state)?;
-        let node = Node {
-            // A copy of the volume on another machine has the same number.
-            node: format!("{node_id:016x}-{}", boot(&*options.clock)),
-            host: options.host.clone(),
-            pid: Some(std::process::id()),
-        };
-        let destinations = destinations
-            .into_iter()
-            .map(|d| (d.clone(), Arc::new(Leaser::new(&d, node.clone()))))
-            .collect();
         let inner = Arc::new(Inner {
             volume: volume.into(),
             state: state.into(),
             find,
-            node_id,
-            destinations,
+            leases,
             shared: Arc::new(Shared {
                 budget: Budget::new(options.memory),
                 readers: Semaphore::new(READERS),
@@ -246,7 +249,7 @@ impl Follower {
             }
         }
         if let Some(not_followed) = &*self.inner.not_followed() {
-            for (destination, _) in &self.inner.destinations {
+            for (destination, _) in self.inner.leases.all() {
                 let mut status = Status::new(not_followed.first.clone(), destination.name());
                 status.state = State::Retrying;
                 status.failure = Some(not_followed.failure());
@@ -255,6 +258,13 @@ impl Follower {
         }
         all.sort_by(|a, b| (&a.database, &a.destination).cmp(&(&b.database, &b.destination)));
         all
+    }
+
+    /// Returns once every database that exists now is followed.
+    pub async fn find(&self) {
+        // Directories may be large, and disks slow.
+        let finder = self.inner.clone();
+        let _ = tokio::task::spawn_blocking(move || finder.find_new()).await;
     }
 
     /// Returns once everything that was committed before this call is stored in
@@ -281,10 +291,8 @@ impl Follower {
     /// `is_audited`: each destination is asked, too, whether what was sent is still there.
     async fn flush(&self, limit: Duration, is_audited: bool) -> Result<()> {
         let all = async {
-            // A database that came just now is to be found first. Directories
-            // may be large, and disks slow.
-            let finder = self.inner.clone();
-            let _ = tokio::task::spawn_blocking(move || finder.find_new()).await;
+            // A database that came just now is to be found first.
+            self.find().await;
             let mut flushes = JoinSet::new();
             for followed in self.inner.followed().values().cloned() {
                 flushes.spawn(async move {
@@ -393,18 +401,24 @@ impl Follower {
         let _ = tokio::time::timeout_at(end - reserve / 2, ended).await;
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
-        let releases = self.inner.destinations.iter().map(|(_, k)| k.release());
-        let _ = tokio::time::timeout_at(end, join_all(releases)).await;
+        let _ = tokio::time::timeout_at(end, self.inner.leases.release(synced.is_ok())).await;
         synced
     }
-}
 
-/// Characters of the boot's id that are part of the holder's name in a lease.
-const BOOT_CHARS: usize = 8;
-
-/// Identifies one boot of this machine.
-fn boot(clock: &dyn Clock) -> String {
-    clock.boot_id().chars().take(BOOT_CHARS).collect()
+    /// Ends within `limit` without storing anything more, and keeps the leases for
+    /// the one who began it with them: for a volume whose replica another machine
+    /// writes.
+    pub async fn abandon(self, limit: Duration) {
+        self.finder.abort();
+        let _ = self.finder.await;
+        drop(self.watch);
+        self.inner.followed().clear();
+        let mut tasks = std::mem::take(&mut *self.inner.tasks());
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(limit, ended).await;
+        tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
+    }
 }
 
 /// The shortest pause between two searches for new databases, however many files come
@@ -514,7 +528,7 @@ impl Inner {
         let name = path.strip_prefix(&self.volume).ok()?.to_str()?.to_owned();
         let problem: Arc<Mutex<Problem>> = Arc::default();
         let reported = problem.clone();
-        let queues: Vec<_> = (self.destinations.iter())
+        let queues: Vec<_> = (self.leases.all().iter())
             .map(|_| Arc::new(Pending::new(&self.shared.budget, self.options.memory / 4)))
             .collect();
         let pause = (self.options.sync_interval / 4).clamp(READ_PAUSE.0, READ_PAUSE.1);
@@ -542,7 +556,7 @@ impl Inner {
         let (set, spare) = (&self.options.scratch, &self.options.spare_scratch);
         let scratch = space::scratch(path, &self.state, set.as_deref(), spare.as_deref());
         let mut uploads = Vec::new();
-        for ((destination, leaser), pending) in self.destinations.iter().zip(queues) {
+        for ((destination, leaser), pending) in self.leases.all().iter().zip(queues) {
             let (flusher, flushes) = Flusher::new();
             let board = Board::new(name.clone(), destination.name().into());
             let board = Arc::new(board);
@@ -583,7 +597,7 @@ impl Inner {
             snapshot_every: self.options.snapshot_every,
             policy: self.options.policy,
             maintain_every: self.options.maintain_every,
-            node_id: self.node_id,
+            node_id: self.leases.node_id(),
             wait_for_background: self.options.wait_for_background,
             take_over: self.options.take_over,
         }

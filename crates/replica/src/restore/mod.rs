@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod error;
 mod fetch;
+mod keep;
 mod output;
 mod pages;
 mod route;
@@ -26,6 +27,7 @@ use monolite_platform::path::directory;
 pub use self::build::Restored;
 pub use self::check::{Integrity, IntegrityCheck};
 pub use self::error::RestoreError;
+pub use self::keep::keep_database;
 pub use self::swap::{Existing, replace_database};
 pub use self::verify::{VerifyOptions, verify};
 

@@ -146,7 +146,7 @@ fn keep(out: &Path, is_recovered: bool) -> Result<PathBuf, RestoreError> {
 /// another process has it open.
 ///
 /// Returns `false` if SQLite cannot read it: then nothing was applied.
-fn recover(old: &Path) -> Result<bool, RestoreError> {
+pub(super) fn recover(old: &Path) -> Result<bool, RestoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let taken = Connection::open_with_flags(old, flags).and_then(|conn| {
         conn.busy_timeout(LOCK_WAIT_MAX)?;

@@ -111,6 +111,21 @@ impl Destination {
         })))
     }
 
+    /// One that exists in a test only.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        bucket: super::sim::SimBucket,
+        clock: Arc<dyn monolite_platform::clock::Clock>,
+    ) -> Self {
+        Self(Arc::new(Context {
+            name: "sim".into(),
+            prefix: String::new(),
+            bucket: Box::new(bucket),
+            key: None,
+            clock,
+        }))
+    }
+
     /// For people, without secrets: `s3://bucket/prefix`.
     #[must_use]
     pub fn name(&self) -> &str {

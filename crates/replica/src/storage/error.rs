@@ -132,8 +132,8 @@ pub enum StorageError {
         answer: String,
     },
     /// Another machine writes this replica.
-    #[error("{name} is written by {holder}; its lease lasts {:.0} s more. Stop that one, or give \
-             this one another prefix", remaining.as_secs_f32())]
+    #[error("{name} is written by {holder}; its lease lasts {:.0} s more unless it is renewed, and \
+             this one goes on by itself when it ends or is given back", remaining.as_secs_f32())]
     Held {
         /// The destination.
         name: String,
@@ -152,6 +152,18 @@ pub enum StorageError {
         name: String,
         /// Who has it now.
         holder: Option<Box<Holder>>,
+    },
+    /// This volume is a copy of the one that writes this replica.
+    #[error(
+        "{name} belongs to the volume that this one is a copy of; it was last written by {holder}, \
+         {}. Give the copy a prefix of its own with --replica, or let it go on in the place of the \
+         original with --take-over", holder.last_seen()
+    )]
+    Copied {
+        /// The destination.
+        name: String,
+        /// Who had the lease last.
+        holder: Box<Holder>,
     },
     /// An encrypted file, and no key.
     #[error("{name} is encrypted; give the key that it was written with")]
@@ -209,6 +221,7 @@ impl StorageError {
             | Self::Denied { .. }
             | Self::Refused { .. }
             | Self::Unconditional { .. }
+            | Self::Copied { .. }
             | Self::NoKey { .. }
             | Self::Unsealable { .. }
             | Self::Header { .. } => ErrorClass::Permanent,
@@ -252,6 +265,17 @@ impl StorageError {
     #[must_use]
     pub fn is_lease(&self) -> bool {
         matches!(self, Self::Held { .. } | Self::Lost { .. })
+    }
+
+    /// Whether another machine has the lease now: nothing can be written until it
+    /// gives the lease back, or the lease ends.
+    #[must_use]
+    pub fn is_held_by_another(&self) -> bool {
+        match self {
+            Self::Held { .. } => true,
+            Self::Lost { holder, .. } => holder.as_ref().is_some_and(|holder| !holder.released),
+            _ => false,
+        }
     }
 
     /// The error in an I/O error that a [`Body`](super::Body) gave, if that is

@@ -39,9 +39,22 @@ pub struct Holder {
     /// Whether it was given back.
     #[serde(default)]
     pub released: bool,
+    /// Volumes whose requests may still be under way, because they did not give the
+    /// lease back after all was stored. Whoever stores all and gives it back empties
+    /// this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) open: Vec<String>,
     /// Tells one taking from another.
     #[serde(default)]
     pub(super) token: String,
+}
+
+/// Volumes that are remembered by name whose requests may be under way.
+const OPEN_MAX: usize = 16;
+
+/// The volume of a node, which has another name after each boot.
+fn volume(node: &str) -> &str {
+    node.split('-').next().unwrap_or(node)
 }
 
 /// Characters of another's name that are shown.
@@ -58,6 +71,7 @@ impl Holder {
             renewed_ms: now_ms,
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             released: false,
+            open: Vec::new(),
             token: token.into(),
         }
     }
@@ -76,6 +90,36 @@ impl Holder {
     #[must_use]
     pub fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl_ms)
+    }
+
+    /// The volumes whose requests may be under way once somebody takes the lease from
+    /// this holder.
+    pub(super) fn open_after(&self) -> Vec<String> {
+        let mut open = self.open.clone();
+        let own = volume(&self.node);
+        if !self.released && !open.iter().any(|it| it == own) {
+            open.push(own.to_owned());
+        }
+        if open.len() > OPEN_MAX {
+            // Somebody's, then: nobody is called so.
+            open = vec![String::new()];
+        }
+        open
+    }
+
+    /// Whether a request of another volume may still be under way.
+    pub(super) fn needs_fence(&self) -> bool {
+        let own = volume(&self.node);
+        self.open.iter().any(|it| it != own)
+    }
+
+    /// Until when it wrote, for people: `until 2026-11-30T12:00:00Z`.
+    pub(super) fn last_seen(&self) -> String {
+        match Timestamp::from_millisecond(self.renewed_ms) {
+            Ok(renewed) if self.released => format!("until about {renewed:.0}"),
+            Ok(renewed) => format!("which renewed its lease last at {renewed:.0}"),
+            Err(_) => "at a time that is not known".into(),
+        }
     }
 
     /// Whether this is an earlier life of `node`. A copy of the volume on

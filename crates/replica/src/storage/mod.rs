@@ -21,6 +21,8 @@ mod options;
 mod permit;
 mod replica;
 mod retry;
+#[cfg(test)]
+pub(crate) mod sim;
 mod upload_body;
 mod url;
 

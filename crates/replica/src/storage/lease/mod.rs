@@ -36,6 +36,9 @@ pub struct Lease {
     store: LeaseStore,
     epoch: u64,
     ttl: Duration,
+    /// Who had it before, unless that was an earlier life of this node.
+    before: Option<Holder>,
+    needs_fence: bool,
     /// Until when it lasts, in milliseconds of [`Clock::boottime`](crate::Clock), which goes
     /// on while the machine is suspended; 0: lost.
     until_ms: AtomicU64,
@@ -60,10 +63,18 @@ impl fmt::Debug for Lease {
 }
 
 impl Lease {
-    fn new(store: LeaseStore, holder: Holder, version: Version, started: Duration) -> Self {
+    fn new(
+        store: LeaseStore,
+        holder: Holder,
+        version: Version,
+        started: Duration,
+        before: Option<Holder>,
+    ) -> Self {
         let lease = Self {
             epoch: holder.epoch,
             ttl: holder.ttl(),
+            before,
+            needs_fence: holder.needs_fence(),
             until_ms: AtomicU64::new(0),
             store,
             state: AsyncMutex::new(State {
@@ -80,6 +91,19 @@ impl Lease {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether a request of an earlier holder, of another volume, may still arrive. A
+    /// file that is stored now under the next name keeps it out.
+    #[must_use]
+    pub fn needs_fence(&self) -> bool {
+        self.needs_fence
+    }
+
+    /// Who had it before, unless that was an earlier life of the same node.
+    #[must_use]
+    pub fn before(&self) -> Option<&Holder> {
+        self.before.as_ref()
     }
 
     /// Whether the lease is certain to last for `duration` from now. A write
@@ -132,12 +156,25 @@ impl Lease {
         Err(self.lost(state.lost.clone().flatten()))
     }
 
-    /// Gives it back, so that another need not wait for its end. It is not
-    /// valid any more, also if this fails.
+    /// Gives it back after all is stored, so that another need not wait for its end. It
+    /// is not valid any more, also if this fails.
     ///
     /// # Errors
     /// The provider could not be reached; the lease expires by itself.
     pub async fn release(&self) -> Result<()> {
+        self.give_back(true).await
+    }
+
+    /// As [`release`](Self::release); requests of this holder, or of one before, may
+    /// still be under way.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub async fn release_open(&self) -> Result<()> {
+        self.give_back(false).await
+    }
+
+    async fn give_back(&self, is_all_stored: bool) -> Result<()> {
         self.until_ms.store(0, Ordering::Release);
         let mut state = self.state.lock().await;
         if state.lost.is_some() {
@@ -147,6 +184,10 @@ impl Lease {
         self.until_ms.store(0, Ordering::Release);
         state.lost = Some(None);
         let mut holder = state.holder.clone();
+        holder.open = match is_all_stored {
+            true => Vec::new(),
+            false => holder.open_after(),
+        };
         holder.released = true;
         self.store.write(&holder, Some(&state.version)).await?;
         Ok(())
@@ -224,12 +265,15 @@ impl LeaseStore {
     pub async fn acquire(&self, node: &Node, ttl: Duration) -> Result<Lease> {
         let token = format!("{:016x}", fastrand::u64(..));
         let mut held = None;
+        let mut before = None;
+        let mut open = Vec::new();
         for _ in 0..RACES {
             let found = self.read().await?;
             let (epoch, version) = match found {
                 None => (1, None),
                 // Our own try, whose answer was lost.
                 Some((holder, found)) if holder.token == token => {
+                    open.clone_from(&holder.open);
                     (holder.epoch, Some(found.version))
                 }
                 Some((holder, found)) => {
@@ -239,18 +283,23 @@ impl LeaseStore {
                         break;
                     }
                     let epoch = holder.epoch.saturating_add(1);
+                    open = holder.open_after();
+                    if !holder.is(node) {
+                        before = Some(holder.clone());
+                    }
                     held = Some((holder, remaining));
                     (epoch, Some(found.version))
                 }
             };
             failpoint::reached("lease.read");
             let now_ms = self.context.clock.now_ms();
-            let holder = Holder::new(epoch, node, now_ms, ttl.min(LONGEST), &token);
+            let mut holder = Holder::new(epoch, node, now_ms, ttl.min(LONGEST), &token);
+            holder.open.clone_from(&open);
             let started = self.context.clock.boottime();
             if let ConditionalPut::Done(version) = self.write(&holder, version.as_ref()).await? {
                 failpoint::reached("lease.taken");
                 self.prove(&holder).await?;
-                return Ok(Lease::new(self.clone(), holder, version, started));
+                return Ok(Lease::new(self.clone(), holder, version, started, before));
             }
         }
         // Lost every race, so somebody holds it.

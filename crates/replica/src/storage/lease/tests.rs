@@ -328,3 +328,42 @@ async fn names_of_others_are_shown_without_what_they_could_do_to_a_terminal() {
     assert!(!text.contains('\u{1b}') && !text.contains('\n'), "{text:?}");
     assert!(text.len() < 500, "{}", text.len());
 }
+
+#[tokio::test]
+async fn a_fence_stays_due_until_one_gives_back_the_lease_who_has_stored_all() {
+    let folder = SharedFolder::new();
+    let (store, ended) = (folder.open(), TTL + Duration::from_secs(1));
+    let mut leases = Vec::new();
+    for (name, expected) in [
+        ("a", false),
+        // An earlier life of its own.
+        ("a", false),
+        ("b", true),
+        // It died before it stored anything.
+        ("b", true),
+        ("c", true),
+        // One of its requests may be under way as well.
+        ("a", true),
+    ] {
+        folder.clock.advance(ended);
+        let lease = store.acquire(&node(name), TTL).await.unwrap();
+        assert_eq!(lease.needs_fence(), expected, "{name}");
+        leases.push(lease);
+    }
+    let last = leases.pop().unwrap();
+    last.release_open().await.unwrap();
+    let next = store.acquire(&node("b"), TTL).await.unwrap();
+    assert!(next.needs_fence(), "it gave up");
+    next.release().await.unwrap();
+    let next = store.acquire(&node("c"), TTL).await.unwrap();
+    assert!(!next.needs_fence(), "all was stored");
+    assert_eq!(next.before().unwrap().node, "b");
+    // However many there are, the object stays small.
+    drop(next);
+    for n in 0..40 {
+        folder.clock.advance(ended);
+        let lease = store.acquire(&node(&format!("n{n}")), TTL).await.unwrap();
+        assert!(lease.needs_fence());
+    }
+    assert!(std::fs::metadata(folder.file()).unwrap().len() < 2_000);
+}
