@@ -490,8 +490,10 @@ impl Worker {
     fn rescue(&mut self, database: &Path) {
         let held = self.held.remove(database);
         *self.restarts.entry(database.into()).or_default() += 1;
-        if self.deleted.contains(database) {
-            // It is restored from the replica, with all that was committed, now or a moment ago.
+        let has_lost_main = held.as_ref().is_some_and(|held| !held.has_main());
+        if self.deleted.contains(database) || self.options.is_replicated && has_lost_main {
+            // It is restored from the replica, with all that was committed, now or a moment ago; what
+            // was committed to a file that was replaced is in the replica's history.
             return;
         }
         let mut done = Vec::new();
