@@ -119,6 +119,7 @@ impl Destination {
     ) -> Self {
         Self(Arc::new(Context {
             name: "sim".into(),
+            url: "sim".into(),
             prefix: String::new(),
             bucket: Box::new(bucket),
             key: None,

@@ -14,7 +14,7 @@ use object_store::UpdateVersion;
 use tokio::time::{Instant, sleep};
 
 use super::body::Body;
-use super::bucket::{Bucket, ConditionalPut, Created, Put, Reply, Version, Versioned};
+use super::bucket::{Bucket, ConditionalPut, Created, Entries, Put, Reply, Version, Versioned};
 use super::error::{Result, StorageError};
 use super::file_info::{FileInfo, Layout, join};
 use super::holder::Holder;
@@ -299,8 +299,8 @@ impl Bucket for SimBucket {
         Layout::Objects
     }
 
-    fn folders<'a>(&'a self, _: &'a str) -> Reply<'a, Vec<String>> {
-        async { Ok(Vec::new()) }.boxed()
+    fn entries<'a>(&'a self, _: &'a str) -> Reply<'a, Entries> {
+        async { Ok(Entries::default()) }.boxed()
     }
 
     fn list<'a>(&'a self, database: &'a str, level: Option<u8>) -> Reply<'a, Vec<FileInfo>> {

@@ -3,7 +3,7 @@
 //! decided by the code that is decided by in production; only the database, the app and
 //! the order of the steps are the simulation's own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::model::{Commit, Database, Ledger, PAGE, PAGES};
+use crate::difference::Difference;
 use crate::error::{Error, Result};
 use crate::follow::encode::{Sums, Writer};
 use crate::follow::leaser::WritePermit;
@@ -214,7 +215,7 @@ struct Remote {
     catalog: Catalog,
     sent: Option<SentRecord>,
     empty: bool,
-    must_equal: bool,
+    must_equal: Option<Header>,
     fence: bool,
     unsent: Option<Unsent>,
     newest_ms: i64,
@@ -466,17 +467,26 @@ impl Life {
             map,
             sent: sent.clone(),
             restored: restored.map(|restored| restored.stored()),
+            node_id: self.leases.node_id(),
         };
         let scratch = self.files.download();
-        let found = resume::find(&self.replica, &catalog, local, false, &scratch).await?;
+        let found = resume::find(
+            &self.replica,
+            &catalog,
+            local,
+            false,
+            Path::new("app"),
+            &scratch,
+        )
+        .await?;
         let (map, empty, must_equal, newest_ms) = match found {
             Found::Nothing { last } => {
                 let mut map = PageMap::empty(PAGE);
                 map.set_txid(last);
-                (map, true, false, 0)
+                (map, true, None, 0)
             }
-            Found::Ours(map, time_ms) => (map, false, false, time_ms),
-            Found::Foreign(map) => (map, false, true, 0),
+            Found::Ours(map, time_ms) => (map, false, None, time_ms),
+            Found::Foreign(map, header) => (map, false, Some(header), 0),
         };
         Ok(Remote {
             map,
@@ -502,13 +512,13 @@ impl Life {
         let database = self.database();
         let mut sums = database.differs(&remote.map);
         let last = database.last();
-        if remote.must_equal && !sums.is_empty() {
+        if let Some(theirs) = remote.must_equal.as_ref().filter(|_| !sums.is_empty()) {
             return Err(Error::ForeignState {
                 path: "app".into(),
-                pages: sums.len(),
+                difference: difference(theirs, sums.len()),
             });
         }
-        remote.must_equal = false;
+        remote.must_equal = None;
         let writer = self.writer(remote.newest_ms);
         let unsent = if remote.empty {
             let mut map = remote.map.clone();
@@ -607,4 +617,17 @@ impl Life {
         let _ = remote.catalog.maintain(&self.replica, &policy, now).await;
         let _ = remote.map.save(&self.files.map());
     }
+}
+
+fn difference(theirs: &Header, pages: usize) -> Box<Difference> {
+    Box::new(Difference {
+        pages,
+        txid: theirs.max,
+        stored_ms: theirs.timestamp_ms,
+        written_ms: None,
+        is_numbered: theirs.node_id != 0,
+        volume: PathBuf::new(),
+        database: "app".into(),
+        destination: "sim".into(),
+    })
 }
