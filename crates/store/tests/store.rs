@@ -461,7 +461,8 @@ fn a_write_to_a_deleted_or_replaced_file_is_an_error() {
         std::fs::copy(dir.join(name), dir.join("copy")).unwrap();
         std::fs::rename(dir.join("copy"), dir.join(name)).unwrap();
     };
-    let all: [(&str, &dyn Fn(&std::path::Path)); 5] = [
+    type Damage<'a> = &'a dyn Fn(&std::path::Path);
+    let all: [(&str, Damage); 5] = [
         ("all deleted", &|dir| {
             for suffix in ["", "-wal", "-shm"] {
                 std::fs::remove_file(dir.join(format!("app.sqlite3{suffix}"))).unwrap();
