@@ -16,7 +16,7 @@
 //!
 //! # How it is found
 //! [`scan`] reads both sides of a table once, in the order of their key, and looks nothing up. What it
-//! keeps is bounded whatever the number of rows: for each column counters ([`column`]), a sample of
+//! keeps is bounded whatever the number of rows: for each column counters ([`mod@column`]), a sample of
 //! which value became which ([`sample`], exact up to its bound), and a sample of the rows that are not
 //! as they were. [`rows`] decides from that. [`links`] asks what refers to rows with other keys, and
 //! [`moved`] where data is that would be a loss: only these two look values up, only when something

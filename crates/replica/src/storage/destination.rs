@@ -46,7 +46,7 @@ impl Destination {
     /// Nothing is asked of the network.
     ///
     /// # Errors
-    /// [`StorageError::Setting`](super::StorageError::Setting), which says what
+    /// [`StorageError::Setting`], which says what
     /// to write instead, and repeats no secret.
     ///
     /// ```
