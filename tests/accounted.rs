@@ -428,16 +428,7 @@ fn a_guarded_migration_does_not_begin_on_a_volume_that_lost_its_database() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("app.sqlite3 is missing, and "), "{said}");
     assert!(!machine.path("ran").exists());
-    let none = [
-        "migrate",
-        "--replica",
-        "none",
-        "--",
-        "sh",
-        "-c",
-        "echo run > ../ran",
-    ];
-    let (code, said) = monolite(&machine, "", &none);
+    let (code, said) = monolite(&machine, "export MONOLITE_REPLICA=none;", &migrate);
     assert_eq!(code, Some(0), "{said}");
     assert!(machine.path("ran").exists());
 }
@@ -449,11 +440,7 @@ fn a_migration_of_a_database_elsewhere_is_refused() {
         "export DATABASE_URL=sqlite:////srv/shop.db;",
         "export QUEUE_DATABASE_PATH=queue.sqlite3;",
     ] {
-        let (code, said) = monolite(
-            &machine,
-            shell,
-            &["migrate", "--replica", "none", "--", "true"],
-        );
+        let (code, said) = monolite(&machine, shell, &["migrate", "--", "true"]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("outside of the data directory"), "{said}");
     }

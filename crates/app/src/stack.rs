@@ -233,8 +233,9 @@ impl Stack {
         Ok(services)
     }
 
-    fn accounting(&mut self, is_replicated: bool, findings: Arc<Findings>) -> accounting::Options {
+    fn accounting(&mut self, has_replica: bool, findings: Arc<Findings>) -> accounting::Options {
         let accepted = std::mem::take(&mut self.accepted);
+        let (volume, excluded) = (self.volume.dir.clone(), accepted.clone());
         let database = self.volume.dir.join(&self.config.database);
         let dir = &self.config.app_dir;
         let set = &self.config.environment;
@@ -253,7 +254,11 @@ impl Stack {
                 accepted.iter().any(|pattern| matches(pattern, &name))
             }),
             variables: format!("it is given the path in {}", variables.join(" and ")),
-            is_replicated,
+            is_replicated: Arc::new(move |path: &Path| {
+                let name = path.strip_prefix(&volume).unwrap_or(path).to_string_lossy();
+                has_replica && database_filter::is_replicated(&name, &excluded)
+            }),
+            main: database.clone(),
             named: std::mem::take(&mut self.named_elsewhere),
             findings,
         }

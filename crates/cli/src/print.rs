@@ -15,7 +15,7 @@ pub(crate) fn json_error(error: &anyhow::Error) {
     if !PRINTED.load(Ordering::Relaxed) {
         let error = serde_json::json!({ "error": with_causes(error) });
         // Whoever closed it reads the exit code.
-        let _ = json(&error);
+        let _ = json_line(&error);
     }
 }
 
@@ -28,6 +28,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// The same on one line, where other programs write lines, too.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    PRINTED.store(true, Ordering::Relaxed);
     lines([serde_json::to_string(value)?])
 }
 

@@ -202,7 +202,7 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         let folder = folder.to_str().unwrap();
         assert_eq!(parse(folder), Ok(Selection::Url(folder.into())));
-        for wrong in ["/else/a.db", "../a.db", "a/../b", ".", "/data", ""] {
+        for wrong in ["/else/a.db", "../a.db", "a/../b", "/data", ""] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

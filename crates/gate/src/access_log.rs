@@ -336,8 +336,12 @@ impl LogFile {
     fn open(path: PathBuf, max: u64) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let metadata = file.metadata()?;
-        // A terminal or a pipe, as /dev/stderr, is never renamed.
-        let max = if metadata.is_file() { max } else { u64::MAX };
+        // A terminal or a pipe is never renamed, nor is /dev/stderr, whatever it leads to.
+        let is_ours = !path.starts_with("/dev") && !path.starts_with("/proc");
+        let max = match metadata.is_file() && is_ours {
+            true => max,
+            false => u64::MAX,
+        };
         let bytes = metadata.len();
         Ok(Self {
             path,

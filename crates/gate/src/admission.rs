@@ -24,6 +24,9 @@ use crate::precondition::Precondition;
 use crate::spool::SpoolDir;
 use crate::upstream::Upstream;
 
+/// How long a new connection waits for a slot before it is looked again for an idle one
+/// to close.
+const IDLE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a request waits before the precondition is asked for again, at most.
 const PRECONDITION_PAUSE: Duration = Duration::from_millis(500);
 /// No client waits longer, whatever the configuration says.
@@ -109,6 +112,7 @@ pub(crate) struct Admission {
     writes: Option<Arc<Semaphore>>,
     in_app: Counter,
     connections: Counter,
+    tunnels: Counter,
     /// Most connections that may be open, once it is known.
     connections_max: OnceLock<usize>,
     connections_warning: RareWarning,
@@ -151,6 +155,7 @@ impl Admission {
             stopping: watch::Sender::new(false),
             in_app: Counter::default(),
             connections: Counter::default(),
+            tunnels: Counter::default(),
             retiring: Mutex::default(),
             held: AtomicUsize::new(0),
             held_bytes: AtomicUsize::new(0),
@@ -225,6 +230,17 @@ impl Admission {
         self.connections.zero().await;
     }
 
+    /// Counts a tunnel until the value is dropped.
+    pub(crate) fn tunnel(&self) -> Counted {
+        self.tunnels.count()
+    }
+
+    /// Waits until every connection and every tunnel is closed.
+    pub(crate) async fn all_ended(&self) {
+        self.all_closed().await;
+        self.tunnels.zero().await;
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             requests: self.totals.requests.load(Ordering::Relaxed),
@@ -281,8 +297,14 @@ impl Admission {
                  (more file descriptors, ulimit -n, allow more)"
             );
         }
-        self.idle.end_longest();
-        Arc::clone(&self.connection_slots).acquire_owned().await
+        loop {
+            self.idle.end_longest();
+            let slot = Arc::clone(&self.connection_slots).acquire_owned();
+            // Others may have become idle meanwhile.
+            if let Ok(slot) = timeout_at(Instant::now() + IDLE_LOOK_INTERVAL, slot).await {
+                return slot;
+            }
+        }
     }
 
     /// The system does not give another connection: out of descriptors, most
@@ -342,6 +364,9 @@ impl Admission {
     /// once.
     async fn met(self: &Arc<Self>, held: &mut HeldRequest) -> Result<(), Refusal> {
         while !self.is_met().await {
+            if matches!(&*self.phase.borrow(), Phase::Closed) {
+                return Err(Refusal::ShuttingDown);
+            }
             held.begin(self)?;
             let mut phase = self.phase.subscribe();
             phase.mark_unchanged();
@@ -366,6 +391,8 @@ impl Admission {
         held.begin(self)?;
         let mut phase = self.phase.subscribe();
         loop {
+            // It may have ceased to hold while the request waited.
+            self.met(held).await?;
             if let Some(decided) = self.try_enter() {
                 return decided;
             }

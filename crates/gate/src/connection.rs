@@ -39,6 +39,8 @@ pub struct ConnectionInfo {
     pub scheme: Scheme,
     /// The port on this machine that accepted the connection.
     pub local_port: u16,
+    /// The peer is a client that a trusted proxy's PROXY protocol header named.
+    pub(crate) is_named: bool,
 }
 
 impl ConnectionInfo {
@@ -48,6 +50,7 @@ impl ConnectionInfo {
             peer,
             scheme,
             local_port,
+            is_named: false,
         }
     }
 }

@@ -216,7 +216,11 @@ impl Forwarding {
         Self {
             peer,
             scheme: info.scheme,
-            is_trusted: proxies.trusts_peer(peer),
+            is_trusted: match info.is_named {
+                // It is a client, unless it is one of the named proxies.
+                true => proxies.trusts(peer),
+                false => proxies.trusts_peer(peer),
+            },
             direct: Lines::new(&[peer], info.scheme),
         }
     }

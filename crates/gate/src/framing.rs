@@ -125,11 +125,15 @@ impl Drop for Busy {
 struct Closing {
     /// Bytes that were dropped.
     dropped: u64,
+    /// It ends then, whatever the client sends.
+    until: tokio::time::Instant,
     silence: Pin<Box<Sleep>>,
 }
 
 /// A client that sends nothing for this long after its answer has seen it.
 const LINGER_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Longest time that a client may go on sending after its answer.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes that are read and dropped after an answer, at most.
 const LINGER_BYTES_MAX: u64 = 256 << 20;
 
@@ -192,6 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         let must_wait = !self.marks.between_requests.load(Ordering::Relaxed);
         let closing = self.closing.get_or_insert_with(|| Closing {
             dropped: 0,
+            until: tokio::time::Instant::now() + LINGER_TIME_MAX,
             silence: Box::pin(sleep(LINGER_SILENCE_MAX)),
         });
         loop {
@@ -204,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
                         return Poll::Ready(());
                     }
                     let until = tokio::time::Instant::now() + LINGER_SILENCE_MAX;
-                    closing.silence.as_mut().reset(until);
+                    closing.silence.as_mut().reset(until.min(closing.until));
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending if must_wait => return closing.silence.as_mut().poll(context),

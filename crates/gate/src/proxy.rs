@@ -53,8 +53,9 @@ async fn pass(
         return Err(Refusal::Method);
     }
     // Taken before the parts are: it lives in the request's extensions.
-    let upgrade =
-        headers::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+    let wants_upgrade =
+        request.method() == Method::GET && headers::wants_upgrade(request.headers());
+    let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let target = request_head::target(&parts)?;
     request_head::check_codings(&parts.headers)?;

@@ -42,6 +42,8 @@ pub(crate) struct BodyDeadline {
     last: Instant,
     bytes: u64,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Nothing is read until the app is asked.
+    is_paused: bool,
 }
 
 impl BodyDeadline {
@@ -52,6 +54,20 @@ impl BodyDeadline {
             last: start,
             bytes: 0,
             timer: None,
+            is_paused: false,
+        }
+    }
+
+    /// From here until the next look at the client no time counts.
+    fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.is_paused) {
+            let now = Instant::now();
+            self.start += now - self.last;
+            self.last = now;
         }
     }
 
@@ -64,12 +80,14 @@ impl BodyDeadline {
 
     /// So many bytes came.
     pub(crate) fn add(&mut self, bytes: usize) {
+        self.resume();
         self.bytes += bytes as u64;
         self.last = Instant::now();
     }
 
     /// To be asked while nothing comes: ready when the client was too slow.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.resume();
         let deadline = self.deadline();
         let timer = self
             .timer
@@ -127,7 +145,10 @@ impl RequestBody {
         spooled: Option<SpoolReader>,
         rest: Option<(Incoming, BodyDeadline)>,
     ) -> Self {
-        let (rest, deadline) = rest.unzip();
+        let (rest, mut deadline) = rest.unzip();
+        if let Some(deadline) = &mut deadline {
+            deadline.pause();
+        }
         Self {
             read: Some(read).filter(|read| !read.is_empty()),
             spooled,

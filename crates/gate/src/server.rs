@@ -116,7 +116,10 @@ impl Server {
             }
             let header = proxy_protocol::read(stream);
             match timeout(proxy_protocol::HEADER_TIME_MAX, header).await {
-                Ok(Ok(Some(client))) => accepted.info.peer = client,
+                Ok(Ok(Some(client))) => {
+                    accepted.info.peer = client;
+                    accepted.info.is_named = true;
+                }
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => {
                     return tracing::debug!(%peer, %error, "the connection is closed");
@@ -350,8 +353,8 @@ fn start_thread(
                         }));
                     }
                 }
-                // The connections are tasks of this runtime.
-                server.admission.all_closed().await;
+                // The connections and the tunnels are tasks of this runtime.
+                server.admission.all_ended().await;
             });
         })?;
     Ok(sender)

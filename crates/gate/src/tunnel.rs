@@ -41,9 +41,10 @@ pub(crate) async fn open(
     let (app, read_already) = answered.connection.into_parts();
     client.marks.leaves_http();
     let permit = client.permit.for_tunnel();
+    let counted = admission.tunnel();
     let admission = Arc::clone(admission);
     tokio::spawn(async move {
-        let _permit = permit;
+        let (_permit, _counted) = (permit, counted);
         let cut = async {
             tokio::select! {
                 () = upstream.retired() => {}

@@ -15,6 +15,7 @@ use monolite_jobs::jiff::Timestamp;
 use monolite_jobs::{Event, JobId, Jobs, NewJob, OnConflict, State, Unique, ops};
 use monolite_platform::clock::ManualClock;
 use monolite_store::{Options, Store};
+use tokio::sync::Notify;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -22,7 +23,7 @@ struct Fixture {
     store: Store,
     jobs: Jobs,
     clock: Arc<ManualClock>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -35,7 +36,7 @@ impl Fixture {
             store,
             jobs,
             clock,
-            _dir: dir,
+            dir: dir,
         }
     }
 
@@ -321,4 +322,33 @@ async fn closing_everything_stops_the_workers_of_a_handle() {
     fixture.jobs.shutdown_workers(Duration::ZERO).await;
     assert_eq!(fixture.state(id).await, State::Ready);
     worker.shutdown(LONG).await;
+}
+
+/// A shutdown waits for a database that is busy or full, not for one whose file is gone.
+#[tokio::test]
+async fn a_worker_whose_database_was_deleted_ends_at_once() {
+    let fixture = Fixture::new().await;
+    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let worker = fixture.jobs.worker().handler("slow", {
+        let (begun, end) = (Arc::clone(&begun), Arc::clone(&end));
+        move |_| {
+            let (begun, end) = (Arc::clone(&begun), Arc::clone(&end));
+            async move {
+                begun.notify_one();
+                end.notified().await;
+                Ok(())
+            }
+        }
+    });
+    fixture.push(NewJob::raw("slow", "1")).await;
+    let worker = worker.start().await.unwrap();
+    begun.notified().await;
+    for suffix in ["", "-wal", "-shm"] {
+        let name = format!("app.sqlite3{suffix}");
+        std::fs::remove_file(fixture.dir.path().join(name)).unwrap();
+    }
+    end.notify_one();
+    let began = Instant::now();
+    worker.shutdown(LONG).await;
+    assert!(began.elapsed() < LONG / 3, "{:?}", began.elapsed());
 }

@@ -99,6 +99,11 @@ impl Silence {
         is_long && (self.unanswered >= UNANSWERED_MIN || self.late >= LATE_MIN)
     }
 
+    /// Whether it does not answer now, or answered too many requests late.
+    fn is_silent(&self) -> bool {
+        self.unanswered > 0 || self.late >= LATE_MIN
+    }
+
     fn lasts(&self, now: Instant) -> Duration {
         self.since.map_or(Duration::ZERO, |since| now - since)
     }
@@ -194,12 +199,14 @@ pub(crate) async fn hangs(
         last = gate.activity().unwrap_or(now);
         let now = Instant::now();
         let is_hang = silence.observe(seen, from, now);
-        health.change(|state| state.silent_since = silence.since);
-        let is_reported = silence.lasts(now) >= REPORT_TIME;
+        // One late request among answers is no sign of an app that hangs.
+        let is_silent = silence.is_silent();
+        health.change(|state| state.silent_since = silence.since.filter(|_| is_silent));
+        let is_reported = is_silent && silence.lasts(now) >= REPORT_TIME;
         if is_reported && !was_reported {
             let (silent_s, in_flight) = (silence.lasts(now).as_secs(), gate.stats().in_flight);
             tracing::warn!(silent_s, in_flight, "the app does not answer");
-        } else if was_reported && silence.since.is_none() {
+        } else if was_reported && !is_reported {
             tracing::info!("the app answers again");
         }
         was_reported = is_reported;

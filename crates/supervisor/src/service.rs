@@ -107,7 +107,10 @@ impl Services {
 
     /// Has each do what the app must be stopped for.
     pub(crate) async fn while_paused(&self) {
-        join_all(self.all.iter().map(|one| one.while_paused())).await;
+        // One after the other, the last one first: two of them may work on the same database.
+        for one in self.all.iter().rev() {
+            one.while_paused().await;
+        }
     }
 
     /// Stops those that have started, the last one first. Once the run is asked to stop at once, none

@@ -16,6 +16,7 @@ pub mod shop;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use browser::{Answer, Browser};
@@ -26,13 +27,26 @@ pub use rustix::process::Signal;
 /// Longest a test waits for anything: far above what any of it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port that was free a moment ago.
+/// The ports that [`free_port`] gives: below those that Linux gives out by itself, which
+/// a connection of any test may get meanwhile.
+const PORTS: std::ops::Range<u32> = 10_240..32_768;
+
+/// A port that was free a moment ago. No other caller in this process gets it, so that it
+/// can be used again.
 ///
 /// # Panics
 /// If the machine has none.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 97;
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("within the range");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// The workspace's root.

@@ -108,7 +108,7 @@ pub fn replaced(database: &Path, time: &str) -> PathBuf {
 }
 
 /// Whether it is the name of one, or of what belongs to it.
-fn is_replaced(name: &OsStr) -> bool {
+pub(crate) fn is_replaced(name: &OsStr) -> bool {
     let name = database_of(name)
         .to_str()
         .and_then(|name| name.rsplit_once(BEFORE));

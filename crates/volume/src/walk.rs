@@ -18,8 +18,9 @@
 //! called like one. Where there is no `/proc` that is the only safeguard.
 //!
 //! # What it leaves out
-//! Every directory called `.monolite`, and temporary files of ours
-//! ([`durable::is_temporary`]). Symbolic links are not followed: a database behind
+//! Every directory called `.monolite`, temporary files of ours
+//! ([`durable::is_temporary`]), and databases that a restore replaced
+//! ([`layout::replaced`]). Symbolic links are not followed: a database behind
 //! one in the volume is found by itself, and one elsewhere is not of the volume.
 //! A directory on which something else is mounted is entered.
 //!
@@ -271,7 +272,10 @@ impl<'a> Walk<'a> {
                 }));
             }
             for (name, kind) in entries {
-                if name == layout::STATE || durable::is_temporary(&name) {
+                if name == layout::STATE
+                    || durable::is_temporary(&name)
+                    || layout::is_replaced(&name)
+                {
                     continue;
                 }
                 let path = dir.join(&name);

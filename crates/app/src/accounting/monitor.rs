@@ -47,8 +47,10 @@ pub(crate) struct Options {
     pub(crate) is_accepted: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
     /// How the app learns where its database belongs, for people.
     pub(crate) variables: String,
-    /// Deleted databases are restored from the replica.
-    pub(crate) is_replicated: bool,
+    /// Whether a database is restored from a replica when it is deleted.
+    pub(crate) is_replicated: Arc<dyn Fn(&Path) -> bool + Send + Sync>,
+    /// The database that the app is given.
+    pub(crate) main: PathBuf,
     /// What variables of the environment name outside of the volume.
     pub(crate) named: Vec<Named>,
     /// Takes what is found.
@@ -88,7 +90,6 @@ impl Monitor {
             to_lock: BTreeMap::new(),
             suspects: BTreeMap::new(),
             unnamed: BTreeSet::new(),
-            deleted: BTreeSet::new(),
             restarts: HashMap::new(),
             logs: HashMap::new(),
             began: SystemTime::now(),
@@ -158,8 +159,6 @@ struct Worker {
     suspects: BTreeMap<PathBuf, Instant>,
     /// For those it is certain.
     unnamed: BTreeSet<PathBuf>,
-    /// Those of which the database itself was deleted, and is restored from the replica.
-    deleted: BTreeSet<PathBuf>,
     /// How often the app was restarted for a database.
     restarts: HashMap<PathBuf, u32>,
     /// Logs without a name that the app has open, by the file.
@@ -284,6 +283,7 @@ impl Worker {
                 self.held.insert(database.clone(), held);
             }
         }
+        self.forget_deleted(&scanned);
         self.suspect(&scanned);
         self.let_go_of_idle(&scanned);
         if !self.paused {
@@ -349,12 +349,7 @@ impl Worker {
                 .suspects
                 .entry(database.clone())
                 .or_insert_with(Instant::now);
-            // A deleted database is the replica's, which knows those that were deleted on purpose.
-            let is_of_the_replica = self.options.is_replicated && !database.exists();
-            if is_of_the_replica {
-                self.deleted.insert(database.clone());
-            }
-            if since.elapsed() < CONFIRM_TIME || self.paused || is_of_the_replica {
+            if since.elapsed() < CONFIRM_TIME || self.paused || self.is_of_the_replica(&database) {
                 continue;
             }
             if self.restarts.get(&database).copied().unwrap_or(0) >= RESTARTS_MAX {
@@ -385,6 +380,29 @@ impl Worker {
             *count = self.unnamed.len();
             changed
         });
+    }
+
+    /// What was deleted while nobody had it open was deleted by the app, unless it is the app's own
+    /// database, which one that opens it for each request has not open all the time.
+    fn forget_deleted(&mut self, scanned: &Scanned) {
+        // Where there is no file of that name, another may be the app's own.
+        let main = &self.options.main;
+        let is_deleted = |path: &PathBuf| path != main && main.exists() && !path.exists();
+        let is_seen = |path: &PathBuf| {
+            scanned.databases.contains_key(path)
+                || scanned.unnamed.iter().any(|of| of.database == *path)
+        };
+        let deleted: Vec<PathBuf> = (self.held.keys())
+            .filter(|path| !self.paused && is_deleted(path) && !is_seen(path))
+            .cloned()
+            .collect();
+        if deleted.is_empty() {
+            return;
+        }
+        let open = open_elsewhere(&deleted);
+        for path in deleted.iter().filter(|path| !open.contains(*path)) {
+            self.held.remove(path);
+        }
     }
 
     /// Once nobody else has a database open, its log goes into it, and the lock is given up.
@@ -476,7 +494,6 @@ impl Worker {
             self.rescue(&database);
         }
         self.unnamed.clear();
-        self.deleted.clear();
         self.suspects.clear();
         self.logs.clear();
         self.count.send_replace(0);
@@ -487,13 +504,19 @@ impl Worker {
         self.paused = false;
     }
 
+    /// Whether it was deleted, and replication restores it with all that was committed: it knows those
+    /// that were deleted on purpose. An app that opens its database for each request leaves an empty
+    /// file there.
+    fn is_of_the_replica(&self, database: &Path) -> bool {
+        let is_there = database.metadata().is_ok_and(|of| of.len() > 0);
+        !is_there && (self.options.is_replicated)(database)
+    }
+
     fn rescue(&mut self, database: &Path) {
         let held = self.held.remove(database);
         *self.restarts.entry(database.into()).or_default() += 1;
-        let has_lost_main = held.as_ref().is_some_and(|held| !held.has_main());
-        if self.deleted.contains(database) || self.options.is_replicated && has_lost_main {
-            // It is restored from the replica, with all that was committed, now or a moment ago; what
-            // was committed to a file that was replaced is in the replica's history.
+        if self.is_of_the_replica(database) {
+            self.findings.remove(Kind::Unnamed, database);
             return;
         }
         let mut done = Vec::new();

@@ -122,16 +122,18 @@ pub(super) fn main(mut held: Held, dir: &Path) -> Result<Rescued, RescueError> {
     durable::make_directories(dir, 0o700)?;
     let copy = dir.join(COPY);
     copy_database(&held.conn, &copy)?;
-    if is_replaced {
-        return Ok(Rescued::Kept(copy));
-    }
-    let had_log = held.has_log();
+    durable::sync_directory(dir)?;
+    let had_log = held.is_locked() && held.has_log();
     held.take_log();
     drop(held);
     if had_log {
-        // It is of the old file, and all of it is in the copy.
+        // It is of the old file, and all of it is in the copy. Next to a new file it would be taken
+        // for that one's.
         durable::remove(&wal_path(&path))?;
         durable::remove(&shm_path(&path))?;
+    }
+    if is_replaced {
+        return Ok(Rescued::Kept(copy));
     }
     durable::rename(&copy, &path, IfExists::Replace)?;
     std::fs::remove_dir_all(dir)?;

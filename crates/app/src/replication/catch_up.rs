@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use monolite_platform::process::Inode;
 use monolite_replica::{
     Destination, Leases, RestoreOptions, Standing, Target, keep_database, restore, standing,
 };
@@ -149,19 +150,33 @@ async fn one(
     Ok(true)
 }
 
+/// Another name of the same file in `dir`.
+fn same_file(dir: &Path, path: &Path) -> Option<PathBuf> {
+    let inode = Inode::of(path)?;
+    let all = std::fs::read_dir(dir).ok()?;
+    let mut all = all.filter_map(|entry| Some(entry.ok()?.path()));
+    all.find(|other| Inode::of(other) == Some(inode))
+}
+
 /// Gives the database another name as well, which stays.
 async fn keep(context: &Context, name: &str, path: &Path) -> Result<PathBuf, ReplicationError> {
     let dir = layout::kept(&context.volume, Path::new(name));
     let now = Timestamp::from_millisecond(now_ms()).unwrap_or_default();
     let kept = dir.join(format!("{}.sqlite3", now.strftime("%Y%m%dT%H%M%S%3fZ")));
-    let (from, to) = (path.to_owned(), kept.clone());
-    let work = tokio::task::spawn_blocking(move || keep_database(&from, &to));
+    let from = path.to_owned();
+    let work = tokio::task::spawn_blocking(move || {
+        // From a try whose restore failed.
+        if let Some(before) = same_file(&dir, &from) {
+            return Ok(before);
+        }
+        keep_database(&from, &kept).map(|()| kept)
+    });
     let done = match work.await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match done {
-        Ok(()) => Ok(kept),
+        Ok(kept) => Ok(kept),
         Err(why) => Err(ReplicationError::Behind {
             database: name.into(),
             why: format!("what is here cannot be kept: {why}"),

@@ -26,6 +26,7 @@ use super::record::Record;
 use super::restore_deleted::{is_source, restore_deleted, status_of};
 use super::{health, maintenance, report, restore};
 use crate::accounting::Findings;
+use crate::database_choice::choose_database;
 
 /// Longest time to give leases back.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -79,7 +80,7 @@ struct Running {
     follower: Arc<Follower>,
     monitor: Arc<DeletionMonitor>,
     observer: Observer,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<Ended<()>>,
     /// Renews the leases.
     _keep: Ended<()>,
 }
@@ -215,6 +216,8 @@ impl Replicated {
             return;
         };
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // Until it is known otherwise: the last commits may be stored nowhere.
+        self.unfinished.store(true, Ordering::Relaxed);
         let other = self.tenure.other();
         let (destination, holder) = other.unzip();
         tracing::error!(
@@ -223,10 +226,7 @@ impl Replicated {
             "another machine has taken the lease over: the app is stopped, so that it confirms nothing that cannot be stored; requests wait"
         );
         self.on_runtime(async move {
-            for task in running.tasks {
-                task.abort();
-                let _ = task.await;
-            }
+            end(running.tasks).await;
             if let Some(follower) = alone(running.follower).await {
                 follower.abandon(RELEASE_TIME_MAX).await;
             }
@@ -240,6 +240,7 @@ impl Replicated {
             );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+        self.unfinished.store(false, Ordering::Relaxed);
     }
 
     /// What the health page says, whenever it is asked.
@@ -333,10 +334,7 @@ impl Replicated {
         let unfinished = self.unfinished.clone();
         self.on_runtime(async move {
             let began = Instant::now();
-            for task in running.tasks {
-                task.abort();
-                let _ = task.await;
-            }
+            end(running.tasks).await;
             let synced = super::report::last_sync(&running.follower, limit).await;
             let is_any_followed = !running.follower.status().is_empty();
             unfinished.store(synced.is_err(), Ordering::Relaxed);
@@ -408,6 +406,14 @@ impl<T> Drop for Ended<T> {
     }
 }
 
+/// Ends tasks, and waits until they have let go of what they have.
+async fn end(tasks: Vec<Ended<()>>) {
+    for mut task in tasks {
+        task.0.abort();
+        let _ = (&mut task.0).await;
+    }
+}
+
 /// The follower, once no task has it any more: one that was aborted may take a moment to end.
 async fn alone(mut follower: Arc<Follower>) -> Option<Follower> {
     let until = Instant::now() + ABORT_TIME_MAX;
@@ -455,10 +461,7 @@ async fn begin(
         }
         // A file of the last holder arrived after all: it is the newest state now.
         looked_again = true;
-        for task in running.tasks {
-            task.abort();
-            let _ = task.await;
-        }
+        end(running.tasks).await;
         if let Some(follower) = alone(running.follower).await {
             follower.abandon(RELEASE_TIME_MAX).await;
         }
@@ -505,14 +508,12 @@ fn follow(
     let options = context.options.clone();
     let (volume, state) = (&context.volume, &options.state);
     let heartbeat = options.heartbeat_url.as_deref().map(Heartbeat::new);
-    let monitor = DeletionMonitor::new(
-        volume,
-        state,
-        &context.main,
-        options.heal,
-        options.find,
-        record,
-    );
+    // What was restored may have another name than the one that a new database would get.
+    let main = match volume.join(&context.main).exists() {
+        true => context.main.clone(),
+        false => choose_database(volume).unwrap_or_else(|_| context.main.clone()),
+    };
+    let monitor = DeletionMonitor::new(volume, state, &main, options.heal, options.find, record);
     let monitor = Arc::new(monitor);
     let finder = monitor.clone();
     let follower = Follower::start_with(
@@ -524,8 +525,11 @@ fn follow(
     );
     let follower = Arc::new(follower.map_err(ReplicationError::Follow)?);
     let mut tasks = vec![
-        tokio::spawn(forget_deleted(follower.clone(), monitor.clone())),
-        tokio::spawn(watch(follower.clone())),
+        Ended(tokio::spawn(forget_deleted(
+            follower.clone(),
+            monitor.clone(),
+        ))),
+        Ended(tokio::spawn(watch(follower.clone()))),
     ];
     let observer = Observer {
         context: context.clone(),
@@ -534,9 +538,13 @@ fn follow(
         failed: Arc::default(),
         findings,
     };
-    tasks.extend(maintenance::start(context, &follower, &observer.failed));
+    tasks.extend(
+        maintenance::start(context, &follower, &observer.failed)
+            .into_iter()
+            .map(Ended),
+    );
     if let Some(Ok(heartbeat)) = heartbeat {
-        tasks.push(tokio::spawn(beat(heartbeat, observer.clone())));
+        tasks.push(Ended(tokio::spawn(beat(heartbeat, observer.clone()))));
     }
     Ok(Running {
         follower,

@@ -66,7 +66,9 @@ impl Pool {
             .filter(|(number, _)| *number != own)
             .find_map(|(_, pool)| {
                 let Idle { connection, since } = lock(pool).pop()?;
-                let connection = connection.move_here().ok()?;
+                let mut connection = connection.move_here().ok()?;
+                // This thread's reactor knows nothing of it yet: the kernel is asked.
+                connection.is_usable().then_some(())?;
                 Some(Idle { connection, since })
             })
     }

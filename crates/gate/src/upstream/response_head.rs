@@ -173,7 +173,8 @@ fn framing(
     if no_body {
         return Ok(Framing {
             body: BodyDecoder::Done,
-            delimited: true,
+            // Some apps send the body of a HEAD's answer all the same, a moment later.
+            delimited: !asked.head,
         });
     }
     Ok(match (coding, length) {

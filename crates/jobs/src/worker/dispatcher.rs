@@ -22,7 +22,7 @@ use crate::engine::Changes;
 use crate::event::{Event, Subject};
 use crate::new_job::millis;
 use crate::ops::{Ack, CLOCK_STEP_MS, Claimed, End, Tick, Ticked};
-use crate::{JobId, Jobs, Result, State};
+use crate::{Error, JobId, Jobs, Result, State};
 
 /// Shortest time between two checks of the tables: an app that commits all the
 /// time does not make its workers read all the time.
@@ -84,6 +84,8 @@ pub(super) struct Dispatcher {
     ahead_ms: i64,
     /// After a tick that failed: until when to pause, and for how long.
     pause: Option<(Instant, Duration)>,
+    /// The database's file was deleted or replaced: no tick will succeed any more.
+    is_database_gone: bool,
     ended_since_prune: usize,
     prune_cursor: i64,
     /// Ticks in a row that asked for jobs and got none.
@@ -144,6 +146,7 @@ impl Dispatcher {
             wake_at: None,
             ahead_ms: now.wall_ms - now.steady_ms,
             pause: None,
+            is_database_gone: false,
             // The first tick begins to look for old jobs.
             ended_since_prune: PRUNE_EVERY,
             prune_cursor: 0,
@@ -212,7 +215,7 @@ impl Dispatcher {
         self.deadline.is_some_and(|deadline| {
             let now = Instant::now();
             if self.executor.running() == 0 {
-                return !pausing || now >= deadline + RETRY_PAUSES.1;
+                return !pausing || self.is_database_gone || now >= deadline + RETRY_PAUSES.1;
             }
             now >= deadline + BLOCKED_WAIT_MAX
         })
@@ -458,7 +461,7 @@ impl Dispatcher {
         };
         match result {
             Ok(ticked) => {
-                self.pause = None;
+                (self.pause, self.is_database_gone) = (None, false);
                 self.apply(&tick, ticked);
             }
             Err(error) => {
@@ -472,6 +475,8 @@ impl Dispatcher {
                 let last = self.pause.map_or(RETRY_PAUSES.0, |(_, pause)| pause * 2);
                 let pause = last.min(RETRY_PAUSES.1);
                 self.pause = Some((Instant::now() + pause, pause));
+                self.is_database_gone =
+                    matches!(error, Error::Store(monolite_store::Error::Moved { .. }));
                 let error = error.to_string();
                 self.observe(|| Event::TickFailed {
                     error,
