@@ -38,8 +38,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .args([
             "-Wl,-soname,monolite-driver-lane.so",
             "-Wl,-z,noexecstack",
+            // What a program never calls is never looked up.
+            "-Wl,-z,lazy",
             "-Wl,-s",
         ])
+        // Atomics as instructions: their functions are in a library.
+        .args((variable("CARGO_CFG_TARGET_ARCH") == "aarch64").then_some("-mno-outline-atomics"))
         .arg("src/preload/lane.c")
         .arg("-o")
         .arg(&out);

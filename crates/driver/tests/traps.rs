@@ -552,3 +552,51 @@ print(len([l for l in open('/proc/self/maps') if 'libsqlite3' in l and 'r-xp' in
     let bare = output(&mut site.python(With::Nothing, program));
     assert_eq!(output(&mut site.python(With::Lane, program)), bare);
 }
+
+#[test]
+fn a_checkpoint_waits_for_readers_as_long_as_the_app_says() {
+    let site = Site::new();
+    let mut session = Session::start(&site, With::Lane);
+    for (expression, answer) in [
+        ("db.execute('PRAGMA journal_mode = WAL')", "[('wal',)]"),
+        ("db.execute('CREATE TABLE w(x)')", "[]"),
+        ("globals().update(r=connect(check_same_thread=False)) or 1", "1"),
+        ("r.execute('BEGIN DEFERRED')", "[]"),
+        ("r.execute('SELECT * FROM w')", "[]"),
+        ("db.execute('INSERT INTO w VALUES (1)')", "[]"),
+        ("threading.Timer(0.3, lambda: r.execute('COMMIT')).start() or 1", "1"),
+        ("db.execute('PRAGMA wal_checkpoint(TRUNCATE)')", "[(0, 0, 0)]"),
+    ] {
+        session.send(expression);
+        assert_eq!(session.answer(), answer, "{expression}");
+    }
+}
+
+/// Ruby threads that share one connection: who waits has neither SQLite's mutex nor Ruby's lock.
+#[test]
+fn ruby_threads_on_one_connection_wait_without_stopping_each_other() {
+    let site = Site::new();
+    let program = "
+require 'sqlite3'
+db = SQLite3::Database.new(ARGV[0])
+db.busy_timeout(20_000)
+db.execute('CREATE TABLE s(x)')
+holder = SQLite3::Database.new(ARGV[0])
+holder.transaction(:immediate)
+writer = Thread.new { db.execute('INSERT INTO s VALUES (1)'); :written }
+100.times { sleep 0.001; db.execute('SELECT count(*) FROM s') }
+raise 'nobody waits' unless writer.alive?
+holder.commit
+puts writer.value
+";
+    for with in [With::Lane, With::Nothing] {
+        let mut command = site.command(With::Lane, "ruby");
+        if with == With::Nothing {
+            // As where SQLite is compiled into the gem: the hook alone.
+            command.env_remove("LD_PRELOAD");
+        }
+        command.args(["-e", program]).arg(site.dir.path().join("s.db"));
+        assert_eq!(output(&mut command), "written\n", "{with:?}");
+        let _ = std::fs::remove_file(site.dir.path().join("s.db"));
+    }
+}

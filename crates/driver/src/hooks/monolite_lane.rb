@@ -40,29 +40,76 @@ module MonoliteLane
       end
     end
 
+    # SQLite itself does not wait in a step: `Statement#step` does, after SQLite has returned. Within
+    # SQLite its mutex is held, and another thread of Ruby that wants it would have Ruby's own lock.
     def busy_timeout(milliseconds)
       return super unless MonoliteLane.waits_here?
 
       limit = milliseconds.to_i
-      if limit <= 0
-        super
-      else
-        ends = nil
-        busy_handler do |count|
-          now = Process.clock_gettime(Process::CLOCK_MONOTONIC, :float_millisecond)
-          ends = now + limit if count.zero? || ends.nil?
-          next false if now >= ends
-
-          # Another thread, which may have the lock, goes on meanwhile.
-          sleep(0.001)
-          true
-        end
-      end
+      @monolite_lane_limit = limit.positive? ? limit : nil
+      super(0)
       self
     end
 
     def busy_timeout=(milliseconds)
       busy_timeout(milliseconds)
+    end
+
+    # The app's own way to wait stays.
+    def busy_handler(*arguments, &block)
+      @monolite_lane_limit = nil
+      super
+    end
+
+    # Here SQLite waits as it does without the lane: these calls cannot be made again.
+    def prepare(*arguments)
+      limit = @monolite_lane_limit
+      return super if limit.nil?
+
+      statement = MonoliteLane.waiting_within(self, limit) { super(*arguments, &nil) }
+      return statement unless block_given?
+
+      begin
+        yield statement
+      ensure
+        statement.close unless statement.closed?
+      end
+    end
+
+    def execute_batch2(*arguments, &block)
+      MonoliteLane.waiting_within(self, @monolite_lane_limit) { super }
+    end
+
+    def monolite_lane_limit
+      @monolite_lane_limit
+    end
+  end
+
+  module Statement
+    def initialize(database, sql, *arguments)
+      @monolite_lane_commits = sql.to_s.match?(/\A[\s;]*(commit|end)\b/i)
+      super
+    end
+
+    def step
+      limit = @connection&.monolite_lane_limit
+      return super if limit.nil?
+
+      ends = nil
+      begin
+        super
+      rescue SQLite3::BusyException
+        # A transaction that has read is not waited for by SQLite either: it could wait for itself.
+        raise if @connection.transaction_active? && !@monolite_lane_commits
+
+        now = Process.clock_gettime(Process::CLOCK_MONOTONIC, :float_millisecond)
+        ends ||= now + limit
+        raise if now >= ends
+
+        # Another thread, which may have the lock, goes on meanwhile.
+        sleep(0.001)
+        retry
+      end
     end
   end
 
@@ -73,16 +120,33 @@ module MonoliteLane
   def self.waits_here?
     if @waits_here.nil?
       maps = File.exist?("/proc/self/maps") ? File.binread("/proc/self/maps") : ""
-      @waits_here = !(maps.include?("/libsqlite3.so") && maps.match?(%r{/lane-\h{16}\.so}))
+      # Another library may have loaded the system's SQLite, which the gem does not use then.
+      own = %i[SQLITE_PACKAGED_LIBRARIES SQLITE_PRECOMPILED_LIBRARIES].any? do |name|
+        ::SQLite3.const_defined?(name) && ::SQLite3.const_get(name)
+      end
+      @waits_here = own || !(maps.include?("/libsqlite3.so") && maps.match?(%r{/lane-\h{16}\.so}))
     end
     @waits_here
+  end
+
+  def self.waiting_within(database, limit)
+    return yield if limit.nil?
+
+    begin
+      database.monolite_lane_native_timeout(limit)
+      yield
+    ensure
+      database.monolite_lane_native_timeout(0) unless database.closed?
+    end
   end
 
   def self.look
     return if @patched || !defined?(::SQLite3::Database) || !::SQLite3::Database.method_defined?(:transaction)
 
     @patched = true
+    ::SQLite3::Database.send(:alias_method, :monolite_lane_native_timeout, :busy_timeout)
     ::SQLite3::Database.prepend(Database)
+    ::SQLite3::Statement.prepend(Statement)
   rescue StandardError => e
     warn "monolite: the driver lane does nothing in this Ruby: #{e.message}; --driver-lane off ends this line"
   end

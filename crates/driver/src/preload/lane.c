@@ -116,14 +116,23 @@ static void opened(api_t *api, sqlite3 *db) {
 
 /* ---- waiting ---- */
 
+static int is_pragma(const char *sql) {
+  while (*sql == ' ' || *sql == '\t' || *sql == '\n' || *sql == '\r' || *sql == ';') sql++;
+  return strncasecmp(sql, "pragma", 6) == 0;
+}
+
 /* SQLite's busy handler. In a step that may be made again (`depth` is 1) it only notes that SQLite
  * would wait. Elsewhere the wait is here, as SQLite's own is. */
 static int handler(void *data, int count) {
   connection_t *connection = data;
   thread_t *t = &self;
   if (t->depth == 1) {
-    t->wanted = 1;
-    return 0;
+    const char *sql = connection->api->sql(t->stmt);
+    /* PRAGMA wal_checkpoint answers a row in the place of BUSY: it waits here. */
+    if (!sql || !is_pragma(sql)) {
+      t->wanted = 1;
+      return 0;
+    }
   }
   if (connection->timeout_ms <= 0) return 0;
   wait_t *wait = &t->inner;
@@ -223,8 +232,10 @@ static int is_write(api_t *api, sqlite3_stmt *stmt) { return !api->stmt_readonly
 static inline int step_once(thread_t *t, api_t *api, sqlite3_stmt *stmt) {
   t->depth = 1;
   t->wanted = 0;
+  t->stmt = stmt;
   int rc = api->step(stmt);
   t->depth = 0;
+  inner_ended(t, rc);
   return rc;
 }
 
@@ -498,11 +509,10 @@ EXPORT int sqlite3_finalize(sqlite3_stmt *stmt) {
   site_t *site = site_of(CALLER);
   api_t *api = site->api;
   PASS(finalize, stmt);
-  if (UNLIKELY(napping_count > 0) && stmt) {
+  if (UNLIKELY(napping_count > 0) && stmt && napping_pid == (uint32_t)getpid()) {
     /* Another thread of Ruby's will step it after its nap. */
     for (unsigned i = 0; i < 64; i++) {
-      unsigned own = thread_id() % 64;
-      while (i != own && napping[i] == stmt) {
+      while (napping[i] == stmt) {
         wait_t wait = {.deadline_us = now_us() + 1000000};
         nap_outside(&wait, NULL);
       }

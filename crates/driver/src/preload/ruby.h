@@ -23,7 +23,7 @@ static int holds_gvl(void) {
 typedef struct {
   wait_t *wait;
   sqlite3_stmt *stmt;
-  int again, finished;
+  int again, finished, slot;
 } nap_t;
 
 static void *nap_without_gvl(void *data) {
@@ -34,7 +34,19 @@ static void *nap_without_gvl(void *data) {
 
 static value_t ruby_nap(value_t data) {
   nap_t *of = (nap_t *)data;
-  napping[thread_id() % 64] = of->stmt;
+  uint32_t pid = (uint32_t)getpid();
+  if (napping_pid != pid) {
+    for (int i = 0; i < 64; i++) napping[i] = NULL;
+    napping_count = 0;
+    napping_pid = pid;
+  }
+  of->slot = -1;
+  for (int i = 0; of->stmt && i < 64 && of->slot < 0; i++) {
+    sqlite3_stmt *none = NULL;
+    if (__atomic_compare_exchange_n((sqlite3_stmt **)&napping[i], &none, of->stmt, 0, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST))
+      of->slot = i;
+  }
   napping_count++;
   ruby_without_gvl(nap_without_gvl, of, (void *)-1 /* RUBY_UBF_IO */, NULL);
   of->finished = 1;
@@ -45,7 +57,7 @@ static value_t ruby_nap(value_t data) {
 static value_t ruby_nap_ends(value_t data) {
   nap_t *of = (nap_t *)data;
   napping_count--;
-  napping[thread_id() % 64] = NULL;
+  if (of->slot >= 0) napping[of->slot] = NULL;
   if (!of->finished) leave(of->wait);
   return 0;
 }

@@ -71,6 +71,7 @@ typedef struct {
   int wanted;  /* SQLite has asked its busy handler */
   int in_exec; /* the outermost call is sqlite3_exec */
   uint64_t waited_us; /* in the call that is under way */
+  sqlite3_stmt *stmt;   /* that is stepped */
   sqlite3_stmt *row_of; /* the last step returned a row of this one */
   connection_t *last;
   wait_t wait;  /* slot: not NULL while it is in the queue */
@@ -87,6 +88,8 @@ static connection_t connections[CONNECTIONS];
 static _Atomic uint32_t binding; /* a spin lock that holds a pid: binding is rare and short */
 static _Atomic(sqlite3_stmt *) napping[64];
 static _Atomic int napping_count;
+/* The process that the two are of: a child has none of its parent's threads. */
+static _Atomic uint32_t napping_pid;
 
 /* Where nothing is shared: the same layout, for this process alone. It costs no memory until used. */
 static shared_t private_shared;
