@@ -259,7 +259,9 @@ static __attribute__((noinline)) int step_slowly(thread_t *t, api_t *api, sqlite
     }
     rc = step_once(t, api, stmt);
   }
-  while ((rc & 0xff) == BUSY && rc != BUSY_SNAPSHOT && t->wanted && connection->timeout_ms > 0) {
+  /* Once it has waited, SQLite may not ask again, where another thread reads by this connection. */
+  while ((rc & 0xff) == BUSY && rc != BUSY_SNAPSHOT && (t->wanted || waits) &&
+         connection->timeout_ms > 0) {
     if (!waits) {
       /* A commit that waits for readers has the write lock: behind others it would wait for ever.
        * Without sqlite3_txn_state only a BEGIN is known to have none. */
@@ -268,8 +270,12 @@ static __attribute__((noinline)) int step_slowly(thread_t *t, api_t *api, sqlite
       wait_start(wait, connection, queued);
       waits = 1;
     }
-    if (!nap_outside(wait, stmt)) break;
+    /* A statement that has begun keeps what others of the connection read locked meanwhile. One that
+     * has given rows, or holds the write lock, goes on where it is. */
+    if (t->row_of != stmt && api->txn_state && api->txn_state(db, NULL) < 2) api->reset(stmt);
+    int again = nap_outside(wait, stmt);
     rc = step_once(t, api, stmt);
+    if (!again) break;
   }
   if (waits) wait_end(wait, (rc & 0xff) != BUSY);
   if ((rc & 0xff) == READONLY && api->get_autocommit(db)) {
