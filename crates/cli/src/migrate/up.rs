@@ -34,6 +34,9 @@ use crate::{Failure, human, print, task};
 /// open, so that who has it came a moment ago.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// What others see who wait for this migration.
+const NAME: &str = "monolite migrate up";
+
 #[derive(Args)]
 #[command(after_help = "Examples:\n  monolite migrate up\n  \
         monolite migrate up --dry-run             # on a copy: what would be lost, how long, who waits\n  \
@@ -179,8 +182,8 @@ impl Up {
                 "--redo is for development, and not for a guarded command"
             )));
         }
-        let (volume, _) = self.found.root();
-        monolite_guard::hand_over(volume, &self.allowances(&to_do))?;
+        let (volume, name) = self.found.root();
+        monolite_guard::hand_over(volume, name, &self.allowances(&to_do))?;
         let applied = self.apply(None, &Stop::default());
         Ok(Ended {
             findings: to_do.findings,
@@ -194,19 +197,21 @@ impl Up {
         let (volume, name) = self.found.root();
         let volume = volume.canonicalize()?;
         let database = volume.join(name);
-        let find = Arc::new(move || match database.exists() {
-            true => vec![database.clone()],
+        let only = database.clone();
+        let find = Arc::new(move || match only.exists() {
+            true => vec![only.clone()],
             false => Vec::new(),
         });
+        // What was interrupted may have been another migration's, of all databases.
+        let all = monolite_app::find_guarded(&volume, vec![database]);
+        let recovering = Terminal::new(volume.clone(), all);
         let host = Terminal::new(volume, find);
         let signals = task::asked_to_stop()?;
         let mut stop = std::pin::pin!(async {
             signals.await;
         });
-        let (guard, _) = host
-            .enter("monolite migrate up", interrupted, &mut stop)
-            .await?;
-        let guard = guard.ok_or_else(cancelled)?;
+        let (guard, _) = recovering.enter(NAME, interrupted, &mut stop).await?;
+        let guard = guard.ok_or_else(cancelled)?.hand_over(host, NAME);
         let to_do = self.to_do()?;
         if to_do.is_stopped() || to_do.waiting.is_empty() {
             return Ok(Ended::before(to_do));
