@@ -271,22 +271,31 @@ impl Compared {
     fn judge(&mut self, scan: &Scan, layout: &Layout, before: &Table) {
         self.lost = scan.lost;
         self.renumbered = renumbered(scan);
+        // A key that refers to another table says whose the row is: under another key it is
+        // somebody else's.
+        let refers = before.primary_key().iter().any(|own| {
+            let mut from = before.foreign_keys.iter().flat_map(|key| key.from());
+            from.any(|column| same_name(column, &own.name))
+        });
+        let has_number_key = scan.has_number_key && !refers;
         if self.renumbered.is_some() && scan.has_same_contents() {
-            self.came = 0;
             // A number, or a random one, says nothing but which row it is.
             let is_kept = |(old, new): &(Id, Id)| match (old, new) {
                 (Id::Text(old), Id::Text(new)) => value::is_like(old, new) || is_random(old),
                 _ => true,
             };
             let pairs = self.renumbered.iter().flat_map(|of| &of.pairs);
-            if scan.has_number_key || (pairs.clone().next().is_some() && pairs.clone().all(is_kept))
-            {
-                self.lost = 0;
+            let mut pairs = pairs.peekable();
+            let are_kept = !refers && pairs.peek().is_some() && pairs.all(is_kept);
+            if has_number_key || are_kept {
+                // All of their values are there.
+                (self.lost, self.came) = (0, 0);
+                return;
             }
-            // All of their values are there.
-            return;
+            // The keys say more than which row it is, so that the contents have other owners.
+            self.renumbered = None;
         }
-        if let (Some(renumbered), true) = (&self.renumbered, scan.has_number_key) {
+        if let (Some(renumbered), true) = (&self.renumbered, has_number_key) {
             let same = renumbered.rows.min(unmatched(scan));
             self.lost = self.lost.saturating_sub(same);
             self.came = self.came.saturating_sub(same);
