@@ -742,9 +742,11 @@ fn redo_needs_its_copy_and_loses_nothing() {
     assert!(run.errors.contains("no such table: no"), "{run:?}");
     let typed: i64 = project
         .db()
-        .query_row("SELECT count(*) FROM c WHERE y = 'typed again'", [], |row| {
-            row.get(0)
-        })
+        .query_row(
+            "SELECT count(*) FROM c WHERE y = 'typed again'",
+            [],
+            |row| row.get(0),
+        )
         .expect("the table as it was");
     assert_eq!(typed, 1, "{run:?}");
     project.write("migrations/0003_c.sql", "CREATE TABLE c (x, y, z)");

@@ -46,7 +46,8 @@ pub fn hand_over(volume: &Path, database: &Path, allowances: &[String]) -> Resul
     // The guard may know the database by another path, through a link.
     let real = |name: &Path| volume.join(name).canonicalize().ok();
     let mut known = journal.databases.iter().map(|of| of.name.as_path());
-    let known = known.find(|name| *name == database || real(name).is_some_and(|of| Some(of) == real(database)));
+    let known = known
+        .find(|name| *name == database || real(name).is_some_and(|of| Some(of) == real(database)));
     let database = known.unwrap_or(database).display().to_string();
     let dir = dir.join(&journal.stamp);
     files::make_directory(&dir)?;

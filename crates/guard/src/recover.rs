@@ -185,9 +185,10 @@ impl Recovery<'_> {
         };
         let (volume, journal) = (self.volume, &self.journal);
         let dir = journal.copies(volume);
-        let known = journal.databases.iter().map(|known| {
-            (known.name.clone(), state_before(&dir, known))
-        });
+        let known = journal
+            .databases
+            .iter()
+            .map(|known| (known.name.clone(), state_before(&dir, known)));
         // A new one may be of somebody who came since.
         let new = (volume.names().into_iter()).filter(|name| journal.is_new(name));
         for (name, snapshot) in known.chain(new.map(|name| (name, None))) {

@@ -59,7 +59,11 @@ fn what_is_handed_over_is_for_one_database_and_stays() {
     rolled_back(takes(&[(other, "rows:t"), (other, "rows:comments")]));
     rolled_back(takes(&[(other, "rows:t")]));
     // A second one for the same database does not take back the first.
-    let verdict = takes(&[(other, "rows:t"), (app, "rows:comments"), (app, "rows:posts")]);
+    let verdict = takes(&[
+        (other, "rows:t"),
+        (app, "rows:comments"),
+        (app, "rows:posts"),
+    ]);
     assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
 }
 
