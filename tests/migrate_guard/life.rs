@@ -178,6 +178,8 @@ fn files_are_applied_after_all_databases_of_an_interrupted_one_are_put_back() {
         [
             "migrate",
             "up",
+            "--database",
+            "app.sqlite3",
             "--data",
             place.dir.path().to_str().unwrap(),
         ],

@@ -18,6 +18,7 @@ use monolite_guard::migration::{self, Finished, Migrated};
 use monolite_guard::{Allowance, Interrupted, Options as GuardOptions, Verdict, messages};
 use monolite_migrate::files::{self, Done, Event, File, Migrations, Options};
 use monolite_migrate::lint::{self, Finding};
+use monolite_replica::Find;
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -198,12 +199,15 @@ impl Up {
         let volume = volume.canonicalize()?;
         let database = volume.join(name);
         let only = database.clone();
-        let find = Arc::new(move || match only.exists() {
+        let find: Find = Arc::new(move || match only.exists() {
             true => vec![only.clone()],
             false => Vec::new(),
         });
-        // What was interrupted may have been another migration's, of all databases.
-        let all = monolite_app::find_guarded(&volume, vec![database]);
+        // In a volume, what was interrupted may have been a framework's migration, of all databases.
+        let all = match self.found.name {
+            Some(_) => monolite_app::find_guarded(&volume, vec![database]),
+            None => Arc::clone(&find),
+        };
         let recovering = Terminal::new(volume.clone(), all);
         let host = Terminal::new(volume, find);
         let signals = task::asked_to_stop()?;

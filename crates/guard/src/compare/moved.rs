@@ -536,3 +536,46 @@ fn single_key(table: &Table) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rusqlite::functions::FunctionFlags;
+
+    use super::*;
+
+    #[test]
+    fn a_condition_that_no_row_meets_is_asked_of_one_row() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(
+            "CREATE TABLE t (x);
+             WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+               INSERT INTO t SELECT n FROM n",
+        )
+        .unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let asking = Arc::clone(&asked);
+        conn.create_scalar_function("over", 2, FunctionFlags::SQLITE_UTF8, move |of| {
+            asking.fetch_add(1, Ordering::Relaxed);
+            Ok(of.get::<i64>(0)? > of.get::<i64>(1)?)
+        })
+        .unwrap();
+        let schema = Schema::default();
+        let moved = Moved {
+            conn: &conn,
+            before: &schema,
+            after: &schema,
+            grown: &BTreeSet::new(),
+        };
+        assert!(!moved.all("FROM t", "1", "over(x, 1000)").unwrap());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(moved.all("FROM t", "1", "over(x, 0)").unwrap());
+        assert!(!moved.all("FROM t", "1", "over(x, 1)").unwrap());
+        assert!(
+            !moved.all("FROM t", "x < 0", "over(x, 0)").unwrap(),
+            "no rows"
+        );
+    }
+}

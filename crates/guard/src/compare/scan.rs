@@ -47,7 +47,7 @@ pub(super) struct Content {
 }
 
 /// A key of one column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Id {
     Number(i64),
     Text(String),

@@ -511,6 +511,9 @@ const INNOCENT: &[Kind] = &[
     ("keys of notes, to which nothing refers", |_| {
         "UPDATE notes SET id = id + 100000".into()
     }),
+    ("keys to which keys refer, followed", |_| {
+        "PRAGMA foreign_keys = OFF; UPDATE accounts SET id = id + 100000; UPDATE secrets SET account = account + 100000".into()
+    }),
     ("no key, in another order", |_| {
         "CREATE TABLE fresh (person TEXT, tag TEXT); INSERT INTO fresh SELECT * FROM tagged ORDER BY tag DESC, person; DROP TABLE tagged; ALTER TABLE fresh RENAME TO tagged".into()
     }),
@@ -879,6 +882,12 @@ const LOSSES: &[Kind] = &[
     ("secrets numbered again", |_| {
         "PRAGMA foreign_keys = OFF; CREATE TABLE c (account INTEGER PRIMARY KEY REFERENCES accounts, hash TEXT);
          INSERT INTO c (hash) SELECT hash FROM secrets; DROP TABLE secrets; ALTER TABLE c RENAME TO secrets".into()
+    }),
+    ("keys to which keys refer, followed by others", |_| {
+        "PRAGMA foreign_keys = OFF; UPDATE accounts SET id = id + 100000;
+         CREATE TABLE c (account INTEGER PRIMARY KEY REFERENCES accounts, hash TEXT);
+         INSERT INTO c SELECT account + 100000, lead(hash, 1, (SELECT hash FROM secrets ORDER BY account LIMIT 1)) OVER (ORDER BY account) FROM secrets;
+         DROP TABLE secrets; ALTER TABLE c RENAME TO secrets".into()
     }),
     ("names of other countries", |_| {
         "CREATE TABLE c (code TEXT PRIMARY KEY, name TEXT);

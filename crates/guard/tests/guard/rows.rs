@@ -372,3 +372,28 @@ fn columns_of_a_wide_table_that_are_crossed() {
         &["renamed to first"],
     );
 }
+
+#[test]
+fn a_flag_is_in_a_table_that_refers_to_its_rows() {
+    let users = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, is_admin INTEGER);
+        INSERT INTO users VALUES (1, 'ann', 1), (2, 'bob', 0), (3, 'cy', 0)";
+    let dropped = "ALTER TABLE users DROP COLUMN is_admin";
+    // A number of its own is the key of some row.
+    for new in [
+        "CREATE TABLE settings (id INTEGER PRIMARY KEY, theme TEXT); INSERT INTO settings (theme) VALUES ('dark')",
+        "CREATE TABLE plans (id INTEGER PRIMARY KEY, name TEXT, deleted_at TEXT); INSERT INTO plans (name) VALUES ('free')",
+        "CREATE TABLE teams (no INTEGER PRIMARY KEY, size INTEGER); INSERT INTO teams (size) VALUES (1)",
+        "CREATE TABLE plans (no INTEGER PRIMARY KEY, user_id INTEGER); INSERT INTO plans (user_id) VALUES (NULL)",
+        "CREATE TABLE admins (user_id INTEGER); INSERT INTO admins VALUES (1), (NULL)",
+    ] {
+        let found = losses(users, &format!("{new}; {dropped}"));
+        assert_eq!(found, ["column users.is_admin 3/3"], "{new}");
+    }
+    for new in [
+        "CREATE TABLE admins (user_id INTEGER PRIMARY KEY); INSERT INTO admins VALUES (1)",
+        "CREATE TABLE admins (id INTEGER PRIMARY KEY REFERENCES users); INSERT INTO admins VALUES (1)",
+    ] {
+        let found = losses(users, &format!("{new}; {dropped}"));
+        assert!(found.is_empty(), "{new}: {found:?}");
+    }
+}
