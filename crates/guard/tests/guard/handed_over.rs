@@ -140,6 +140,7 @@ fn a_migration_begins_from_an_earlier_copy_and_keeps_what_was_there() {
         .unwrap()
         .expect("it was interrupted");
     assert_eq!(count(&live, "a"), 1);
+    drop(guard);
     // Nothing was restored yet: the database is what it was.
     let guard = Guard::enter(volume.host(), "up --redo").unwrap();
     let copy = earlier_copies(&volume.path, name).remove(0);
