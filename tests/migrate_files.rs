@@ -728,6 +728,10 @@ fn redo_needs_its_copy_and_loses_nothing() {
         .expect("kept");
     assert_eq!(typed, "typed in since");
     drop(undone);
+    project
+        .db()
+        .execute_batch("INSERT INTO c VALUES (1, 'typed again')")
+        .expect("inserted");
     // A mistake in the edited file leaves all as it was.
     project.write(
         "migrations/0003_c.sql",
@@ -736,6 +740,15 @@ fn redo_needs_its_copy_and_loses_nothing() {
     let run = project.run("up --redo");
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.errors.contains("no such table: no"), "{run:?}");
+    let typed: i64 = project
+        .db()
+        .query_row(
+            "SELECT count(*) FROM c WHERE y = 'typed again'",
+            [],
+            |row| row.get(0),
+        )
+        .expect("the table as it was");
+    assert_eq!(typed, 1, "{run:?}");
     project.write("migrations/0003_c.sql", "CREATE TABLE c (x, y, z)");
     project.good("up --redo");
     project

@@ -152,6 +152,51 @@ fn a_guard_that_is_killed_takes_its_command_along_and_the_next_puts_back() {
 }
 
 #[test]
+fn files_are_applied_after_all_databases_of_an_interrupted_one_are_put_back() {
+    let place = Place::with_blog();
+    let never = place.path("never");
+    let run = place.migrate(
+        place.dir.path(),
+        &[],
+        &["python3", "-c", SQL, never.to_str().unwrap()],
+        &format!(
+            "DELETE FROM comments; ATTACH '{}' AS made; CREATE TABLE made.half (x);
+             INSERT INTO made.half VALUES (1);",
+            place.path("made.sqlite3").display()
+        ),
+    );
+    run.line("ran");
+    run.signal(Signal::KILL);
+    ended(run);
+    assert!(place.path("made.sqlite3").exists(), "nothing to set aside");
+    let app = monolite_testkit::disk_dir();
+    std::fs::create_dir(app.path().join("migrations")).unwrap();
+    let file = app.path().join("migrations/0001_tags.sql");
+    std::fs::write(file, "CREATE TABLE tags (name TEXT)").unwrap();
+    let run = Process::start(
+        env!("CARGO_BIN_EXE_monolite"),
+        [
+            "migrate",
+            "up",
+            "--database",
+            "app.sqlite3",
+            "--data",
+            place.dir.path().to_str().unwrap(),
+        ],
+        |command| {
+            command.current_dir(app.path()).env_remove("DATABASE_URL");
+        },
+    );
+    let (code, output) = ended(run);
+    assert_eq!(code, 0, "{output}");
+    has(&output, &["was interrupted", "applied 0001_tags.sql"]);
+    assert_eq!(place.number("SELECT count(*) FROM comments"), 3);
+    assert_eq!(place.number("SELECT count(*) FROM tags"), 0);
+    // The migration had made it.
+    assert!(!place.path("made.sqlite3").exists(), "{output}");
+}
+
+#[test]
 fn an_interrupted_one_is_kept_if_that_is_wanted() {
     let place = Place::with_blog();
     let never = place.path("never");

@@ -7,17 +7,17 @@ use std::path::PathBuf;
 use crate::compare;
 use crate::error::{Error, Result};
 use crate::finalize::finalize;
-use crate::handed_over::received;
+use crate::handed_over::Received;
 use crate::journal::{Database, Heartbeat, Journal};
 use crate::migration_lock::Lock;
 use crate::open_files::UNKNOWN_PROCESS;
 use crate::options::{IfOpen, Options};
-use crate::other_writers::{OtherWriter, OtherWriters};
+use crate::other_writers::OtherWriters;
 use crate::pages::Checksums;
 use crate::progress::Progress;
 use crate::report::{Kind, Loss, Report};
 use crate::rollback::{NoCopy, roll_back};
-use crate::snapshots::{BEFORE, Keep};
+use crate::snapshots::{self, BEFORE, Keep};
 use crate::verdict::Verdict;
 use crate::volume::Volume;
 use monolite_platform::failpoint;
@@ -77,16 +77,18 @@ impl Active {
     /// # Errors
     /// The databases cannot be compared or rolled back. The next guard that enters rolls them back.
     pub fn finish(mut self, succeeded: bool) -> Result<Verdict> {
-        let writers = self.writers.end();
-        let verdict = self.judge(succeeded, writers);
+        let verdict = self.judge(succeeded);
         self.volume.host.report(Progress::Idle);
         verdict
     }
 
-    fn judge(&self, succeeded: bool, writers: Vec<OtherWriter>) -> Result<Verdict> {
-        let (volume, journal) = (&self.volume, &self.journal);
+    fn judge(&mut self, succeeded: bool) -> Result<Verdict> {
         failpoint::reached("guard.command-ended");
         let (reports, has_changed) = self.compare(succeeded);
+        let (volume, journal) = (&self.volume, &self.journal);
+        // With `start_from` the databases may well be what they are compared with, and that is not
+        // what they were before.
+        let has_changed = has_changed || snapshots::has_states(&journal.copies(volume));
         let is_refused = (reports.iter()).any(|report| report.refused().next().is_some());
         failpoint::reached("guard.compared");
         if succeeded && !is_refused {
@@ -115,6 +117,8 @@ impl Active {
                 has_failed: !succeeded,
             });
         }
+        // Only now: who writes while the databases are compared is undone as well.
+        let writers = self.writers.end();
         let is_alone = open.is_none() && writers.is_empty();
         failpoint::reached("guard.rolling-back");
         // Of what others write there must be a copy. One of a migration alone is kept if there is
@@ -139,7 +143,7 @@ impl Active {
         let dir = journal.copies(volume);
         let mut reports = Vec::new();
         let mut has_changed = false;
-        let handed_over = received(&dir);
+        let received = Received::of(&dir);
         for Database { name, snapshot } in &journal.databases {
             let file = volume.file(name);
             let Some(snapshot) = snapshot else {
@@ -158,6 +162,7 @@ impl Active {
                 Err(error) => (unreadable(&error), false),
             };
             has_changed |= !is_same;
+            let handed_over = received.for_database(&database);
             report.database = database;
             report.allow(self.options.allow.iter().chain(&handed_over));
             reports.push(report);

@@ -8,8 +8,23 @@ use monolite_volume::layout;
 use crate::active::Active;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::snapshots::{BEFORE, FOUND, unused_path};
+use crate::journal::Database;
+use crate::snapshots::{BEFORE, FOUND};
 use monolite_platform::failpoint;
+
+/// What the database was before [`Active::start_from`], in its directory of [`FOUND`].
+const BEFORE_REDO: &str = "before-redo.sqlite3";
+
+/// The state to which `database` is rolled back, if it was not empty: what it was before a copy of an
+/// earlier migration was put into it, else its snapshot. `dir` is that of the migration's copies.
+pub(crate) fn state_before(dir: &Path, database: &Database) -> Option<PathBuf> {
+    let snapshot = database.snapshot.as_ref()?;
+    let newest = dir.join(FOUND).join(&database.name).join(BEFORE_REDO);
+    Some(match newest.exists() {
+        true => newest,
+        false => dir.join(snapshot),
+    })
+}
 
 /// The copies of the database with the path `name` in `volume` from before earlier migrations, the
 /// newest first.
@@ -29,11 +44,13 @@ pub fn earlier_copies(volume: &Path, name: &Path) -> Vec<PathBuf> {
 }
 
 impl Active {
-    /// Before the command: makes `copy` the state that the database `name` is compared with and
-    /// rolled back to. The snapshot that was taken of it is kept as a state that was replaced; its
-    /// path is the answer. The caller restores the copy into the database.
+    /// Before the command: makes `copy` the state that the database `name` is compared with. The
+    /// snapshot that was taken of it is kept; its path is the answer. The caller restores the copy
+    /// into the database.
     ///
-    /// At each point the journal names a whole snapshot: that of the database, then the copy.
+    /// Invariant: from before the copy takes the snapshot's path until the migration is accepted, the
+    /// newest state is in `found/`, and a rollback leads to that state, never to the copy. At each
+    /// point the journal names a whole snapshot: that of the database, then the copy.
     ///
     /// # Errors
     /// The database is not one of the migration, or was empty; or the disk fails.
@@ -47,7 +64,7 @@ impl Active {
         let taken = dir.join(&snapshot);
         let kept = dir.join(FOUND).join(name);
         files::make_directory(&kept)?;
-        let kept = unused_path(&kept.join("before-redo.sqlite3"));
+        let kept = kept.join(BEFORE_REDO);
         let wrong = |path: &Path| {
             let path = path.to_owned();
             move |error| Error::file("copy", &path, error)

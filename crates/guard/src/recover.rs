@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::earlier_copies::state_before;
 use crate::error::{Error, Result};
 use crate::finalize::finalize;
 use crate::journal::{Heartbeat, Journal, Times};
@@ -184,10 +185,10 @@ impl Recovery<'_> {
         };
         let (volume, journal) = (self.volume, &self.journal);
         let dir = journal.copies(volume);
-        let known = journal.databases.iter().map(|known| {
-            let snapshot = known.snapshot.as_ref().map(|path| dir.join(path));
-            (known.name.clone(), snapshot)
-        });
+        let known = journal
+            .databases
+            .iter()
+            .map(|known| (known.name.clone(), state_before(&dir, known)));
         // A new one may be of somebody who came since.
         let new = (volume.names().into_iter()).filter(|name| journal.is_new(name));
         for (name, snapshot) in known.chain(new.map(|name| (name, None))) {

@@ -31,6 +31,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::Serialize;
 
+use crate::earlier_copies::state_before;
 use crate::error::{Error, Result};
 use crate::host::{NoSnapshot, Taken};
 use crate::journal::Journal;
@@ -109,8 +110,8 @@ pub(crate) fn roll_back(
         work.keep_until_removed()?;
     }
     for database in &journal.databases {
-        match &database.snapshot {
-            Some(snapshot) => work.restore(&database.name, &work.dir.join(snapshot))?,
+        match state_before(&dir, database) {
+            Some(state) => work.restore(&database.name, &state)?,
             // It was empty: what is in it now is new.
             None => work.set_aside(&database.name)?,
         }

@@ -18,6 +18,7 @@ use monolite_guard::migration::{self, Finished, Migrated};
 use monolite_guard::{Allowance, Interrupted, Options as GuardOptions, Verdict, messages};
 use monolite_migrate::files::{self, Done, Event, File, Migrations, Options};
 use monolite_migrate::lint::{self, Finding};
+use monolite_replica::Find;
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -33,6 +34,9 @@ use crate::{Failure, human, print, task};
 /// How long a file waits for SQLite's write lock: the guard has seen that nobody has the database
 /// open, so that who has it came a moment ago.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What others see who wait for this migration.
+const NAME: &str = "monolite migrate up";
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  monolite migrate up\n  \
@@ -179,8 +183,8 @@ impl Up {
                 "--redo is for development, and not for a guarded command"
             )));
         }
-        let (volume, _) = self.found.root();
-        monolite_guard::hand_over(volume, &self.allowances(&to_do))?;
+        let (volume, name) = self.found.root();
+        monolite_guard::hand_over(volume, name, &self.allowances(&to_do))?;
         let applied = self.apply(None, &Stop::default());
         Ok(Ended {
             findings: to_do.findings,
@@ -194,19 +198,24 @@ impl Up {
         let (volume, name) = self.found.root();
         let volume = volume.canonicalize()?;
         let database = volume.join(name);
-        let find = Arc::new(move || match database.exists() {
-            true => vec![database.clone()],
+        let only = database.clone();
+        let find: Find = Arc::new(move || match only.exists() {
+            true => vec![only.clone()],
             false => Vec::new(),
         });
+        // In a volume, what was interrupted may have been a framework's migration, of all databases.
+        let all = match self.found.name {
+            Some(_) => monolite_app::find_guarded(&volume, vec![database]),
+            None => Arc::clone(&find),
+        };
+        let recovering = Terminal::new(volume.clone(), all);
         let host = Terminal::new(volume, find);
         let signals = task::asked_to_stop()?;
         let mut stop = std::pin::pin!(async {
             signals.await;
         });
-        let (guard, _) = host
-            .enter("monolite migrate up", interrupted, &mut stop)
-            .await?;
-        let guard = guard.ok_or_else(cancelled)?;
+        let (guard, _) = recovering.enter(NAME, interrupted, &mut stop).await?;
+        let guard = guard.ok_or_else(cancelled)?.hand_over(host, NAME);
         let to_do = self.to_do()?;
         if to_do.is_stopped() || to_do.waiting.is_empty() {
             return Ok(Ended::before(to_do));

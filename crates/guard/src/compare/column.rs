@@ -145,6 +145,15 @@ fn scale_of(number: f64) -> f64 {
 }
 
 impl Column {
+    /// One of so many columns of a table.
+    pub(super) fn one_of(columns: usize) -> Self {
+        Self {
+            forward: Sample::one_of(columns),
+            backward: Sample::one_of(columns),
+            ..Self::default()
+        }
+    }
+
     /// `None`: it is the value it was. Else what became of it, if it said something.
     pub(super) fn see(&mut self, old: ValueRef<'_>, new: ValueRef<'_>) -> Option<Option<Change>> {
         let is_same = same(old, new);

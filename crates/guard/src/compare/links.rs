@@ -119,7 +119,7 @@ impl Links<'_> {
 }
 
 /// What a column is called that refers to a table: `user_id` for `users`.
-fn names_for(table: &str, key: &str) -> Vec<String> {
+pub(super) fn names_for(table: &str, key: &str) -> Vec<String> {
     let (table, key) = (name_key(table), name_key(key));
     const IRREGULAR: [(&str, &str); 6] = [
         ("people", "person"),

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Result};
 
+use super::links::names_for;
 use super::sides::number;
 use monolite_migrate::schema::{Column, Schema, Table, TableKind};
 use monolite_migrate::sql::{name_key, qualified_name, quote_name, same_name};
@@ -42,12 +43,13 @@ impl Moved<'_> {
 
     /// Whether all rows that `says` chooses meet `condition`, and there are some.
     fn all(&self, from: &str, says: &str, condition: &str) -> Result<bool> {
-        let any = format!("SELECT 1 {from} WHERE {says} AND ({condition}) LIMIT 1");
-        if !self.exists(&any)? {
+        // First what nearly always ends at the first row.
+        let never = format!("SELECT 1 {from} WHERE {says} AND ({condition}) IS NOT 1 LIMIT 1");
+        if self.exists(&never)? {
             return Ok(false);
         }
-        let never = format!("SELECT 1 {from} WHERE {says} AND ({condition}) IS NOT 1 LIMIT 1");
-        Ok(!self.exists(&never)?)
+        let any = format!("SELECT 1 {from} WHERE {says} AND ({condition}) LIMIT 1");
+        self.exists(&any)
     }
 
     /// Where the values of a column are now that are not in it any more, in words.
@@ -256,14 +258,14 @@ impl Moved<'_> {
                 .collect();
             let name = qualified_name("main", &table.name);
             for key in &all {
-                let has_key = format!("{id} IN (SELECT {key} FROM {name})");
+                let has_key = format!("{id} IN (SELECT {key} FROM {name} WHERE {key} NOT NULL)");
                 let none = format!(
                     "SELECT 1 {} WHERE {says} AND NOT ({has_key}) LIMIT 1",
                     rows.join
                 );
                 tried += 1;
-                let is_flag = !self.exists(&none)?;
-                if tried > TRIED_MAX || !is_flag {
+                let is_key = !self.exists(&none)?;
+                if tried > TRIED_MAX || !is_key {
                     continue;
                 }
                 for value in all.iter().filter(|value| *value != key) {
@@ -279,54 +281,67 @@ impl Moved<'_> {
                         )));
                     }
                 }
-                // A row there stands for one that was set.
-                let is_new = self.before.table(&table.name).is_none();
-                let only = format!(
-                    "SELECT 1 FROM {name} AS u WHERE u.{key} NOT IN (SELECT {id} {} WHERE {says} AND {old} = 1) LIMIT 1",
-                    rows.join
-                );
-                let others = format!(
-                    "SELECT 1 {} WHERE {says} AND {old} NOT IN (0, 1) LIMIT 1",
-                    rows.join
-                );
-                let set = format!(
-                    "SELECT 1 {} WHERE {old} = 1 AND {id} NOT IN (SELECT {key} FROM {name}) LIMIT 1",
-                    rows.join
-                );
-                if is_new && !self.exists(&others)? && !self.exists(&only)? && !self.exists(&set)? {
-                    return Ok(Some(format!(
-                        "the rows in which {} was 1 are in {} now",
-                        column.name, table.name
-                    )));
-                }
             }
-            // Only those that are set may be there.
-            if self.before.table(&table.name).is_none() {
-                for key in &all {
-                    let others = format!(
-                        "SELECT 1 {} WHERE {says} AND {old} NOT IN (0, 1) LIMIT 1",
-                        rows.join
-                    );
-                    let only = format!(
-                        "SELECT 1 FROM {name} AS u WHERE u.{key} NOT IN (SELECT {id} {} WHERE {old} = 1) LIMIT 1",
-                        rows.join
-                    );
-                    let set = format!(
-                        "SELECT 1 {} WHERE {old} = 1 AND {id} NOT IN (SELECT {key} FROM {name}) LIMIT 1",
-                        rows.join
-                    );
-                    let any = format!("SELECT 1 {} WHERE {old} = 1 LIMIT 1", rows.join);
-                    if !self.exists(&others)?
-                        && self.exists(&any)?
-                        && !self.exists(&only)?
-                        && !self.exists(&set)?
-                    {
-                        return Ok(Some(format!(
-                            "the rows in which {} was 1 are in {} now",
-                            column.name, table.name
-                        )));
-                    }
-                }
+            if let Some(text) = self.set_rows(rows, column, table, old, says)? {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A new table that has a row for each one in which a flag was set, and for no other.
+    fn set_rows(
+        &self,
+        rows: Rows<'_>,
+        column: &Column,
+        table: &Table,
+        old: &str,
+        says: &str,
+    ) -> Result<Option<String>> {
+        if self.before.table(&table.name).is_some() {
+            return Ok(None);
+        }
+        let Some(id) = single_key(rows.was) else {
+            return Ok(None);
+        };
+        let names = names_for(&rows.was.name, &id);
+        let id = format!("b.{}", quote_name(&id));
+        let name = qualified_name("main", &table.name);
+        // Any column of numbers has the keys of some rows.
+        let refers = |key: &Column| {
+            names.contains(&name_key(&key.name))
+                || table.foreign_keys.iter().any(|of| {
+                    let is_to =
+                        [&rows.was.name, &rows.now.name].map(|name| same_name(&of.parent, name));
+                    is_to.contains(&true)
+                        && of.columns.len() == 1
+                        && of.from().any(|from| same_name(from, &key.name))
+                })
+        };
+        for key in table.visible_columns().filter(|key| refers(key)) {
+            let key = quote_name(&key.name);
+            let others = format!(
+                "SELECT 1 {} WHERE {says} AND {old} NOT IN (0, 1) LIMIT 1",
+                rows.join
+            );
+            let any = format!("SELECT 1 {} WHERE {old} = 1 LIMIT 1", rows.join);
+            let only = format!(
+                "SELECT 1 FROM {name} AS u WHERE u.{key} IS NULL OR u.{key} NOT IN (SELECT {id} {} WHERE {old} = 1 AND {id} NOT NULL) LIMIT 1",
+                rows.join
+            );
+            let set = format!(
+                "SELECT 1 {} WHERE {old} = 1 AND {id} NOT IN (SELECT {key} FROM {name} WHERE {key} NOT NULL) LIMIT 1",
+                rows.join
+            );
+            if !self.exists(&others)?
+                && self.exists(&any)?
+                && !self.exists(&only)?
+                && !self.exists(&set)?
+            {
+                return Ok(Some(format!(
+                    "the rows in which {} was 1 are in {} now",
+                    column.name, table.name
+                )));
             }
         }
         Ok(None)
@@ -410,6 +425,13 @@ impl Moved<'_> {
             }
             pairs.push(pair);
         }
+        // One column of values, such as numbers, is in many a table; if that has its name, too, it
+        // is that one.
+        if let [(was, now)] = without_key.as_slice()
+            && !same_name(was, now)
+        {
+            return Ok(false);
+        }
         for pairs in [pairs, without_key] {
             if pairs.is_empty() || !has_content {
                 continue;
@@ -422,10 +444,13 @@ impl Moved<'_> {
                     .collect::<Vec<_>>()
                     .join(", ")
             };
+            let (was, now) = (list(|(was, _)| was), list(|(_, now)| now));
+            // Rows that say the same are numbered, so that each needs one of its own.
             let sql = format!(
-                "SELECT 1 FROM (SELECT {} FROM {from} AS b WHERE {is_gone} EXCEPT SELECT {} FROM {}) LIMIT 1",
-                list(|(was, _)| was),
-                list(|(_, now)| now),
+                "SELECT 1 FROM (
+                   SELECT {was}, row_number() OVER (PARTITION BY {was}) FROM {from} AS b WHERE {is_gone}
+                   EXCEPT SELECT {now}, row_number() OVER (PARTITION BY {now}) FROM {}
+                 ) LIMIT 1",
                 qualified_name("main", &into.name)
             );
             if !self.exists(&sql)? {
@@ -509,5 +534,48 @@ fn single_key(table: &Table) -> Option<String> {
     match table.primary_key().as_slice() {
         [one] => Some(one.name.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rusqlite::functions::FunctionFlags;
+
+    use super::*;
+
+    #[test]
+    fn a_condition_that_no_row_meets_is_asked_of_one_row() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(
+            "CREATE TABLE t (x);
+             WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+               INSERT INTO t SELECT n FROM n",
+        )
+        .unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let asking = Arc::clone(&asked);
+        conn.create_scalar_function("over", 2, FunctionFlags::SQLITE_UTF8, move |of| {
+            asking.fetch_add(1, Ordering::Relaxed);
+            Ok(of.get::<i64>(0)? > of.get::<i64>(1)?)
+        })
+        .unwrap();
+        let schema = Schema::default();
+        let moved = Moved {
+            conn: &conn,
+            before: &schema,
+            after: &schema,
+            grown: &BTreeSet::new(),
+        };
+        assert!(!moved.all("FROM t", "1", "over(x, 1000)").unwrap());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(moved.all("FROM t", "1", "over(x, 0)").unwrap());
+        assert!(!moved.all("FROM t", "1", "over(x, 1)").unwrap());
+        assert!(
+            !moved.all("FROM t", "x < 0", "over(x, 0)").unwrap(),
+            "no rows"
+        );
     }
 }

@@ -3,6 +3,8 @@
 //! Rows are the same if their key is: the declared primary key, else the rowid. A table without a
 //! declared key may have been given new rowids; then contents are counted instead.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, Result};
 
 use super::column::{Column, Values};
@@ -40,6 +42,9 @@ pub(super) struct Compared {
     /// Columns under a new name.
     pub(super) renamed: Vec<(String, String)>,
     pub(super) renumbered: Option<Renumbered>,
+    /// Rows that are the same under other keys, which refer to another table: they count as lost,
+    /// or as others, unless the rows of that table have these other keys as well.
+    pub(super) reassigned: Option<Renumbered>,
     /// What its rows are found by, if that is fast.
     pub(super) join: Option<String>,
 }
@@ -52,6 +57,17 @@ pub(super) struct Renumbered {
     pub(super) rows: u64,
 }
 
+impl Renumbered {
+    /// Whether the keys became the same ones as those of the rows of `parent`.
+    pub(super) fn follows(&self, parent: &Self) -> bool {
+        let theirs: HashMap<&Id, &Id> = parent.pairs.iter().map(|(old, new)| (old, new)).collect();
+        let both = (self.pairs.iter()).filter_map(|(old, new)| Some((new, *theirs.get(old)?)));
+        let mut both = both.peekable();
+        // Beyond a sample, not all of them are known.
+        both.peek().is_some() && both.all(|(new, their_new)| new == their_new)
+    }
+}
+
 impl Compared {
     /// Nothing of the table is lost.
     pub(super) fn is_whole(&self) -> bool {
@@ -61,6 +77,14 @@ impl Compared {
     /// Every row is there, and every column that held something.
     pub(super) fn has_all_rows(&self) -> bool {
         self.lost == 0 && self.replaced == 0 && self.dropped.iter().all(|(_, values)| *values == 0)
+    }
+
+    /// The table to which the keys refer has the same new keys, so that the rows followed it.
+    pub(super) fn has_followed(&mut self) {
+        self.renumbered = self.reassigned.take();
+        (self.lost, self.came, self.replaced) = (0, 0, 0);
+        self.values.clear();
+        self.told.clear();
     }
 
     pub(super) fn is_unchanged(&self) -> bool {
@@ -271,22 +295,31 @@ impl Compared {
     fn judge(&mut self, scan: &Scan, layout: &Layout, before: &Table) {
         self.lost = scan.lost;
         self.renumbered = renumbered(scan);
+        // A key that refers to another table says whose the row is: under another key it is
+        // somebody else's.
+        let refers = before.primary_key().iter().any(|own| {
+            let mut from = before.foreign_keys.iter().flat_map(|key| key.from());
+            from.any(|column| same_name(column, &own.name))
+        });
+        let has_number_key = scan.has_number_key && !refers;
         if self.renumbered.is_some() && scan.has_same_contents() {
-            self.came = 0;
             // A number, or a random one, says nothing but which row it is.
             let is_kept = |(old, new): &(Id, Id)| match (old, new) {
                 (Id::Text(old), Id::Text(new)) => value::is_like(old, new) || is_random(old),
                 _ => true,
             };
             let pairs = self.renumbered.iter().flat_map(|of| &of.pairs);
-            if scan.has_number_key || (pairs.clone().next().is_some() && pairs.clone().all(is_kept))
-            {
-                self.lost = 0;
+            let mut pairs = pairs.peekable();
+            let are_kept = !refers && pairs.peek().is_some() && pairs.all(is_kept);
+            if has_number_key || are_kept {
+                // All of their values are there.
+                (self.lost, self.came) = (0, 0);
+                return;
             }
-            // All of their values are there.
-            return;
+            // The keys say more than which row it is, so that the contents have other owners.
+            self.reassigned = self.renumbered.take().filter(|_| refers);
         }
-        if let (Some(renumbered), true) = (&self.renumbered, scan.has_number_key) {
+        if let (Some(renumbered), true) = (&self.renumbered, has_number_key) {
             let same = renumbered.rows.min(unmatched(scan));
             self.lost = self.lost.saturating_sub(same);
             self.came = self.came.saturating_sub(same);

@@ -5,10 +5,15 @@ use std::collections::HashMap;
 
 /// Entries that are kept: below that all counts are exact.
 const ENTRIES_MAX: usize = 1 << 14;
+/// Entries of the samples of one kind in all columns of a table, and how many one has at least.
+const ALL_ENTRIES_MAX: usize = 1 << 20;
+const ENTRIES_MIN: usize = 1 << 8;
 
 #[derive(Debug)]
 pub(super) struct Sample<V> {
     map: HashMap<u64, V>,
+    /// Entries that are kept.
+    max: usize,
     /// Hashes that end in that many zeros are kept.
     level: u32,
 }
@@ -17,18 +22,27 @@ impl<V> Default for Sample<V> {
     fn default() -> Self {
         Self {
             map: HashMap::new(),
+            max: ENTRIES_MAX,
             level: 0,
         }
     }
 }
 
 impl<V: Default> Sample<V> {
+    /// One of as many as there are columns in a table.
+    pub(super) fn one_of(columns: usize) -> Self {
+        Self {
+            max: (ALL_ENTRIES_MAX / columns.max(1)).clamp(ENTRIES_MIN, ENTRIES_MAX),
+            ..Self::default()
+        }
+    }
+
     /// The entry of this hash, if it is one that is kept.
     pub(super) fn entry(&mut self, hash: u64) -> Option<&mut V> {
         if !is_kept(hash, self.level) {
             return None;
         }
-        while self.map.len() >= ENTRIES_MAX && !self.map.contains_key(&hash) {
+        while self.map.len() >= self.max && !self.map.contains_key(&hash) {
             self.level += 1;
             let level = self.level;
             self.map.retain(|hash, _| is_kept(*hash, level));

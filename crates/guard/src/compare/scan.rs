@@ -19,6 +19,10 @@ use monolite_migrate::sql::{qualified_name, quote_name};
 
 /// Columns before, times columns after, that are compared with each other.
 const CROSSED_MAX: usize = 4096;
+/// In wider tables: pairs of columns that are followed from the first row on in which one changed,
+/// and of these, pairs for one column.
+const SOUGHT_MAX: usize = 1024;
+const SOUGHT_FOR_ONE_MAX: usize = 16;
 
 /// The columns that are looked at, by their names.
 #[derive(Debug, Default)]
@@ -43,7 +47,7 @@ pub(super) struct Content {
 }
 
 /// A key of one column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Id {
     Number(i64),
     Text(String),
@@ -88,6 +92,10 @@ pub(super) struct Scan {
     sums: [u128; 2],
     /// The key was a number in all rows.
     pub(super) has_number_key: bool,
+    /// Of a wide table, for each of the layout's pairs: whether its moves and copies were sought.
+    sought: Vec<bool>,
+    /// The key comes first in a row as it is stored.
+    is_plain_key: bool,
 }
 
 impl Scan {
@@ -98,11 +106,18 @@ impl Scan {
 
     pub(super) fn run(sides: Sides<'_>, key: &Key, layout: &Layout) -> Result<Self> {
         let mut scan = Self::of(layout);
-        // Last comes the key as it is stored, since it may be sorted as something else.
+        let [of_old, of_new] = key.terms(sides)?;
+        let keys = key.len();
+        let (was, is) = key.first();
+        // Last comes the key as it is stored, if it is sorted as something else: not in any case,
+        // since SQLite has a limit for the columns of a result.
+        let is_plain = |terms: &[String], own: &str| terms.first().is_some_and(|term| term == own);
+        let is_plain = is_plain(&of_old, was) && is_plain(&of_new, is);
         let select =
             |schema: &str, table: &str, key: Vec<String>, columns: &[String], own: &str| {
                 let columns = columns.iter().map(|name| quote_name(name));
-                let all = key.iter().cloned().chain(columns).chain([own.to_owned()]);
+                let own = (!is_plain).then(|| own.to_owned());
+                let all = key.iter().cloned().chain(columns).chain(own);
                 let all: Vec<String> = all.collect();
                 format!(
                     "SELECT {} FROM {} ORDER BY {}",
@@ -111,12 +126,10 @@ impl Scan {
                     key.join(", ")
                 )
             };
-        let [of_old, of_new] = key.terms(sides)?;
-        let keys = key.len();
-        let (was, is) = key.first();
         let old = select("before", &sides.before.name, of_old, &layout.old, was);
         let new = select("main", &sides.after.name, of_new, &layout.new, is);
         let (mut old, mut new) = (sides.conn.prepare(&old)?, sides.conn.prepare(&new)?);
+        scan.is_plain_key = is_plain;
         let (mut old, mut new) = (old.query([])?, new.query([])?);
         let mut b = old.next()?;
         let mut a = new.next()?;
@@ -171,7 +184,17 @@ impl Scan {
         let mut renames = Vec::new();
         let mut moves = Vec::new();
         let mut copies = Vec::new();
-        if is_few {
+        let unpaired_old = (0..olds).filter(|at| !is_paired_old(*at));
+        let unpaired_new: Vec<usize> = (0..news).filter(|at| !is_paired_new(*at)).collect();
+        if !is_few {
+            let all = unpaired_old.flat_map(|old| unpaired_new.iter().map(move |new| (old, *new)));
+            renames.extend(all.take(CROSSED_MAX).map(|(old, new)| Rename {
+                old,
+                new,
+                said: 0,
+                is_like: false,
+            }));
+        } else {
             for both in all(()) {
                 match (is_paired_old(both.0), is_paired_new(both.1)) {
                     (false, false) => renames.push(Rename {
@@ -189,7 +212,13 @@ impl Scan {
             }
         }
         Self {
-            columns: layout.pairs.iter().map(|_| Column::default()).collect(),
+            columns: (layout.pairs.iter())
+                .map(|_| Column::one_of(layout.pairs.len()))
+                .collect(),
+            sought: match is_few {
+                true => Vec::new(),
+                false => vec![false; layout.pairs.len()],
+            },
             renames,
             moves,
             copies,
@@ -203,18 +232,33 @@ impl Scan {
         self.see_key(row, keys)?;
         let content = content(row, keys, layout.pairs.iter().map(|(old, _)| *old))?;
         self.sums[0] += u128::from(content);
-        note(&mut self.old_contents, content, row, keys, true)
+        let key = self.stored_key(row, keys)?;
+        note(&mut self.old_contents, content, key, true)
     }
 
     fn came(&mut self, row: &Row<'_>, keys: usize, layout: &Layout) -> Result<()> {
         self.came += 1;
         let content = content(row, keys, layout.pairs.iter().map(|(_, new)| *new))?;
         self.sums[1] += u128::from(content);
-        note(&mut self.new_contents, content, row, keys, true)
+        let key = self.stored_key(row, keys)?;
+        note(&mut self.new_contents, content, key, true)
+    }
+
+    /// The key as it is stored, if it is one column.
+    fn stored_key<'r>(&self, row: &'r Row<'_>, keys: usize) -> Result<Option<ValueRef<'r>>> {
+        let at = match self.is_plain_key {
+            true => 0,
+            false => row.as_ref().column_count().saturating_sub(1),
+        };
+        match keys {
+            1 => row.get_ref(at).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn see_key(&mut self, row: &Row<'_>, keys: usize) -> Result<()> {
-        self.has_number_key &= keys == 1 && matches!(own_key(row)?, ValueRef::Integer(_));
+        let key = self.stored_key(row, keys)?;
+        self.has_number_key &= matches!(key, Some(ValueRef::Integer(_)));
         Ok(())
     }
 
@@ -260,6 +304,10 @@ impl Scan {
                 Some(_) => is_left = true,
             }
             if change.is_some() {
+                if self.sought.get(at) == Some(&false) {
+                    self.sought[at] = true;
+                    self.seek(was, now, keys, layout, (*old_at, *new_at))?;
+                }
                 self.follow(was, now, keys, (*old_at, *new_at))?;
             }
         }
@@ -277,8 +325,54 @@ impl Scan {
         let content_is = content(now, keys, news)?;
         self.sums[0] += u128::from(content_was);
         self.sums[1] += u128::from(content_is);
-        note(&mut self.old_contents, content_was, was, keys, false)?;
-        note(&mut self.new_contents, content_is, now, keys, false)
+        let key_was = self.stored_key(was, keys)?;
+        let key_is = self.stored_key(now, keys)?;
+        note(&mut self.old_contents, content_was, key_was, false)?;
+        note(&mut self.new_contents, content_is, key_is, false)
+    }
+
+    /// In the first row in which a column of a wide table changed: the other columns that may have
+    /// its values now, and those that may have held what it has.
+    fn seek(
+        &mut self,
+        was: &Row<'_>,
+        now: &Row<'_>,
+        keys: usize,
+        layout: &Layout,
+        pair: (usize, usize),
+    ) -> Result<()> {
+        let old = was.get_ref(keys + pair.0)?;
+        let new = now.get_ref(keys + pair.1)?;
+        let mut found = 0;
+        for (other_old, other_new) in &layout.pairs {
+            let is_full = found >= SOUGHT_FOR_ONE_MAX || self.moves.len() >= SOUGHT_MAX;
+            if (*other_old, *other_new) == pair || is_full {
+                continue;
+            }
+            let is = now.get_ref(keys + other_new)?;
+            // What was there before came from nowhere.
+            if value::same(old, is) && !value::same(was.get_ref(keys + other_old)?, is) {
+                self.moves.push((pair.0, *other_new));
+                found += 1;
+            }
+        }
+        let is_paired = |new: &usize| layout.pairs.iter().any(|(_, at)| at == new);
+        for other in (0..layout.new.len()).filter(|new| !is_paired(new)) {
+            let is_full = found >= SOUGHT_FOR_ONE_MAX || self.moves.len() >= SOUGHT_MAX;
+            if !is_full && value::same(old, now.get_ref(keys + other)?) {
+                self.moves.push((pair.0, other));
+                found += 1;
+            }
+        }
+        found = 0;
+        for other in (0..layout.old.len()).filter(|other| *other != pair.0) {
+            let is_full = found >= SOUGHT_FOR_ONE_MAX || self.copies.len() >= SOUGHT_MAX;
+            if !is_full && value::same(was.get_ref(keys + other)?, new) {
+                self.copies.push((other, pair.1));
+                found += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Where the values are that a column had, and those that it has.
@@ -316,12 +410,6 @@ fn has_null(row: &Row<'_>, keys: usize) -> Result<bool> {
     Ok(false)
 }
 
-/// The key as it is stored, if it is one column.
-fn own_key<'r>(row: &'r Row<'_>) -> Result<ValueRef<'r>> {
-    let columns = row.as_ref().column_count();
-    row.get_ref(columns.saturating_sub(1))
-}
-
 /// A hash of what a row says without its key.
 fn content(row: &Row<'_>, keys: usize, columns: impl Iterator<Item = usize>) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
@@ -334,8 +422,7 @@ fn content(row: &Row<'_>, keys: usize, columns: impl Iterator<Item = usize>) -> 
 fn note(
     contents: &mut Sample<Content>,
     content: u64,
-    row: &Row<'_>,
-    keys: usize,
+    key: Option<ValueRef<'_>>,
     is_unmatched: bool,
 ) -> Result<()> {
     let Some(of) = contents.entry(content) else {
@@ -343,10 +430,10 @@ fn note(
     };
     of.rows += 1;
     of.unmatched += u32::from(is_unmatched);
-    if of.key.is_none() && keys == 1 {
-        of.key = match own_key(row)? {
-            ValueRef::Integer(number) => Some(Id::Number(number)),
-            ValueRef::Text(text) if text.len() <= 64 => {
+    if of.key.is_none() {
+        of.key = match key {
+            Some(ValueRef::Integer(number)) => Some(Id::Number(number)),
+            Some(ValueRef::Text(text)) if text.len() <= 64 => {
                 Some(Id::Text(String::from_utf8_lossy(text).into_owned()))
             }
             _ => None,

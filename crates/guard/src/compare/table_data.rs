@@ -14,7 +14,7 @@ use super::virtuals::Virtuals;
 use crate::error::{Error, Result};
 use crate::report::{About, Kind, Loss, Report};
 use monolite_migrate::schema::{Table, TableKind};
-use monolite_migrate::sql::name_key;
+use monolite_migrate::sql::{name_key, same_name};
 
 /// New tables that a missing one is compared with, to see whether it was renamed.
 const RENAMES_TRIED_MAX: usize = 8;
@@ -70,6 +70,7 @@ impl<'t> Tables<'t> {
             }
         }
         all.sort_by_key(|(was, _, _)| name_key(&was.name));
+        follow(&mut all);
         let told = Told {
             look: self.look,
             moved: Moved {
@@ -156,6 +157,12 @@ impl<'t> Tables<'t> {
             }
             // A function of the app's, say, in a column that is computed now.
             Trouble::Statement => {}
+        }
+        // That the app's functions are missing says nothing about the data; that there are too many
+        // columns for SQLite does not, either, but nobody could have looked.
+        if error.to_string().contains("too many columns") {
+            report.losses.push(unreadable(&was.name, &error));
+            return Ok(Compared::default());
         }
         let text = format!(
             "{}: only the number of its rows could be compared: {error}",
@@ -433,6 +440,44 @@ impl Told<'_> {
             report.losses.push(loss.saying(text));
         }
         Ok(())
+    }
+}
+
+/// Rows whose key refers to a table of which the rows have other keys now, and which have these as
+/// well, are the rows they were.
+fn follow(all: &mut [(&Table, &Table, Compared)]) {
+    // Each round has the followers of those that followed in the one before.
+    for _ in 0..all.len() {
+        let followers = all.iter().enumerate().filter(|(_, (was, _, compared))| {
+            let Some(reassigned) = &compared.reassigned else {
+                return false;
+            };
+            let [own] = was.primary_key()[..] else {
+                return false;
+            };
+            was.foreign_keys.iter().any(|key| {
+                let is_own =
+                    key.columns.len() == 1 && key.from().all(|from| same_name(from, &own.name));
+                let mut parents = all.iter();
+                let parent = parents.find(|(parent, _, _)| same_name(&parent.name, &key.parent));
+                is_own
+                    && parent.is_some_and(|(parent, _, compared)| {
+                        let primary = parent.primary_key();
+                        let is_primary =
+                            |to: &&str| primary.iter().any(|of| same_name(&of.name, to));
+                        key.to().iter().all(is_primary)
+                            && (compared.renumbered.as_ref())
+                                .is_some_and(|parent| reassigned.follows(parent))
+                    })
+            })
+        });
+        let followers: Vec<usize> = followers.map(|(at, _)| at).collect();
+        if followers.is_empty() {
+            return;
+        }
+        for at in followers {
+            all[at].2.has_followed();
+        }
     }
 }
 

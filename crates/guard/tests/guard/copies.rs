@@ -3,7 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use monolite_guard::{Guard, IfOpen, Interrupted, Options};
 
@@ -310,7 +311,7 @@ fn copies_stay_though_the_disk_is_full_at_the_end() {
 /// A process that this one has not started, with the database open for writing until `end` exists.
 fn other_writer(volume: &Volume, dir: &std::path::Path) {
     let script = format!(
-        "(exec 3>>'{}'; : > started; while [ ! -e end ]; do sleep 0.01; done) > out 2>&1 &",
+        "(exec 3>>'{}'; : > started; while [ ! -e end ]; do sleep 0.01; done; exec 3>&-; : > gone) > out 2>&1 &",
         volume.path.join("app.sqlite3").display()
     );
     let mut shell = std::process::Command::new("sh");
@@ -353,6 +354,41 @@ fn who_wrote_while_a_migration_ran_is_named() {
         assert!(said.contains(&part), "{part}: {said}");
     }
     assert_eq!(volume.dump(), before);
+}
+
+#[test]
+fn who_writes_while_the_databases_are_compared_is_named() {
+    let (_dir, mut volume) = volume();
+    let dir = tempfile::tempdir().unwrap();
+    let is_judging = Arc::new(AtomicBool::new(false));
+    let (writing, path) = (Arc::clone(&is_judging), dir.path().to_owned());
+    let other = volume.clone();
+    volume.on_report = Some(Arc::new(move || {
+        if writing.swap(false, Ordering::Relaxed) {
+            other_writer(&other, &path);
+            // It is seen when it opens the file, which nothing shows here.
+            std::thread::sleep(Duration::from_millis(500));
+            std::fs::write(path.join("end"), "").unwrap();
+            while !path.join("gone").exists() {
+                std::thread::yield_now();
+            }
+        }
+    }));
+    let active = begin(&volume);
+    volume.run("app.sqlite3", LOSES);
+    is_judging.store(true, Ordering::Relaxed);
+    let rollback = rolled_back(active.finish(true).unwrap());
+    assert!(
+        !is_judging.load(Ordering::Relaxed),
+        "it reports while it compares"
+    );
+    let mut writers = rollback.writers.iter();
+    assert!(
+        writers.any(|of| of.process.contains("sh")),
+        "{:?}",
+        rollback.writers
+    );
+    assert!(rollback.until_removed);
 }
 
 #[test]

@@ -81,6 +81,13 @@ impl World {
              CREATE TABLE tagged (person TEXT, tag TEXT);
              CREATE TABLE counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL DEFAULT 0);
              CREATE TABLE empty (id INTEGER PRIMARY KEY, x TEXT);
+             CREATE TABLE votes (no INTEGER PRIMARY KEY, note INTEGER);
+             CREATE TABLE claims (no INTEGER PRIMARY KEY, note INTEGER);
+             CREATE TABLE events (id INTEGER PRIMARY KEY, what TEXT);
+             CREATE TABLE accounts (id INTEGER PRIMARY KEY, label TEXT);
+             CREATE TABLE secrets (account INTEGER PRIMARY KEY REFERENCES accounts, hash TEXT);
+             CREATE TABLE countries (code TEXT PRIMARY KEY, name TEXT);
+             CREATE TABLE enrolled (s INTEGER, c INTEGER, remark TEXT, PRIMARY KEY (s, c));
              CREATE TABLE schema_migrations (version TEXT PRIMARY KEY);
              INSERT INTO schema_migrations VALUES ('1'), ('2');
              CREATE VIEW names AS SELECT name FROM people;
@@ -125,6 +132,16 @@ impl World {
                 sql,
                 "INSERT INTO counters VALUES ('{first}{n}', {});",
                 n % 4 + 1
+            );
+            let (account, vote) = (n * 3 + 2, 1 + n % 3);
+            let _ = write!(
+                sql,
+                "INSERT INTO votes VALUES ({n} + 1000, {vote}); INSERT INTO claims VALUES ({n} + 1000, {n});
+                 INSERT INTO events VALUES ({n}, '{kind} {vote}');
+                 INSERT INTO accounts VALUES ({account}, 'account {n}');
+                 INSERT INTO secrets VALUES ({account}, 'hash of {account}');
+                 INSERT INTO countries VALUES ('c{n:03}', 'country {n}');
+                 INSERT INTO enrolled VALUES ({vote}, {n}, 'remark {n}');"
             );
         }
         world.sql = sql;
@@ -494,6 +511,9 @@ const INNOCENT: &[Kind] = &[
     ("keys of notes, to which nothing refers", |_| {
         "UPDATE notes SET id = id + 100000".into()
     }),
+    ("keys to which keys refer, followed", |_| {
+        "PRAGMA foreign_keys = OFF; UPDATE accounts SET id = id + 100000; UPDATE secrets SET account = account + 100000".into()
+    }),
     ("no key, in another order", |_| {
         "CREATE TABLE fresh (person TEXT, tag TEXT); INSERT INTO fresh SELECT * FROM tagged ORDER BY tag DESC, person; DROP TABLE tagged; ALTER TABLE fresh RENAME TO tagged".into()
     }),
@@ -828,6 +848,56 @@ const LOSSES: &[Kind] = &[
     }),
     ("counters set to nothing", |_| {
         "UPDATE counters SET n = 0".into()
+    }),
+    ("a flag, with a new table of settings", |w| {
+        w.without("flag", "", "CREATE TABLE settings (id INTEGER PRIMARY KEY, theme TEXT); INSERT INTO settings (theme) SELECT 'dark'")
+    }),
+    ("a flag, with a table of as many rows as were set", |w| {
+        w.without("flag", "", "CREATE TABLE slots (no INTEGER PRIMARY KEY, label TEXT); INSERT INTO slots (label) SELECT 'slot' FROM people WHERE flag = 1")
+    }),
+    ("a flag, with a new column of nothing", |w| {
+        w.without("flag", "", "CREATE TABLE plans (no INTEGER PRIMARY KEY, label TEXT, person_id); INSERT INTO plans (label) VALUES ('free'), ('paid')")
+    }),
+    ("a flag, with some of those that had it", |w| {
+        w.without("flag", "",
+        "CREATE TABLE favourites (person_id PRIMARY KEY); INSERT INTO favourites SELECT id FROM people WHERE flag = 1 AND id <> (SELECT max(id) FROM people WHERE flag = 1)")
+    }),
+    ("votes, of which the posts are there", |_| {
+        "INSERT INTO notes (body) VALUES ('new'); DROP TABLE votes".into()
+    }),
+    ("one claim for each, of which the posts are there", |_| {
+        "INSERT INTO notes (body) VALUES ('new'); DELETE FROM claims".into()
+    }),
+    ("events, of which the kinds are there", |_| {
+        "CREATE TABLE kinds_of (id INTEGER PRIMARY KEY, what TEXT); INSERT INTO kinds_of (what) SELECT DISTINCT what FROM events; DELETE FROM events WHERE id > 4".into()
+    }),
+    ("a table of events, of which the kinds are there", |_| {
+        "CREATE TABLE kinds_of (what TEXT PRIMARY KEY); INSERT INTO kinds_of SELECT DISTINCT what FROM events; DROP TABLE events".into()
+    }),
+    ("secrets of others", |_| {
+        "PRAGMA foreign_keys = OFF; CREATE TABLE c (account INTEGER PRIMARY KEY REFERENCES accounts, hash TEXT);
+         INSERT INTO c SELECT account, lead(hash, 1, (SELECT hash FROM secrets ORDER BY account LIMIT 1)) OVER (ORDER BY account) FROM secrets;
+         DROP TABLE secrets; ALTER TABLE c RENAME TO secrets".into()
+    }),
+    ("secrets numbered again", |_| {
+        "PRAGMA foreign_keys = OFF; CREATE TABLE c (account INTEGER PRIMARY KEY REFERENCES accounts, hash TEXT);
+         INSERT INTO c (hash) SELECT hash FROM secrets; DROP TABLE secrets; ALTER TABLE c RENAME TO secrets".into()
+    }),
+    ("keys to which keys refer, followed by others", |_| {
+        "PRAGMA foreign_keys = OFF; UPDATE accounts SET id = id + 100000;
+         CREATE TABLE c (account INTEGER PRIMARY KEY REFERENCES accounts, hash TEXT);
+         INSERT INTO c SELECT account + 100000, lead(hash, 1, (SELECT hash FROM secrets ORDER BY account LIMIT 1)) OVER (ORDER BY account) FROM secrets;
+         DROP TABLE secrets; ALTER TABLE c RENAME TO secrets".into()
+    }),
+    ("names of other countries", |_| {
+        "CREATE TABLE c (code TEXT PRIMARY KEY, name TEXT);
+         INSERT INTO c SELECT code, lead(name, 1, (SELECT name FROM countries ORDER BY code LIMIT 1)) OVER (ORDER BY code) FROM countries;
+         DROP TABLE countries; ALTER TABLE c RENAME TO countries".into()
+    }),
+    ("remarks on other courses", |_| {
+        "CREATE TABLE c (s INTEGER, c INTEGER, remark TEXT, PRIMARY KEY (s, c));
+         INSERT INTO c SELECT s, c, lead(remark, 1, (SELECT remark FROM enrolled ORDER BY s, c LIMIT 1)) OVER (ORDER BY s, c) FROM enrolled;
+         DROP TABLE enrolled; ALTER TABLE c RENAME TO enrolled".into()
     }),
     ("keys of texts, made numbers", |w| match w.is_text_key {
         true => w.rebuilt(

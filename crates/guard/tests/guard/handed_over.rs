@@ -12,7 +12,7 @@ use super::common::{LOSES, begin, count, rolled_back, volume};
 fn what_the_command_hands_over_is_allowed_once() {
     let (_dir, volume) = volume();
     let all = count(&volume.path.join("app.sqlite3"), "comments");
-    let none = hand_over(&volume.path, &["comments".into()]);
+    let none = hand_over(&volume.path, Path::new("app.sqlite3"), &["comments".into()]);
     assert!(
         matches!(none, Err(Error::File { .. })),
         "no migration is under way"
@@ -25,7 +25,7 @@ fn what_the_command_hands_over_is_allowed_once() {
         ),
     ] {
         let active = begin(&volume);
-        hand_over(&volume.path, &names).unwrap();
+        hand_over(&volume.path, Path::new("app.sqlite3"), &names).unwrap();
         volume.run("app.sqlite3", LOSES);
         let verdict = active.finish(true).unwrap();
         let accepted = matches!(verdict, Verdict::Accepted { .. });
@@ -39,6 +39,32 @@ fn what_the_command_hands_over_is_allowed_once() {
     let active = begin(&volume);
     volume.run("app.sqlite3", LOSES);
     rolled_back(active.finish(true).unwrap());
+}
+
+#[test]
+fn what_is_handed_over_is_for_one_database_and_stays() {
+    let (_dir, volume) = volume();
+    let (app, other) = (Path::new("app.sqlite3"), Path::new("sub/other.db"));
+    let takes = |names: &[(&Path, &str)]| {
+        let active = begin(&volume);
+        for (database, name) in names {
+            hand_over(&volume.path, database, &[(*name).to_owned()]).unwrap();
+        }
+        volume.run("sub/other.db", "DELETE FROM t WHERE id = 1");
+        volume.run("app.sqlite3", "DELETE FROM comments WHERE id = 1");
+        active.finish(true).unwrap()
+    };
+    // Of the same name in another database, or of the other database only.
+    rolled_back(takes(&[(app, "rows:t"), (app, "rows:comments")]));
+    rolled_back(takes(&[(other, "rows:t"), (other, "rows:comments")]));
+    rolled_back(takes(&[(other, "rows:t")]));
+    // A second one for the same database does not take back the first.
+    let verdict = takes(&[
+        (other, "rows:t"),
+        (app, "rows:comments"),
+        (app, "rows:posts"),
+    ]);
+    assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
 }
 
 /// A migration that is accepted and keeps its copy, as one that makes a table.
@@ -91,14 +117,35 @@ fn a_migration_begins_from_an_earlier_copy_and_keeps_what_was_there() {
     assert_eq!(count(&live, "a"), 0);
     assert!(!copy.exists(), "one copy is kept, the newest");
     assert_eq!(earlier_copies(&volume.path, name).len(), 1);
-    // Who dies meanwhile: what is put back is the copy.
+    // Who fails or dies meanwhile: what is put back is what was there, not the copy.
     volume.run("app.sqlite3", "INSERT INTO a VALUES (1, 2)");
+    let failing = |sql: &str, succeeded: bool| {
+        let guard = Guard::enter(volume.host(), "up --redo").unwrap();
+        let copy = earlier_copies(&volume.path, name).remove(0);
+        let mut active = guard.begin(Options::new().keep_copy(true)).unwrap();
+        active.start_from(name, &copy).unwrap();
+        restore(&live, &copy);
+        volume.run("app.sqlite3", sql);
+        rolled_back(active.finish(succeeded).unwrap());
+        assert_eq!(count(&live, "a"), 1, "{sql}");
+    };
+    // The live file is the very copy then.
+    failing("", false);
+    failing("CREATE TABLE a (x, y)", false);
+    failing(LOSES, true);
     again(false);
     let guard = Guard::enter(volume.host(), "the next").unwrap();
     guard
         .recover(Interrupted::RollBack)
         .unwrap()
         .expect("it was interrupted");
-    let conn = Connection::open(&live).unwrap();
-    assert!(!conn.table_exists(None, "a").unwrap());
+    assert_eq!(count(&live, "a"), 1);
+    drop(guard);
+    // Nothing was restored yet: the database is what it was.
+    let guard = Guard::enter(volume.host(), "up --redo").unwrap();
+    let copy = earlier_copies(&volume.path, name).remove(0);
+    let mut active = guard.begin(Options::new().keep_copy(true)).unwrap();
+    active.start_from(name, &copy).unwrap();
+    active.finish(false).unwrap();
+    assert_eq!(count(&live, "a"), 1);
 }

@@ -301,3 +301,99 @@ fn any_deletes_and_updates_are_counted() {
         prop_assert_eq!(found, expected);
     });
 }
+
+/// `w`, of so many columns `c1`, `c2` …, with 20 rows.
+fn wide(key: &str, columns: usize) -> String {
+    let names: Vec<String> = (1..=columns).map(|n| format!("c{n} TEXT")).collect();
+    let values: Vec<String> = (1..=columns)
+        .map(|n| format!("'{n} of ' || (n * 7919)"))
+        .collect();
+    let first = match key {
+        "" => "",
+        _ => "n, ",
+    };
+    format!(
+        "CREATE TABLE w ({key}{});
+         WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 20)
+           INSERT INTO w SELECT {first}{} FROM n;",
+        names.join(", "),
+        values.join(", ")
+    )
+}
+
+#[test]
+fn of_as_many_columns_as_sqlite_takes() {
+    let keyed = wide("id INTEGER PRIMARY KEY, ", 1999);
+    expect(&keyed, "UPDATE w SET c1 = c1", &[], &[]);
+    expect(
+        &keyed,
+        "UPDATE w SET c1 = NULL",
+        &["values w.c1 20/20"],
+        &[],
+    );
+    expect(
+        &keyed,
+        "UPDATE w SET c7 = c1999, c1999 = c7",
+        &["values w.c1999 20/20", "values w.c7 20/20"],
+        &[],
+    );
+    // With the rowid that is one more than SQLite gives: it cannot be judged to be well.
+    let without = wide("", 2000);
+    let found = losses(&without, "UPDATE w SET c1 = NULL");
+    assert_eq!(found, ["damage w"]);
+}
+
+#[test]
+fn columns_of_a_wide_table_that_are_crossed() {
+    let before = wide("id INTEGER PRIMARY KEY, ", 66);
+    expect(
+        &before,
+        "UPDATE w SET c1 = c2, c2 = c1",
+        &["values w.c1 20/20", "values w.c2 20/20"],
+        &[],
+    );
+    expect(
+        &before,
+        "UPDATE w SET c1 = c2, c2 = c3, c3 = c1 WHERE id > 5",
+        &[
+            "values w.c1 15/20",
+            "values w.c2 15/20",
+            "values w.c3 15/20",
+        ],
+        &[],
+    );
+    // Over another one, whose values stay.
+    expect(&before, "UPDATE w SET c9 = c5", &["values w.c9 20/20"], &[]);
+    // A column that is renamed is the same.
+    expect(
+        &before,
+        "CREATE TABLE n AS SELECT * FROM w LIMIT 0; DROP TABLE n; ALTER TABLE w RENAME COLUMN c1 TO first",
+        &[],
+        &["renamed to first"],
+    );
+}
+
+#[test]
+fn a_flag_is_in_a_table_that_refers_to_its_rows() {
+    let users = "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, is_admin INTEGER);
+        INSERT INTO users VALUES (1, 'ann', 1), (2, 'bob', 0), (3, 'cy', 0)";
+    let dropped = "ALTER TABLE users DROP COLUMN is_admin";
+    // A number of its own is the key of some row.
+    for new in [
+        "CREATE TABLE settings (id INTEGER PRIMARY KEY, theme TEXT); INSERT INTO settings (theme) VALUES ('dark')",
+        "CREATE TABLE plans (id INTEGER PRIMARY KEY, name TEXT, deleted_at TEXT); INSERT INTO plans (name) VALUES ('free')",
+        "CREATE TABLE teams (no INTEGER PRIMARY KEY, size INTEGER); INSERT INTO teams (size) VALUES (1)",
+        "CREATE TABLE plans (no INTEGER PRIMARY KEY, user_id INTEGER); INSERT INTO plans (user_id) VALUES (NULL)",
+        "CREATE TABLE admins (user_id INTEGER); INSERT INTO admins VALUES (1), (NULL)",
+    ] {
+        let found = losses(users, &format!("{new}; {dropped}"));
+        assert_eq!(found, ["column users.is_admin 3/3"], "{new}");
+    }
+    for new in [
+        "CREATE TABLE admins (user_id INTEGER PRIMARY KEY); INSERT INTO admins VALUES (1)",
+        "CREATE TABLE admins (id INTEGER PRIMARY KEY REFERENCES users); INSERT INTO admins VALUES (1)",
+    ] {
+        let found = losses(users, &format!("{new}; {dropped}"));
+        assert!(found.is_empty(), "{new}: {found:?}");
+    }
+}

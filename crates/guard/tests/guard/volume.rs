@@ -30,6 +30,8 @@ pub(crate) struct Volume {
     /// What is known of a snapshot's pages.
     pub(crate) checksums: Option<fn(&Path) -> Checksums>,
     pub(crate) after_snapshot: Option<AfterSnapshot>,
+    /// Called at each report.
+    pub(crate) on_report: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Finds the databases, in place of their names.
     pub(crate) find: Option<Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>>,
     pub(crate) is_alone: bool,
@@ -53,6 +55,9 @@ impl Host for Volume {
 
     fn report(&self, progress: Progress) {
         self.events.lock().unwrap().push(progress);
+        if let Some(called) = &self.on_report {
+            called();
+        }
     }
 
     fn cancel(&self) -> &Cancel {
@@ -111,6 +116,7 @@ impl Volume {
             survivors: Arc::default(),
             checksums: None,
             after_snapshot: None,
+            on_report: None,
             find: None,
             is_alone: false,
             cancel: Cancel::default(),
