@@ -560,12 +560,21 @@ fn a_checkpoint_waits_for_readers_as_long_as_the_app_says() {
     for (expression, answer) in [
         ("db.execute('PRAGMA journal_mode = WAL')", "[('wal',)]"),
         ("db.execute('CREATE TABLE w(x)')", "[]"),
-        ("globals().update(r=connect(check_same_thread=False)) or 1", "1"),
+        (
+            "globals().update(r=connect(check_same_thread=False)) or 1",
+            "1",
+        ),
         ("r.execute('BEGIN DEFERRED')", "[]"),
         ("r.execute('SELECT * FROM w')", "[]"),
         ("db.execute('INSERT INTO w VALUES (1)')", "[]"),
-        ("threading.Timer(0.3, lambda: r.execute('COMMIT')).start() or 1", "1"),
-        ("db.execute('PRAGMA wal_checkpoint(TRUNCATE)')", "[(0, 0, 0)]"),
+        (
+            "threading.Timer(0.3, lambda: r.execute('COMMIT')).start() or 1",
+            "1",
+        ),
+        (
+            "db.execute('PRAGMA wal_checkpoint(TRUNCATE)')",
+            "[(0, 0, 0)]",
+        ),
     ] {
         session.send(expression);
         assert_eq!(session.answer(), answer, "{expression}");
@@ -595,7 +604,9 @@ puts writer.value
             // As where SQLite is compiled into the gem: the hook alone.
             command.env_remove("LD_PRELOAD");
         }
-        command.args(["-e", program]).arg(site.dir.path().join("s.db"));
+        command
+            .args(["-e", program])
+            .arg(site.dir.path().join("s.db"));
         assert_eq!(output(&mut command), "written\n", "{with:?}");
         let _ = std::fs::remove_file(site.dir.path().join("s.db"));
     }

@@ -368,7 +368,8 @@ mod tests {
         all.pause_needed().await;
         assert!(all.is_pause_needed().await);
         all.while_paused().await;
-        assert_eq!(logged(&log), ["a works", "b works"]);
+        // The last one first, and one after the other.
+        assert_eq!(logged(&log), ["b works", "a works"]);
         // None at all need none, ever.
         let none = services(&[]);
         let waited = tokio::time::timeout(Duration::from_secs(60), none.pause_needed()).await;

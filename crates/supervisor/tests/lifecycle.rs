@@ -76,7 +76,7 @@ async fn an_app_that_dies_is_started_again_and_given_up_with_its_code() {
     );
     let line = format!("app {}", dir.path().display());
     assert_eq!(error.tail(), Some(line.as_str()));
-    let life = ["a may work", "b may work", line.as_str()];
+    let life = ["b may work", "a may work", line.as_str()];
     let expected = [
         &["a starts", "b starts"][..],
         &life.repeat(5),
