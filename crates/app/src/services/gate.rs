@@ -2,13 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use monolite_supervisor::{Error, Run, Service, Started};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
 
 /// Connections that the kernel holds before they are accepted.
 const BACKLOG: u32 = 4096;
+/// How long a port that is in use is tried: the socket of a process that was killed goes a moment
+/// after it.
+const IN_USE_WAIT_MAX: Duration = Duration::from_secs(1);
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct GateService {
     pub(crate) address: SocketAddr,
@@ -30,7 +36,15 @@ impl Service for GateService {
     }
 
     async fn start(&mut self, run: &mut Run) -> Result<Started, Error> {
-        let listener = listen(self.address).map_err(|error| Error::service("gate", error))?;
+        let until = Instant::now() + IN_USE_WAIT_MAX;
+        let listener = loop {
+            match listen(self.address) {
+                Err(ListenError::InUse(_)) if Instant::now() < until => {
+                    tokio::time::sleep(IN_USE_PAUSE).await;
+                }
+                listened => break listened.map_err(|error| Error::service("gate", error))?,
+            }
+        };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let serving = run.gate().clone().serve_on_threads(listener, cores);
         tokio::spawn(serving.map_err(|source| Error::Io {
