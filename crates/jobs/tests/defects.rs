@@ -36,7 +36,7 @@ impl Fixture {
             store,
             jobs,
             clock,
-            dir: dir,
+            dir,
         }
     }
 
